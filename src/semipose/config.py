@@ -1,0 +1,174 @@
+"""RunConfig: the sections of all parts, read from YAML and `section.key=value` overrides, validated in one place."""
+
+import difflib
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from semipose.data.sources import DataConfig
+from semipose.errors import ConfigError
+from semipose.losses import LossConfig
+from semipose.methods import METHODS, MethodConfig
+from semipose.methods.supervised import Config as SupervisedConfig
+from semipose.models.pose_net import ModelConfig
+from semipose.training.loop import TrainConfig
+from semipose.views.sampling import ViewsConfig
+
+
+class InputConfig(BaseModel):
+    """Network input: its size and how a person box is cut for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    height: int = Field(256, ge=32, multiple_of=32)
+    """Input height H in pixels."""
+    width: int = Field(192, ge=32, multiple_of=32)
+    """Input width W in pixels."""
+    padding: float = Field(1.25, ge=1)
+    """The box grows by this factor before it fills the input."""
+
+
+class RunConfig(BaseModel):
+    """Everything a run depends on; saved as config.yaml in its folder."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data: DataConfig = DataConfig()
+    input: InputConfig = InputConfig()
+    model: ModelConfig = ModelConfig()
+    method: MethodConfig = SupervisedConfig()  # type: ignore[valid-type]
+    loss: LossConfig = LossConfig()
+    views: ViewsConfig = ViewsConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation_flip_test: bool = False
+    """Average heatmaps with those of the mirror image in evaluations; off in the papers' tables."""
+
+    def save(self, path: Path) -> None:
+        """Writes the complete configuration, defaults included."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
+    """A YAML file (or nothing), then overrides by dotted key; ConfigError in one line, with the nearest valid name."""
+    tree: dict[str, Any] = {}
+    if path is not None:
+        tree = _read_yaml(Path(path))
+    for key, value in (overrides or {}).items():
+        _set(tree, key, value)
+    method = tree.get("method")
+    if isinstance(method, str):
+        tree["method"] = {"name": method}
+    elif isinstance(method, dict):
+        method.setdefault("name", "supervised")
+    try:
+        return RunConfig(**tree)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, Path(path) if path else None)) from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`train.lr=0.001` to its key and its YAML value."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{text!r} is no override; write section.key=value, for example train.lr=0.001")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"{text!r}: the value is not YAML; put text with special characters in quotes") from None
+
+
+def options(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """Every option as (dotted name, type, default, meaning); of `method` those of the given class only."""
+    rows = []
+    meanings = _docstrings(model)
+    for name, info in model.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel) and name != "method":
+            rows += options(type(default), f"{prefix}{name}.")
+        elif name != "method":
+            kind = getattr(info.annotation, "__name__", str(info.annotation)).replace("typing.", "")
+            choices = get_args(info.annotation) if "Literal" in str(info.annotation) else ()
+            shown = " | ".join(map(str, choices)) if choices and all(isinstance(c, str) for c in choices) else kind
+            rows.append((prefix + name, shown, str(default), meanings.get(name, "")))
+    return rows
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """Meaning of each field: the string under it in the class body, of base classes too."""
+    import ast
+    import inspect
+    import textwrap
+
+    found: dict[str, str] = {}
+    for cls in reversed(model.__mro__):
+        if not (issubclass(cls, BaseModel) and cls is not BaseModel):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
+        for statement, following in zip(body, body[1:], strict=False):
+            is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            if isinstance(statement, ast.AnnAssign) and is_text:
+                found[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore[union-attr]
+    return found
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"configuration {path} can't be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())[:160]}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"configuration {path} is no table of sections; see semipose config")
+    return content
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.get(section)
+        if isinstance(inner, str) and section == "method":
+            inner = {"name": inner}
+        tree[section] = inner if isinstance(inner, dict) else {}
+        tree = tree[section]
+    if last == "method" and not sections and isinstance(tree.get("method"), dict):
+        # Another method's options do not carry over; the same method keeps those of the file.
+        tree["method"] = tree["method"] if tree["method"].get("name") == value else {"name": value}
+    else:
+        tree[last] = value
+
+
+def _one_line(error: ValidationError, path: Path | None) -> str:
+    first = error.errors()[0]
+    place = [str(p) for p in first["loc"]]
+    where = ".".join(p for i, p in enumerate(place) if not (i == 1 and place[0] == "method" and p in METHODS))
+    if path:
+        where = f"{path}: {where}"
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place[-1], _known_names(place), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(_known_names(place))}"
+        return f"{where}: unknown option{hint}"
+    if first["type"] == "union_tag_invalid":
+        return f"{where}: unknown name; known: {first['ctx']['expected_tags']}"
+    return f"{where}: {first['msg'].removeprefix('Value error, ')}, not {first['input']!r}"
+
+
+def _known_names(place: list[str]) -> list[str]:
+    if len(place) == 1:
+        return list(RunConfig.model_fields)
+    model: type[BaseModel] = RunConfig
+    for part in place[:-1]:
+        if part in METHODS and model is not RunConfig:
+            continue
+        if part == "method":
+            name = place[1] if len(place) > 1 and place[1] in METHODS else "supervised"
+            model = METHODS[name][0]
+            continue
+        field = model.model_fields.get(part)
+        default = field.get_default(call_default_factory=True) if field else None
+        if not isinstance(default, BaseModel):
+            break
+        model = type(default)
+    return list(model.model_fields)

@@ -1,0 +1,247 @@
+"""COCO keypoint containers, read into persons over any joint list and written back."""
+
+import json
+import logging
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semipose.data.records import Person, PersonSet
+from semipose.errors import DataError
+from semipose.skeletons import Skeleton, infer_skeleton
+
+log = logging.getLogger(__name__)
+
+AREA_OF_BOX = 0.53
+"""Area of a person relative to its box, where an annotation has no `area` (the usual estimate of the field)."""
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The content of a JSON file; DataError names the file, and the line where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{what} {path} can't be read ({error.strerror}); check the path") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{what} {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{what} {path} is not JSON: {type(error).__name__}; write it as UTF-8 JSON") from None
+
+
+def read_coco(
+    annotations: Path | str,
+    images: Path | str | None = None,
+    *,
+    labels: bool = True,
+    skeleton: Skeleton | None = None,
+) -> PersonSet:
+    """Persons of a COCO keypoints file, in the file's order.
+
+    `images` is the image folder (beside the file, in `images/` or a folder of the file's name, when not given).
+    Crowds and persons without labeled joints stay in the set, as the COCO protocol counts them; `trainable` leaves
+    them out. `labels=False` does not read joints; the category then needs none if `skeleton` is given.
+    Raises DataError with file, annotation and remedy.
+    """
+    path = Path(annotations)
+    content = read_json(path, "annotation file")
+    if not isinstance(content, dict):
+        raise DataError(f"annotation file {path} is no COCO container; it needs images, annotations and categories")
+    lists = {}
+    for key in ("images", "annotations", "categories"):
+        lists[key] = content.get(key)
+        if not isinstance(lists[key], list) or not all(isinstance(r, dict) for r in lists[key]):
+            raise DataError(f"annotation file {path} has no list {key!r}; it needs images, annotations and categories")
+    if not lists["annotations"]:
+        raise DataError(f"annotation file {path} has no annotations; label at least one person")
+    kept, found = _category(lists["categories"], path, skeleton if not labels else None)
+    root = _image_root(path, images)
+    files = _files(lists["images"], root, path)
+    persons = _persons(lists["annotations"], kept, files, found, path, labels)
+    if not persons:
+        raise DataError(f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id")
+    first = persons[0].image
+    if not first.is_file():
+        raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
+    return PersonSet(found, tuple(persons), str(path))
+
+
+def trainable(persons: PersonSet) -> PersonSet:
+    """Persons one can learn from: no crowd, a box with an area, at least one labeled joint. DataError when none is."""
+    kept = [i for i, p in enumerate(persons.persons) if p.labeled and _usable(p)]
+    if not kept:
+        raise DataError(f"{persons.source} has no person with a labeled keypoint; label some first")
+    return persons.subset(kept)
+
+
+def usable_boxes(persons: PersonSet) -> PersonSet:
+    """Persons whose image can serve without labels: no crowd, a box with an area."""
+    return persons.subset([i for i, p in enumerate(persons.persons) if _usable(p)])
+
+
+def check_images(persons: PersonSet) -> list[Path]:
+    """Photographs of the set that are not there."""
+    return [image for image in dict.fromkeys(p.image for p in persons.persons) if not image.is_file()]
+
+
+def write_coco(persons: PersonSet, path: Path) -> None:
+    """Writes a container that `read_coco` reads back; image names are relative to the common image folder."""
+    folders = {p.image.parent for p in persons.persons}
+    root = folders.pop() if len(folders) == 1 else Path(*_common(p.image.parts[:-1] for p in persons.persons))
+    images = {p.image_id: {"id": p.image_id, "file_name": p.image.relative_to(root).as_posix()} for p in persons.persons}
+    records = []
+    for person in persons.persons:
+        record: dict[str, Any] = {
+            "id": person.annotation_id,
+            "image_id": person.image_id,
+            "category_id": 1,
+            "iscrowd": int(person.is_crowd),
+            "bbox": list(person.box),
+            "area": person.area,
+        }
+        if person.joints is not None and person.visibility is not None:
+            flat = np.column_stack([person.joints, person.visibility])
+            record["keypoints"] = [int(v) if v == int(v) else float(v) for v in flat.ravel()]
+            record["num_keypoints"] = int((person.visibility > 0).sum())
+        if person.head_size is not None:
+            record["head_size"] = person.head_size
+        records.append(record)
+    category = {
+        "id": 1,
+        "name": "person",
+        "keypoints": list(persons.skeleton.joints),
+        "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
+    }
+    path.write_text(json.dumps({"images": list(images.values()), "annotations": records, "categories": [category]}))
+
+
+def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    lists = list(paths)
+    first, last = min(lists), max(lists)
+    return next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)
+
+
+def _usable(person: Person) -> bool:
+    return not person.is_crowd and person.box[2] > 0 and person.box[3] > 0
+
+
+def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tuple[set, Skeleton]:
+    """Category ids to read and their skeleton."""
+    with_joints = [c for c in categories if c.get("keypoints")]
+    if not with_joints:
+        if given is not None:
+            return {c.get("id") for c in categories}, given
+        raise DataError(f"annotation file {path} has no category with 'keypoints'; list the joint names in its category")
+    names = with_joints[0]["keypoints"]
+    if not isinstance(names, list) or any(c["keypoints"] != names for c in with_joints):
+        raise DataError(f"annotation file {path} has categories with different 'keypoints'; keep one joint list a file")
+    limbs = []
+    for pair in with_joints[0].get("skeleton") or []:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) and 1 <= i <= len(names) for i in pair)):
+            raise DataError(f"annotation file {path}: limb {pair} of the category is no pair of joints 1 … {len(names)}")
+        limbs.append((pair[0] - 1, pair[1] - 1))
+    return {c.get("id") for c in with_joints}, infer_skeleton(names, limbs, name=path.stem)
+
+
+def _image_root(path: Path, images: Path | str | None) -> Path:
+    if images is not None:
+        root = Path(images)
+        if not root.is_dir():
+            raise DataError(f"image folder {root} is not there; check --images")
+        return root
+    candidates = (path.parent / "images", path.parent / path.stem, path.parent)
+    return next(c for c in candidates if c.is_dir())
+
+
+def _files(records: list[dict], root: Path, path: Path) -> dict[Any, Path]:
+    files: dict[Any, Path] = {}
+    for number, record in enumerate(records):
+        identity, name = record.get("id"), record.get("file_name")
+        if not isinstance(identity, int | str) or not isinstance(name, str) or not name:
+            raise DataError(f"{path}: image record {number} needs an 'id' and a 'file_name'")
+        if identity in files:
+            raise DataError(f"{path}: image id {identity} occurs twice; ids must be unique")
+        relative = Path(name)
+        if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+            raise DataError(f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it")
+        files[identity] = root / relative
+    return files
+
+
+def _persons(
+    records: list[dict], categories: set, files: dict[Any, Path], skeleton: Skeleton, path: Path, labels: bool
+) -> list[Person]:
+    persons, seen, boxless = [], set(), 0
+    for number, record in enumerate(records):
+        if record.get("category_id", next(iter(categories))) not in categories:
+            continue
+        identity = record.get("id", number + 1)
+        where = f"{path}: annotation {identity}"
+        if not isinstance(identity, int) or identity in seen:
+            raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
+        seen.add(identity)
+        if record.get("image_id") not in files:
+            raise DataError(f"{where}: no image has the id {record.get('image_id')!r}; add it to 'images'")
+        joints, visibility = _joints(record, skeleton, where) if labels else (None, None)
+        box = _box(record, joints, visibility, where)
+        if box is None:
+            boxless += 1
+            continue
+        area = record.get("area")
+        persons.append(
+            Person(
+                image=files[record["image_id"]],
+                image_id=record["image_id"],
+                annotation_id=identity,
+                box=box,
+                joints=joints,
+                visibility=visibility,
+                area=_number(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
+                is_crowd=bool(record.get("iscrowd", 0)),
+                head_size=_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
+            )
+        )
+    if boxless:
+        log.warning("%s: %d annotations have neither a box nor a labeled joint; left out", path, boxless)
+    return persons
+
+
+def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, np.ndarray]:
+    flat = record.get("keypoints")
+    if not isinstance(flat, list) or len(flat) != 3 * len(skeleton):
+        found = len(flat) if isinstance(flat, list) else "none"
+        raise DataError(f"{where}: needs {3 * len(skeleton)} numbers in 'keypoints' ({len(skeleton)} joints), has {found}")
+    values = np.array([_number(v, f"{where}: keypoints") for v in flat]).reshape(-1, 3)
+    visibility = values[:, 2].astype(np.int8)
+    if not np.isin(values[:, 2], (0, 1, 2)).all():
+        raise DataError(f"{where}: a visibility is none of 0, 1, 2")
+    return values[:, :2] * (visibility > 0)[:, None], visibility
+
+
+def _box(
+    record: dict, joints: np.ndarray | None, visibility: np.ndarray | None, where: str
+) -> tuple[float, float, float, float] | None:
+    """The annotated box, else the labeled joints' extent with a tenth of its size as margin, else None."""
+    box = record.get("bbox")
+    if box is not None:
+        if not isinstance(box, list) or len(box) != 4:
+            raise DataError(f"{where}: 'bbox' needs four numbers, x, y, width and height")
+        x, y, width, height = (_number(v, f"{where}: bbox") for v in box)
+        if width < 0 or height < 0:
+            raise DataError(f"{where}: 'bbox' has a negative size; it is [x, y, width, height]")
+        return x, y, width, height
+    if joints is None or visibility is None or not visibility.any():
+        return None
+    low, high = joints[visibility > 0].min(axis=0), joints[visibility > 0].max(axis=0)
+    margin = 0.1 * (high - low) + 1
+    x, y = low - margin
+    width, height = high - low + 2 * margin
+    return float(x), float(y), float(width), float(height)
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e7 or not math.isfinite(value):
+        raise DataError(f"{what}: {str(value)[:40]!r} is no usable number")
+    return float(value)

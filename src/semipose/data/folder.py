@@ -1,0 +1,143 @@
+"""Folders of unlabeled images, with person boxes from a detections file or each image as one person."""
+
+import logging
+import math
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from semipose.data.coco import AREA_OF_BOX, read_json
+from semipose.data.records import Person, PersonSet
+from semipose.errors import DataError
+from semipose.skeletons import Skeleton
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+"""Image files that are looked at."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One person box [x, y, width, height] of a detector, in the image that `image` names (id, name or stem)."""
+
+    image: int | str
+    box: tuple[float, float, float, float]
+    score: float
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Image files below `folder`, sorted; DataError when there are none."""
+    if not folder.is_dir():
+        raise DataError(f"image folder {folder} is not there; check the path")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise DataError(f"image folder {folder} has no image ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def read_folder(
+    folder: Path | str, skeleton: Skeleton, *, boxes: Path | None = None, min_score: float = 0.0
+) -> PersonSet:
+    """Persons without labels in the images below `folder`.
+
+    Without `boxes` each whole image is one person; with a COCO detections file each detection of at least `min_score`.
+    Images that can't be opened are left out with a warning. Raises DataError when nothing is left.
+    """
+    images = list_images(Path(folder))
+    if boxes is None:
+        return whole_images(images, skeleton, str(folder))
+    by_name: dict[int | str, list[int]] = defaultdict(list)
+    root = Path(folder)
+    for number, image in enumerate(images):
+        for name in {image.relative_to(root).as_posix(), image.name, image.stem}:
+            by_name[name].append(number)
+        if image.stem.isdigit():
+            by_name[int(image.stem)].append(number)
+    persons, unknown, ambiguous = [], 0, 0
+    detections = [d for d in read_detections(boxes) if d.score >= min_score]
+    for detection in detections:
+        where = by_name.get(detection.image, [])
+        if len(where) != 1:
+            unknown, ambiguous = unknown + (not where), ambiguous + (len(where) > 1)
+            continue
+        persons.append(_person(images[where[0]], where[0] + 1, len(persons) + 1, detection))
+    if not persons:
+        raise DataError(
+            f"{boxes}: none of its {len(detections)} detections of score {min_score} or more lies in an image of {folder}; "
+            "image_id must be a file name or its number"
+        )
+    if unknown or ambiguous:
+        log.warning("%s: %d detections of unknown images and %d of ambiguous names left out", boxes, unknown, ambiguous)
+    return PersonSet(skeleton, tuple(persons), str(folder))
+
+
+def whole_images(images: list[Path], skeleton: Skeleton, source: str) -> PersonSet:
+    """Each image as the box of one person; unreadable ones are left out with a warning."""
+    persons, broken = [], []
+    for number, path in enumerate(images, start=1):
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except Exception:
+            broken.append(path)
+            continue
+        box = (0.0, 0.0, float(width), float(height))
+        persons.append(Person(path, number, number, box, area=width * height * AREA_OF_BOX))
+    if broken:
+        log.warning("%s: %d of %d images can't be opened and are left out, the first is %s", source, len(broken), len(images), broken[0])
+    if not persons:
+        raise DataError(f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled")
+    return PersonSet(skeleton, tuple(persons), source)
+
+
+def read_detections(path: Path | str) -> list[Detection]:
+    """A COCO detections file `[{image_id, category_id, bbox, score}]`; persons (category 1) only.
+
+    `file_name` may stand for `image_id`. Raises DataError with the record's number.
+    """
+    content = read_json(Path(path), "detections file")
+    if not isinstance(content, list):
+        raise DataError(f"detections file {path} is no list; it needs [{{image_id, category_id, bbox, score}}, …]")
+    found = []
+    for number, record in enumerate(content):
+        where = f"{path}: detection {number}"
+        if not isinstance(record, dict):
+            raise DataError(f"{where} is no object with image_id, bbox and score")
+        if record.get("category_id", 1) != 1:
+            continue
+        image = record.get("image_id", record.get("file_name"))
+        box, score = record.get("bbox"), record.get("score", 1.0)
+        if not isinstance(image, int | str):
+            raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
+        numbers = [*box, score] if isinstance(box, list) and len(box) == 4 else []
+        if not numbers or not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < 1e7 for v in numbers):
+            raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
+        x, y, width, height = (float(v) for v in box)
+        if width > 0 and height > 0:
+            found.append(Detection(image, (x, y, width, height), float(score)))
+    return found
+
+
+def apply_detections(persons: PersonSet, boxes: Path | str, min_score: float = 0.0) -> PersonSet:
+    """The set's images with detected boxes in place of annotated ones (evaluation with a detector); no labels.
+
+    Raises DataError when no detection lies in an image of the set.
+    """
+    images = {p.image_id: p.image for p in persons.persons}
+    names = {p.image.name: p.image_id for p in persons.persons}
+    found = []
+    for detection in read_detections(boxes):
+        identity = detection.image if detection.image in images else names.get(str(detection.image))
+        if identity is not None and detection.score >= min_score:
+            found.append(replace(_person(images[identity], identity, -len(found) - 1, detection)))
+    if not found:
+        raise DataError(f"{boxes}: no detection of score {min_score} or more lies in an image of {persons.source}")
+    return PersonSet(persons.skeleton, tuple(found), f"{persons.source} with boxes {boxes}")
+
+
+def _person(image: Path, image_id: int | str, number: int, detection: Detection) -> Person:
+    _, _, width, height = detection.box
+    return Person(image, image_id, number, detection.box, area=width * height * AREA_OF_BOX, score=detection.score)

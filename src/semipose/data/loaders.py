@@ -1,0 +1,123 @@
+"""Paired batches: endless, in an order that depends on the seed and the step alone, decoded ahead by threads."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.data.crops import Crops
+
+
+@dataclass(frozen=True)
+class IndexStream:
+    """Indices of a set of `count`, reshuffled every pass and never running dry.
+
+    The indices of a step follow from the seed and the step: nothing needs saving to resume, and a pass whose last
+    batch would be partial goes on in the next pass. `rank` of `world` processes takes its part of each joint batch.
+    """
+
+    count: int
+    batch: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def indices(self, step: int) -> list[int]:
+        """The `batch` indices of a step; none twice in a pass."""
+        start = (step * self.world + self.rank) * self.batch
+        positions = range(start, start + self.batch)
+        return [int(self._order(p // self.count)[p % self.count]) for p in positions]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return _permutation(self.count, self.seed, epoch)
+
+
+_cached_orders: dict[tuple[int, int, int], np.ndarray] = {}
+
+
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    key = (count, seed, epoch)
+    if key not in _cached_orders:
+        while len(_cached_orders) >= 8:
+            _cached_orders.pop(next(iter(_cached_orders)))
+        _cached_orders[key] = np.random.default_rng([seed, epoch]).permutation(count)
+    return _cached_orders[key]
+
+
+def unlabeled_batch(crops: Crops, indices: list[int]) -> UnlabeledBatch:
+    """Crops at `indices`; nothing of their joints is read."""
+    images = np.stack([crops.crop(i) for i in indices])
+    to_input = torch.from_numpy(crops.geometry.to_input).float().repeat(len(indices), 1, 1)
+    return UnlabeledBatch(torch.from_numpy(images).permute(0, 3, 1, 2), to_input)
+
+
+def labeled_batch(crops: Crops, indices: list[int]) -> LabeledBatch:
+    """Crops at `indices` with their joints in crop pixels."""
+    plain = unlabeled_batch(crops, indices)
+    joints, weights = zip(*(_joints(crops, i) for i in indices), strict=True)
+    return LabeledBatch(
+        plain.crops, plain.to_input, torch.from_numpy(np.stack(joints)), torch.from_numpy(np.stack(weights))
+    )
+
+
+def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
+    person = crops.persons[index]
+    if person.joints is None or person.visibility is None:
+        raise ValueError(f"person {person.annotation_id} of {crops.persons.source} has no labels")
+    matrix = crops.geometry.from_image(person.box)
+    joints = person.joints @ matrix[:2, :2].T + matrix[:2, 2]
+    return joints.astype(np.float32), (person.visibility > 0).astype(np.float32)
+
+
+class PairedLoader:
+    """One labeled and one unlabeled batch per step; the smaller set comes round more often."""
+
+    def __init__(
+        self,
+        labeled: Crops,
+        unlabeled: Crops | None,
+        *,
+        batch: int,
+        unlabeled_batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        ahead: int = 3,
+    ) -> None:
+        self.labeled, self.unlabeled, self.ahead = labeled, unlabeled, ahead
+        self._labeled_order = IndexStream(len(labeled.persons), batch, seed, rank, world)
+        self._unlabeled_order = (
+            IndexStream(len(unlabeled.persons), unlabeled_batch, seed + 1, rank, world) if unlabeled else None
+        )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one pass over the unlabeled set, or over the labeled set where there is no other; at least 1."""
+        order = self._unlabeled_order or self._labeled_order
+        return max(1, -(-order.count // (order.batch * order.world)))
+
+    def load(self, step: int) -> tuple[LabeledBatch, UnlabeledBatch | None]:
+        """The batches of a step."""
+        labeled = labeled_batch(self.labeled, self._labeled_order.indices(step))
+        if self.unlabeled is None or self._unlabeled_order is None:
+            return labeled, None
+        return labeled, unlabeled_batch(self.unlabeled, self._unlabeled_order.indices(step))
+
+    def steps(self, start: int, stop: int) -> Iterator[tuple[LabeledBatch, UnlabeledBatch | None]]:
+        """Batches of the steps from `start` up to `stop`, loaded `ahead` of their use."""
+        with ThreadPoolExecutor(max(1, self.ahead)) as pool:
+            waiting: deque[Future] = deque()
+            following = start
+            try:
+                while following < stop or waiting:
+                    while following < stop and len(waiting) <= self.ahead:
+                        waiting.append(pool.submit(self.load, following))
+                        following += 1
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()

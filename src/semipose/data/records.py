@@ -1,0 +1,67 @@
+"""Person: one person box in one image, with or without joints; PersonSet: a data set of them over one skeleton."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from semipose.skeletons import Skeleton
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """One person instance.
+
+    `box` is [x, y, width, height] in pixels as COCO has it. `joints` (K, 2) float64 in pixels, pixel centers at
+    integers; `visibility` (K,) 0 unlabeled, 1 occluded, 2 visible; both None for a person without labels.
+    `area` in square pixels (OKS scale). `score` is the detector's, 1 for annotated boxes. `head_size` in pixels where
+    the data set measures one (PCKh).
+    """
+
+    image: Path
+    image_id: int | str
+    annotation_id: int
+    box: tuple[float, float, float, float]
+    joints: np.ndarray | None = None
+    visibility: np.ndarray | None = None
+    area: float = 0.0
+    score: float = 1.0
+    is_crowd: bool = False
+    head_size: float | None = None
+
+    @property
+    def labeled(self) -> bool:
+        """Whether at least one joint is labeled."""
+        return self.visibility is not None and bool((self.visibility > 0).any())
+
+    def without_labels(self) -> "Person":
+        """The same box with nothing known of its joints."""
+        return replace(self, joints=None, visibility=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSet:
+    """Persons of one data set in a fixed order. `source` names the file or folder for messages and run records."""
+
+    skeleton: Skeleton
+    persons: tuple[Person, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def __getitem__(self, index: int) -> Person:
+        return self.persons[index]
+
+    def subset(self, indices: Iterable[int]) -> "PersonSet":
+        """The persons at `indices`, in that order."""
+        return PersonSet(self.skeleton, tuple(self.persons[int(i)] for i in indices), self.source)
+
+    def without_labels(self) -> "PersonSet":
+        """Every box of the set, joints removed."""
+        return PersonSet(self.skeleton, tuple(p.without_labels() for p in self.persons), self.source)
+
+    def joined(self, other: "PersonSet") -> "PersonSet":
+        """Both sets one after the other; the skeleton stays this one's."""
+        return PersonSet(self.skeleton, self.persons + other.persons, f"{self.source} + {other.source}")

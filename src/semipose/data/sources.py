@@ -1,0 +1,150 @@
+"""DataConfig, and the persons it names: labeled, unlabeled, validation and test, with the split that made them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from semipose.data.coco import read_coco, trainable, usable_boxes
+from semipose.data.folder import read_folder
+from semipose.data.records import PersonSet
+from semipose.data.splits import Split, keep_labels
+from semipose.errors import ConfigError, DataError
+
+PEOPLE = Path(__file__).resolve().parent.parent / "people"
+"""The embedded data set."""
+
+
+class DataConfig(BaseModel):
+    """Which persons are learned from and which judge."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: str = "people"
+    """`people` (embedded), a COCO keypoints file, or a YAML file with the keys of this section."""
+    images: str | None = None
+    """Image folder of `train`; found beside the file when not given."""
+    labels: int | None = Field(None, ge=1)
+    """This many persons keep their labels, the others become unlabeled; all keep them when not given."""
+    split_seed: int = Field(0, ge=0)
+    """Which persons those are. For one seed the smaller choice is part of the larger."""
+    include_labeled: bool = True
+    """The unlabeled set also holds the labeled persons' images, as in the papers' tables."""
+    unlabeled: str | None = None
+    """More unlabeled images: a folder, or a COCO file whose labels are not read."""
+    boxes: str | None = None
+    """COCO detections file with person boxes for `unlabeled`; without one each image is one person."""
+    min_score: float = Field(0.5, ge=0, le=1)
+    """Detections with a lower score are left out."""
+    val: str | None = None
+    """COCO keypoints file that picks the best weights."""
+    val_images: str | None = None
+    """Image folder of `val`."""
+    validation: int | None = Field(None, ge=0)
+    """Labeled persons held out of `train` when there is no `val`; a tenth of the labels when not given."""
+    test: str | None = None
+    """COCO keypoints file scored once, at the end, with the selected weights; embedded people bring one."""
+    test_images: str | None = None
+    """Image folder of `test`."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing."""
+
+    labeled: PersonSet
+    unlabeled: PersonSet | None
+    validation: PersonSet | None
+    test: PersonSet | None
+    split: Split
+
+
+def resolve(config: DataConfig) -> DataConfig:
+    """The section with a YAML `train` opened: its keys fill what was not set, paths relative to the file."""
+    if not config.train.endswith((".yaml", ".yml")):
+        return config
+    path = Path(config.train)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise DataError(f"data file {path} can't be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"data file {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict) or "train" not in content:
+        raise DataError(f"data file {path} needs a key 'train' with a COCO keypoints file")
+    unknown = set(content) - set(DataConfig.model_fields)
+    if unknown:
+        raise DataError(f"data file {path}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(DataConfig.model_fields)}")
+    for key in ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images"):
+        value = content.get(key)
+        if value and value != "people" and not Path(value).is_absolute():
+            content[key] = str(path.parent / value)
+    explicit = {k: getattr(config, k) for k in config.model_fields_set if k != "train"}
+    return DataConfig(**{**content, **explicit})
+
+
+def read_annotated(name: str, images: str | None, part: str = "train") -> PersonSet:
+    """Persons of a COCO keypoints file, or of a part ("train", "val") of the embedded set when `name` is `people`."""
+    if name == "people":
+        return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images")
+    return read_coco(Path(name), images)
+
+
+def load_sources(config: DataConfig) -> Sources:
+    """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
+    config = resolve(config)
+    everyone = trainable(read_annotated(config.train, config.images))
+    held_out = _held_out(config, len(everyone))
+    split = keep_labels(
+        everyone,
+        config.labels,
+        seed=config.split_seed,
+        unlabeled_includes_labeled=config.include_labeled,
+        validation=held_out,
+    )
+    labeled = everyone.subset(split.labeled)
+    validation = everyone.subset(split.validation) if split.validation else None
+    if config.val:
+        validation = _same_skeleton(read_annotated(config.val, config.val_images, "val"), everyone, "val")
+    test = None
+    if config.test or config.train == "people":
+        test = _same_skeleton(read_annotated(config.test or "people", config.test_images, "val"), everyone, "test")
+    return Sources(labeled, _unlabeled(config, everyone, split), validation, test, split)
+
+
+def _held_out(config: DataConfig, available: int) -> int:
+    if config.val:
+        return 0
+    if config.validation is not None:
+        return config.validation
+    wanted = config.labels or available
+    return min(500, max(1, round(wanted / 10)), max(0, available - (config.labels or 1)))
+
+
+def _unlabeled(config: DataConfig, everyone: PersonSet, split: Split) -> PersonSet | None:
+    """Persons that lost their labels, joined by further images; None where all images are labeled."""
+    lost = len(split.labeled) + len(split.validation) < len(everyone)
+    own = everyone.subset(split.unlabeled).without_labels() if lost and split.unlabeled else None
+    if config.unlabeled is None:
+        return own
+    path = Path(config.unlabeled)
+    if path.is_dir():
+        boxes = Path(config.boxes) if config.boxes else None
+        more = read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score)
+    elif path.suffix == ".json":
+        more = usable_boxes(read_coco(path, labels=False, skeleton=everyone.skeleton))
+    else:
+        raise DataError(f"data.unlabeled: {path} is neither a folder of images nor a COCO .json file")
+    if own is None and config.include_labeled:
+        own = everyone.subset(split.labeled).without_labels()
+    return own.joined(more.without_labels()) if own else more.without_labels()
+
+
+def _same_skeleton(persons: PersonSet, train: PersonSet, what: str) -> PersonSet:
+    if persons.skeleton.joints != train.skeleton.joints:
+        raise ConfigError(
+            f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
+            f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); both need the same list"
+        )
+    return persons

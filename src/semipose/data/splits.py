@@ -1,0 +1,77 @@
+"""Splits: which persons keep their labels, which lose them, which are held out; drawn by seed, saved with a hash."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.records import PersonSet
+from semipose.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions in a set of `persons` persons, and what identifies them: annotation ids of the labeled persons."""
+
+    labeled: tuple[int, ...]
+    unlabeled: tuple[int, ...]
+    validation: tuple[int, ...]
+    labeled_ids: tuple[int, ...]
+    seed: int
+    persons: int
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change with any of the above."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+    def save(self, path: Path) -> None:
+        """Writes split.json."""
+        path.write_text(json.dumps({"hash": self.hash, **asdict(self)}))
+
+
+def load_split(path: Path) -> Split:
+    """Reads split.json; DataError when it is missing, no split, or changed since it was written."""
+    try:
+        content = json.loads(path.read_text())
+        claimed = content.pop("hash")
+        split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"split file {path} can't be read ({type(error).__name__}: {error}); start a new run") from None
+    if split.hash != claimed:
+        raise DataError(f"split file {path} was changed: its hash is {split.hash}, not {claimed}; restore it")
+    return split
+
+
+def keep_labels(
+    persons: PersonSet,
+    labels: int | None,
+    *,
+    seed: int,
+    unlabeled_includes_labeled: bool = True,
+    validation: int = 0,
+) -> Split:
+    """Draws who keeps labels. `validation` persons are held out first; then `labels` of the others (None: all).
+
+    One permutation serves every number of labels, so for a seed the smaller labeled set is part of the larger.
+    The unlabeled persons are the rest, and the labeled ones too if asked. Raises ConfigError when too many are asked.
+    """
+    available = len(persons) - validation
+    wanted = available if labels is None else labels
+    if wanted > available or wanted < 1:
+        held = f", {validation} of them held out for validation" if validation else ""
+        raise ConfigError(f"data.labels: {labels} labels asked, {persons.source} has {len(persons)} labeled persons{held}")
+    order = [int(i) for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(persons))]
+    held_out, rest = order[:validation], order[validation:]
+    chosen = rest[:wanted]
+    unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]
+    return Split(
+        labeled=tuple(sorted(chosen)),
+        unlabeled=tuple(sorted(unlabeled)),
+        validation=tuple(sorted(held_out)),
+        labeled_ids=tuple(persons[i].annotation_id for i in sorted(chosen)),
+        seed=seed,
+        persons=len(persons),
+    )

@@ -1,0 +1,33 @@
+"""The exception tree of the package; the command line turns the two branches into exit codes.
+
+    SemiposeError
+    ├── InputError        the user can mend it: exit code 2
+    │   ├── DataError     annotations, detections, images
+    │   ├── ConfigError   options and configuration files
+    │   └── WeightsError  checkpoints and pretrained weights
+    └── RunError          something failed while working: exit code 1
+"""
+
+
+class SemiposeError(Exception):
+    """Base of everything the package raises on purpose; its text is one line for the user."""
+
+
+class InputError(SemiposeError):
+    """What was handed in can't be used; the message says what, where and how to mend it."""
+
+
+class DataError(InputError):
+    """A data set, an annotation, a detection or an image can't be used."""
+
+
+class ConfigError(InputError):
+    """An option or a combination of options can't be used."""
+
+
+class WeightsError(InputError):
+    """A checkpoint or a file of pretrained weights doesn't fit."""
+
+
+class RunError(SemiposeError):
+    """A run had to stop although its input was right."""

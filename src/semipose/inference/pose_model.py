@@ -1,0 +1,128 @@
+"""PoseModel: a network with everything needed to use it, as a pair of files: NAME.safetensors and NAME.json."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from semipose.data.crops import CropGeometry
+from semipose.errors import WeightsError
+from semipose.heatmaps import Decoder
+from semipose.losses import HeatmapLoss, LossConfig
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.skeletons import Skeleton
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PoseModel:
+    """A network, its skeleton, how its input is cut and how its output is read."""
+
+    network: nn.Module
+    name: str
+    model: ModelConfig
+    levels: int
+    skeleton: Skeleton
+    geometry: CropGeometry
+    loss: LossConfig
+    decoder: Decoder = "dark"
+
+    @property
+    def reads(self) -> HeatmapLoss:
+        """Turns raw outputs into heatmaps."""
+        return self.loss.build()
+
+    def save(self, path: Path) -> None:
+        """Writes `path` (.safetensors) and the description beside it (.json), each by renaming."""
+        tensors = {n: t.detach().cpu().contiguous() for n, t in self.network.state_dict().items()}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        save_file(tensors, temporary)
+        temporary.replace(path)
+        description = {
+            "format": FORMAT,
+            "network": self.name,
+            "model": self.model.model_dump(),
+            "levels": self.levels,
+            "skeleton": {
+                "name": self.skeleton.name,
+                "joints": self.skeleton.joints,
+                "flip_pairs": self.skeleton.flip_pairs,
+                "sigmas": self.skeleton.sigmas,
+                "limbs": self.skeleton.limbs,
+            },
+            "input_size": self.geometry.input_size,
+            "padding": self.geometry.padding,
+            "loss": self.loss.model_dump(),
+            "decoder": self.decoder,
+        }
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.json")
+        temporary.write_text(json.dumps(description, indent=1))
+        temporary.replace(description_path(path))
+
+
+def description_path(weights: Path) -> Path:
+    """best.safetensors is described by model.json, any other NAME.safetensors by NAME.json."""
+    return weights.with_name("model.json") if weights.stem == "best" else weights.with_suffix(".json")
+
+
+def load_pose_model(path: Path | str) -> PoseModel:
+    """The model of a run folder (its best) or of one .safetensors file; WeightsError says what is missing or unfit."""
+    path = Path(path)
+    weights = path / "best.safetensors" if path.is_dir() else path
+    if not weights.is_file():
+        raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
+    description = description_path(weights)
+    if not description.is_file():
+        raise WeightsError(f"{weights} has no description {description.name} beside it; keep the two files together")
+    try:
+        content = json.loads(description.read_text())
+        if content["format"] > FORMAT:
+            raise WeightsError(f"{description} has format {content['format']}, this semipose reads {FORMAT}: upgrade it")
+        model = _build(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{description} is no model description ({error}); write it anew with semipose train") from None
+    _fill(model.network, weights)
+    return model
+
+
+def _build(content: dict[str, Any]) -> PoseModel:
+    s = content["skeleton"]
+    pairs = tuple((int(a), int(b)) for a, b in s["flip_pairs"])
+    limbs = tuple((int(a), int(b)) for a, b in s["limbs"])
+    skeleton = Skeleton(s["name"], tuple(s["joints"]), pairs, tuple(s["sigmas"]), limbs)
+    config = ModelConfig(**content["model"])
+    height, width = content["input_size"]
+    network = PoseNet(config, len(skeleton), content["levels"], pretrained=False)
+    return PoseModel(
+        network.eval(),
+        content["network"],
+        config,
+        content["levels"],
+        skeleton,
+        CropGeometry((height, width), padding=content["padding"]),
+        LossConfig(**content["loss"]),
+        content["decoder"],
+    )
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is broken ({str(error)[:80]}); take another copy") from None
+    own = network.state_dict()
+    unfit = [n for n in own if n not in state or state[n].shape != own[n].shape] + [n for n in state if n not in own]
+    if unfit:
+        raise WeightsError(
+            f"{path} does not fit its description: {unfit[0]!r} and {len(unfit) - 1} more tensors differ; "
+            "is the .json beside it of another run?"
+        )
+    with torch.no_grad():
+        network.load_state_dict(state)

@@ -1,0 +1,84 @@
+"""Runs networks over person crops: heatmaps (averaged over networks and, if asked, the mirror image) to joints."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semipose import geometry
+from semipose.batch import View
+from semipose.data.crops import Crops
+from semipose.data.loaders import unlabeled_batch
+from semipose.evaluation.predictions import Prediction
+from semipose.heatmaps import Decoder, decode
+from semipose.losses import HeatmapLoss
+from semipose.models.heads import STRIDE
+from semipose.views.sampling import upright
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How heatmaps are made and read. Several networks form an ensemble: their heatmaps are averaged."""
+
+    networks: Sequence[nn.Module]
+    loss: HeatmapLoss
+    flip_test: bool = False
+    decoder: Decoder = "dark"
+    batch: int = 64
+    device: torch.device = torch.device("cpu")
+
+    def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
+        """Mean heatmaps (B, K, h, w) of a view."""
+        maps = self._mean(view.images)
+        if self.flip_test:
+            mirrored = self._mean(view.images.flip(-1)).flip(-1)
+            maps = (maps + mirrored[:, list(flip_order)]) / 2
+        return maps
+
+    def predict(self, crops: Crops) -> list[Prediction]:
+        """One prediction per person of `crops`, in its order. Networks return to the mode they were in."""
+        modes = [network.training for network in self.networks]
+        for network in self.networks:
+            network.eval()
+        try:
+            with torch.inference_mode():
+                return [p for chunk, view in self._views(crops) for p in self._read(crops, chunk, view)]
+        finally:
+            for network, mode in zip(self.networks, modes, strict=True):
+                network.train(mode)
+
+    def _mean(self, images: Tensor) -> Tensor:
+        maps = [self.loss.heatmaps(network.main(images)) for network in self.networks]  # type: ignore[operator]
+        return torch.stack(maps).mean(dim=0)
+
+    def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
+        """Chunks of persons and their upright views; the next chunk is decoded while the network works."""
+        everyone = range(len(crops.persons))
+        chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(unlabeled_batch, crops, chunks[0]) if chunks else None
+            for n, chunk in enumerate(chunks):
+                assert waiting is not None
+                batch = waiting.result()
+                waiting = pool.submit(unlabeled_batch, crops, chunks[n + 1]) if n + 1 < len(chunks) else None
+                yield chunk, upright(batch.to(self.device), crops.geometry.input_size)
+
+    def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
+        maps = self.heatmaps(view, crops.persons.skeleton.flip_order)
+        joints, scores = decode(maps, STRIDE, self.decoder)
+        in_crop = geometry.apply(torch.linalg.inv(view.from_crop), joints).double().cpu().numpy()
+        values = scores.double().cpu().numpy()
+        for index, points, value in zip(chunk, in_crop, values, strict=True):
+            person = crops.persons[index]
+            inverse = np.linalg.inv(crops.geometry.from_image(person.box))
+            yield Prediction(
+                image_id=person.image_id,
+                annotation_id=person.annotation_id,
+                joints=points @ inverse[:2, :2].T + inverse[:2, 2],
+                scores=value,
+                score=float(person.score * value.mean()),
+                box=person.box,
+            )

@@ -1,0 +1,26 @@
+"""All methods by name. Adding one: its file and its line in METHODS."""
+
+from typing import Annotated, Union
+
+from pydantic import Field
+from torch import nn
+
+from semipose.methods import dual, mean_teacher, single, supervised, trs
+from semipose.methods.base import Workbench
+
+METHODS: dict[str, tuple[type, type]] = {
+    "supervised": (supervised.Config, supervised.Supervised),
+    "mean_teacher": (mean_teacher.Config, mean_teacher.MeanTeacher),
+    "single": (single.Config, single.Single),
+    "dual": (dual.Config, dual.Dual),
+    "trs": (trs.Config, trs.TeacherReviewerStudent),
+}
+"""Name -> (options, method); the order is that of tables."""
+
+MethodConfig = Annotated[Union[tuple(config for config, _ in METHODS.values())], Field(discriminator="name")]  # noqa: UP007
+"""Options of any method, told apart by `name`."""
+
+
+def build_method(config: MethodConfig, bench: Workbench) -> nn.Module:  # type: ignore[valid-type]
+    """The method that `config` names, with new networks."""
+    return METHODS[config.name][1](config, bench)  # type: ignore[attr-defined]

@@ -1,0 +1,135 @@
+"""What every method is made of: its three duties, and the parts it composes (teach, make hard, learn)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.heatmaps import decode, peaks
+from semipose.losses import HeatmapLoss
+from semipose.models.heads import STRIDE
+from semipose.models.pose_net import PoseNet
+from semipose.views.alterations import Alteration, alter
+from semipose.views.sampling import ViewSampler
+
+TeacherMode = Literal["train", "eval"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `step` of `steps` (both count optimizer steps, the first is 0), and the `epoch`."""
+
+    step: int
+    steps: int
+    epoch: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of the training that lies behind."""
+        return self.step / max(1, self.steps)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named terms for the log (detached scalars) and the total that is minimized."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Method(Protocol):
+    """A way of training. Every method is an nn.Module, so that its state is one state_dict."""
+
+    reported: tuple[str, ...]
+    """Candidates whose mean score is the method's figure in the tables."""
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Losses of one step."""
+        ...
+
+    def after_step(self, progress: Progress) -> None:
+        """Called after the optimizer has stepped: teachers follow."""
+        ...
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """Networks that are evaluated and exported, by name."""
+        ...
+
+
+class ConsistencyConfig(BaseModel):
+    """What the methods that learn from unlabeled images share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    unlabeled_weight: float = Field(1.0, ge=0)
+    """Weight of the unlabeled loss."""
+    burn_in: float = Field(0.0, ge=0, lt=1)
+    """Share of the training, at its beginning, that uses labeled data only; 0 in the papers."""
+    ramp_up: float = Field(0.0, ge=0, lt=1)
+    """Share of the training over which the unlabeled weight then rises to its full value; 0 in the papers."""
+    min_peak: float = Field(0.0, ge=0)
+    """Joints whose teacher peak is lower carry no unlabeled loss; 0 = all count, as in the papers."""
+    teacher_mode: TeacherMode = "train"
+    """BatchNorm of a teaching network: `train` = statistics of the batch, as the peers; `eval` = running averages."""
+    hard: list[Alteration] = []
+    """Alterations of the hard view, applied one after the other."""
+
+    def unlabeled_factor(self, progress: Progress) -> float:
+        """Weight of the unlabeled loss at this moment: 0 during burn-in, then rising linearly over the ramp."""
+        since = progress.fraction - self.burn_in
+        if since < 0:
+            return 0.0
+        return self.unlabeled_weight * min(1.0, since / self.ramp_up if self.ramp_up else 1.0)
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """The parts a method works with: views, the loss, and new networks.
+
+    `network(backbone, levels)` builds a PoseNet; None takes the configured backbone.
+    """
+
+    views: ViewSampler
+    loss: HeatmapLoss
+    network: Callable[[str | None, int], PoseNet]
+
+    def supervised(self, network: nn.Module, labeled: LabeledView) -> Float[Tensor, ""]:
+        """Loss of a network on labeled views, added over its levels."""
+        return self.loss(network(labeled.view.images), labeled.targets, labeled.weights)
+
+    def teach(self, teacher: nn.Module, easy: View, mode: TeacherMode) -> Float[Tensor, "B K h w"]:
+        """The teacher's heatmaps of level z on the easy view; no gradient."""
+        was_training = teacher.training
+        teacher.train(mode == "train")
+        with torch.no_grad():
+            heatmaps = self.loss.heatmaps(teacher.main(easy.images))  # type: ignore[operator]
+        teacher.train(was_training)
+        return heatmaps
+
+    def make_hard(self, easy: View, heatmaps: Float[Tensor, "B K h w"], alterations: list[Alteration]) -> HardView:
+        """Alters the easy view around the joints that `heatmaps` show, then moves it by the second affine."""
+        joints, scores = decode(heatmaps, STRIDE, "quarter")
+        images = alter(easy.images, joints, scores, alterations, self.views.generator)
+        return self.views.hard(images, self.views.second_affine(len(easy), images.device))
+
+    def learn(
+        self, student: nn.Module, hard: HardView, teachers: list[Tensor], min_peak: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """Loss of the student on the hard view against each teacher's easy-view heatmaps, added over teachers."""
+        outputs = student(hard.images)
+        total = outputs.new_zeros((), dtype=torch.float32)
+        for heatmaps in teachers:
+            targets, seen = self.views.carry(heatmaps, hard)
+            weights = (peaks(heatmaps)[1] >= min_peak).float()
+            total = total + self.loss(outputs, targets, weights, seen)
+        return total
+
+
+def losses(**terms: Tensor) -> Losses:
+    """Adds the terms and keeps each for the log."""
+    return Losses(torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()})

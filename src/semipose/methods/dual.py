@@ -1,0 +1,62 @@
+"""`dual` (PoseDual): two networks teach each other from easy to hard views (Xie et al., ICCV 2021)."""
+
+from typing import Literal
+
+from torch import nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.views.alterations import Alteration
+from semipose.views.masking import JointCutout
+
+
+class Config(ConsistencyConfig):
+    """Options of `dual`."""
+
+    name: Literal["dual"] = "dual"
+    supervised_weight: float = 0.5
+    """Weight of each network's supervised term."""
+    backbones: dict[Literal["f1", "f2"], str] = {}
+    """Backbones that differ from `model.backbone`, by network."""
+    hard: list[Alteration] = [JointCutout()]
+
+
+class Dual(nn.Module):
+    """L = ½ L_s(f1) + ½ L_s(f2) + weight * (|f1(hard2) - M f2(easy)|² + |f2(hard1) - M f1(easy)|²).
+
+    hard_i is cut around the joints that f_i sees.
+    """
+
+    reported = ("f1", "f2")
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.f1 = bench.network(config.backbones.get("f1"), 1)
+        self.f2 = bench.network(config.backbones.get("f2"), 1)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Supervised terms, and each network's distance to the other's view of the easy image."""
+        bench, config = self.bench, self.config
+        view = bench.views.labeled(labeled)
+        supervised = config.supervised_weight * (bench.supervised(self.f1, view) + bench.supervised(self.f2, view))
+        factor = config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        easy = bench.views.easy(unlabeled)
+        maps1 = bench.teach(self.f1, easy, config.teacher_mode)
+        maps2 = bench.teach(self.f2, easy, config.teacher_mode)
+        hard1 = bench.make_hard(easy, maps1, config.hard)
+        hard2 = bench.make_hard(easy, maps2, config.hard)
+        return losses(
+            supervised=supervised,
+            unlabeled_1=factor * bench.learn(self.f1, hard2, [maps2], config.min_peak),
+            unlabeled_2=factor * bench.learn(self.f2, hard1, [maps1], config.min_peak),
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing follows."""
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """Both networks."""
+        return {"f1": self.f1, "f2": self.f2}

@@ -1,0 +1,55 @@
+"""`mean_teacher`: the student learns from the moving average of itself (Tarvainen and Valpola, NeurIPS 2017)."""
+
+from typing import Literal
+
+from pydantic import Field
+from torch import nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.teacher import ema_update, frozen_copy, warmed_momentum
+from semipose.views.alterations import Alteration
+from semipose.views.masking import JointCutout
+
+
+class Config(ConsistencyConfig):
+    """Options of `mean_teacher`."""
+
+    name: Literal["mean_teacher"] = "mean_teacher"
+    momentum: float = Field(0.99, ge=0, lt=1)
+    """Share of itself that the teacher keeps at each step, once warmed up."""
+    hard: list[Alteration] = [JointCutout()]
+
+
+class MeanTeacher(nn.Module):
+    """L = L_s(f) + weight * |f(hard) - M f_ema(easy)|²."""
+
+    reported = ("teacher",)
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.f = bench.network(None, 1)
+        self.teacher = frozen_copy(self.f)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Supervised term, and the student's distance to its average."""
+        bench, config = self.bench, self.config
+        supervised = bench.supervised(self.f, bench.views.labeled(labeled))
+        factor = config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        easy = bench.views.easy(unlabeled)
+        heatmaps = bench.teach(self.teacher, easy, config.teacher_mode)
+        hard = bench.make_hard(easy, heatmaps, config.hard)
+        return losses(
+            supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak)
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """The teacher moves toward the student."""
+        ema_update(self.teacher, self.f, warmed_momentum(self.config.momentum, progress.step))
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """The average and the network itself."""
+        return {"teacher": self.teacher, "student": self.f}

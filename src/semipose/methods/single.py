@@ -1,0 +1,49 @@
+"""`single` (PoseCons): one network teaches itself from easy to hard views (Xie et al., ICCV 2021)."""
+
+from typing import Literal
+
+from torch import nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.views.alterations import Alteration
+from semipose.views.masking import JointCutout
+
+
+class Config(ConsistencyConfig):
+    """Options of `single`."""
+
+    name: Literal["single"] = "single"
+    hard: list[Alteration] = [JointCutout()]
+
+
+class Single(nn.Module):
+    """L = L_s(f) + weight * |f(hard) - M f(easy)|², the easy side without gradient."""
+
+    reported = ("f",)
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.f = bench.network(None, 1)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Supervised term, and the consistency of the network with itself."""
+        bench, config = self.bench, self.config
+        supervised = bench.supervised(self.f, bench.views.labeled(labeled))
+        factor = config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        easy = bench.views.easy(unlabeled)
+        heatmaps = bench.teach(self.f, easy, config.teacher_mode)
+        hard = bench.make_hard(easy, heatmaps, config.hard)
+        return losses(
+            supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak)
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing follows: teacher and student are one network."""
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """The network."""
+        return {"f": self.f}

@@ -1,0 +1,41 @@
+"""`supervised`: one network, labeled persons only; the floor every method is measured against."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import Losses, Progress, Workbench, losses
+
+
+class Config(BaseModel):
+    """Options of `supervised`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Literal["supervised"] = "supervised"
+    levels: int = Field(1, ge=1, le=3)
+    """Heatmap levels trained; the last stage alone is evaluated."""
+
+
+class Supervised(nn.Module):
+    """SimpleBaseline (Xiao et al., ECCV 2018)."""
+
+    reported = ("f",)
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.bench = bench
+        self.f = bench.network(None, config.levels)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Heatmap loss on labeled views."""
+        return losses(supervised=self.bench.supervised(self.f, self.bench.views.labeled(labeled)))
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing follows."""
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """The network."""
+        return {"f": self.f}

@@ -1,0 +1,107 @@
+"""`trs`: Teacher-Reviewer-Student with multi-level features and Keypoint-Mix (Yun et al., arXiv 2501.09565)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.teacher import ema_update, frozen_copy, warmed_momentum
+from semipose.views.alterations import Alteration
+from semipose.views.mixing import KeypointMix
+
+
+class ReviewersConfig(BaseModel):
+    """The reviewers R1 (of G) and R2 (of F)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enabled: bool = True
+    """Without them G and F alone teach each other: the ablation's base."""
+    supervised: bool = True
+    """Reviewers also take the supervised loss (eq. 9); false = pure moving averages."""
+    alpha: float = Field(0.99, ge=0, le=1)
+    """Share of itself that R1 keeps at each step (eq. 7). Not published; see docs/results."""
+    beta: float = Field(0.99, ge=0, le=1)
+    """Share of itself that R2 keeps at each step (eq. 7). Not published; see docs/results."""
+    warm_up: bool = True
+    """Momentum rises from .1 over the first steps, so that reviewers do not stay with the initial weights."""
+
+
+class Config(ConsistencyConfig):
+    """Options of `trs`."""
+
+    name: Literal["trs"] = "trs"
+    supervised_weight: float = Field(0.5, ge=0)
+    """lambda of eq. 12."""
+    levels: int = Field(2, ge=1, le=3)
+    """Heatmap levels L of multi-level feature learning (eq. 8); 1 switches it off, 2 is the paper's best."""
+    reviewers: ReviewersConfig = ReviewersConfig()
+    """The reviewers."""
+    backbones: dict[Literal["G", "F"], str] = {}
+    """Backbones that differ from `model.backbone`, by network; reviewers follow theirs."""
+    hard: list[Alteration] = [KeypointMix()]
+
+
+class TeacherReviewerStudent(nn.Module):
+    """L = lambda * L_sup + L_un1 + L_un2 (eq. 12): G and F are teacher and student by turns within each step."""
+
+    reported = ("G", "F")
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.G = bench.network(config.backbones.get("G"), config.levels)
+        self.F = bench.network(config.backbones.get("F"), config.levels)
+        if config.reviewers.enabled:
+            self.R1, self.R2 = frozen_copy(self.G), frozen_copy(self.F)
+            for reviewer in (self.R1, self.R2):
+                reviewer.requires_grad_(config.reviewers.supervised)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Eq. 12; during burn-in its supervised part alone."""
+        supervised = self.config.supervised_weight * self.supervised_loss(labeled)
+        factor = self.config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        unlabeled_1, unlabeled_2 = self.unlabeled_losses(unlabeled)
+        return losses(supervised=supervised, unlabeled_1=factor * unlabeled_1, unlabeled_2=factor * unlabeled_2)
+
+    def supervised_loss(self, labeled: LabeledBatch) -> Tensor:
+        """Eq. 3 and 9: all trained networks, all levels."""
+        view = self.bench.views.labeled(labeled)
+        trained = [self.G, self.F]
+        if self.config.reviewers.enabled and self.config.reviewers.supervised:
+            trained += [self.R1, self.R2]
+        return sum((self.bench.supervised(network, view) for network in trained[1:]), self.bench.supervised(self.G, view))
+
+    def unlabeled_losses(self, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor]:
+        """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""
+        bench, config = self.bench, self.config
+        easy = bench.views.easy(unlabeled)
+        by_g = [bench.teach(teacher, easy, config.teacher_mode) for teacher in self._teachers("G", "R1")]
+        by_f = [bench.teach(teacher, easy, config.teacher_mode) for teacher in self._teachers("F", "R2")]
+        for_f = bench.make_hard(easy, by_g[0], config.hard)
+        for_g = bench.make_hard(easy, by_f[0], config.hard)
+        return (
+            bench.learn(self.F, for_f, by_g, config.min_peak),
+            bench.learn(self.G, for_g, by_f, config.min_peak),
+        )
+
+    def after_step(self, progress: Progress) -> None:
+        """Eq. 7: reviewers follow their teachers, buffers included."""
+        reviewers = self.config.reviewers
+        if reviewers.enabled:
+            ema_update(self.R1, self.G, warmed_momentum(reviewers.alpha, progress.step, reviewers.warm_up))
+            ema_update(self.R2, self.F, warmed_momentum(reviewers.beta, progress.step, reviewers.warm_up))
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """Both teachers and, where there are some, their reviewers."""
+        return {name: getattr(self, name) for name in self._names("G", "F", "R1", "R2")}
+
+    def _teachers(self, *names: str) -> list[nn.Module]:
+        return [getattr(self, name) for name in self._names(*names)]
+
+    def _names(self, *names: str) -> list[str]:
+        return [name for name in names if self.config.reviewers.enabled or name in self.reported]

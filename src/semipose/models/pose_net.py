@@ -1,0 +1,56 @@
+"""PoseNet: any timm backbone with one heatmap head per feature level."""
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from semipose.models.heads import DeconvHead
+from semipose.models.backbones import Backbone, build_backbone
+
+
+class ModelConfig(BaseModel):
+    """The network: backbone, pretrained weights and head."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    backbone: str = "resnet18"
+    """Any timm model with `features_only`: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""
+    weights: str = "auto"
+    """ImageNet weights of the backbone: `auto` (an installed weights package, else timm's hub), a local file, or none."""
+    stage: int = Field(-1, le=-1)
+    """Backbone stage under the main head, counted from the last: -1 is the papers'; -2 halves the head's work."""
+    head_channels: int = Field(256, ge=1)
+    """Channels of each deconvolution; 256 in the papers, 64 makes a light head for small backbones."""
+
+
+class PoseNet(nn.Module):
+    """Backbone and L heads: images (B, 3, H, W) to raw outputs (B, L, K, h, w); level 0 is z, level 1 is p (TRS eq. 8).
+
+    Images come normalized with ImageNet's statistics; a backbone trained with others gets them converted inside.
+    """
+
+    def __init__(self, config: ModelConfig, joints: int, levels: int = 1, pretrained: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: Backbone = build_backbone(
+            config.backbone, config.weights if pretrained else "none", config.stage, levels
+        )
+        self.heads = nn.ModuleList(
+            DeconvHead(channels, reduction, joints, config.head_channels)
+            for channels, reduction in zip(self.backbone.channels, self.backbone.reductions, strict=True)
+        )
+
+    @property
+    def levels(self) -> int:
+        """Number of heads, L."""
+        return len(self.heads)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L K h w"]:
+        """Raw outputs of every level."""
+        features = self.backbone(images)
+        return torch.stack([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
+
+    def main(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+        """Raw output of level z alone: what teaches and what is used for inference."""
+        return self.heads[0](self.backbone(images)[0])

@@ -1,0 +1,128 @@
+"""Joints of a body: names, left/right pairs, OKS sigmas, limbs; the known skeletons and how to infer an unknown one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from semipose.errors import DataError
+
+SIGMAS = {
+    "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
+    "hip": 0.107, "knee": 0.087, "ankle": 0.089, "neck": 0.079, "head_top": 0.079, "head": 0.079,
+}  # fmt: skip
+"""OKS sigma of each body part: COCO's own; neck and head top, where no set publishes one, take the shoulder's."""
+
+DEFAULT_SIGMA = 0.079
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An ordered list of K joints and what is known of each.
+
+    `joints`: names in lower snake case. `flip_pairs`: index pairs that a mirror image swaps. `sigmas`: K OKS constants
+    (COCO keypoint evaluation, k_i = 2 sigma_i). `limbs`: index pairs to draw.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    limbs: tuple[tuple[int, int], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    @cached_property
+    def flip_order(self) -> tuple[int, ...]:
+        """Joint order of the mirror image: `flipped[k] = original[flip_order[k]]`; its own inverse."""
+        order = list(range(len(self.joints)))
+        for a, b in self.flip_pairs:
+            order[a], order[b] = b, a
+        return tuple(order)
+
+    def index(self, joint: str) -> int:
+        """Position of a joint by name; DataError with the names at hand when there is none."""
+        try:
+            return self.joints.index(joint)
+        except ValueError:
+            raise DataError(f"skeleton {self.name!r} has no joint {joint!r}; it has: {', '.join(self.joints)}") from None
+
+    def find(self, *names: str) -> int | None:
+        """Position of the first of `names` that the skeleton has, or None."""
+        return next((self.joints.index(n) for n in names if n in self.joints), None)
+
+
+def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
+    """The skeleton for an annotation file's joint names: a known one where the names agree, else pairs and sigmas by name.
+
+    Pairs come from names that differ only by left/right (or a leading l/r); sigmas from the body part named.
+    Raises DataError for an empty list or a repeated name.
+    """
+    joints = tuple(_snake(n) for n in names)
+    if not joints:
+        raise DataError(f"skeleton {name!r} lists no keypoints; give the category a non-empty 'keypoints' list")
+    repeated = {j for j in joints if joints.count(j) > 1}
+    if repeated:
+        raise DataError(f"skeleton {name!r} names joint {sorted(repeated)[0]!r} twice; every joint needs its own name")
+    for known in SKELETONS.values():
+        if known.joints == joints:
+            return known
+    position = {j: i for i, j in enumerate(joints)}
+    pairs = []
+    for joint, i in position.items():
+        for left, right in (("left_", "right_"), ("l_", "r_")):
+            other = right + joint.removeprefix(left)
+            if joint.startswith(left) and other in position:
+                pairs.append((i, position[other]))
+    return Skeleton(name, joints, tuple(pairs), tuple(_sigma(j) for j in joints), tuple(limbs))
+
+
+def _snake(name: str) -> str:
+    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _sigma(joint: str) -> float:
+    return next((s for part, s in SIGMAS.items() if joint.endswith(part)), DEFAULT_SIGMA)
+
+
+def _known(name: str, joints: str, limbs: str) -> Skeleton:
+    names = tuple(joints.split())
+    position = {n: i for i, n in enumerate(names)}
+    pairs = tuple((i, position["right_" + n[5:]]) for n, i in position.items() if n.startswith("left_"))
+    edges = tuple((position[a], position[b]) for a, b in (limb.split("-") for limb in limbs.split()))
+    return Skeleton(name, names, pairs, tuple(_sigma(n) for n in names), edges)
+
+
+_ARMS_AND_LEGS = (
+    "left_shoulder-left_elbow left_elbow-left_wrist right_shoulder-right_elbow right_elbow-right_wrist "
+    "left_hip-left_knee left_knee-left_ankle right_hip-right_knee right_knee-right_ankle "
+    "left_shoulder-left_hip right_shoulder-right_hip left_hip-right_hip "
+)
+
+COCO = _known(
+    "coco",
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
+    "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+    _ARMS_AND_LEGS + "left_shoulder-right_shoulder nose-left_eye nose-right_eye left_eye-right_eye left_eye-left_ear "
+    "right_eye-right_ear left_ear-left_shoulder right_ear-right_shoulder",
+)
+MPII = _known(
+    "mpii",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
+    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist",
+    _ARMS_AND_LEGS + "pelvis-thorax thorax-upper_neck upper_neck-head_top thorax-left_shoulder thorax-right_shoulder",
+)
+AI_CHALLENGER = _known(
+    "ai_challenger",
+    "right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle "
+    "left_hip left_knee left_ankle head_top neck",
+    _ARMS_AND_LEGS + "neck-head_top neck-left_shoulder neck-right_shoulder",
+)
+LSP = _known(
+    "lsp",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
+    "left_shoulder left_elbow left_wrist neck head_top",
+    _ARMS_AND_LEGS + "neck-head_top neck-left_shoulder neck-right_shoulder",
+)
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO, MPII, AI_CHALLENGER, LSP)}

@@ -1,0 +1,32 @@
+"""Networks that teach: frozen copies and exponential moving averages, buffers included."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+def frozen_copy(network: nn.Module) -> nn.Module:
+    """A copy of the same weights and buffers that takes no gradient."""
+    return copy.deepcopy(network).requires_grad_(False)
+
+
+@torch.no_grad()
+def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
+    """average <- momentum * average + (1 - momentum) * source (TRS eq. 7), in place.
+
+    Floating-point buffers (BatchNorm's running mean and variance) are averaged like weights, so that the average's
+    statistics belong to its weights; counters are copied. Raises ValueError when the two networks differ in names.
+    """
+    into, of = average.state_dict(), source.state_dict()
+    if into.keys() != of.keys():
+        raise ValueError("ema_update needs two networks of the same architecture")
+    floating = [name for name, tensor in into.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([into[n] for n in floating], [of[n] for n in floating], 1 - momentum)
+    for name in into.keys() - set(floating):
+        into[name].copy_(of[name])
+
+
+def warmed_momentum(momentum: float, step: int, warm_up: bool = True) -> float:
+    """Momentum that starts low, so that an average forgets its blank beginning: min(m, (1 + t) / (10 + t))."""
+    return min(momentum, (1 + step) / (10 + step)) if warm_up else momentum

@@ -1,0 +1,194 @@
+"""The training loop, readable in one go: load, step, follow, log, evaluate, save."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from semipose.data.loaders import PairedLoader
+from semipose.methods.base import Progress
+from semipose.training.checkpoint import TrainingState, save_checkpoint
+from semipose.training.engine import Engine
+from semipose.training.progress import MetricsLog, say, training_bar
+
+
+class TrainConfig(BaseModel):
+    """Budget, optimizer, schedule, evaluation and where it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epochs: float = Field(100, gt=0)
+    """Passes over the unlabeled set (over the labeled set where there is none); the papers' 100."""
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps instead of epochs."""
+    batch: int = Field(32, ge=1)
+    """Labeled samples per step and process."""
+    unlabeled_batch: int = Field(32, ge=1)
+    """Unlabeled samples per step and process."""
+    lr: float = Field(1e-3, gt=0)
+    """Learning rate of Adam."""
+    drops: tuple[float, ...] = (0.7, 0.9)
+    """Moments, as shares of the training, at which the rate is multiplied by `drop_factor`; the papers' 70 and 90."""
+    drop_factor: float = Field(0.1, gt=0, le=1)
+    """Factor of each drop."""
+    warm_up: int = Field(0, ge=0)
+    """Steps over which the rate rises linearly from zero; 0 in the papers."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Adam's L2 penalty."""
+    clip: float | None = Field(None, gt=0)
+    """Largest gradient norm; longer gradients are shortened to it."""
+    evaluate_every: float | None = Field(None, gt=0)
+    """Epochs between evaluations on the validation split; ten evaluations over the training when not given."""
+    select: Literal["best", "last"] = "best"
+    """Weights kept: the best on the validation split, or the last."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between checkpoints."""
+    log_every: int = Field(20, ge=1)
+    """Steps between lines in metrics.jsonl."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    """Arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere."""
+    channels_last: bool = True
+    """Memory layout of images and weights; faster on most hardware, the same figures up to rounding."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    seed: int = Field(0, ge=0)
+    """Seed of weights, order and augmentation."""
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the whole training."""
+        return self.steps or max(1, round(self.epochs * steps_per_epoch))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of a step: warm-up, then drops."""
+        rate = self.lr * self.drop_factor ** sum(step >= drop * steps for drop in self.drops)
+        return rate * min(1.0, (step + 1) / self.warm_up) if self.warm_up else rate
+
+
+class Interrupted(Exception):
+    """A signal asked for the end; the state is saved. `signal` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.signal = number
+
+
+@dataclass
+class Training:
+    """A training in progress. `evaluate(step)` scores the candidates and returns the figure that picks the best."""
+
+    engine: Engine
+    loader: PairedLoader
+    config: TrainConfig
+    state: TrainingState
+    generator: torch.Generator
+    folder: Path
+    log: MetricsLog
+    evaluate: Callable[[int], float | None]
+    keep_best: Callable[[], None]
+    name: str = "training"
+    _meter: dict[str, torch.Tensor] = field(default_factory=dict)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """A resumed training goes on adding to the line of the log it was about to write."""
+        self._meter = {n: t.to(self.engine.device) for n, t in self.state.extra.get("meter", {}).items()}
+        self._count = self.state.extra.get("count", 0)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.config.total_steps(self.loader.steps_per_epoch)
+
+    def run(self) -> None:
+        """From the state's step to the end. Raises Interrupted after saving when a signal arrives."""
+        engine, config, state, steps = self.engine, self.config, self.state, self.steps
+        per_epoch = self.loader.steps_per_epoch
+        evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
+        method = engine.method
+        method.train()
+        started, before = time.perf_counter(), state.seconds
+        with _signals() as asked, training_bar(steps, state.step, self.name) as bar:
+            for labeled, unlabeled in self.loader.steps(state.step, steps):
+                progress = Progress(state.step, steps, state.step // per_epoch)
+                self._set_rate(config.rate(state.step, steps))
+                on_device = unlabeled.to(engine.device) if unlabeled is not None else None
+                losses = engine.losses(labeled.to(engine.device), on_device, progress)
+                engine.step(losses.total, config.clip)
+                method.after_step(progress)  # type: ignore[operator]
+                state.step += 1
+                state.seconds = before + time.perf_counter() - started
+                self._record(losses.terms)
+                if state.step % config.log_every == 0 or state.step == steps:
+                    bar.update(state.step, self._write_losses(len(labeled) + len(unlabeled or ()), started, before))
+                if state.step % evaluate_every == 0 or state.step == steps:
+                    self._evaluate()
+                if asked or state.step % config.checkpoint_every == 0 or state.step == steps:
+                    self.save()
+                if asked:
+                    raise Interrupted(asked[0])
+
+    def save(self) -> None:
+        """Writes the checkpoint last/state.pt."""
+        if self.engine.is_main:
+            self.state.log_bytes = self.log.size
+            self.state.extra |= {"meter": self._meter, "count": self._count}
+            path = self.folder / "last" / "state.pt"
+            save_checkpoint(path, self.state, self.engine.method, self.engine.optimizer, self.generator)
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _record(self, terms: dict[str, torch.Tensor]) -> None:
+        """Adds up on the device; nothing waits for it."""
+        for name, term in terms.items():
+            self._meter[name] = self._meter.get(name, torch.zeros_like(term)) + term
+        self._count += 1
+
+    def _write_losses(self, samples: int, started: float, before: float) -> str:
+        means = {name: float(self.engine.mean(total)) / self._count for name, total in self._meter.items()}
+        rate = self.engine.optimizer.param_groups[0]["lr"]
+        speed = samples * self._count / max(1e-9, self.state.seconds - self.state.extra.get("logged_at", 0.0))
+        self.state.extra["logged_at"] = self.state.seconds
+        self._meter, self._count = {}, 0
+        if self.engine.is_main:
+            self.log.write(self.state.step, "train", {**means, "lr": rate})
+        return "  ".join(f"{n} {v:.4g}" for n, v in means.items()) + f"  {speed:.0f} samples/s"
+
+    def _evaluate(self) -> None:
+        score = self.evaluate(self.state.step)
+        better = score is not None and score > self.state.best_score
+        if better or self.config.select == "last" or (score is None and self.state.step == self.steps):
+            self.state.best_score = score if score is not None else self.state.best_score
+            self.state.best_step = self.state.step
+            if self.engine.is_main:
+                self.keep_best()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM; a second one leaves at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        say("stopping after this step; a second signal leaves at once")
+
+    try:
+        previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are not ours
+        previous = {}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

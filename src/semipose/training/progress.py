@@ -1,0 +1,95 @@
+"""What a person and a program see of a training: progress bars on stderr, metrics.jsonl, TensorBoard events."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """One line on stderr, above any bar."""
+    console.print(message, markup=False)
+
+
+def watched(work: Iterable, total: int, what: str) -> Iterator:
+    """Shows a bar while `work` is done, if stderr is a terminal."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        for item in work:
+            yield item
+            bar.advance(task)
+
+
+class TrainingBar:
+    """One bar for the whole training: losses, samples per second, time left."""
+
+    def __init__(self, bar: Progress, steps: int, done: int, name: str) -> None:
+        self._bar = bar
+        self._task = bar.add_task(name, total=steps, completed=done)
+
+    def update(self, step: int, text: str) -> None:
+        """Moves to `step` and shows `text`."""
+        self._bar.update(self._task, completed=step, note=text)
+
+
+@contextmanager
+def training_bar(steps: int, done: int, name: str) -> Iterator[TrainingBar]:
+    """The bar of a training that has `done` of `steps` behind it."""
+    with _bar(TextColumn("{task.fields[note]}")) as bar:
+        yield TrainingBar(bar, steps, done, name)
+
+
+def _bar(*columns: Any) -> Progress:
+    standard = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*standard, *columns, console=console, transient=True, disable=not sys.stderr.isatty())
+    if columns:
+        add = progress.add_task
+        progress.add_task = lambda *a, **k: add(*a, **{"note": "", **k})  # type: ignore[method-assign]
+    return progress
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events of a run folder."""
+
+    def __init__(self, folder: Path, keep_bytes: int = 0) -> None:
+        """Opens the log; with `keep_bytes` everything after that length is cut off first (resume)."""
+        self._path = folder / "metrics.jsonl"
+        if self._path.exists():
+            with self._path.open("rb+") as file:
+                file.truncate(min(keep_bytes, self._path.stat().st_size))
+        self._file = self._path.open("a", encoding="utf-8")
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._events = SummaryWriter(str(folder / "events"))
+
+    @property
+    def size(self) -> int:
+        """Length in bytes of metrics.jsonl."""
+        self._file.flush()
+        return self._path.stat().st_size
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """One line, and its numbers as TensorBoard scalars under `kind`."""
+        self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._events.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Writes out what is waiting."""
+        self._file.close()
+        self._events.close()

@@ -1,0 +1,31 @@
+"""The union of all alterations of the hard view, as one type for configurations, and their composition."""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from semipose.views.masking import Cutout, CutOcclude, JointCutout
+from semipose.views.mixing import KeypointMix
+
+
+def _by_name(value: Any) -> Any:
+    """A bare name stands for the alteration with its defaults."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Alteration = Annotated[
+    Annotated[JointCutout | CutOcclude | KeypointMix | Cutout, Field(discriminator="kind")],
+    BeforeValidator(_by_name),
+]
+"""One alteration: called with (images, joints, scores, generator) it returns altered images of the same shape."""
+
+
+def alter(
+    images: Tensor, joints: Tensor, scores: Tensor, alterations: list[Alteration], generator: torch.Generator
+) -> Tensor:
+    """All alterations one after the other; none leaves the images as they are. The geometry is never touched."""
+    for alteration in alterations:
+        images = alteration(images, joints, scores, generator)
+    return images

@@ -1,0 +1,64 @@
+"""ONNX export, verified: the written file must give the network's heatmaps before it is kept."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semipose.errors import ConfigError, RunError
+from semipose.inference.pose_model import PoseModel
+
+TOLERANCE = 1e-3
+"""Largest difference of a heatmap value between the network and the exported file."""
+
+
+class _Exported(nn.Module):
+    """What is exported: normalized images (B, 3, H, W) to heatmaps (B, K, h, w)."""
+
+    def __init__(self, model: PoseModel) -> None:
+        super().__init__()
+        self.network, self.reads = model.network, model.reads
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.reads.heatmaps(self.network.main(images))  # type: ignore[operator]
+
+
+def export_onnx(model: PoseModel, path: Path) -> Path:
+    """Writes `path`: input `images` (batch, 3, H, W), normalized with ImageNet's statistics; output `heatmaps`.
+
+    Raises ConfigError when the extra packages are missing, RunError when the file differs from the network.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  (torch's exporter needs it)
+    except ImportError as error:
+        raise ConfigError(f"export to ONNX needs the extra packages ({error.name}); pip install 'semipose[export]'") from None
+    network = _Exported(model).eval().cpu()
+    images = torch.randn(2, 3, *model.geometry.input_size, generator=torch.Generator().manual_seed(0))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.onnx.export(
+            network,
+            (images,),
+            str(temporary),
+            input_names=["images"],
+            output_names=["heatmaps"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        for batch in (images, images[:1]):
+            (found,) = session.run(None, {"images": batch.numpy()})
+            with torch.inference_mode():
+                expected = network(batch).numpy()
+            worst = float(np.abs(found - expected).max())
+            if worst > TOLERANCE:
+                raise RunError(f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,103 @@
+"""Joints in every frame of a video, and the video with them drawn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from semipose.data.crops import CropGeometry, cut
+from semipose.data.folder import read_detections
+from semipose.data.records import Person, PersonSet
+from semipose.errors import DataError
+from semipose.evaluation.predictions import Prediction, save_predictions
+from semipose.inference.draw import draw_pose
+from semipose.inference.pose_model import PoseModel
+from semipose.inference.predictor import Predictor
+
+SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
+"""Files taken for videos."""
+
+
+class _FrameCrops:
+    """Crops of the persons in one frame."""
+
+    def __init__(self, frame: np.ndarray, persons: PersonSet, geometry: CropGeometry) -> None:
+        self.frame, self.persons, self.geometry = frame, persons, geometry
+
+    def crop(self, index: int) -> np.ndarray:
+        """Crop (S, T, 3) uint8 RGB."""
+        return cut(self.frame, self.geometry.from_image(self.persons[index].box), self.geometry.crop_size)
+
+
+def predict_video(
+    predictor: Predictor, model: PoseModel, source: Path, out: Path, *, boxes: Path | str | None, draw: bool
+) -> list[Path]:
+    """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
+
+    `boxes` is a COCO detections file whose image_id is the frame number; without one the whole frame is one person.
+    """
+    by_frame: dict[int, list[tuple[float, float, float, float]]] = {}
+    if boxes:
+        for d in read_detections(Path(boxes)):
+            by_frame.setdefault(int(d.image) if str(d.image).isdigit() else -1, []).append(d.box)
+    found: list[Prediction] = []
+    painted = out / f"{source.stem}.mp4"
+    writer = _Writer(painted) if draw else None
+    try:
+        for number, (frame, rate) in enumerate(_frames(source)):
+            whole = (0.0, 0.0, float(frame.shape[1]), float(frame.shape[0]))
+            places = by_frame.get(number, []) if boxes else [whole]
+            persons = tuple(Person(source, number, i + 1, box) for i, box in enumerate(places))
+            predictions = []
+            if persons:
+                crops = _FrameCrops(frame, PersonSet(model.skeleton, persons, str(source)), model.geometry)
+                predictions = predictor.predict(crops)
+                found += predictions
+            if writer:
+                joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
+                scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
+                writer.add(draw_pose(frame, joints, scores, model.skeleton), rate)
+    finally:
+        if writer:
+            writer.close()
+    save_predictions(found, out / "predictions.json")
+    return [out / "predictions.json", *([painted] if draw else [])]
+
+
+def _frames(source: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """Frames (H, W, 3) uint8 RGB and the frames per second."""
+    try:
+        with av.open(str(source)) as container:
+            if not container.streams.video:
+                raise DataError(f"{source} has no video stream")
+            stream = container.streams.video[0]
+            rate = round(float(stream.average_rate or 25))
+            for frame in container.decode(stream):
+                yield frame.to_ndarray(format="rgb24"), rate
+    except (av.FFmpegError, OSError) as error:
+        raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None
+
+
+class _Writer:
+    """An H.264 file that takes frames one by one; its size is that of the first, cut to even numbers."""
+
+    def __init__(self, path: Path) -> None:
+        self._container = av.open(str(path), "w")
+        self._stream: av.VideoStream | None = None
+
+    def add(self, frame: np.ndarray, rate: int) -> None:
+        """Appends a frame (H, W, 3) uint8 RGB."""
+        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+        if self._stream is None:
+            stream = self._container.add_stream("libx264", rate=rate)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            self._stream = stream
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+        self._container.mux(self._stream.encode(picture))
+
+    def close(self) -> None:
+        """Writes out what is waiting."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode())
+        self._container.close()

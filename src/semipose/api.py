@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from semipose.config import RunConfig, load_config, options, parse_override
-from semipose.data.crops import CropGeometry, FreshCrops
+from semipose.data.crops import FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
 from semipose.data.records import PersonSet
 from semipose.data.sources import DataConfig, read_annotated, resolve
@@ -22,9 +22,9 @@ from semipose.inference.predictor import Predictor
 from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS
-from semipose.run import Result
 from semipose.run import train as train_run
 from semipose.training.engine import start_fabric
+from semipose.training.judge import Result
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def train(
     config = load_config(files[0] if files else None, given)
     if not files and "method" not in given and not any(key.startswith("method.") for key in given):
         config = load_config(None, {**given, "method": "trs" if _has_unlabeled(config.data) else "supervised"})
-    return train_run(config, Path(out) if out else Path("runs") / config.method.name)  # type: ignore[attr-defined]
+    return train_run(config, Path(out) if out else Path("runs") / config.method.name)
 
 
 def evaluate(
@@ -87,8 +87,7 @@ def evaluate(
         persons = apply_detections(truth, boxes) if boxes else _with_boxes(truth)
         predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
         origin, selection = str(boxes) if boxes else "ground truth", f"{what} ({model.name})"
-    images_count = len({p.image_id for p in truth.persons})
-    protocol = Protocol(origin, flip_test, truth.skeleton.name, len(truth), images_count, truth.source, selection)
+    protocol = Protocol.of(truth, boxes=origin, flip_test=flip_test, weights_selection=selection)
     return Evaluation(score(truth, predictions), protocol)
 
 
@@ -193,7 +192,7 @@ def _same_joints(model: PoseModel, truth: PersonSet, what: Path) -> None:
         odd = next(theirs, "their order")
         raise ConfigError(
             f"{what} predicts the {len(model.skeleton)} joints of {model.skeleton.name!r}, {truth.source} labels the "
-            f"{len(truth.skeleton)} of {truth.skeleton.name!r} (first difference: {odd}); evaluate it on its own skeleton"
+            f"{len(truth.skeleton)} of {truth.skeleton.name!r} (first difference: {odd}); take data of its own skeleton"
         )
 
 

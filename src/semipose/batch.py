@@ -41,10 +41,7 @@ class LabeledBatch:
     def to(self, device: torch.device) -> "LabeledBatch":
         """The batch on `device`."""
         return LabeledBatch(
-            *(
-                t.to(device, non_blocking=True)
-                for t in (self.crops, self.to_input, self.joints, self.weights)
-            )
+            *(t.to(device, non_blocking=True) for t in (self.crops, self.to_input, self.joints, self.weights))
         )
 
 

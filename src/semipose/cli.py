@@ -23,7 +23,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout an
 
 
 @app.callback()
-def settings(debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False) -> None:
+def settings(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+) -> None:
     """Options of every command."""
 
 
@@ -50,7 +52,8 @@ def demo(
 @app.command()
 def train(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[CONFIG.yaml] [section.key=value ...]", help="Configuration and overrides.")
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [section.key=value ...]", help="Configuration and overrides."),
     ] = None,
     data: Annotated[str | None, typer.Option(help="people, a DATA.yaml or COCO keypoint ANNOTATIONS.json.")] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
@@ -59,12 +62,18 @@ def train(
     unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or a COCO file.")] = None,
     boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
     labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
-    method: Annotated[str | None, typer.Option(help="See semipose methods; trs unless the configuration says more.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="See semipose methods; trs unless the configuration says more.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm backbone.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps (instead of epochs).")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD when not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
     json: Json = False,
@@ -81,7 +90,14 @@ def train(
     given = {key: value for key, value in overrides.items() if value is not None}
     result = start(*(arguments or []), out=out, resume=resume, overrides=given)
     if json:
-        _print_json({"scores": result.scores, "reported": result.reported, "protocol": result.protocol, "out": str(result.folder)})
+        _print_json(
+            {
+                "scores": result.scores,
+                "reported": result.reported,
+                "protocol": result.protocol,
+                "out": str(result.folder),
+            }
+        )
         return
     _print_scores(result.scores)
     print(result.protocol)
@@ -105,7 +121,10 @@ def evaluate(
         _print_json({**evaluation.scores.as_dict(), "protocol": evaluation.protocol.describe()})
         return
     _print_scores({what.name: evaluation.scores.as_dict()})
-    print("PCK by joint: " + "  ".join(f"{n} {100 * v:.1f}" for n, v in evaluation.scores.per_joint.items() if v is not None))
+    print(
+        "PCK by joint: "
+        + "  ".join(f"{n} {100 * v:.1f}" for n, v in evaluation.scores.per_joint.items() if v is not None)
+    )
     print(evaluation.protocol.describe())
 
 
@@ -113,7 +132,9 @@ def evaluate(
 def predict(
     what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
     source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|VIDEO", help="What it looks at.")],
-    boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes; else whole images.")] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO detections file with person boxes; else whole images.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for predictions.json and pictures.")] = Path("predictions"),
     draw: Annotated[bool, typer.Option("--draw", help="Also write pictures (a video for a video).")] = False,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
@@ -198,9 +219,9 @@ def main() -> None:
         print(f"semipose: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except Exception as error:
-        from semipose.training.loop import Interrupted
+        from semipose.training.loop import InterruptedTrainingError
 
-        if isinstance(error, Interrupted):
+        if isinstance(error, InterruptedTrainingError):
             print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
             sys.exit(128 + error.signal)
         if debug:

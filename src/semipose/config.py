@@ -1,6 +1,7 @@
 """RunConfig: the sections of all parts, read from YAML and `section.key=value` overrides, validated in one place."""
 
 import difflib
+import itertools
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ from semipose.losses import LossConfig
 from semipose.methods import METHODS, MethodConfig
 from semipose.methods.supervised import Config as SupervisedConfig
 from semipose.models.pose_net import ModelConfig
+from semipose.training.judge import EvaluationConfig
 from semipose.training.loop import TrainConfig
 from semipose.views.sampling import ViewsConfig
 
@@ -38,12 +40,11 @@ class RunConfig(BaseModel):
     data: DataConfig = DataConfig()
     input: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
-    method: MethodConfig = SupervisedConfig()  # type: ignore[valid-type]
+    method: MethodConfig = SupervisedConfig()
     loss: LossConfig = LossConfig()
     views: ViewsConfig = ViewsConfig()
     train: TrainConfig = TrainConfig()
-    evaluation_flip_test: bool = False
-    """Average heatmaps with those of the mirror image in evaluations; off in the papers' tables."""
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     def save(self, path: Path) -> None:
         """Writes the complete configuration, defaults included."""
@@ -105,11 +106,12 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     for cls in reversed(model.__mro__):
         if not (issubclass(cls, BaseModel) and cls is not BaseModel):
             continue
-        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0].body  # type: ignore[attr-defined]
-        for statement, following in zip(body, body[1:], strict=False):
+        definition: Any = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        body = definition.body
+        for statement, following in itertools.pairwise(body):
             is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            if isinstance(statement, ast.AnnAssign) and is_text:
-                found[statement.target.id] = " ".join(str(following.value.value).split())  # type: ignore[union-attr]
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and is_text:
+                found[statement.target.id] = " ".join(str(following.value.value).split())
     return found
 
 

@@ -1,11 +1,11 @@
 """The exception tree of the package; the command line turns the two branches into exit codes.
 
-    SemiposeError
-    ├── InputError        the user can mend it: exit code 2
-    │   ├── DataError     annotations, detections, images
-    │   ├── ConfigError   options and configuration files
-    │   └── WeightsError  checkpoints and pretrained weights
-    └── RunError          something failed while working: exit code 1
+SemiposeError
+├── InputError        the user can mend it: exit code 2
+│   ├── DataError     annotations, detections, images
+│   ├── ConfigError   options and configuration files
+│   └── WeightsError  checkpoints and pretrained weights
+└── RunError          something failed while working: exit code 1
 """
 
 

@@ -63,9 +63,7 @@ def similarity(
     return about(center, turn) @ mirror(size[1], flipped)
 
 
-def box_to_input(
-    box: Float[Tensor, "B 4"], size: Sequence[int], padding: float = 1.25
-) -> Matrices:
+def box_to_input(box: Float[Tensor, "B 4"], size: Sequence[int], padding: float = 1.25) -> Matrices:
     """Source pixels -> input pixels: the box, grown to the input's aspect ratio and by `padding`, fills the input.
 
     `box` is [x, y, width, height] with edges on the span [-0.5, W - 0.5] of the pixel grid shifted by half a pixel, as
@@ -107,9 +105,7 @@ def source_positions(matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "
     return apply(torch.linalg.inv(matrices), grid).view(-1, height, width, 2)
 
 
-def warp(
-    images: Float[Tensor, "B C H W"], matrices: Matrices, size: Sequence[int]
-) -> Float[Tensor, "B C h w"]:
+def warp(images: Float[Tensor, "B C H W"], matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "B C h w"]:
     """Bilinear resampling of each image by its matrix (source -> target pixels); zero outside the source.
 
     `size` = (h, w) of the target.

@@ -45,7 +45,9 @@ class Skeleton:
         try:
             return self.joints.index(joint)
         except ValueError:
-            raise DataError(f"skeleton {self.name!r} has no joint {joint!r}; it has: {', '.join(self.joints)}") from None
+            raise DataError(
+                f"skeleton {self.name!r} has no joint {joint!r}; it has: {', '.join(self.joints)}"
+            ) from None
 
     def find(self, *names: str) -> int | None:
         """Position of the first of `names` that the skeleton has, or None."""
@@ -53,7 +55,7 @@ class Skeleton:
 
 
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
-    """The skeleton for an annotation file's joint names: a known one where the names agree, else pairs and sigmas by name.
+    """The skeleton for an annotation file's joint names: a known one where they agree, else pairs and sigmas by name.
 
     Pairs come from names that differ only by left/right (or a leading l/r); sigmas from the body part named.
     Raises DataError for an empty list or a repeated name.

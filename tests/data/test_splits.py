@@ -60,7 +60,6 @@ def test_smaller_choice_is_part_of_larger(request_, data):
     assert smaller.validation == larger.validation
 
 
-@pytest.mark.xfail(strict=True, reason="validation takes the front of the permutation, so its size shifts the labels")
 def test_nested_whatever_the_validation():
     smaller = keep_labels(people(200), 20, seed=0, validation=2)
     larger = keep_labels(people(200), 40, seed=0, validation=4)
@@ -84,7 +83,6 @@ def test_validation_takes_its_part():
         keep_labels(people(10), None, seed=0, validation=10)
 
 
-@pytest.mark.xfail(strict=True, reason="crowds and persons without labeled joints are drawn too")
 def test_only_trainable_persons_keep_labels():
     plain = people(10)
     unlabeled = plain.subset([0]).without_labels()

@@ -19,6 +19,10 @@ AREA_OF_BOX = 0.53
 """Area of a person relative to its box, where an annotation has no `area` (the usual estimate of the field)."""
 
 
+LARGEST_NUMBER = 1e9
+"""No coordinate or area of a photograph is larger; beyond it a number is a mistake."""
+
+
 def read_json(path: Path, what: str) -> Any:
     """The content of a JSON file; DataError names the file, and the line where it is not JSON."""
     try:
@@ -49,31 +53,40 @@ def read_coco(
     content = read_json(path, "annotation file")
     if not isinstance(content, dict):
         raise DataError(f"annotation file {path} is no COCO container; it needs images, annotations and categories")
-    lists = {}
+    lists: dict[str, list[dict]] = {}
     for key in ("images", "annotations", "categories"):
-        lists[key] = content.get(key)
-        if not isinstance(lists[key], list) or not all(isinstance(r, dict) for r in lists[key]):
+        found = content.get(key)
+        if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
             raise DataError(f"annotation file {path} has no list {key!r}; it needs images, annotations and categories")
+        lists[key] = found
     if not lists["annotations"]:
         raise DataError(f"annotation file {path} has no annotations; label at least one person")
-    kept, found = _category(lists["categories"], path, skeleton if not labels else None)
+    kept, skeleton = _category(lists["categories"], path, skeleton if not labels else None)
     root = _image_root(path, images)
     files = _files(lists["images"], root, path)
-    persons = _persons(lists["annotations"], kept, files, found, path, labels)
+    known = {c.get("id") for c in lists["categories"]}
+    persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels)
     if not persons:
-        raise DataError(f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id")
+        raise DataError(
+            f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
+        )
     first = persons[0].image
     if not first.is_file():
         raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
-    return PersonSet(found, tuple(persons), str(path))
+    return PersonSet(skeleton, tuple(persons), str(path))
 
 
 def trainable(persons: PersonSet) -> PersonSet:
     """Persons one can learn from: no crowd, a box with an area, at least one labeled joint. DataError when none is."""
-    kept = [i for i, p in enumerate(persons.persons) if p.labeled and _usable(p)]
+    kept = [i for i, p in enumerate(persons.persons) if is_trainable(p)]
     if not kept:
         raise DataError(f"{persons.source} has no person with a labeled keypoint; label some first")
     return persons.subset(kept)
+
+
+def is_trainable(person: Person) -> bool:
+    """Whether one can learn from this person."""
+    return person.labeled and _usable(person)
 
 
 def usable_boxes(persons: PersonSet) -> PersonSet:
@@ -90,7 +103,9 @@ def write_coco(persons: PersonSet, path: Path) -> None:
     """Writes a container that `read_coco` reads back; image names are relative to the common image folder."""
     folders = {p.image.parent for p in persons.persons}
     root = folders.pop() if len(folders) == 1 else Path(*_common(p.image.parts[:-1] for p in persons.persons))
-    images = {p.image_id: {"id": p.image_id, "file_name": p.image.relative_to(root).as_posix()} for p in persons.persons}
+    images = {
+        p.image_id: {"id": p.image_id, "file_name": p.image.relative_to(root).as_posix()} for p in persons.persons
+    }
     records = []
     for person in persons.persons:
         record: dict[str, Any] = {
@@ -129,18 +144,26 @@ def _usable(person: Person) -> bool:
 
 def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tuple[set, Skeleton]:
     """Category ids to read and their skeleton."""
+    if not categories or not all(_is_id(c.get("id")) for c in categories):
+        raise DataError(f"annotation file {path} needs categories, each with an 'id'")
     with_joints = [c for c in categories if c.get("keypoints")]
     if not with_joints:
         if given is not None:
             return {c.get("id") for c in categories}, given
-        raise DataError(f"annotation file {path} has no category with 'keypoints'; list the joint names in its category")
+        raise DataError(
+            f"annotation file {path} has no category with 'keypoints'; list the joint names in its category"
+        )
     names = with_joints[0]["keypoints"]
     if not isinstance(names, list) or any(c["keypoints"] != names for c in with_joints):
         raise DataError(f"annotation file {path} has categories with different 'keypoints'; keep one joint list a file")
     limbs = []
     for pair in with_joints[0].get("skeleton") or []:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) and 1 <= i <= len(names) for i in pair)):
-            raise DataError(f"annotation file {path}: limb {pair} of the category is no pair of joints 1 … {len(names)}")
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) and 1 <= i <= len(names) for i in pair)
+        ):
+            raise DataError(
+                f"annotation file {path}: limb {pair} of the category is no pair of joints 1 … {len(names)}"
+            )
         limbs.append((pair[0] - 1, pair[1] - 1))
     return {c.get("id") for c in with_joints}, infer_skeleton(names, limbs, name=path.stem)
 
@@ -165,25 +188,36 @@ def _files(records: list[dict], root: Path, path: Path) -> dict[Any, Path]:
             raise DataError(f"{path}: image id {identity} occurs twice; ids must be unique")
         relative = Path(name)
         if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-            raise DataError(f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it")
+            raise DataError(
+                f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it"
+            )
         files[identity] = root / relative
     return files
 
 
 def _persons(
-    records: list[dict], categories: set, files: dict[Any, Path], skeleton: Skeleton, path: Path, labels: bool
+    records: list[dict],
+    categories: set,
+    known: set,
+    files: dict[Any, Path],
+    skeleton: Skeleton,
+    path: Path,
+    labels: bool,
 ) -> list[Person]:
     persons, seen, boxless = [], set(), 0
     for number, record in enumerate(records):
-        if record.get("category_id", next(iter(categories))) not in categories:
-            continue
         identity = record.get("id", number + 1)
-        where = f"{path}: annotation {identity}"
-        if not isinstance(identity, int) or identity in seen:
+        where = f"{path}: annotation {str(identity)[:40]}"
+        if not _is_id(identity) or isinstance(identity, str) or identity in seen:
             raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
         seen.add(identity)
-        if record.get("image_id") not in files:
-            raise DataError(f"{where}: no image has the id {record.get('image_id')!r}; add it to 'images'")
+        category = record.get("category_id", next(iter(categories)))
+        if not _is_id(category) or category not in known:
+            raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
+        if category not in categories:
+            continue
+        if not _is_id(record.get("image_id")) or record["image_id"] not in files:
+            raise DataError(f"{where}: no image has the id {str(record.get('image_id'))[:40]}; add it to 'images'")
         joints, visibility = _joints(record, skeleton, where) if labels else (None, None)
         box = _box(record, joints, visibility, where)
         if box is None:
@@ -198,7 +232,7 @@ def _persons(
                 box=box,
                 joints=joints,
                 visibility=visibility,
-                area=_number(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
+                area=_area(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
                 is_crowd=bool(record.get("iscrowd", 0)),
                 head_size=_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
             )
@@ -212,7 +246,9 @@ def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, n
     flat = record.get("keypoints")
     if not isinstance(flat, list) or len(flat) != 3 * len(skeleton):
         found = len(flat) if isinstance(flat, list) else "none"
-        raise DataError(f"{where}: needs {3 * len(skeleton)} numbers in 'keypoints' ({len(skeleton)} joints), has {found}")
+        raise DataError(
+            f"{where}: needs {3 * len(skeleton)} numbers in 'keypoints' ({len(skeleton)} joints), has {found}"
+        )
     values = np.array([_number(v, f"{where}: keypoints") for v in flat]).reshape(-1, 3)
     visibility = values[:, 2].astype(np.int8)
     if not np.isin(values[:, 2], (0, 1, 2)).all():
@@ -241,7 +277,34 @@ def _box(
     return float(x), float(y), float(width), float(height)
 
 
+def finite(values: Any, count: int) -> np.ndarray | None:
+    """`values` as `count` float64 numbers, or None when it is no list of that many usable numbers."""
+    if not isinstance(values, list) or len(values) != count or not all(_is_usable(v) for v in values):
+        return None
+    return np.array(values, dtype=np.float64)
+
+
+def _is_usable(value: Any) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= LARGEST_NUMBER
+        and math.isfinite(value)
+    )
+
+
+def _area(value: Any, what: str) -> float:
+    area = _number(value, what)
+    if area < 0:
+        raise DataError(f"{what} is negative ({area}); leave it out to take it from the box")
+    return area
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
 def _number(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e7 or not math.isfinite(value):
+    if not _is_usable(value):
         raise DataError(f"{what}: {str(value)[:40]!r} is no usable number")
     return float(value)

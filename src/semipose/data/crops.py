@@ -203,9 +203,7 @@ def _key(persons: PersonSet, geometry: CropGeometry) -> str:
     return digest.hexdigest()[:24]
 
 
-def _build(
-    path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str, watch: Watch | None
-) -> None:
+def _build(path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str, watch: Watch | None) -> None:
     """Cuts photograph by photograph in threads, in order; both files appear by renaming, the index last."""
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f"crops.{os.getpid()}.tmp"
@@ -217,7 +215,9 @@ def _build(
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool, temporary.open("wb") as file:
             results: Iterable = pool.map(lambda g: _encode(persons, g, geometry), groups)
-            for group, result in zip(groups, watch(results, len(groups), "cutting people") if watch else results, strict=True):
+            for group, result in zip(
+                groups, watch(results, len(groups), "cutting people") if watch else results, strict=True
+            ):
                 if isinstance(result, DataError):
                     if on_error == "raise":
                         raise result
@@ -230,7 +230,9 @@ def _build(
         if failed:
             log.warning("%d of %d photographs left out; the first: %s", len(failed), len(groups), failed[0])
         if not encoded:
-            raise DataError(f"{persons.source}: no photograph could be read; " + (failed[0] if failed else "the set is empty"))
+            raise DataError(
+                f"{persons.source}: no photograph could be read; " + (failed[0] if failed else "the set is empty")
+            )
         _repack(temporary, encoded, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,14 +1,13 @@
 """Folders of unlabeled images, with person boxes from a detections file or each image as one person."""
 
 import logging
-import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from semipose.data.coco import AREA_OF_BOX, read_json
+from semipose.data.coco import AREA_OF_BOX, finite, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.skeletons import Skeleton
@@ -56,18 +55,19 @@ def read_folder(
             by_name[name].append(number)
         if image.stem.isdigit():
             by_name[int(image.stem)].append(number)
-    persons, unknown, ambiguous = [], 0, 0
+    persons: list[Person] = []
+    unknown = ambiguous = 0
     detections = [d for d in read_detections(boxes) if d.score >= min_score]
     for detection in detections:
         where = by_name.get(detection.image, [])
         if len(where) != 1:
             unknown, ambiguous = unknown + (not where), ambiguous + (len(where) > 1)
             continue
-        persons.append(_person(images[where[0]], where[0] + 1, len(persons) + 1, detection))
+        persons.append(_person(images[where[0]], where[0] + 1, -len(persons) - 1, detection))
     if not persons:
         raise DataError(
-            f"{boxes}: none of its {len(detections)} detections of score {min_score} or more lies in an image of {folder}; "
-            "image_id must be a file name or its number"
+            f"{boxes}: none of its {len(detections)} detections of score {min_score} or more lies in an image "
+            f"of {folder}; image_id must be a file name or its number"
         )
     if unknown or ambiguous:
         log.warning("%s: %d detections of unknown images and %d of ambiguous names left out", boxes, unknown, ambiguous)
@@ -85,11 +85,19 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str) -> PersonS
             broken.append(path)
             continue
         box = (0.0, 0.0, float(width), float(height))
-        persons.append(Person(path, number, number, box, area=width * height * AREA_OF_BOX))
+        persons.append(Person(path, number, -number, box, area=width * height * AREA_OF_BOX))
     if broken:
-        log.warning("%s: %d of %d images can't be opened and are left out, the first is %s", source, len(broken), len(images), broken[0])
+        log.warning(
+            "%s: %d of %d images can't be opened and are left out, the first is %s",
+            source,
+            len(broken),
+            len(images),
+            broken[0],
+        )
     if not persons:
-        raise DataError(f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled")
+        raise DataError(
+            f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled"
+        )
     return PersonSet(skeleton, tuple(persons), source)
 
 
@@ -112,12 +120,12 @@ def read_detections(path: Path | str) -> list[Detection]:
         box, score = record.get("bbox"), record.get("score", 1.0)
         if not isinstance(image, int | str):
             raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
-        numbers = [*box, score] if isinstance(box, list) and len(box) == 4 else []
-        if not numbers or not all(isinstance(v, int | float) and math.isfinite(v) and abs(v) < 1e7 for v in numbers):
+        numbers = finite([*box, score], 5) if isinstance(box, list) and len(box) == 4 else None
+        if numbers is None:
             raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
-        x, y, width, height = (float(v) for v in box)
+        x, y, width, height = numbers[:4].tolist()
         if width > 0 and height > 0:
-            found.append(Detection(image, (x, y, width, height), float(score)))
+            found.append(Detection(image, (x, y, width, height), float(numbers[4])))
     return found
 
 
@@ -127,12 +135,17 @@ def apply_detections(persons: PersonSet, boxes: Path | str, min_score: float = 0
     Raises DataError when no detection lies in an image of the set.
     """
     images = {p.image_id: p.image for p in persons.persons}
-    names = {p.image.name: p.image_id for p in persons.persons}
-    found = []
+    names = {name: p.image_id for p in persons.persons for name in (p.image.name, p.image.stem)}
+    found: list[Person] = []
+    unknown = 0
     for detection in read_detections(boxes):
         identity = detection.image if detection.image in images else names.get(str(detection.image))
-        if identity is not None and detection.score >= min_score:
-            found.append(replace(_person(images[identity], identity, -len(found) - 1, detection)))
+        if identity is None:
+            unknown += 1
+        elif detection.score >= min_score:
+            found.append(_person(images[identity], identity, -len(found) - 1, detection))
+    if unknown:
+        log.warning("%s: %d detections of images outside %s left out", boxes, unknown, persons.source)
     if not found:
         raise DataError(f"{boxes}: no detection of score {min_score} or more lies in an image of {persons.source}")
     return PersonSet(persons.skeleton, tuple(found), f"{persons.source} with boxes {boxes}")

@@ -15,6 +15,7 @@ class Person:
 
     `box` is [x, y, width, height] in pixels as COCO has it. `joints` (K, 2) float64 in pixels, pixel centers at
     integers; `visibility` (K,) 0 unlabeled, 1 occluded, 2 visible; both None for a person without labels.
+    `annotation_id` is negative for a box nobody annotated: a detection, or a whole image.
     `area` in square pixels (OKS scale). `score` is the detector's, 1 for annotated boxes. `head_size` in pixels where
     the data set measures one (PCKh).
     """

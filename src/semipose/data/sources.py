@@ -75,7 +75,9 @@ def resolve(config: DataConfig) -> DataConfig:
         raise DataError(f"data file {path} needs a key 'train' with a COCO keypoints file")
     unknown = set(content) - set(DataConfig.model_fields)
     if unknown:
-        raise DataError(f"data file {path}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(DataConfig.model_fields)}")
+        raise DataError(
+            f"data file {path}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(DataConfig.model_fields)}"
+        )
     for key in ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images"):
         value = content.get(key)
         if value and value != "people" and not Path(value).is_absolute():

@@ -4,9 +4,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from semipose.data.coco import is_trainable
 from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
 
@@ -37,7 +39,8 @@ def load_split(path: Path) -> Split:
     try:
         content = json.loads(path.read_text())
         claimed = content.pop("hash")
-        split = Split(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        split = Split(**fields)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"split file {path} can't be read ({type(error).__name__}: {error}); start a new run") from None
     if split.hash != claimed:
@@ -53,18 +56,22 @@ def keep_labels(
     unlabeled_includes_labeled: bool = True,
     validation: int = 0,
 ) -> Split:
-    """Draws who keeps labels. `validation` persons are held out first; then `labels` of the others (None: all).
+    """Draws who keeps labels among the persons one can learn from; `validation` others are held out.
 
-    One permutation serves every number of labels, so for a seed the smaller labeled set is part of the larger.
-    The unlabeled persons are the rest, and the labeled ones too if asked. Raises ConfigError when too many are asked.
+    One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
+    end), so for a seed the smaller labeled set is part of the larger. The unlabeled persons are the rest, and the
+    labeled ones too if asked. Raises ConfigError when more are asked than there are.
     """
-    available = len(persons) - validation
+    usable = [i for i, p in enumerate(persons.persons) if is_trainable(p)]
+    available = len(usable) - validation
     wanted = available if labels is None else labels
-    if wanted > available or wanted < 1:
+    if wanted > available or wanted < 1 or validation < 0 or seed < 0:
         held = f", {validation} of them held out for validation" if validation else ""
-        raise ConfigError(f"data.labels: {labels} labels asked, {persons.source} has {len(persons)} labeled persons{held}")
-    order = [int(i) for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(persons))]
-    held_out, rest = order[:validation], order[validation:]
+        raise ConfigError(
+            f"data.labels: {wanted} labels asked, {persons.source} has {len(usable)} labeled persons{held}; ask fewer"
+        )
+    order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
+    rest, held_out = order[:available], order[available:]
     chosen = rest[:wanted]
     unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]
     return Split(

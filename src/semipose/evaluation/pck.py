@@ -1,102 +1,165 @@
-"""PCK of the torso diagonal and PCKh of the head size: the share of joints found within a distance."""
+"""Percentage of correct keypoints: PCK over the torso diagonal and PCKh over the head size."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from semipose.data.records import Person, PersonSet
-from semipose.evaluation.oks import object_keypoint_similarity
-from semipose.evaluation.predictions import Prediction
+from semipose.errors import DataError
+from semipose.evaluation.oks import best_ranked, object_keypoint_similarity
+from semipose.evaluation.predictions import Prediction, check_predictions, is_evaluated
+from semipose.skeletons import Skeleton
+
+NOT_IN_PCKH_TOTAL = ("pelvis", "thorax")
+"""Joints that MPII's Total leaves out (per-joint figures keep them)."""
 
 
-@dataclass(frozen=True)
-class Pck:
-    """Share of labeled joints within the distance, over all joints and by joint; None without a measurable person.
+class Pck(TypedDict):
+    """Fractions of correct joints and what they were counted over; None where nothing could be measured.
 
-    `persons` were measured, `unmeasured` had labels but no reference length.
+    `total` is over all labeled joints of all measured persons; `per_joint` by name. `persons` were measured,
+    `unmeasured` left out for want of a torso or head size, `missing` (of `persons`) have no prediction and count as
+    wrong. `joints` is the number of joints under `total`.
     """
 
     total: float | None
     per_joint: dict[str, float | None]
     persons: int
     unmeasured: int
+    missing: int
+    joints: int
 
 
 def pck_torso(truth: PersonSet, predictions: Sequence[Prediction], threshold: float = 0.2) -> Pck:
-    """PCK with the torso diagonal as length: right shoulder to left hip, the longer diagonal when both exist."""
-    skeleton = truth.skeleton
-    ends = [
-        (skeleton.find(f"{a}_shoulder"), skeleton.find(f"{b}_hip")) for a, b in (("right", "left"), ("left", "right"))
-    ]
+    """PCK@`threshold` of the torso diagonal (LSP; Yang & Ramanan 2013): correct when distance <= threshold x diagonal.
 
-    def torso(person: Person) -> float | None:
-        if person.joints is None or person.visibility is None:
-            return None
-        lengths = [
-            float(np.linalg.norm(person.joints[a] - person.joints[b]))
-            for a, b in ends
-            if a is not None and b is not None and person.visibility[a] > 0 and person.visibility[b] > 0
-        ]
-        return max(lengths, default=0.0) or None
-
-    return _pck(truth, predictions, threshold, [torso(p) for p in truth.persons], ())
+    The diagonal goes from right shoulder to left hip; with the other one labeled as well, the longer counts. Persons
+    without a measurable torso are left out and counted in `unmeasured`. Predictions meet persons as in `match`.
+    Raises DataError for predictions of another skeleton or data set, RunError for predictions that are not finite.
+    """
+    return _pck(truth, predictions, threshold, lambda person: torso_diagonal(person, truth.skeleton), ())
 
 
 def pckh(truth: PersonSet, predictions: Sequence[Prediction], threshold: float = 0.5) -> Pck:
-    """PCKh: the length is the head size of the data set (MPII: .6 × head-box diagonal); total without pelvis, thorax."""
-    sizes = [p.head_size or None for p in truth.persons]
-    return _pck(truth, predictions, threshold, sizes, ("pelvis", "thorax"))
+    """PCKh@`threshold` (MPII; Andriluka et al. 2014): correct when distance <= threshold x `Person.head_size`.
+
+    The head size is .6 of the head box's diagonal already. `total` leaves out pelvis and thorax, as MPII's does, and
+    is None when the set has no head size at all. Otherwise as `pck_torso`.
+    """
+    return _pck(truth, predictions, threshold, lambda person: person.head_size, NOT_IN_PCKH_TOTAL)
+
+
+def torso_diagonal(person: Person, skeleton: Skeleton) -> float | None:
+    """The longer of the labeled shoulder-to-opposite-hip distances in pixels; None where there is none above 0."""
+    if person.joints is None or person.visibility is None:
+        return None
+    lengths = []
+    for shoulder, hip in (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip")):
+        a, b = skeleton.find(shoulder), skeleton.find(hip)
+        if a is not None and b is not None and person.visibility[a] > 0 and person.visibility[b] > 0:
+            lengths.append(float(np.linalg.norm(person.joints[a] - person.joints[b])))
+    return max(lengths, default=0.0) or None
+
+
+def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Prediction | None]:
+    """The prediction of each person, in the set's order; None for persons without one, crowds and unlabeled persons.
+
+    A prediction with `annotation_id` belongs to that person (the better scored of two). The rest, from detected boxes,
+    are given out greedily within each image: of all pairs with a person that has none yet the one with the highest
+    OKS first. At most 20 detections per image take part, the best scored ones, as in COCO's AP.
+
+    Raises DataError when an annotation id occurs twice within an image, or ids are given and none belongs to the set.
+    """
+    position: dict[tuple[int | str, int], int] = {}
+    for i, person in enumerate(truth.persons):
+        if position.setdefault((person.image_id, person.annotation_id), i) != i:
+            raise DataError(
+                f"{truth.source}: annotation id {person.annotation_id} occurs twice in image {person.image_id!r}; "
+                "evaluate joined sets one by one"
+            )
+    matched: list[Prediction | None] = [None] * len(truth)
+    detections: dict[int | str, list[Prediction]] = defaultdict(list)
+    named = [p for p in predictions if p.annotation_id is not None]
+    for p in predictions:
+        if p.annotation_id is None:
+            detections[p.image_id].append(p)
+            continue
+        i = position.get((p.image_id, p.annotation_id), -1)
+        if i >= 0 and is_evaluated(truth[i]):
+            other = matched[i]
+            matched[i] = p if other is None or p.score > other.score else other
+    if named and position and not any((p.image_id, p.annotation_id) in position for p in named):
+        raise DataError(
+            f"none of {len(named)} predictions names a person of {truth.source} (first annotation_id "
+            f"{named[0].annotation_id}); use predictions made on this data set"
+        )
+    _give_out(truth, detections, matched)
+    return matched
+
+
+def _give_out(
+    truth: PersonSet, detections: dict[int | str, list[Prediction]], matched: list[Prediction | None]
+) -> None:
+    """Gives detections to the persons that have no prediction yet; changes `matched`."""
+    waiting: dict[int | str, list[int]] = defaultdict(list)
+    for i, person in enumerate(truth.persons):
+        if matched[i] is None and is_evaluated(person) and person.image_id in detections:
+            waiting[person.image_id].append(i)
+    for image_id, persons in waiting.items():
+        candidates = best_ranked(detections[image_id])
+        poses = np.stack([p.joints for p in candidates])
+        similarity = np.stack([_similarity(truth[i], poses, truth.skeleton) for i in persons])
+        for pair in np.argsort(-similarity, axis=None, kind="stable"):
+            row, column = divmod(int(pair), len(candidates))
+            if np.isfinite(similarity[row, column]):
+                matched[persons[row]] = candidates[column]
+                similarity[row, :] = similarity[:, column] = np.nan
+
+
+def _similarity(person: Person, poses: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """OKS of a person with poses (n, K, 2); without an area, the box's stands in."""
+    assert person.joints is not None and person.visibility is not None
+    area = person.area or max(person.box[2] * person.box[3], 1.0)
+    return object_keypoint_similarity(person.joints, person.visibility, area, poses, skeleton.sigmas)
 
 
 def _pck(
     truth: PersonSet,
     predictions: Sequence[Prediction],
     threshold: float,
-    lengths: list[float | None],
-    apart: tuple[str, ...],
+    size_of: Callable[[Person], float | None],
+    not_in_total: Sequence[str],
 ) -> Pck:
-    found = match(truth, predictions)
-    names = truth.skeleton.joints
-    right, labeled, measured, unmeasured = np.zeros(len(names)), np.zeros(len(names)), 0, 0
-    for number, (person, length) in enumerate(zip(truth.persons, lengths, strict=True)):
-        if not person.labeled or person.is_crowd or person.joints is None or person.visibility is None:
+    check_predictions(truth, predictions)
+    matched = match(truth, predictions)
+    k = len(truth.skeleton)
+    correct, labeled = np.zeros(k, np.int64), np.zeros(k, np.int64)
+    persons = unmeasured = missing = 0
+    for person, prediction in zip(truth.persons, matched, strict=True):
+        if not is_evaluated(person) or person.joints is None or person.visibility is None:
             continue
-        if length is None:
+        size = size_of(person)
+        if not size:
             unmeasured += 1
             continue
-        measured += 1
-        visible = person.visibility > 0
-        labeled += visible
-        if number in found:
-            distance = np.linalg.norm(found[number].joints - person.joints, axis=1)
-            right += visible & (distance <= threshold * length)
-    counted = np.array([name not in apart for name in names])
-    total = float(right[counted].sum() / labeled[counted].sum()) if labeled[counted].any() else None
-    per_joint = {n: float(r / c) if c else None for n, r, c in zip(names, right, labeled, strict=True)}
-    return Pck(total, per_joint, measured, unmeasured)
-
-
-def match(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[int, Prediction]:
-    """The prediction of each labeled person by its position: by annotation id, else greedily by OKS within an image."""
-    position = {(p.image_id, p.annotation_id): i for i, p in enumerate(truth.persons)}
-    found: dict[int, Prediction] = {}
-    loose: dict[int | str, list[Prediction]] = defaultdict(list)
-    for prediction in predictions:
-        place = position.get((prediction.image_id, prediction.annotation_id or 0))
-        if place is None:
-            loose[prediction.image_id].append(prediction)
-        elif place not in found or found[place].score < prediction.score:
-            found[place] = prediction
-    for i, person in enumerate(truth.persons):
-        candidates = loose.get(person.image_id)
-        if i in found or not candidates or not person.labeled or person.joints is None or person.visibility is None:
-            continue
-        joints, visibility, area = person.joints, person.visibility, person.area
-        sigmas = truth.skeleton.sigmas
-        likeness = [object_keypoint_similarity(joints, visibility, area, c.joints, sigmas) for c in candidates]
-        best = int(np.argmax(likeness))
-        if likeness[best] > 0:
-            found[i] = candidates.pop(best)
-    return found
+        persons += 1
+        counts = person.visibility > 0
+        labeled += counts
+        if prediction is None:
+            missing += 1
+        else:
+            distance = np.linalg.norm(prediction.joints - person.joints, axis=1)
+            correct += counts & (distance / size <= threshold)
+    names = truth.skeleton.joints
+    in_total = np.array([name not in not_in_total for name in names])
+    joints = int(labeled[in_total].sum())
+    return Pck(
+        total=int(correct[in_total].sum()) / joints if joints else None,
+        per_joint={n: int(c) / int(of) if of else None for n, c, of in zip(names, correct, labeled, strict=True)},
+        persons=persons,
+        unmeasured=unmeasured,
+        missing=missing,
+        joints=joints,
+    )

@@ -1,26 +1,27 @@
-"""Predictions: joints found for one person box each, saved and read as COCO keypoint results."""
+"""Predicted poses: one record a person, saved and read as COCO keypoint results."""
 
 import json
-import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from semipose.data.coco import read_json
-from semipose.data.records import PersonSet
-from semipose.errors import DataError
+from semipose.data.coco import finite, read_json
+from semipose.data.records import Person, PersonSet
+from semipose.errors import DataError, RunError
 from semipose.skeletons import Skeleton
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """Joints (K, 2) in image pixels with scores (K,) for the person box `box`, and the instance's score.
+    """The pose found in one box of one image.
 
-    `annotation_id` names the annotated person whose box was used; None for a detection.
+    `annotation_id` names the annotated person whose box was used and is None for a detector's box. `joints` (K, 2)
+    float64 in pixels of the image, `scores` (K,) one per joint, `score` the instance's, by which AP ranks.
+    `box` is [x, y, width, height] in pixels.
     """
 
     image_id: int | str
@@ -32,65 +33,142 @@ class Prediction:
     category_id: int = 1
 
 
-def save_predictions(predictions: Sequence[Prediction], path: Path) -> None:
-    """Writes COCO keypoint results, by renaming; `annotation_id` is added where it is known."""
-    records: list[dict[str, Any]] = []
-    for p in predictions:
-        record: dict[str, Any] = {
-            "image_id": p.image_id,
-            "category_id": p.category_id,
-            "keypoints": np.column_stack([p.joints, p.scores]).ravel().tolist(),
-            "score": float(p.score),
-            "bbox": [float(v) for v in p.box],
-        }
-        if p.annotation_id is not None:
-            record["annotation_id"] = p.annotation_id
-        records.append(record)
+def save_predictions(predictions: Iterable[Prediction], path: Path | str) -> None:
+    """Writes COCO keypoint results, [{image_id, category_id, keypoints: [x, y, score] * K, score, bbox}], by renaming.
+
+    Numbers keep full precision; `annotation_id` is an extra key where it is known. Raises DataError when the folder
+    can't be written.
+    """
+    path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(records))
-    temporary.replace(path)
+    content = [_record(p) for p in predictions]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 
 
-def load_predictions(path: Path, skeleton: Skeleton) -> list[Prediction]:
-    """Reads COCO keypoint results for K = len(skeleton); DataError names file, record and remedy."""
-    content = read_json(path, "predictions file")
-    if not isinstance(content, list):
-        raise DataError(f"predictions file {path} is no list of results; it needs [{{image_id, keypoints, score}}, …]")
-    return [_read(record, f"{path}: result {number}", skeleton) for number, record in enumerate(content)]
+def load_predictions(path: Path | str, skeleton: Skeleton) -> list[Prediction]:
+    """Predictions of a COCO keypoint results file, in its order.
 
-
-def _read(record: Any, where: str, skeleton: Skeleton) -> Prediction:
-    if not isinstance(record, dict) or not isinstance(record.get("image_id"), int | str):
-        raise DataError(f"{where} needs an image_id")
-    flat, wanted = record.get("keypoints"), 3 * len(skeleton)
-    if not isinstance(flat, list) or len(flat) != wanted:
-        found = len(flat) if isinstance(flat, list) else "none"
-        raise DataError(f"{where} needs {wanted} numbers in 'keypoints' (x, y, score of {len(skeleton)} joints), has {found}")
-    numbers = [*flat, record.get("score", 1.0), *(record.get("bbox") or (0, 0, 0, 0))]
-    if len(numbers) != wanted + 5 or not all(_is_number(v) for v in numbers):
-        raise DataError(f"{where} has a value that is no finite number; mend or remove the record")
-    values = np.array(numbers, dtype=np.float64)
-    joints = values[:wanted].reshape(-1, 3)
-    x, y, width, height = values[wanted + 1 :].tolist()
-    identity = record.get("annotation_id")
-    return Prediction(
-        image_id=record["image_id"],
-        annotation_id=identity if isinstance(identity, int) else None,
-        joints=joints[:, :2],
-        scores=joints[:, 2],
-        score=float(values[wanted]),
-        box=(x, y, width, height),
-    )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e7 and math.isfinite(value)
+    A missing `bbox`, which COCO's format leaves out, becomes the box of the joints; `annotation_id` may be missing.
+    Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints.
+    """
+    path = Path(path)
+    records = read_json(path, "predictions file")
+    if not isinstance(records, list):
+        raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
+    return [_prediction(path, number, record, len(skeleton)) for number, record in enumerate(records, start=1)]
 
 
 def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
-    """The labeled joints as perfect predictions, one per person that has some; crowds are left out."""
-    return [
-        Prediction(p.image_id, p.annotation_id, p.joints.copy(), np.ones(len(p.joints)), 1.0, p.box)
-        for p in persons.persons
-        if p.labeled and not p.is_crowd and p.joints is not None
-    ]
+    """The labels themselves as predictions with score 1: the best that any figure can become on this set.
+
+    Crowds and persons without labeled joints have none; joints without a label get score 0.
+    """
+    return [_truth(p) for p in persons.persons if is_evaluated(p)]
+
+
+def is_evaluated(person: Person) -> bool:
+    """Whether figures count the person: at least one labeled joint and no crowd."""
+    return person.labeled and not person.is_crowd
+
+
+def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> None:
+    """Raises DataError when predictions belong to another skeleton or data set, RunError when one is not finite.
+
+    Not-a-number must stop here: COCO's matching would count it as a perfect match.
+    """
+    k = len(truth.skeleton)
+    for n, p in enumerate(predictions, start=1):
+        where = f"prediction {n} (image {p.image_id!r})"
+        if p.joints.shape != (k, 2) or p.scores.shape != (k,):
+            found = f"joints {p.joints.shape} and scores {p.scores.shape}"
+            raise DataError(
+                f"{where} has {found}, but {truth.source} has {k} joints ({truth.skeleton.name}); "
+                "use predictions of the same skeleton"
+            )
+        if not (np.isfinite(p.joints).all() and np.isfinite(p.scores).all() and np.isfinite(p.score)):
+            raise RunError(f"{where} is not finite; the network has diverged: lower the learning rate")
+    known = {p.image_id for p in truth.persons}
+    if predictions and known and not any(p.image_id in known for p in predictions):
+        raise DataError(
+            f"none of {len(predictions)} predictions is for an image of {truth.source} "
+            f"(first image id {predictions[0].image_id!r}); use predictions made on this data set"
+        )
+
+
+def _record(p: Prediction) -> dict[str, Any]:
+    values = np.concatenate([p.joints, p.scores[:, None]], axis=1).astype(np.float64)
+    record: dict[str, Any] = {
+        "image_id": p.image_id,
+        "category_id": p.category_id,
+        "keypoints": values.ravel().tolist(),
+        "score": float(p.score),
+        "bbox": [float(v) for v in p.box],
+    }
+    if p.annotation_id is not None:
+        record["annotation_id"] = p.annotation_id
+    return record
+
+
+def _truth(person: Person) -> Prediction:
+    assert person.joints is not None and person.visibility is not None
+    return Prediction(
+        image_id=person.image_id,
+        annotation_id=person.annotation_id,
+        joints=person.joints.astype(np.float64),
+        scores=(person.visibility > 0).astype(np.float64),
+        score=1.0,
+        box=person.box,
+    )
+
+
+def _prediction(path: Path, number: int, record: Any, k: int) -> Prediction:
+    if not isinstance(record, dict):
+        _fail(path, number, "is no object", "write one object a person")
+    for field in ("image_id", "category_id", "keypoints", "score"):
+        if record.get(field) is None:
+            _fail(path, number, f"has no '{field}'", "write image_id, category_id, keypoints and score")
+    if not isinstance(record["image_id"], int | str) or isinstance(record["image_id"], bool):
+        _fail(path, number, f"'image_id' is {record['image_id']!r}", "write the image's id: a whole number or a text")
+    for field in ("category_id", "annotation_id"):
+        value = record.get(field)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            _fail(path, number, f"'{field}' is {value!r}", "write a whole number")
+    joints = finite(record["keypoints"], 3 * k)
+    if joints is None:
+        given = record["keypoints"]
+        found = f"has {len(given)} entries or not all of them finite" if isinstance(given, list) else "is no list"
+        _fail(path, number, f"'keypoints' {found}", f"write {3 * k} finite numbers: x, y, score for {k} joints")
+    joints = joints.reshape(k, 3)
+    score = finite([record["score"]], 1)
+    if score is None:
+        _fail(path, number, f"'score' is {record['score']!r}", "write a finite number")
+    return Prediction(
+        image_id=record["image_id"],
+        annotation_id=record.get("annotation_id"),
+        joints=joints[:, :2].copy(),
+        scores=joints[:, 2].copy(),
+        score=float(score[0]),
+        box=_box(path, number, record, joints),
+        category_id=record["category_id"],
+    )
+
+
+def _box(path: Path, number: int, record: dict, joints: np.ndarray) -> tuple[float, float, float, float]:
+    if record.get("bbox") is None:
+        low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+    box = finite(record["bbox"], 4)
+    if box is None:
+        _fail(path, number, f"'bbox' is {str(record['bbox'])[:60]}", "write 4 finite numbers: x, y, width, height")
+    x, y, width, height = box.tolist()
+    return x, y, width, height
+
+
+def _fail(path: Path, number: int, what: str, remedy: str) -> NoReturn:
+    raise DataError(f"{path}, record {number}: {what}; {remedy}")

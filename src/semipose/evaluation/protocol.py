@@ -1,17 +1,21 @@
-"""Scores: every figure a prediction gets, and Protocol: the conditions printed with it."""
+"""Scores of predictions on a data set, and the protocol that is printed with every figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from semipose.data.records import PersonSet
 from semipose.evaluation.oks import oks_scores
 from semipose.evaluation.pck import pck_torso, pckh
-from semipose.evaluation.predictions import Prediction
+from semipose.evaluation.predictions import Prediction, is_evaluated
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How figures were made. `boxes` is "ground truth" or a detections file; `weights_selection` says which weights."""
+    """What a figure was measured on and how: two figures compare only where their protocols agree.
+
+    `boxes` is 'ground truth' or 'detections FILE'; `sigmas` names the set of OKS constants; `source` the data set;
+    `weights_selection` how the weights were picked, for example 'best AP on a validation split'.
+    """
 
     boxes: str
     flip_test: bool
@@ -21,35 +25,94 @@ class Protocol:
     source: str
     weights_selection: str
 
+    @classmethod
+    def of(cls, truth: PersonSet, *, boxes: str, flip_test: bool, weights_selection: str) -> "Protocol":
+        """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
+        persons = [p for p in truth.persons if is_evaluated(p)]
+        return cls(
+            boxes=boxes,
+            flip_test=flip_test,
+            sigmas=truth.skeleton.name,
+            n_persons=len(persons),
+            n_images=len({p.image_id for p in persons}),
+            source=truth.source,
+            weights_selection=weights_selection,
+        )
+
     def describe(self) -> str:
-        """One line to print with every figure."""
-        flip = "with" if self.flip_test else "no"
-        return (
-            f"{self.n_persons} persons in {self.n_images} images of {self.source}; boxes: {self.boxes}; {flip} flip test; "
-            f"OKS sigmas: {self.sigmas}; weights: {self.weights_selection}"
+        """One line to print beside figures."""
+        persons = "1 person" if self.n_persons == 1 else f"{self.n_persons} persons"
+        images = "1 image" if self.n_images == 1 else f"{self.n_images} images"
+        return "; ".join(
+            (
+                f"{self.source}: {persons} in {images}",
+                f"boxes: {self.boxes}",
+                f"flip test: {'on' if self.flip_test else 'off'}",
+                f"OKS sigmas: {self.sigmas}",
+                f"weights: {self.weights_selection}",
+            )
         )
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures as fractions; None where the data lacks what they need."""
+    """Figures of one set of predictions, as fractions; None where the data lacks what a figure needs.
 
-    oks: dict[str, float | None]
+    `ap` … `ar` are COCO's over OKS, `ap_m` and `ap_l` those of medium and large persons; `pck` is PCK@0.2 of the torso,
+    `pckh` PCKh@0.5, each with the same by joint name. `counts`: `persons` and `images` evaluated, `predictions`,
+    and how many persons have `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
+    """
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_m: float | None
+    ap_l: float | None
+    ar: float | None
     pck: float | None
     pckh: float | None
-    per_joint: dict[str, float | None]
-    """PCK@0.2 of each joint (PCKh@0.5 where the data measures heads)."""
-    unmeasured: int
-    """Labeled persons without a measurable torso, left out of PCK@0.2."""
+    per_joint: Mapping[str, float | None]
+    per_joint_pckh: Mapping[str, float | None]
+    counts: Mapping[str, int]
 
     def as_dict(self) -> dict[str, float | None]:
-        """AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5."""
-        main = {name: self.oks[name] for name in ("AP", "AP50", "AP75", "AR")}
-        return {**main, "PCK@0.2": self.pck, "PCKh@0.5": self.pckh}
+        """The figures under their public names: AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5."""
+        return {
+            "AP": self.ap,
+            "AP50": self.ap50,
+            "AP75": self.ap75,
+            "AR": self.ar,
+            "PCK@0.2": self.pck,
+            "PCKh@0.5": self.pckh,
+        }
 
 
 def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
-    """All figures of `predictions` on the labeled persons of `truth`."""
+    """Every figure that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
+
+    Raises DataError for predictions of another skeleton or data set, RunError for predictions that are not finite.
+    """
+    oks = oks_scores(truth, predictions)
     torso, head = pck_torso(truth, predictions), pckh(truth, predictions)
-    per_joint = head.per_joint if head.total is not None else torso.per_joint
-    return Scores(oks_scores(truth, predictions), torso.total, head.total, per_joint, torso.unmeasured)
+    evaluated = [p for p in truth.persons if is_evaluated(p)]
+    return Scores(
+        ap=oks["AP"],
+        ap50=oks["AP50"],
+        ap75=oks["AP75"],
+        ap_m=oks["AP_M"],
+        ap_l=oks["AP_L"],
+        ar=oks["AR"],
+        pck=torso["total"],
+        pckh=head["total"],
+        per_joint=torso["per_joint"],
+        per_joint_pckh=head["per_joint"],
+        counts={
+            "persons": len(evaluated),
+            "images": len({p.image_id for p in evaluated}),
+            "predictions": len(predictions),
+            "no_prediction": max(torso["missing"], head["missing"]),
+            "no_torso": torso["unmeasured"],
+            "no_head_size": head["unmeasured"],
+            "no_area": sum(p.area <= 0 for p in evaluated),
+        },
+    )

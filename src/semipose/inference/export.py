@@ -34,7 +34,9 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
         import onnxruntime
         import onnxscript  # noqa: F401  (torch's exporter needs it)
     except ImportError as error:
-        raise ConfigError(f"export to ONNX needs the extra packages ({error.name}); pip install 'semipose[export]'") from None
+        raise ConfigError(
+            f"export to ONNX needs the extra packages ({error.name}); pip install 'semipose[export]'"
+        ) from None
     network = _Exported(model).eval().cpu()
     images = torch.randn(2, 3, *model.geometry.input_size, generator=torch.Generator().manual_seed(0))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -57,7 +59,9 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
                 expected = network(batch).numpy()
             worst = float(np.abs(found - expected).max())
             if worst > TOLERANCE:
-                raise RunError(f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written")
+                raise RunError(
+                    f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written"
+                )
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -84,10 +84,14 @@ def load_pose_model(path: Path | str) -> PoseModel:
     try:
         content = json.loads(description.read_text())
         if content["format"] > FORMAT:
-            raise WeightsError(f"{description} has format {content['format']}, this semipose reads {FORMAT}: upgrade it")
+            raise WeightsError(
+                f"{description} has format {content['format']}, this semipose reads {FORMAT}: upgrade it"
+            )
         model = _build(content)
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{description} is no model description ({error}); write it anew with semipose train") from None
+        raise WeightsError(
+            f"{description} is no model description ({error}); write it anew with semipose train"
+        ) from None
     _fill(model.network, weights)
     return model
 

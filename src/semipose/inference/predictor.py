@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Predictor:
     flip_test: bool = False
     decoder: Decoder = "dark"
     batch: int = 64
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
         """Mean heatmaps (B, K, h, w) of a view."""
@@ -76,7 +76,7 @@ class Predictor:
             inverse = np.linalg.inv(crops.geometry.from_image(person.box))
             yield Prediction(
                 image_id=person.image_id,
-                annotation_id=person.annotation_id,
+                annotation_id=person.annotation_id if person.annotation_id >= 0 else None,
                 joints=points @ inverse[:2, :2].T + inverse[:2, 2],
                 scores=value,
                 score=float(person.score * value.mean()),

@@ -48,7 +48,7 @@ def predict_video(
         for number, (frame, rate) in enumerate(_frames(source)):
             whole = (0.0, 0.0, float(frame.shape[1]), float(frame.shape[0]))
             places = by_frame.get(number, []) if boxes else [whole]
-            persons = tuple(Person(source, number, i + 1, box) for i, box in enumerate(places))
+            persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
                 crops = _FrameCrops(frame, PersonSet(model.skeleton, persons, str(source)), model.geometry)

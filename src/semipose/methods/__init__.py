@@ -1,6 +1,6 @@
 """All methods by name. Adding one: its file and its line in METHODS."""
 
-from typing import Annotated, Union
+from typing import Annotated, Any, Union
 
 from pydantic import Field
 from torch import nn
@@ -17,10 +17,10 @@ METHODS: dict[str, tuple[type, type]] = {
 }
 """Name -> (options, method); the order is that of tables."""
 
-MethodConfig = Annotated[Union[tuple(config for config, _ in METHODS.values())], Field(discriminator="name")]  # noqa: UP007
+MethodConfig: Any = Annotated[Union[tuple(config for config, _ in METHODS.values())], Field(discriminator="name")]  # noqa: UP007
 """Options of any method, told apart by `name`."""
 
 
-def build_method(config: MethodConfig, bench: Workbench) -> nn.Module:  # type: ignore[valid-type]
-    """The method that `config` names, with new networks."""
-    return METHODS[config.name][1](config, bench)  # type: ignore[attr-defined]
+def build_method(config: Any, bench: Workbench) -> nn.Module:
+    """The method whose Config `config` is, with new networks."""
+    return METHODS[config.name][1](config, bench)

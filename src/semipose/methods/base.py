@@ -45,6 +45,8 @@ class Losses:
 class Method(Protocol):
     """A way of training. Every method is an nn.Module, so that its state is one state_dict."""
 
+    paper: str
+    """Where the method was published."""
     reported: tuple[str, ...]
     """Candidates whose mean score is the method's figure in the tables."""
 

@@ -27,6 +27,7 @@ class Dual(nn.Module):
     hard_i is cut around the joints that f_i sees.
     """
 
+    paper = "Xie et al., ICCV 2021"
     reported = ("f1", "f2")
 
     def __init__(self, config: Config, bench: Workbench) -> None:

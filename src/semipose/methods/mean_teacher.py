@@ -24,6 +24,7 @@ class Config(ConsistencyConfig):
 class MeanTeacher(nn.Module):
     """L = L_s(f) + weight * |f(hard) - M f_ema(easy)|²."""
 
+    paper = "Tarvainen and Valpola, NeurIPS 2017"
     reported = ("teacher",)
 
     def __init__(self, config: Config, bench: Workbench) -> None:
@@ -42,9 +43,7 @@ class MeanTeacher(nn.Module):
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.teacher, easy, config.teacher_mode)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(
-            supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak)
-        )
+        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak))
 
     def after_step(self, progress: Progress) -> None:
         """The teacher moves toward the student."""

@@ -20,6 +20,7 @@ class Config(ConsistencyConfig):
 class Single(nn.Module):
     """L = L_s(f) + weight * |f(hard) - M f(easy)|², the easy side without gradient."""
 
+    paper = "Xie et al., ICCV 2021"
     reported = ("f",)
 
     def __init__(self, config: Config, bench: Workbench) -> None:
@@ -37,9 +38,7 @@ class Single(nn.Module):
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.f, easy, config.teacher_mode)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(
-            supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak)
-        )
+        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak))
 
     def after_step(self, progress: Progress) -> None:
         """Nothing follows: teacher and student are one network."""

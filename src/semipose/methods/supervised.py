@@ -22,6 +22,7 @@ class Config(BaseModel):
 class Supervised(nn.Module):
     """SimpleBaseline (Xiao et al., ECCV 2018)."""
 
+    paper = "Xiao et al., ECCV 2018"
     reported = ("f",)
 
     def __init__(self, config: Config, bench: Workbench) -> None:

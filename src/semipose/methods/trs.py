@@ -47,6 +47,7 @@ class Config(ConsistencyConfig):
 class TeacherReviewerStudent(nn.Module):
     """L = lambda * L_sup + L_un1 + L_un2 (eq. 12): G and F are teacher and student by turns within each step."""
 
+    paper = "Yun et al., arXiv 2501.09565"
     reported = ("G", "F")
 
     def __init__(self, config: Config, bench: Workbench) -> None:
@@ -71,10 +72,12 @@ class TeacherReviewerStudent(nn.Module):
     def supervised_loss(self, labeled: LabeledBatch) -> Tensor:
         """Eq. 3 and 9: all trained networks, all levels."""
         view = self.bench.views.labeled(labeled)
-        trained = [self.G, self.F]
+        trained: list[nn.Module] = [self.G, self.F]
         if self.config.reviewers.enabled and self.config.reviewers.supervised:
             trained += [self.R1, self.R2]
-        return sum((self.bench.supervised(network, view) for network in trained[1:]), self.bench.supervised(self.G, view))
+        return sum(
+            (self.bench.supervised(network, view) for network in trained[1:]), self.bench.supervised(self.G, view)
+        )
 
     def unlabeled_losses(self, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor]:
         """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""

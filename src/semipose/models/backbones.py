@@ -1,8 +1,9 @@
-"""timm backbones as lists of feature maps, the last one first, with pretrained weights from a hub, a package or a file."""
+"""timm backbones as lists of feature maps, the last one first; pretrained weights from a hub, a package or a file."""
 
 import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -27,9 +28,9 @@ class Backbone(nn.Module):
     def __init__(self, features: nn.Module, levels: int) -> None:
         super().__init__()
         self.features = features
-        info = features.feature_info  # type: ignore[union-attr]
-        self.channels: list[int] = list(info.channels())[::-1]  # type: ignore[operator]
-        self.reductions: list[int] = list(info.reduction())[::-1]  # type: ignore[operator]
+        info: Any = features.feature_info
+        self.channels: list[int] = list(info.channels())[::-1]
+        self.reductions: list[int] = list(info.reduction())[::-1]
         self.levels = levels
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -50,8 +51,9 @@ class HighResolutionBackbone(Backbone):
         super().__init__(features, levels)
         self.channels, self.reductions = self.channels[::-1], self.reductions[::-1]
         # Pose HRNet fuses the last stage into the branches in use only; timm's builds all four.
-        last = features.stage4[-1]  # type: ignore[index]
-        last.fuse_layers = last.fuse_layers[:levels]  # type: ignore[index, union-attr]
+        stage4: Any = features.stage4
+        last = stage4[-1]
+        last.fuse_layers = last.fuse_layers[:levels]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to L feature maps, the finest first."""
@@ -94,12 +96,15 @@ def _package_weights(name: str) -> bool:
 
 
 def _stages(name: str, stage: int, levels: int) -> tuple[int, ...]:
-    reductions = timm.create_model(name, features_only=True, pretrained=False).feature_info.reduction()
+    info: Any = timm.create_model(name, features_only=True, pretrained=False).feature_info
+    reductions = info.reduction()
     top = len(reductions) + stage
     chosen = tuple(range(top - levels + 1, top + 1))
     if chosen[0] < 0 or reductions[chosen[0]] < 4:
         usable = sum(r >= 4 for r in reductions[: max(top, 0) + 1])
-        raise ConfigError(f"{name} has {usable} stage(s) of stride 4 or more below stage {stage}; levels={levels} asks more")
+        raise ConfigError(
+            f"{name} has {usable} stage(s) of stride 4 or more below stage {stage}; levels={levels} asks more"
+        )
     return chosen
 
 
@@ -135,7 +140,9 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(f"model.weights: {path} can't be read as weights: {str(error).splitlines()[0][:120]}") from error
+        raise WeightsError(
+            f"model.weights: {path} can't be read as weights: {str(error).splitlines()[0][:120]}"
+        ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not all(isinstance(t, Tensor) for t in state.values()) or not state:
         raise WeightsError(f"model.weights: {path} holds no table of tensors; save a state_dict")

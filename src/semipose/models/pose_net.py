@@ -5,8 +5,8 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from semipose.models.heads import DeconvHead
 from semipose.models.backbones import Backbone, build_backbone
+from semipose.models.heads import DeconvHead
 
 
 class ModelConfig(BaseModel):
@@ -17,7 +17,7 @@ class ModelConfig(BaseModel):
     backbone: str = "resnet18"
     """Any timm model with `features_only`: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""
     weights: str = "auto"
-    """ImageNet weights of the backbone: `auto` (an installed weights package, else timm's hub), a local file, or none."""
+    """ImageNet weights: `auto` (an installed weights package, else the hub), a local file, or `none`."""
     stage: int = Field(-1, le=-1)
     """Backbone stage under the main head, counted from the last: -1 is the papers'; -2 halves the head's work."""
     head_channels: int = Field(256, ge=1)

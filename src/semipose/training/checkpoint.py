@@ -74,7 +74,9 @@ def load_checkpoint(
         state = TrainingState(**content["state"])
         version = content["format"]
     except Exception as error:
-        raise WeightsError(f"checkpoint {path} can't be read ({str(error).splitlines()[0][:100]}); start anew") from None
+        raise WeightsError(
+            f"checkpoint {path} can't be read ({str(error).splitlines()[0][:100]}); start anew"
+        ) from None
     if version > FORMAT:
         raise WeightsError(f"checkpoint {path} has format {version}, this semipose reads {FORMAT}: upgrade it")
     for key, value in identity.items():

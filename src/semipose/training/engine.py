@@ -22,7 +22,7 @@ class Engine:
     optimizer: Any
 
     @property
-    def method(self) -> nn.Module:
+    def method(self) -> Any:
         """The method without its wrapper."""
         return _unwrap_objects(self.wrapped)
 
@@ -40,13 +40,13 @@ class Engine:
         """The method's losses, under the precision's autocast and with gradients shared between processes."""
         return self.wrapped.losses(*arguments)
 
-    def step(self, total: Tensor, clip: float | None) -> Tensor | None:
-        """Backward, clipping and one optimizer step; the gradient norm where it was clipped."""
+    def step(self, total: Tensor, clip: float | None) -> None:
+        """Backward, clipping and one optimizer step."""
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
-        norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip) if clip else None
+        if clip:
+            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip)
         self.optimizer.step()
-        return norm
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -56,7 +56,11 @@ class Engine:
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean over processes."""
-        return self.fabric.all_reduce(value, reduce_op="mean") if self.fabric.world_size > 1 else value
+        if self.fabric.world_size == 1:
+            return value
+        shared = self.fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(shared, Tensor)
+        return shared
 
     def barrier(self) -> None:
         """Waits for all processes."""

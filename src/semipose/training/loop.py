@@ -71,7 +71,7 @@ class TrainConfig(BaseModel):
         return rate * min(1.0, (step + 1) / self.warm_up) if self.warm_up else rate
 
 
-class Interrupted(Exception):
+class InterruptedTrainingError(Exception):
     """A signal asked for the end; the state is saved. `signal` is its number."""
 
     def __init__(self, number: int) -> None:
@@ -107,7 +107,7 @@ class Training:
         return self.config.total_steps(self.loader.steps_per_epoch)
 
     def run(self) -> None:
-        """From the state's step to the end. Raises Interrupted after saving when a signal arrives."""
+        """From the state's step to the end. Raises InterruptedTrainingError after saving when a signal arrives."""
         engine, config, state, steps = self.engine, self.config, self.state, self.steps
         per_epoch = self.loader.steps_per_epoch
         evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
@@ -132,7 +132,7 @@ class Training:
                 if asked or state.step % config.checkpoint_every == 0 or state.step == steps:
                     self.save()
                 if asked:
-                    raise Interrupted(asked[0])
+                    raise InterruptedTrainingError(asked[0])
 
     def save(self) -> None:
         """Writes the checkpoint last/state.pt."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from semipose.views.masking import Cutout, CutOcclude, JointCutout
+from semipose.views.masking import CutOcclude, Cutout, JointCutout
 from semipose.views.mixing import KeypointMix
 
 

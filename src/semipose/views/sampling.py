@@ -11,6 +11,7 @@ from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.skeletons import Skeleton
 
+
 class ViewsConfig(BaseModel):
     """Random geometry of the views (Xie et al., ICCV 2021, section 4; the same in TRS)."""
 

@@ -1,0 +1,176 @@
+"""Judges a training: scores its candidates on validation while it runs, and on the test split once, at the end."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file
+from torch import nn
+
+from semipose.data.crops import CropGeometry, Crops, open_crops
+from semipose.data.sources import Sources
+from semipose.evaluation.predictions import Prediction, save_predictions
+from semipose.evaluation.protocol import Protocol, score
+from semipose.inference.pose_model import PoseModel
+from semipose.inference.predictor import Predictor
+from semipose.losses import LossConfig
+from semipose.models.pose_net import PoseNet
+from semipose.training.engine import Engine
+from semipose.training.progress import MetricsLog, say, watched
+
+
+class EvaluationConfig(BaseModel):
+    """How candidates are scored during and after a training."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    flip_test: bool = False
+    """Average heatmaps with those of the mirror image; off in the papers' tables."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run found: scores of the selected weights by candidate, and where everything lies.
+
+    `reported` names the candidates whose mean is the method's figure; `scores` also holds "mean" and, for several
+    networks, "ensemble". Empty when there was nothing to score on.
+    """
+
+    folder: Path
+    scores: dict[str, dict[str, float | None]]
+    reported: tuple[str, ...]
+    protocol: str
+    seconds: float
+
+
+class Judge:
+    """Scores candidates: on the validation split while training, on the test split once, at the end.
+
+    `select` says whether the best weights on validation are kept or the last; `flip_test` holds for every evaluation.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sources,
+        geometry: CropGeometry,
+        loss: LossConfig,
+        out: Path,
+        *,
+        select: str,
+        flip_test: bool,
+    ) -> None:
+        self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
+        self.select, self.flip_test = select, flip_test
+        self._latest: str = engine.method.reported[0]
+        self._crops: dict[str, Crops] = {}
+
+    def validate(self, step: int, log: MetricsLog) -> float | None:
+        """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
+        if self.sources.validation is None:
+            return None
+        scores = self._score("validation")
+        leading = self._leading(scores)
+        self._latest = max(self._candidates(), key=lambda name: _figure(scores[name]))
+        if self.engine.is_main:
+            for name, values in scores.items():
+                log.write(step, f"validation/{name}", values)
+            say(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
+        return leading
+
+    def keep(self) -> None:
+        """Keeps the current weights: every candidate by name, the one that leads on validation as best."""
+        folder = self.out / "weights"
+        folder.mkdir(exist_ok=True)
+        for name, network in self._candidates().items():
+            self._pose_model(name, network).save(folder / f"{name}.safetensors")
+        self._pose_model(self._latest, self._candidates()[self._latest]).save(self.out / "best.safetensors")
+
+    def conclude(self, seconds: float) -> Result:
+        """Scores the kept weights on the test split (else on validation) and writes predictions and scores."""
+        which = "test" if self.sources.test else "validation"
+        reported = tuple(self.engine.method.reported)
+        truth = self.sources.test or self.sources.validation
+        if truth is None:
+            return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
+        for name, network in self._candidates().items():
+            network.load_state_dict(load_file(self.out / "weights" / f"{name}.safetensors"))
+        scores = self._score(which, save=True)
+        selection = self._selection(which)
+        protocol = Protocol.of(
+            truth, boxes="ground truth", flip_test=self.flip_test, weights_selection=selection
+        ).describe()
+        content = {"scores": scores, "reported": reported, "protocol": protocol, "split": self.sources.split.hash}
+        if self.engine.is_main:
+            (self.out / "scores.json").write_text(json.dumps(content, indent=1))
+        return Result(self.out, scores, reported, protocol, seconds)
+
+    def _selection(self, which: str) -> str:
+        if self.select == "last" or self.sources.validation is None:
+            return "last weights"
+        return "best weights on validation" + (" (the same persons)" if which == "validation" else "")
+
+    def _candidates(self) -> dict[str, nn.Module]:
+        return self.engine.method.candidates()
+
+    def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
+        """Scores by candidate, then the mean of the reported ones and their ensemble."""
+        candidates, reported = self._candidates(), tuple(self.engine.method.reported)
+        truth = getattr(self.sources, which)
+        scores = {}
+        for name, network in candidates.items():
+            predictions = self._predict(which, [network])
+            scores[name] = score(truth, predictions).as_dict()
+            if save and name == self._latest and self.engine.is_main:
+                save_predictions(predictions, self.out / "predictions.json")
+        if len(reported) > 1:
+            scores["mean"] = _mean([scores[name] for name in reported])
+            together = self._predict(which, [candidates[name] for name in reported])
+            scores["ensemble"] = score(truth, together).as_dict()
+        return scores
+
+    def _leading(self, scores: dict[str, dict[str, float | None]]) -> float:
+        reported = self.engine.method.reported
+        return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
+
+    def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
+        if which not in self._crops:
+            self._crops[which] = open_crops(getattr(self.sources, which), self.geometry, watch=watched)
+        predictor = Predictor(
+            networks,
+            self.loss.build(),
+            flip_test=self.flip_test,
+            device=self.engine.device,
+        )
+        with self.engine.autocast():
+            return predictor.predict(self._crops[which])
+
+    def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
+        assert isinstance(network, PoseNet)
+        skeleton = self.sources.labeled.skeleton
+        return PoseModel(network, name, network.config, network.levels, skeleton, self.geometry, self.loss)
+
+
+def _figure(scores: dict[str, float | None]) -> float:
+    """AP where there is one, else the first PCK."""
+    for key in ("AP", "PCK@0.2", "PCKh@0.5"):
+        value = scores.get(key)
+        if value is not None:
+            return value
+    return 0.0
+
+
+def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    def mean(values: list[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return {key: mean([row[key] for row in rows]) for key in rows[0]}
+
+
+def _short(scores: dict[str, float | None]) -> str:
+    shown = [
+        f"{key} {100 * value:.1f}" for key, value in scores.items() if value is not None and key in ("AP", "PCK@0.2")
+    ]
+    return " ".join(shown)

@@ -11,7 +11,7 @@ from semipose.data.loaders import PairedLoader
 from semipose.data.sources import Sources, load_sources
 from semipose.errors import ConfigError
 from semipose.methods import build_method
-from semipose.methods.base import Workbench
+from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, load_checkpoint
@@ -29,7 +29,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     signal asked for the end.
     """
     sources = load_sources(config.data)
-    if config.method.name != "supervised" and sources.unlabeled is None:
+    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     _claim(out, resume)
     fabric = start_fabric(config.train.device, config.train.precision)

@@ -66,11 +66,11 @@ def torso_diagonal(person: Person, skeleton: Skeleton) -> float | None:
 def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Prediction | None]:
     """The prediction of each person, in the set's order; None for persons without one, crowds and unlabeled persons.
 
-    A prediction with `annotation_id` belongs to that person (the better scored of two). The rest, from detected boxes,
-    are given out greedily within each image: of all pairs with a person that has none yet the one with the highest
-    OKS first. At most 20 detections per image take part, the best scored ones, as in COCO's AP.
+    A prediction whose `annotation_id` its image has belongs to that person (the better scored of two). The rest, from
+    detected boxes, are given out greedily within each image: of all pairs with a person that has none yet the one with
+    the highest OKS first. At most 20 detections per image take part, the best scored ones, as in COCO's AP.
 
-    Raises DataError when an annotation id occurs twice within an image, or ids are given and none belongs to the set.
+    Raises DataError when an annotation id occurs twice within an image.
     """
     position: dict[tuple[int | str, int], int] = {}
     for i, person in enumerate(truth.persons):
@@ -81,20 +81,13 @@ def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Predictio
             )
     matched: list[Prediction | None] = [None] * len(truth)
     detections: dict[int | str, list[Prediction]] = defaultdict(list)
-    named = [p for p in predictions if p.annotation_id is not None]
     for p in predictions:
-        if p.annotation_id is None:
+        i = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
+        if i is None:
             detections[p.image_id].append(p)
-            continue
-        i = position.get((p.image_id, p.annotation_id), -1)
-        if i >= 0 and is_evaluated(truth[i]):
+        elif is_evaluated(truth[i]):
             other = matched[i]
             matched[i] = p if other is None or p.score > other.score else other
-    if named and position and not any((p.image_id, p.annotation_id) in position for p in named):
-        raise DataError(
-            f"none of {len(named)} predictions names a person of {truth.source} (first annotation_id "
-            f"{named[0].annotation_id}); use predictions made on this data set"
-        )
     _give_out(truth, detections, matched)
     return matched
 

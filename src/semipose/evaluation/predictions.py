@@ -14,6 +14,9 @@ from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, RunError
 from semipose.skeletons import Skeleton
 
+LARGEST = 1e7
+"""Numbers from here on in a file are no pixels (and their squares may overflow)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
@@ -139,13 +142,13 @@ def _prediction(path: Path, number: int, record: Any, k: int) -> Prediction:
         value = record.get(field)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             _fail(path, number, f"'{field}' is {value!r}", "write a whole number")
-    joints = finite(record["keypoints"], 3 * k)
+    joints = _numbers(record["keypoints"], 3 * k)
     if joints is None:
         given = record["keypoints"]
-        found = f"has {len(given)} entries or not all of them finite" if isinstance(given, list) else "is no list"
+        found = f"has {len(given)} entries or one that is no finite number" if isinstance(given, list) else "is no list"
         _fail(path, number, f"'keypoints' {found}", f"write {3 * k} finite numbers: x, y, score for {k} joints")
     joints = joints.reshape(k, 3)
-    score = finite([record["score"]], 1)
+    score = _numbers([record["score"]], 1)
     if score is None:
         _fail(path, number, f"'score' is {record['score']!r}", "write a finite number")
     return Prediction(
@@ -163,11 +166,17 @@ def _box(path: Path, number: int, record: dict, joints: np.ndarray) -> tuple[flo
     if record.get("bbox") is None:
         low, high = joints[:, :2].min(axis=0), joints[:, :2].max(axis=0)
         return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
-    box = finite(record["bbox"], 4)
+    box = _numbers(record["bbox"], 4)
     if box is None:
         _fail(path, number, f"'bbox' is {str(record['bbox'])[:60]}", "write 4 finite numbers: x, y, width, height")
     x, y, width, height = box.tolist()
     return x, y, width, height
+
+
+def _numbers(values: Any, length: int) -> np.ndarray | None:
+    """`length` finite numbers of a size that pixels have, or None."""
+    array = finite(values, length)
+    return array if array is not None and bool((np.abs(array) < LARGEST).all()) else None
 
 
 def _fail(path: Path, number: int, what: str, remedy: str) -> NoReturn:

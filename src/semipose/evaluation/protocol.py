@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from semipose.data.records import PersonSet
 from semipose.evaluation.oks import oks_scores
-from semipose.evaluation.pck import pck_torso, pckh
+from semipose.evaluation.pck import match, pck_torso, pckh
 from semipose.evaluation.predictions import Prediction, is_evaluated
 
 
@@ -59,8 +59,9 @@ class Scores:
     """Figures of one set of predictions, as fractions; None where the data lacks what a figure needs.
 
     `ap` … `ar` are COCO's over OKS, `ap_m` and `ap_l` those of medium and large persons; `pck` is PCK@0.2 of the torso,
-    `pckh` PCKh@0.5, each with the same by joint name. `counts`: `persons` and `images` evaluated, `predictions`,
-    and how many persons have `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
+    `pckh` PCKh@0.5, each with the same by joint name. `counts`: `persons` and `images` evaluated, `predictions`, of
+    which `elsewhere` lie on images where the set has nobody (they count against AP), and how many persons have
+    `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
     """
 
     ap: float | None
@@ -94,7 +95,8 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
     """
     oks = oks_scores(truth, predictions)
     torso, head = pck_torso(truth, predictions), pckh(truth, predictions)
-    evaluated = [p for p in truth.persons if is_evaluated(p)]
+    evaluated, matched = [p for p in truth.persons if is_evaluated(p)], match(truth, predictions)
+    images = {p.image_id for p in truth.persons}
     return Scores(
         ap=oks["AP"],
         ap50=oks["AP50"],
@@ -110,7 +112,8 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
             "persons": len(evaluated),
             "images": len({p.image_id for p in evaluated}),
             "predictions": len(predictions),
-            "no_prediction": max(torso["missing"], head["missing"]),
+            "elsewhere": sum(p.image_id not in images for p in predictions),
+            "no_prediction": sum(is_evaluated(p) and m is None for p, m in zip(truth.persons, matched, strict=True)),
             "no_torso": torso["unmeasured"],
             "no_head_size": head["unmeasured"],
             "no_area": sum(p.area <= 0 for p in evaluated),

@@ -121,7 +121,7 @@ class Training:
                 on_device = unlabeled.to(engine.device) if unlabeled is not None else None
                 losses = engine.losses(labeled.to(engine.device), on_device, progress)
                 engine.step(losses.total, config.clip)
-                method.after_step(progress)  # type: ignore[operator]
+                method.after_step(progress)
                 state.step += 1
                 state.seconds = before + time.perf_counter() - started
                 self._record(losses.terms)

@@ -1,0 +1,58 @@
+"""Shared by all tests: a cache of crops and run folders that leave nothing behind, and tiny runs."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from semipose.config import RunConfig, load_config
+
+TINY: dict[str, Any] = {
+    "data.labels": 24,
+    "data.validation": 8,
+    "data.include_labeled": False,
+    "input.height": 64,
+    "input.width": 64,
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "model.head_channels": 8,
+    "train.steps": 12,
+    "train.batch": 4,
+    "train.unlabeled_batch": 4,
+    "train.log_every": 2,
+    "train.checkpoint_every": 5,
+    "train.device": "cpu",
+}
+"""A run of seconds on the embedded people."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Crops are cut once a session, outside the user's cache."""
+    os.environ["SEMIPOSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_people(tmp_path: Path) -> Path:
+    """A COCO file of 60 embedded people."""
+    from semipose.data.coco import write_coco
+    from semipose.data.sources import read_annotated
+
+    path = tmp_path / "people.json"
+    write_coco(read_annotated("people", None).subset(range(60)), path)
+    return path
+
+
+@pytest.fixture
+def tiny(small_people: Path) -> Any:
+    """Makes tiny configurations: `tiny("trs", **{"train.steps": 3})`."""
+    from semipose.data.sources import PEOPLE
+
+    def make(method: str, **changes: Any) -> RunConfig:
+        data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images")}
+        return load_config(None, {**TINY, **data, "method": method, **changes})
+
+    return make

@@ -56,7 +56,8 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
     tree: dict[str, Any] = {}
     if path is not None:
         tree = _read_yaml(Path(path))
-    for key, value in (overrides or {}).items():
+    # The method is chosen before its options are set, whatever their order.
+    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0] != "method"):
         _set(tree, key, value)
     method = tree.get("method")
     if isinstance(method, str):
@@ -92,7 +93,14 @@ def options(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[
             kind = getattr(info.annotation, "__name__", str(info.annotation)).replace("typing.", "")
             choices = get_args(info.annotation) if "Literal" in str(info.annotation) else ()
             shown = " | ".join(map(str, choices)) if choices and all(isinstance(c, str) for c in choices) else kind
-            rows.append((prefix + name, shown, str(default), meanings.get(name, "")))
+            rows.append(
+                (
+                    prefix + name,
+                    shown,
+                    str(default),
+                    meanings.get(name, "Which method this is." if name == "name" else ""),
+                )
+            )
     return rows
 
 

@@ -14,7 +14,7 @@ from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, 
 from semipose.losses import LossConfig
 from semipose.methods.base import Progress, Workbench
 from semipose.skeletons import LSP
-from semipose.views.sampling import ViewsConfig, ViewSampler
+from semipose.views.sampling import ViewSampler, ViewsConfig
 
 JOINTS = len(LSP)
 STRIDE = 4
@@ -22,7 +22,7 @@ STILL = ViewsConfig(scale=0, rotation=0, flip_probability=0)
 
 
 class TinyPose(nn.Module):
-    """A network with the interface of PoseNet: three feature levels of one small stack, one 1×1 head each."""
+    """A network with the interface of PoseNet: three feature levels of one small stack, one 3×3 head each."""
 
     def __init__(self, backbone: str | None, levels: int, joints: int = JOINTS) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class TinyPose(nn.Module):
         self.stem = self._block(3, width, 4)
         self.middle = self._block(width, width, 1)
         self.last = self._block(width, width, 1)
-        self.heads = nn.ModuleList(nn.Conv2d(width, joints, 1) for _ in range(levels))
+        self.heads = nn.ModuleList(nn.Conv2d(width, joints, 3, padding=1) for _ in range(levels))
         for head in self.heads:  # peaks above zero, as those of a network that has learned a little
             nn.init.constant_(head.bias, 0.5)
 
@@ -130,9 +130,7 @@ def make_labeled(size: tuple[int, int] = (32, 32), batch: int = 4, seed: int = 1
 
 def make_unlabeled(size: tuple[int, int] = (32, 32), batch: int = 4, seed: int = 2) -> UnlabeledBatch:
     """Smooth random crops."""
-    return UnlabeledBatch(
-        _crops(size, batch, torch.Generator().manual_seed(seed)), torch.eye(3).repeat(batch, 1, 1)
-    )
+    return UnlabeledBatch(_crops(size, batch, torch.Generator().manual_seed(seed)), torch.eye(3).repeat(batch, 1, 1))
 
 
 def _crops(size: tuple[int, int], batch: int, generator: torch.Generator) -> Tensor:

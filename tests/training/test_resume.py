@@ -41,7 +41,9 @@ def same_runs(a: Path, b: Path) -> None:
         assert torch.equal(tensor, states[1]["method"][name]), name
     assert torch.equal(states[0]["generator"], states[1]["generator"])
     assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
-    assert json.loads((a / "scores.json").read_text())["scores"] == json.loads((b / "scores.json").read_text())["scores"]
+    assert (
+        json.loads((a / "scores.json").read_text())["scores"] == json.loads((b / "scores.json").read_text())["scores"]
+    )
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:

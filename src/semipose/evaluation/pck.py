@@ -82,12 +82,12 @@ def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Predictio
     matched: list[Prediction | None] = [None] * len(truth)
     detections: dict[int | str, list[Prediction]] = defaultdict(list)
     for p in predictions:
-        i = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
-        if i is None:
+        place = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
+        if place is None:
             detections[p.image_id].append(p)
-        elif is_evaluated(truth[i]):
-            other = matched[i]
-            matched[i] = p if other is None or p.score > other.score else other
+        elif is_evaluated(truth[place]):
+            other = matched[place]
+            matched[place] = p if other is None or p.score > other.score else other
     _give_out(truth, detections, matched)
     return matched
 

@@ -1,5 +1,6 @@
 """Predicted poses: one record a person, saved and read as COCO keypoint results."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -50,7 +51,8 @@ def save_predictions(predictions: Iterable[Prediction], path: Path | str) -> Non
         temporary.write_text(json.dumps(content))
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from semipose.data.crops import read_image
 from semipose.data.records import PersonSet
+from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction
 from semipose.skeletons import Skeleton
 
@@ -91,13 +92,18 @@ def comparison_sheet(
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
-    """Writes RGB as .png or .jpg, by renaming."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    options = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else []
-    if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options):
-        raise OSError(f"picture {path} can't be written")
-    temporary.replace(path)
+    """Writes RGB (H, W, 3) uint8 as .png or .jpg, by renaming; DataError when the place or the ending won't do."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DataError(f"picture {path} has no ending that can be written; use .png or .jpg")
+    options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
+    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encoded.tobytes())
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"picture {path} can't be written ({error.strerror}); choose another place") from None
 
 
 def _color(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:

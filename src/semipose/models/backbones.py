@@ -109,6 +109,9 @@ def _stages(name: str, stage: int, levels: int) -> tuple[int, ...]:
 
 
 def _create(name: str, options: dict) -> nn.Module:
+    if options["pretrained"]:
+        log.warning("fetching ImageNet weights of %s (a local file: --weights FILE; none: --weights none)", name)
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         return timm.create_model(name, features_only=True, **options)
     except (OSError, RuntimeError) as error:

@@ -1,0 +1,145 @@
+"""Pictures of poses: joints land where the enlarged image has them, sides have their colors, files are whole."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import semipose
+from semipose.data.coco import read_coco
+from semipose.errors import DataError
+from semipose.evaluation.predictions import ground_truth_as_predictions
+from semipose.inference.draw import LEFT, MIDDLE, RIGHT, comparison_sheet, draw_pose, draw_predictions, save_image
+from semipose.skeletons import SKELETONS, infer_skeleton
+
+PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
+POINTS = infer_skeleton(["left_wrist", "right_wrist", "nose"], name="points")
+SIDES = infer_skeleton(["left_hip", "left_knee", "right_hip", "right_knee"], limbs=[(0, 1), (2, 3), (0, 2)])
+GRAY = np.full((60, 80, 3), 128, np.uint8)
+
+
+def drawn(joints, skeleton=POINTS, scores=None, image=GRAY, **options) -> np.ndarray:
+    joints = np.asarray(joints, float)
+    scores = np.ones(joints.shape[:2]) if scores is None else np.asarray(scores, float)
+    return draw_pose(image, joints, scores, skeleton, **options)
+
+
+def color_at(picture: np.ndarray, x: float, y: float) -> tuple[int, int, int]:
+    """The color drawn at a pixel, through the soft edge of a thin line."""
+    found = picture[round(y), round(x)].astype(float)
+    near = [c for c in (LEFT, RIGHT, MIDDLE) if np.abs(found - c).max() < 40]
+    return near[0] if near else tuple(int(v) for v in found)
+
+
+def test_joints_and_limbs_have_the_color_of_their_side() -> None:
+    picture = drawn([[[10, 10], [40, 10], [70, 10]]])
+    assert [color_at(picture, x, 10) for x in (10, 40, 70)] == [LEFT, RIGHT, MIDDLE]
+    picture = drawn([[[10, 10], [10, 50], [60, 10], [60, 50]]], SIDES)
+    assert [color_at(picture, *at) for at in ((10, 30), (60, 30), (35, 10))] == [LEFT, RIGHT, MIDDLE]
+
+
+def test_the_photograph_is_left_alone() -> None:
+    before = GRAY.copy()
+    picture = drawn([[[10, 10], [40, 10], [70, 10]]])
+    assert np.array_equal(GRAY, before)
+    assert picture.dtype == np.uint8
+    assert not np.shares_memory(picture, GRAY)
+    assert np.array_equal(drawn(np.zeros((0, 3, 2)), scores=np.zeros((0, 3))), before)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0, 3.5])
+def test_joints_stay_on_their_pixel_when_the_image_grows(scale: float) -> None:
+    """A white square's center is where the joint is drawn: pixel centers at integers before and after."""
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[20:23, 30:33] = 255
+    larger = drawn(np.zeros((0, 3, 2)), scores=np.zeros((0, 3)), image=image, scale=scale).astype(float)[..., 0]
+    assert larger.shape == (round(60 * scale), round(80 * scale))
+    ys, xs = np.mgrid[: larger.shape[0], : larger.shape[1]]
+    square = np.array([(xs * larger).sum(), (ys * larger).sum()]) / larger.sum()
+    dark = np.zeros_like(image)
+    dot = drawn([[[31, 21]] * 3], scores=[[1, 0, 0]], image=dark, scale=scale).astype(float)[..., 2]
+    found = np.array([(xs * dot).sum(), (ys * dot).sum()]) / dot.sum()
+    np.testing.assert_allclose(found, square, atol=0.15)
+
+
+def test_doubtful_joints_and_their_limbs_are_not_drawn() -> None:
+    joints = [[[10, 10], [10, 50], [60, 10], [60, 50]]]
+    picture = drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]])
+    assert color_at(picture, 10, 50) == color_at(picture, 10, 30) == (128, 128, 128)
+    assert color_at(picture, 60, 30) == RIGHT
+    assert color_at(drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]], min_score=0.05), 10, 30) == LEFT
+
+
+def test_larger_people_get_wider_lines() -> None:
+    def share(size: int) -> int:
+        image = np.full((size + 40, size + 40, 3), 128, np.uint8)
+        joints = [[[20, 20], [20, 20 + size], [20 + size, 20], [20 + size, 20 + size]]]
+        row = drawn(joints, SIDES, image=image)[20 + size // 2]
+        return int((np.abs(row.astype(int) - LEFT).max(axis=-1) < 40).sum())
+
+    assert share(400) > share(60) >= 1
+
+
+def test_joints_outside_or_not_finite_do_no_harm() -> None:
+    joints = np.array([[[-500.0, 1e9], [1e12, -3], [70, 10]], [[np.nan, 5], [5, 5], [6, 6]]])
+    drawn(joints, scores=np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)
+def test_every_skeleton_is_drawn(skeleton) -> None:
+    joints = np.random.default_rng(0).uniform(0, 60, (2, len(skeleton), 2))
+    assert (drawn(joints, skeleton) != GRAY).any()
+
+
+def test_the_three_colors_differ_for_colorblind_eyes() -> None:
+    """Machado, Oliveira & Fernandes 2009, severity 1: deuteranopia and protanopia, in linear RGB."""
+    views = {
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    }
+    linear = (np.array([LEFT, RIGHT, MIDDLE]) / 255) ** 2.2
+    for matrix in views.values():
+        seen = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2) * 255
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            assert np.linalg.norm(seen[a] - seen[b]) > 60
+
+
+def test_a_sheet_holds_every_picture_under_its_title() -> None:
+    colors = [[(250, 0, 0), (0, 250, 0)], [(0, 0, 250), (250, 250, 0)], [(0, 250, 250), (250, 0, 250)]]
+    rows = [[np.full((30, 40, 3), c, np.uint8) for c in row] for row in colors]
+    sheet = comparison_sheet(rows, ["one", "two"], tile=64, across=2)
+    assert sheet.dtype == np.uint8
+    for row in colors:
+        for color in row:
+            assert (sheet == color).all(axis=-1).sum() == 64 * 48  # fitted by the longer side
+    assert (sheet[:34].min(axis=-1) < 128).any()
+    assert comparison_sheet(rows[:1], ["one", "two"], tile=64).shape[1] < sheet.shape[1]
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPG"])
+def test_pictures_are_written_whole(tmp_path: Path, ending: str) -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[..., 0] = 200
+    path = tmp_path / "deep" / f"picture{ending}"
+    save_image(image, path)
+    save_image(image, path)
+    assert list(path.parent.iterdir()) == [path]
+    back = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    assert np.abs(back.astype(int) - image).max() <= (0 if ending == ".png" else 6)
+
+
+def test_a_picture_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"picture.tiff .* use \.png or \.jpg"):
+        save_image(GRAY, tmp_path / "picture.tiff")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="can't be written"):
+        save_image(GRAY, tmp_path / "file" / "picture.png")
+
+
+def test_predictions_are_drawn_one_picture_a_photograph(tmp_path: Path) -> None:
+    people = read_coco(PEOPLE).subset([0, 1])
+    found = ground_truth_as_predictions(people)
+    written = draw_predictions(people, [*found, found[0]], people.skeleton, tmp_path)
+    assert [p.name for p in written] == [f"{p.image.stem}.jpg" for p in people.persons]
+    assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)

@@ -1,0 +1,256 @@
+"""The command line as a user meets it: what it prints, what it leaves, and one line for every mistake."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from semipose.cli import main
+from semipose.data.coco import read_coco
+from semipose.data.sources import PEOPLE
+from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
+
+TINY = """
+data.validation=8 input.height=64 input.width=64 model.backbone=test_resnet model.weights=none model.head_channels=8
+train.steps=4 train.batch=4 train.unlabeled_batch=4 train.device=cpu
+""".split()  # noqa: SIM905
+
+
+@pytest.fixture
+def cli(capsys):
+    """Runs `semipose ARGUMENTS`: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        before, sys.argv = sys.argv, ["semipose", *map(str, arguments)]
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        finally:
+            sys.argv = before
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def trained(cli, small_people, tmp_path):
+    """A tiny run folder."""
+    out = tmp_path / "run"
+    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--method", "trs", "--out", out]
+    code, _, err = cli("train", *TINY, *arguments)
+    assert code == 0, err
+    return out
+
+
+def test_train_leaves_a_run_folder(trained):
+    names = {p.name for p in trained.iterdir()}
+    assert {"config.yaml", "split.json", "metrics.jsonl", "last", "weights", "best.safetensors", "model.json"} <= names
+    assert {"scores.json", "predictions.json", "events"} <= names
+    assert {p.stem for p in (trained / "weights").glob("*.safetensors")} == {"G", "F", "R1", "R2"}
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["method"]["name"] == "trs"
+    assert config["train"]["steps"] == 4
+    kinds = {json.loads(line)["kind"] for line in (trained / "metrics.jsonl").read_text().splitlines()}
+    assert {"train", "validation/G", "validation/mean", "validation/ensemble"} <= kinds
+
+
+def test_config_alone_reproduces_the_run(cli, trained, tmp_path):
+    code, _, err = cli("train", trained / "config.yaml", "--out", tmp_path / "again")
+    assert code == 0, err
+    first, second = (json.loads((p / "scores.json").read_text())["scores"] for p in (trained, tmp_path / "again"))
+    assert first == second
+
+
+def test_train_prints_json_alone(cli, small_people, tmp_path):
+    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--out", tmp_path / "run", "--json"]
+    code, out, err = cli("train", *TINY, *arguments)
+    assert code == 0, err
+    found = json.loads(out)
+    assert list(found["scores"]) == ["f"]
+    assert set(found["scores"]["f"]) == {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5"}
+
+
+def test_evaluate(cli, trained, small_people):
+    code, out, err = cli("evaluate", trained, "--data", small_people, "--images", PEOPLE / "images", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert 0 <= found["PCK@0.2"] <= 1
+    assert found["PCKh@0.5"] is None
+    assert "60 persons" in found["protocol"]
+    code, out, _ = cli("evaluate", trained / "weights" / "G.safetensors", "--data", "people", "--flip-test")
+    assert code == 0
+    assert "flip test: on" in out
+
+
+def test_ground_truth_scores_one(cli, tmp_path):
+    truth = read_coco(PEOPLE / "val.json", PEOPLE / "images")
+    path = tmp_path / "truth.json"
+    save_predictions(ground_truth_as_predictions(truth), path)
+    code, out, err = cli("evaluate", path, "--data", "people", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert [found[k] for k in ("AP", "AP50", "AP75", "AR", "PCK@0.2")] == [1.0] * 5
+
+
+def test_detected_boxes(cli, trained, small_people, tmp_path):
+    persons = read_coco(small_people, PEOPLE / "images")
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.persons]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    common = ["--data", small_people, "--images", PEOPLE / "images", "--json"]
+    own = json.loads(cli("evaluate", trained, *common)[1])
+    detected = json.loads(cli("evaluate", trained, *common, "--boxes", path)[1])
+    assert detected["PCK@0.2"] == own["PCK@0.2"]
+    assert "boxes.json" in detected["protocol"]
+
+
+def test_predict_folder(cli, trained, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, name in enumerate(("b.jpg", "a.png")):
+        image = np.full((50 + 30 * number, 80, 3), 40 * number, np.uint8)
+        cv2.imwrite(str(folder / name), image)
+    code, out, err = cli("predict", trained, folder, "--out", tmp_path / "found", "--draw")
+    assert code == 0, err
+    assert out.split() == [str(tmp_path / "found" / n) for n in ("predictions.json", "a.jpg", "b.jpg")]
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert [len(p["keypoints"]) for p in found] == [51, 51]
+    assert cv2.imread(str(tmp_path / "found" / "a.jpg")).shape == (80, 80, 3)
+
+
+def test_predict_video(cli, trained, tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(5):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    code, out, err = cli("predict", trained, path, "--out", tmp_path / "found", "--draw")
+    assert code == 0, err
+    assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 5
+    with av.open(out.split()[1]) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+
+
+def test_export_is_the_network(cli, trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx")
+    assert code == 0, err
+    session = onnxruntime.InferenceSession(out.strip())
+    (maps,) = session.run(None, {"images": np.zeros((3, 3, 64, 64), np.float32)})
+    assert maps.shape == (3, 17, 16, 16)
+
+
+def test_lists(cli):
+    code, out, _ = cli("methods", "--json")
+    assert code == 0
+    assert [m["method"] for m in json.loads(out)][-1] == "trs"
+    assert all(m["paper"] and m["summary"] for m in json.loads(out))
+    code, out, _ = cli("config", "--method", "trs", "--json")
+    options = {o["option"]: o for o in json.loads(out)}
+    assert options["method.reviewers.alpha"]["default"] == "0.99"
+    assert all(o["meaning"] for o in options.values())
+
+
+def coco(path: Path, **changes: object) -> Path:
+    """A COCO file of the embedded people with parts changed."""
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content.update(changes)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"annotations": []}, "no annotations"),
+        ({"categories": [{"id": 1, "name": "person"}]}, "keypoints"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", 5]}]}, "no joint name"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "nose"]}]}, "twice"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "tail"]}]}, "annotation 1601"),
+    ],
+)
+def test_unusable_annotations(cli, tmp_path, changes, told):
+    path = coco(tmp_path / "bad.json", **changes)
+    one_line(cli("train", "--data", path, "--images", PEOPLE / "images", "--out", tmp_path / "run"), told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--data", "gone.json"], "gone.json"),
+        (["train", "gone.yaml"], "gone.yaml"),
+        (["train", "--labels", "99999"], "1598"),
+        (["train", "train.stepz=3"], "did you mean 'steps'"),
+        (["train", "method.momentum=2", "--method", "mean_teacher"], "less than 1"),
+        (["train", "--method", "teacher"], "known"),
+        (["train", "--steps", "0"], "greater than or equal to 1"),
+        (["train", "--backbone", "resnet19"], "resnet19"),
+        (["train", "--weights", "gone.pth", "--labels", "10"], "gone.pth"),
+        (["train", "--device", "cuda:99"], "cuda:99"),
+        (["train", "--resume"], "--out"),
+        (["train", "--unlabeled", "gone"], "gone"),
+        (["evaluate", "gone", "--data", "people"], "gone"),
+        (["predict", "gone", "photos"], "gone"),
+        (["export", "gone", "--out", "x.onnx"], "gone"),
+        (["config", "--method", "gone"], "gone"),
+        (["train", "--no-such-option"], "no-such-option"),
+    ],
+)
+def test_mistakes(cli, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    one_line(cli(*arguments), told)
+
+
+def test_checkpoint_of_another_skeleton(cli, trained, tmp_path):
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content["categories"][0]["keypoints"] = [f"joint_{k}" for k in range(17)]
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(content))
+    one_line(cli("evaluate", trained, "--data", path, "--images", PEOPLE / "images"), "its own skeleton")
+
+
+def test_predictions_of_another_skeleton(cli, tmp_path):
+    truth = read_coco(PEOPLE / "val.json", PEOPLE / "images")
+    path = tmp_path / "few.json"
+    save_predictions(ground_truth_as_predictions(truth), path)
+    content = json.loads(path.read_text())
+    content[3]["keypoints"] = content[3]["keypoints"][:9]
+    path.write_text(json.dumps(content))
+    one_line(cli("evaluate", path, "--data", "people"), "record 4")
+    assert len(load_predictions_error(path, truth)) > 0
+
+
+def load_predictions_error(path: Path, truth) -> str:
+    """The message of an unusable predictions file."""
+    with pytest.raises(Exception, match="keypoints") as found:
+        load_predictions(path, truth.skeleton)
+    return str(found.value)
+
+
+def one_line(result: tuple[int, str, str], told: str) -> None:
+    """Asserts exit code 2, nothing on stdout, and one line on stderr that says what is wrong."""
+    code, out, err = result
+    assert code == 2, err
+    assert out == ""
+    assert told in err
+    assert "Traceback" not in err
+    if err.startswith("semipose:"):
+        assert len(err.strip().splitlines()) == 1
+
+
+def test_debug_shows_where(cli, tmp_path):
+    from semipose.errors import DataError
+
+    with pytest.raises(DataError):
+        cli("--debug", "train", "--data", "gone.json", "--out", tmp_path)

@@ -92,7 +92,7 @@ def test_one_door_to_the_engine():
 
 
 def test_method_names_stay_in_methods():
-    """No branch on a method's name outside methods/; the defaults of the demo and of a run without a method excepted."""
+    """No branch on a method's name outside methods/; the choice of a default excepted."""
     for name, path in MODULES.items():
         if name.startswith("methods"):
             continue

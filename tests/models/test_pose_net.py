@@ -41,13 +41,13 @@ def test_it_computes_finite_heatmaps(backbone):
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "hrnet_w32", SMALL])
 @pytest.mark.parametrize("levels", [1, 2, 3])
-@pytest.mark.parametrize("size", [(64, 64), (64, 96), (128, 96)])
-def test_shapes(backbone, levels, size):
+def test_shapes(backbone, levels):
     network = make(backbone, levels=levels)
-    images = torch.empty(2, 3, *size, device="meta")
-    assert network(images).shape == (2, levels, 14, size[0] // 4, size[1] // 4)
-    assert network.main(images).shape == (2, 14, size[0] // 4, size[1] // 4)
     assert network.levels == levels
+    for height, width in ((64, 64), (64, 96), (128, 96)):
+        images = torch.empty(2, 3, height, width, device="meta")
+        assert network(images).shape == (2, levels, 14, height // 4, width // 4)
+        assert network.main(images).shape == (2, 14, height // 4, width // 4)
 
 
 @pytest.mark.parametrize(

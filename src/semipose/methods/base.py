@@ -9,8 +9,9 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from semipose import geometry
 from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
-from semipose.heatmaps import decode, peaks
+from semipose.heatmaps import decode, encode, peaks
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
@@ -76,6 +77,8 @@ class ConsistencyConfig(BaseModel):
     """Share of the training over which the unlabeled weight then rises to its full value; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)
     """Joints whose teacher peak is lower carry no unlabeled loss; 0 = all count, as in the papers."""
+    target: Literal["heatmap", "gaussian"] = "heatmap"
+    """`heatmap`: the teacher's map, resampled, as in the papers. `gaussian`: a fresh Gaussian at the joint it shows."""
     teacher_mode: TeacherMode = "train"
     """BatchNorm of a teaching network: `train` = statistics of the batch, as the peers; `eval` = running averages."""
     hard: list[Alteration] = []
@@ -120,16 +123,29 @@ class Workbench:
         return self.views.hard(images, self.views.second_affine(len(easy), images.device))
 
     def learn(
-        self, student: nn.Module, hard: HardView, teachers: list[Tensor], min_peak: float = 0.0
+        self, student: nn.Module, hard: HardView, teachers: list[Tensor], config: ConsistencyConfig
     ) -> Float[Tensor, ""]:
         """Loss of the student on the hard view against each teacher's easy-view heatmaps, added over teachers."""
         outputs = student(hard.images)
         total = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in teachers:
-            targets, seen = self.views.carry(heatmaps, hard)
-            weights = (peaks(heatmaps)[1] >= min_peak).float()
+            targets, weights, seen = self.targets(heatmaps, hard, config)
             total = total + self.loss(outputs, targets, weights, seen)
         return total
+
+    def targets(
+        self, heatmaps: Float[Tensor, "B K h w"], hard: HardView, config: ConsistencyConfig
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What a teacher's easy-view heatmaps ask of a student on the hard view: targets, joint weights, seen cells."""
+        carried, seen = self.views.carry(heatmaps, hard)
+        found = peaks(heatmaps)[1]
+        weights = (found >= config.min_peak).float() if config.min_peak else torch.ones_like(found)
+        if config.target == "heatmap":
+            return carried, weights, seen
+        joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
+        moved = geometry.apply(hard.from_easy, joints)
+        drawn, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
+        return drawn, weights, seen
 
 
 def losses(**terms: Tensor) -> Losses:

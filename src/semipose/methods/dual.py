@@ -51,8 +51,8 @@ class Dual(nn.Module):
         hard2 = bench.make_hard(easy, maps2, config.hard)
         return losses(
             supervised=supervised,
-            unlabeled_1=factor * bench.learn(self.f1, hard2, [maps2], config.min_peak),
-            unlabeled_2=factor * bench.learn(self.f2, hard1, [maps1], config.min_peak),
+            unlabeled_1=factor * bench.learn(self.f1, hard2, [maps2], config),
+            unlabeled_2=factor * bench.learn(self.f2, hard1, [maps1], config),
         )
 
     def after_step(self, progress: Progress) -> None:

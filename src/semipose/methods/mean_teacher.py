@@ -43,7 +43,7 @@ class MeanTeacher(nn.Module):
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.teacher, easy, config.teacher_mode)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak))
+        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config))
 
     def after_step(self, progress: Progress) -> None:
         """The teacher moves toward the student."""

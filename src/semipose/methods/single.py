@@ -38,7 +38,7 @@ class Single(nn.Module):
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.f, easy, config.teacher_mode)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config.min_peak))
+        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config))
 
     def after_step(self, progress: Progress) -> None:
         """Nothing follows: teacher and student are one network."""

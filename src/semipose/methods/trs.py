@@ -88,8 +88,8 @@ class TeacherReviewerStudent(nn.Module):
         for_f = bench.make_hard(easy, by_g[0], config.hard)
         for_g = bench.make_hard(easy, by_f[0], config.hard)
         return (
-            bench.learn(self.F, for_f, by_g, config.min_peak),
-            bench.learn(self.G, for_g, by_f, config.min_peak),
+            bench.learn(self.F, for_f, by_g, config),
+            bench.learn(self.G, for_g, by_f, config),
         )
 
     def after_step(self, progress: Progress) -> None:

@@ -1,0 +1,81 @@
+"""Configuration: what a file and overrides make, and one line for every mistake."""
+
+import pytest
+import yaml
+
+from semipose.config import load_config, options, parse_override
+from semipose.errors import ConfigError
+from semipose.methods import METHODS
+
+
+def test_defaults_are_the_papers():
+    config = load_config(None, {"method": "trs"})
+    assert (config.input.height, config.input.width) == (256, 192)
+    assert (config.train.lr, config.train.drops, config.train.batch) == (1e-3, (0.7, 0.9), 32)
+    assert (config.loss.kind, config.loss.sigma) == ("mse", 2.0)
+    assert config.method.supervised_weight == 0.5
+    assert config.method.levels == 2
+    assert config.method.burn_in == config.method.ramp_up == config.method.min_peak == 0
+    assert config.method.teacher_mode == "train"
+    assert config.model.head_channels == 256
+
+
+def test_saved_and_read_back(tmp_path):
+    config = load_config(None, {"method": "dual", "method.hard": ["cutout", {"kind": "cut_occlude", "joints": 3}]})
+    config.save(tmp_path / "c.yaml")
+    again = load_config(tmp_path / "c.yaml")
+    assert again == config
+    assert [a.kind for a in again.method.hard] == ["cutout", "cut_occlude"]
+    assert again.method.hard[1].joints == 3
+
+
+def test_overrides_win_and_methods_do_not_mix(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("method: {name: trs, levels: 3}\ntrain: {lr: 0.5}\n")
+    config = load_config(path, {"train.lr": 0.1, "method.reviewers.alpha": 0.5})
+    assert (config.train.lr, config.method.levels, config.method.reviewers.alpha) == (0.1, 3, 0.5)
+    assert load_config(path, {"method": "trs"}).method.levels == 3
+    assert load_config(path, {"method.momentum": 0.5, "method": "mean_teacher"}).method.momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"train.stps": 3}, "train.stps: unknown option; did you mean 'steps'"),
+        ({"trian.steps": 3}, "did you mean 'train'"),
+        ({"method": "trs", "method.reviewer.alpha": 0.5}, "did you mean 'reviewers'"),
+        ({"method": "trs", "method.levels": 7}, "method.levels"),
+        ({"method": "unknown"}, "'trs'"),
+        ({"input.height": 100}, "input.height"),
+        ({"method": "single", "method.hard": ["cutot"]}, "method.hard"),
+    ],
+)
+def test_mistakes_are_one_line(overrides, told):
+    with pytest.raises(ConfigError) as found:
+        load_config(None, overrides)
+    assert told in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("text", ["- a list", "train: [", "just words"])
+def test_files_that_are_no_configuration(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
+        load_config(path)
+
+
+def test_parse_override():
+    assert parse_override("a.b=[1, x]") == ("a.b", [1, "x"])
+    for text in ("nothing", "=3", "a=[1"):
+        with pytest.raises(ConfigError, match=r"override|YAML"):
+            parse_override(text)
+
+
+def test_options_read_as_configuration():
+    """Every listed option exists and is set by its listed name."""
+    for name, (config, _) in METHODS.items():
+        rows = options(config, "method.")
+        assert all(meaning for *_, meaning in rows)
+        for option, _, default, _ in rows:
+            load_config(None, {"method": name, option: yaml.safe_load(default) if "(" not in default else []})

@@ -1,0 +1,109 @@
+"""The loop: schedule, burn-in and ramp, what is evaluated and kept when, clipping, the log."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from semipose.losses import HeatmapMSE
+from semipose.methods.base import ConsistencyConfig, Progress
+from semipose.run import train
+from semipose.training.engine import make_engine, start_fabric
+from semipose.training.judge import Judge
+from semipose.training.loop import TrainConfig
+
+
+def test_schedule():
+    config = TrainConfig(lr=0.1, drops=(0.7, 0.9), drop_factor=0.1, warm_up=4)
+    rates = [config.rate(step, 100) for step in range(100)]
+    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert rates[69] == pytest.approx(0.1)
+    assert rates[70] == rates[89] == pytest.approx(0.01)
+    assert rates[90] == rates[99] == pytest.approx(0.001)
+    assert TrainConfig(epochs=2.5).total_steps(10) == 25
+    assert TrainConfig(epochs=2.5, steps=7).total_steps(10) == 7
+
+
+def test_burn_in_and_ramp():
+    config = ConsistencyConfig(unlabeled_weight=2.0, burn_in=0.2, ramp_up=0.4)
+    found = [config.unlabeled_factor(Progress(step, 10, 0)) for step in range(10)]
+    assert found == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2, 2, 2])
+    assert ConsistencyConfig().unlabeled_factor(Progress(0, 10, 0)) == 1
+
+
+class Linear(nn.Module):
+    """A method of one number, to see what a step does to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def losses(self, slope: float) -> torch.Tensor:
+        return self.weight.sum() * slope
+
+
+@pytest.mark.parametrize(("clip", "moved"), [(None, -100.0), (1.0, -1.0), (1000.0, -100.0)])
+def test_clipping(clip, moved):
+    method = Linear()
+    engine = make_engine(start_fabric("cpu", "32-true"), method, torch.optim.SGD(method.parameters(), lr=1.0))
+    engine.step(engine.losses(100.0), clip)
+    assert method.weight.item() == pytest.approx(moved, rel=1e-4)
+
+
+def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
+    """Validation figures by the hand of the test: the second of four evaluations is the best one."""
+    figures = iter([0.1, 0.4, 0.3, 0.2])
+    kept = []
+    monkeypatch.setattr(Judge, "_leading", lambda self, scores: next(figures))
+    keep = Judge.keep
+
+    def noting(self):
+        kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
+        keep(self)
+
+    monkeypatch.setattr(Judge, "keep", noting)
+    result = train(tiny("supervised", **{"train.steps": 12, "train.evaluate_every": 0.5}), tmp_path / "run")
+    assert len(kept) == 2
+    best = load_file(tmp_path / "run" / "best.safetensors")
+    assert torch.equal(best["heads.0.final.weight"], kept[1])
+    state = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["state"]
+    assert (state["best_score"], state["step"]) == (0.4, 12)
+    assert state["best_step"] < 12
+    assert "best weights on validation (the same persons)" in result.protocol
+
+
+def test_last_weights_and_test_split(tiny, tmp_path, small_people):
+    from semipose.data.sources import PEOPLE
+
+    changes = {"train.select": "last", "data.test": str(small_people), "data.test_images": str(PEOPLE / "images")}
+    result = train(tiny("dual", **changes), tmp_path / "run")
+    assert "last weights" in result.protocol
+    assert "60 persons" in result.protocol
+    assert set(result.scores) == {"f1", "f2", "mean", "ensemble"}
+    for key, value in result.scores["mean"].items():
+        pair = [result.scores[n][key] for n in ("f1", "f2")]
+        assert value is None if None in pair else value == pytest.approx(sum(pair) / 2)
+    state = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["method"]
+    best = load_file(tmp_path / "run" / "weights" / "f1.safetensors")
+    assert all(torch.equal(best[name], state[f"f1.{name}"]) for name in best)
+
+
+def test_log_has_every_term(tiny, tmp_path):
+    train(tiny("trs", **{"train.steps": 6, "method.burn_in": 0.4}), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in losses] == [2, 4, 6]
+    assert "unlabeled_1" not in losses[0]
+    assert {"supervised", "unlabeled_1", "unlabeled_2", "lr"} <= set(losses[2])
+    assert list((tmp_path / "run" / "events").iterdir())
+
+
+def test_bf16_trains(tiny, tmp_path):
+    result = train(tiny("trs", **{"train.steps": 3, "train.precision": "bf16-mixed"}), tmp_path / "run")
+    assert result.scores["mean"]["PCK@0.2"] is not None
+
+
+def test_heatmap_mse_is_the_default_loss(tiny):
+    assert isinstance(tiny("trs").loss.build(), HeatmapMSE)

@@ -5,7 +5,10 @@ x -> W - 1 - x; an input pixel maps to its heatmap cell by (x + 0.5) / stride - 
 (x, y, 1) from the left, in pixels, so a rotation stays a rotation on images that are not square.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +16,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Matrices = Float[Tensor, "B 3 3"]
+
+_Function = TypeVar("_Function", bound=Callable)
+
+
+def in_float32(function: _Function) -> _Function:
+    """Runs a function outside autocast: positions need float32, in bf16 one near 200 is known to a pixel only."""
+
+    @wraps(function)
+    def outside(*arguments: Any, **options: Any) -> Any:
+        with ExitStack() as stack:
+            for device in ("cpu", "cuda"):
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            return function(*arguments, **options)
+
+    return outside  # type: ignore[return-value]
 
 
 def translation(offset: Float[Tensor, "B 2"]) -> Matrices:
@@ -54,6 +73,7 @@ def image_center(size: Sequence[int], batch: int, device: torch.device | None = 
     return torch.tensor([[(width - 1) / 2, (height - 1) / 2]], device=device).repeat(batch, 1)
 
 
+@in_float32
 def similarity(
     size: Sequence[int], degrees: Float[Tensor, " B"], scale: Float[Tensor, " B"], flipped: Bool[Tensor, " B"]
 ) -> Matrices:
@@ -63,6 +83,7 @@ def similarity(
     return about(center, turn) @ mirror(size[1], flipped)
 
 
+@in_float32
 def box_to_input(box: Float[Tensor, "B 4"], size: Sequence[int], padding: float = 1.25) -> Matrices:
     """Source pixels -> input pixels: the box, grown to the input's aspect ratio and by `padding`, fills the input.
 
@@ -84,12 +105,14 @@ def input_to_heatmap(stride: int, batch: int, device: torch.device | None = None
     return translation(offset) @ scaling(factor)
 
 
+@in_float32
 def to_heatmap_grid(matrices: Matrices, stride: int) -> Matrices:
     """The same map between views, written for heatmap cells instead of input pixels."""
     shrink = input_to_heatmap(stride, len(matrices), matrices.device)
     return shrink @ matrices @ torch.linalg.inv(shrink)
 
 
+@in_float32
 def apply(matrices: Matrices, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
     """Points (x, y) of each sample, mapped by its matrix."""
     return points @ matrices[:, :2, :2].transpose(1, 2) + matrices[:, None, :2, 2]
@@ -105,6 +128,7 @@ def source_positions(matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "
     return apply(torch.linalg.inv(matrices), grid).view(-1, height, width, 2)
 
 
+@in_float32
 def warp(images: Float[Tensor, "B C H W"], matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "B C h w"]:
     """Bilinear resampling of each image by its matrix (source -> target pixels); zero outside the source.
 
@@ -120,6 +144,7 @@ def _sample(images: Tensor, positions: Tensor) -> Tensor:
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
+@in_float32
 def carry_heatmaps(
     heatmaps: Float[Tensor, "B K h w"],
     matrices: Matrices,

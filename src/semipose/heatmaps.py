@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from semipose.geometry import in_float32
+
 Decoder = Literal["quarter", "dark"]
 
 
@@ -41,6 +43,7 @@ def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], F
     return torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype), values
 
 
+@in_float32
 def decode(
     heatmaps: Float[Tensor, "B K h w"], stride: int, decoder: Decoder = "dark", sigma: float = 2.0
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:

@@ -176,7 +176,6 @@ def test_the_papers_joint_cutout_is_the_default():
         assert module.Config().hard == [JointCutout(joints=5, half_size_min=10, half_size_max=19, jitter=10)]
 
 
-@pytest.mark.xfail(strict=True, reason="dual's supervised_weight has no lower bound, TRS' has")
 def test_a_negative_supervised_weight_is_an_error():
     with pytest.raises(ValueError, match="supervised_weight"):
         dual.Config(supervised_weight=-1)

@@ -272,7 +272,6 @@ def test_min_peak_drops_joints_of_each_teacher_by_that_teachers_peaks(build, bat
         close(values[which], expected.detach())
 
 
-@pytest.mark.xfail(strict=True, reason="min_peak 0 drops joints whose regressed map is negative everywhere")
 def test_without_min_peak_all_joints_count_whatever_their_peak(build, batches, reference):
     """METHODS 0: unlabeled heatmaps weigh 1 for all joints; a regressed map may be below zero everywhere."""
     _, unlabeled = batches

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from pydantic import Field
 from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
@@ -14,7 +15,7 @@ class Config(ConsistencyConfig):
     """Options of `dual`."""
 
     name: Literal["dual"] = "dual"
-    supervised_weight: float = 0.5
+    supervised_weight: float = Field(0.5, ge=0)
     """Weight of each network's supervised term."""
     backbones: dict[Literal["f1", "f2"], str] = {}
     """Backbones that differ from `model.backbone`, by network."""

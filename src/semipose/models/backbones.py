@@ -1,5 +1,6 @@
 """timm backbones as lists of feature maps, the last one first; pretrained weights from a hub, a package or a file."""
 
+import difflib
 import importlib.util
 import logging
 from pathlib import Path
@@ -66,11 +67,15 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     Raises ConfigError for a name timm lacks or stages that do not exist, WeightsError where `weights` can't be had.
     """
     if not timm.is_model(name):
-        near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
+        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
         raise ConfigError(f"model.backbone: timm knows no {name!r}; near: {near}")
     high_resolution = name.startswith("hrnet")
     options: dict = {"pretrained": weights == "auto" and not _package_weights(name)}
     if high_resolution:
+        if stage != -1 or levels > 4:
+            raise ConfigError(
+                f"{name} has no other stage than -1 and 4 branches; stage={stage}, levels={levels} ask more"
+            )
         options |= {"feature_location": "", "out_indices": tuple(range(1, 1 + levels))}
     else:
         options |= {"out_indices": _stages(name, stage, levels)}
@@ -143,11 +148,10 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(
-            f"model.weights: {path} can't be read as weights: {str(error).splitlines()[0][:120]}"
-        ) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
+        raise WeightsError(f"model.weights: {path} can't be read as weights: {reason}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not all(isinstance(t, Tensor) for t in state.values()) or not state:
+    if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
         raise WeightsError(f"model.weights: {path} holds no table of tensors; save a state_dict")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 

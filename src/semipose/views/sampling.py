@@ -53,6 +53,7 @@ class ViewSampler:
         """(h, w) in cells."""
         return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
 
+    @geometry.in_float32
     def easy(self, batch: LabeledBatch | UnlabeledBatch) -> View:
         """Random flip, scale and rotation of the source crops."""
         n, device = len(batch), batch.crops.device
@@ -70,6 +71,7 @@ class ViewSampler:
         targets, weights = encode(joints, weights, self.heatmap_size, self.sigma, STRIDE)
         return LabeledView(view, targets, weights)
 
+    @geometry.in_float32
     def second_affine(self, batch: int, device: torch.device) -> Tensor:
         """M, easy to hard: scale and rotation, no flip; (B, 3, 3) in input pixels."""
         flipped = torch.zeros(batch, dtype=torch.bool, device=device)

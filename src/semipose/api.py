@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from semipose.config import RunConfig, load_config, options, parse_override
+from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
 from semipose.data.crops import FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
 from semipose.data.records import PersonSet
@@ -136,7 +136,7 @@ def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "
     """The model on its device, ready to predict."""
     fabric = start_fabric(device, "32-true")
     model.network.to(fabric.device)
-    return Predictor([model.network], model.reads, flip_test, model.decoder, device=fabric.device)
+    return Predictor([model.network], model.reads, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
 
 
 def export(what: Path | str, out: Path | str, *, to: str = "onnx") -> Path:
@@ -161,7 +161,7 @@ def all_options(method: str) -> list[tuple[str, str, str, str]]:
     """Every option as (name, type, default, meaning), those of `method` included."""
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    return options(RunConfig) + options(METHODS[method][0], "method.")
+    return options(RunConfig) + options(METHODS[method][0], "method.") + alteration_options()
 
 
 def _has_unlabeled(data: DataConfig) -> bool:

@@ -16,6 +16,7 @@ from semipose.methods.supervised import Config as SupervisedConfig
 from semipose.models.pose_net import ModelConfig
 from semipose.training.judge import EvaluationConfig
 from semipose.training.loop import TrainConfig
+from semipose.views.alterations import ALTERATIONS
 from semipose.views.sampling import ViewsConfig
 
 
@@ -101,6 +102,15 @@ def options(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[
                     meanings.get(name, "Which method this is." if name == "name" else ""),
                 )
             )
+    return rows
+
+
+def alteration_options() -> list[tuple[str, str, str, str]]:
+    """The same for each alteration of the hard view: options of an entry of `method.hard`."""
+    rows = []
+    for alteration in ALTERATIONS:
+        kind = alteration.model_fields["kind"].default
+        rows += [row for row in options(alteration, f"hard.{kind}.") if not row[0].endswith(".kind")]
     return rows
 
 

@@ -26,7 +26,7 @@ def in_float32(function: _Function) -> _Function:
     @wraps(function)
     def outside(*arguments: Any, **options: Any) -> Any:
         with ExitStack() as stack:
-            for device in ("cpu", "cuda"):
+            for device in ("cpu", "cuda", "mps"):
                 if torch.is_autocast_enabled(device):
                     stack.enter_context(torch.autocast(device, enabled=False))
             return function(*arguments, **options)

@@ -21,12 +21,16 @@ from semipose.views.sampling import upright
 
 @dataclass(frozen=True)
 class Predictor:
-    """How heatmaps are made and read. Several networks form an ensemble: their heatmaps are averaged."""
+    """How heatmaps are made and read. Several networks form an ensemble: their heatmaps are averaged.
+
+    `sigma` is the width in cells of the Gaussians the networks were trained on; DARK smooths by it.
+    """
 
     networks: Sequence[nn.Module]
     loss: HeatmapLoss
     flip_test: bool = False
     decoder: Decoder = "dark"
+    sigma: float = 2.0
     batch: int = 64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -68,7 +72,7 @@ class Predictor:
 
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.persons.skeleton.flip_order)
-        joints, scores = decode(maps, STRIDE, self.decoder)
+        joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
         in_crop = geometry.apply(torch.linalg.inv(view.from_crop), joints).double().cpu().numpy()
         values = scores.double().cpu().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):

@@ -57,8 +57,10 @@ class TeacherReviewerStudent(nn.Module):
         self.F = bench.network(config.backbones.get("F"), config.levels)
         if config.reviewers.enabled:
             self.R1, self.R2 = frozen_copy(self.G), frozen_copy(self.F)
-            for reviewer in (self.R1, self.R2):
-                reviewer.requires_grad_(config.reviewers.supervised)
+            if config.reviewers.supervised:
+                for reviewer, teacher in ((self.R1, self.G), (self.R2, self.F)):
+                    for own, theirs in zip(reviewer.parameters(), teacher.parameters(), strict=True):
+                        own.requires_grad_(theirs.requires_grad)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Eq. 12; during burn-in its supervised part alone."""

@@ -33,6 +33,32 @@ class Backbone(nn.Module):
         self.channels: list[int] = list(info.channels())[::-1]
         self.reductions: list[int] = list(info.reduction())[::-1]
         self.levels = levels
+        self._frozen: list[nn.Module] = []
+
+    def freeze(self, stages: int) -> None:
+        """The first `stages` stages keep their weights and BatchNorm statistics: less to spoil, less to compute.
+
+        Raises ConfigError when the backbone has no more than `stages` stages in use.
+        """
+        info: Any = self.features.feature_info
+        names = [entry["module"] for entry in info.info]
+        if stages > len(names) - 1:
+            raise ConfigError(f"model.frozen_stages: {stages} of {len(names)} stages; the last must learn")
+        # timm lists modules in the order of the forward pass: everything up to the stage's last part is frozen.
+        modules = [(n, m) for n, m in self.features.named_modules() if n]
+        last = max(i for i, (n, _) in enumerate(modules) if _inside(n, names[stages - 1]))
+        inner = {n for n, _ in modules[: last + 1]}
+        around = {n for n in inner if any(m.startswith(n + ".") and m not in inner for m, _ in modules)}
+        self._frozen = [m for n, m in modules[: last + 1] if n not in around]
+        for module in self._frozen:
+            module.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As ever, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Converts ImageNet-normalized input to the statistics the weights were trained with."""
@@ -89,6 +115,11 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     elif weights not in ("auto", "none"):
         _load(features, _from_file(Path(weights)), weights)
     return backbone
+
+
+def _inside(name: str, stage: str) -> bool:
+    """Whether a module belongs to a stage; wrappers write `layer1.0` as `layer1` and `stages.0` as `stages_0`."""
+    return any(name == s or name.startswith(s + ".") for s in (stage, stage.replace(".", "_")))
 
 
 def package_weights_available(name: str) -> bool:

@@ -20,6 +20,8 @@ class ModelConfig(BaseModel):
     """ImageNet weights: `auto` (an installed weights package, else the hub), a local file, or `none`."""
     stage: int = Field(-1, le=-1)
     """Backbone stage under the main head, counted from the last: -1 is the papers'; -2 halves the head's work."""
+    frozen_stages: int = Field(0, ge=0)
+    """First backbone stages that keep their pretrained weights; 0 in the papers, more for few labels or no GPU."""
     head_channels: int = Field(256, ge=1)
     """Channels of each deconvolution; 256 in the papers, 64 makes a light head for small backbones."""
 
@@ -36,6 +38,8 @@ class PoseNet(nn.Module):
         self.backbone: Backbone = build_backbone(
             config.backbone, config.weights if pretrained else "none", config.stage, levels
         )
+        if config.frozen_stages:
+            self.backbone.freeze(config.frozen_stages)
         self.heads = nn.ModuleList(
             DeconvHead(channels, reduction, joints, config.head_channels)
             for channels, reduction in zip(self.backbone.channels, self.backbone.reductions, strict=True)

@@ -141,6 +141,7 @@ class Judge:
             networks,
             self.loss.build(),
             flip_test=self.flip_test,
+            sigma=self.loss.sigma,
             device=self.engine.device,
         )
         with self.engine.autocast():

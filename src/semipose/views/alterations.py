@@ -1,9 +1,9 @@
 """The union of all alterations of the hard view, as one type for configurations, and their composition."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
 
 from semipose.views.masking import CutOcclude, Cutout, JointCutout
@@ -15,8 +15,11 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Alteration = Annotated[
-    Annotated[JointCutout | CutOcclude | KeypointMix | Cutout, Field(discriminator="kind")],
+ALTERATIONS: tuple[type[BaseModel], ...] = (JointCutout, CutOcclude, KeypointMix, Cutout)
+"""All of them; a new one is a class with `kind` and a call, and a name here."""
+
+Alteration: Any = Annotated[
+    Annotated[Union[ALTERATIONS], Field(discriminator="kind")],  # noqa: UP007
     BeforeValidator(_by_name),
 ]
 """One alteration: called with (images, joints, scores, generator) it returns altered images of the same shape."""

@@ -7,7 +7,7 @@ sizes of the configuration hold at 256×192 and scale with the square root of th
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 REFERENCE_AREA = 256 * 192
@@ -27,6 +27,12 @@ class PatchSizes(BaseModel):
     """Smallest half-size in pixels at 256×192."""
     half_size_max: int = Field(19, ge=1)
     """Largest half-size in pixels at 256×192."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "PatchSizes":
+        if self.half_size_min > self.half_size_max:
+            raise ValueError(f"half_size_min {self.half_size_min} is above half_size_max {self.half_size_max}")
+        return self
 
     def bounds(self, images: Tensor) -> tuple[int, int]:
         """Smallest and largest half-size in pixels of `images`."""

@@ -1,0 +1,69 @@
+"""Real photographs, where $SEMIPOSE_DATA names the folder that holds them; skipped, visibly, elsewhere."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import semipose
+from semipose.data.coco import read_coco
+from semipose.evaluation.predictions import ground_truth_as_predictions, save_predictions
+
+ROOT = Path(os.environ.get("SEMIPOSE_DATA", "missing"))
+TINY = (
+    "input.height=64",
+    "input.width=64",
+    "model.backbone=test_resnet",
+    "model.weights=none",
+    "model.head_channels=8",
+    "train.steps=3",
+    "train.batch=4",
+    "train.unlabeled_batch=4",
+    "train.device=cpu",
+)
+
+pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="SEMIPOSE_DATA does not name the data folder")
+
+
+@pytest.mark.parametrize("name", ["coco-mini", "lspet"])
+def test_ground_truth_scores_one(name, tmp_path):
+    truth = read_coco(ROOT / name / "val.json")
+    path = tmp_path / "truth.json"
+    save_predictions(ground_truth_as_predictions(truth), path)
+    found = semipose.evaluate(path, str(ROOT / name / "val.json")).scores.as_dict()
+    assert found["AP"] == found["AR"] == found["PCK@0.2"] == 1.0
+
+
+def test_trs_on_several_people_an_image(tmp_path):
+    train, val = str(ROOT / "coco-mini" / "train.json"), str(ROOT / "coco-mini" / "val.json")
+    overrides = {"data.train": train, "data.val": val, "data.labels": 60, "method": "trs"}
+    result = semipose.train(*TINY, out=tmp_path / "run", overrides=overrides)
+    assert set(result.scores) == {"G", "F", "R1", "R2", "mean", "ensemble"}
+    assert json.loads((tmp_path / "run" / "split.json").read_text())["labeled"]
+
+
+def test_predicting_a_street_video(tmp_path):
+    train = str(ROOT / "coco-mini" / "train.json")
+    semipose.train(*TINY, out=tmp_path / "run", overrides={"data.train": train, "method": "supervised"})
+    files = semipose.predict(
+        tmp_path / "run", next((ROOT / "samples" / "video").glob("*.mp4")), out=tmp_path / "found", draw=True
+    )
+    assert all(path.stat().st_size > 1000 for path in files)
+
+
+def test_unlabeled_folder_with_detections(tmp_path):
+    annotated = read_coco(ROOT / "coco-mini" / "val.json")
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.4 + 0.5 * (i % 2)}
+             for i, p in enumerate(annotated.persons)]  # fmt: skip
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    overrides = {
+        "data.train": str(ROOT / "coco-mini" / "train.json"),
+        "data.unlabeled": str(ROOT / "coco-mini" / "images"),
+        "data.boxes": str(path),
+        "data.include_labeled": False,
+        "method": "single",
+    }
+    result = semipose.train(*TINY, out=tmp_path / "run", overrides=overrides)
+    assert result.scores

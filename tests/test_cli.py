@@ -1,6 +1,8 @@
 """The command line as a user meets it: what it prints, what it leaves, and one line for every mistake."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -66,6 +68,25 @@ def test_config_alone_reproduces_the_run(cli, trained, tmp_path):
     assert code == 0, err
     first, second = (json.loads((p / "scores.json").read_text())["scores"] for p in (trained, tmp_path / "again"))
     assert first == second
+
+
+def test_resume(cli, trained):
+    before = (trained / "metrics.jsonl").read_bytes(), (trained / "scores.json").read_bytes()
+    code, _, err = cli("train", "--resume", "--out", trained)
+    assert code == 0, err
+    assert ((trained / "metrics.jsonl").read_bytes(), (trained / "scores.json").read_bytes()) == before
+    one_line(cli("train", *TINY, "--out", trained), "--resume")
+
+
+def test_interrupted(cli, small_people, tmp_path, monkeypatch):
+    from semipose.training.loop import Training
+
+    monkeypatch.setattr(Training, "_record", lambda self, terms: os.kill(os.getpid(), signal.SIGTERM))
+    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--out", tmp_path / "run"]
+    code, _, err = cli("train", *TINY, *arguments)
+    assert code == 128 + signal.SIGTERM
+    assert "--resume" in err
+    assert (tmp_path / "run" / "last" / "state.pt").exists()
 
 
 def test_train_prints_json_alone(cli, small_people, tmp_path):

@@ -397,3 +397,45 @@ def test_package_weights_equal_those_of_the_hub():
         assert torch.equal(tensor, local[name]), name
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, hub[name]), name
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "first"),
+    [
+        ("resnet18", 2, "layer2.0.conv1.weight"),
+        ("convnext_atto", 2, "stages_2.downsample.0.weight"),
+        ("mobilenetv3_small_100", 2, "blocks.1.0.conv_pw.weight"),
+        ("tf_efficientnet_lite0", 3, "blocks.3.0.conv_pw.weight"),
+    ],
+)
+def test_frozen_stages_learn_nothing(backbone, stages, first):
+    """Weights and BatchNorm statistics up to the stage stay; all after it learns; modes come and go."""
+    config = ModelConfig(backbone=backbone, weights="none", frozen_stages=stages)
+    network = PoseNet(config, 14, pretrained=False).train()
+    learning = [n.removeprefix("backbone.features.") for n, p in network.named_parameters() if p.requires_grad]
+    assert learning[0] == first
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    network(torch.randn(2, 3, 64, 64)).sum().backward()
+    frozen = [n for n, p in network.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(p.grad is not None for n, p in network.named_parameters() if n not in frozen)
+    owners = {n.rpartition(".")[0] for n in frozen}
+    for name, tensor in network.state_dict().items():
+        if name.rpartition(".")[0] in owners:
+            assert torch.equal(tensor, before[name]), name
+    network.eval().train()
+    assert not network.backbone.features.get_submodule(
+        frozen[0].removeprefix("backbone.features.").rpartition(".")[0]
+    ).training
+
+
+def test_freezing_too_much_or_nothing_learned_is_an_error():
+    with pytest.raises(ConfigError, match="the last must learn"):
+        PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=5), 14, pretrained=False)
+    with pytest.raises(ConfigError, match="the last must learn"):
+        config = ModelConfig(backbone="tf_efficientnet_lite0", stage=-2, weights="none", frozen_stages=4)
+        PoseNet(config, 14, pretrained=False)
+    with pytest.raises(ConfigError, match="HRNet"):
+        PoseNet(ModelConfig(backbone="hrnet_w32", weights="none", frozen_stages=1), 14, pretrained=False)
+    with pytest.raises(ConfigError, match="untrained"):
+        PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=1), 14)

@@ -41,7 +41,7 @@ class Backbone(nn.Module):
         Raises ConfigError when the backbone has no more than `stages` stages in use.
         """
         info: Any = self.features.feature_info
-        names = [entry["module"] for entry in info.info]
+        names = [entry["module"] for entry in info.info][: max(info.out_indices) + 1]
         if stages > len(names) - 1:
             raise ConfigError(f"model.frozen_stages: {stages} of {len(names)} stages; the last must learn")
         # timm lists modules in the order of the forward pass: everything up to the stage's last part is frozen.
@@ -81,6 +81,10 @@ class HighResolutionBackbone(Backbone):
         stage4: Any = features.stage4
         last = stage4[-1]
         last.fuse_layers = last.fuse_layers[:levels]
+
+    def freeze(self, stages: int) -> None:
+        """HRNet's stages feed each other at all resolutions: ConfigError."""
+        raise ConfigError(f"model.frozen_stages: {stages} asked, HRNet can't be frozen in part; use 0")
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (B, 3, H, W) to L feature maps, the finest first."""

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from semipose.errors import ConfigError
 from semipose.models.backbones import Backbone, build_backbone
 from semipose.models.heads import DeconvHead
 
@@ -38,6 +39,8 @@ class PoseNet(nn.Module):
         self.backbone: Backbone = build_backbone(
             config.backbone, config.weights if pretrained else "none", config.stage, levels
         )
+        if config.frozen_stages and pretrained and config.weights == "none":
+            raise ConfigError("model.frozen_stages: untrained stages can't be frozen; give --weights or freeze none")
         if config.frozen_stages:
             self.backbone.freeze(config.frozen_stages)
         self.heads = nn.ModuleList(

@@ -1,5 +1,7 @@
 """Configuration: what a file and overrides make, and one line for every mistake."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -79,3 +81,8 @@ def test_options_read_as_configuration():
         assert all(meaning for *_, meaning in rows)
         for option, _, default, _ in rows:
             load_config(None, {"method": name, option: yaml.safe_load(default) if "(" not in default else []})
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_load(path):
+    assert load_config(path).model.backbone

@@ -190,3 +190,12 @@ def test_own_boxes_as_detections(tmp_path):
     ]
     again = read_folder(Path(DATA) / "coco-mini" / "images", COCO, boxes=path)  # ids are the numbers of the names
     assert [(p.image, p.box) for p in again.persons] == [(p.image, p.box) for p in persons.persons]
+
+
+def test_detections_where_nobody_is_count_too(folder):
+    """An image of the set without persons still takes detections: false alarms must cost precision."""
+    persons = annotated(folder)
+    image = persons[0].image
+    with_empty = PersonSet(persons.skeleton, persons.persons, persons.source, ((77, image),))
+    found = apply_detections(with_empty, boxes(folder, {"image_id": 5}, {"image_id": 77}))
+    assert sorted(p.image_id for p in found.persons) == [5, 77]

@@ -73,7 +73,9 @@ def read_coco(
     first = persons[0].image
     if not first.is_file():
         raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
-    return PersonSet(skeleton, tuple(persons), str(path))
+    shown = {person.image_id for person in persons}
+    empty = tuple((identity, image) for identity, image in files.items() if identity not in shown)
+    return PersonSet(skeleton, tuple(persons), str(path), empty)
 
 
 def trainable(persons: PersonSet) -> PersonSet:

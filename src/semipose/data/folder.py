@@ -134,8 +134,8 @@ def apply_detections(persons: PersonSet, boxes: Path | str, min_score: float = 0
 
     Raises DataError when no detection lies in an image of the set.
     """
-    images = {p.image_id: p.image for p in persons.persons}
-    names = {name: p.image_id for p in persons.persons for name in (p.image.name, p.image.stem)}
+    images = {p.image_id: p.image for p in persons.persons} | dict(persons.empty)
+    names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
     found: list[Person] = []
     unknown = 0
     for detection in read_detections(boxes):

@@ -43,11 +43,15 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class PersonSet:
-    """Persons of one data set in a fixed order. `source` names the file or folder for messages and run records."""
+    """Persons of one data set in a fixed order. `source` names the file or folder for messages and run records.
+
+    `empty` holds the images (id, path) of the set that show nobody: a detector's boxes there count against it.
+    """
 
     skeleton: Skeleton
     persons: tuple[Person, ...]
     source: str
+    empty: tuple[tuple[int | str, Path], ...] = ()
 
     def __len__(self) -> int:
         return len(self.persons)

@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "model.frozen_stages": 3,
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.5,
-    "train.steps": 1000,
+    "train.steps": 800,
     "train.select": "last",
 }
 """Shared by all runs of the demo; chosen by measurement, see docs/results/demo.md."""

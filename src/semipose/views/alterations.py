@@ -1,5 +1,6 @@
 """The union of all alterations of the hard view, as one type for configurations, and their composition."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
 import torch
@@ -26,7 +27,11 @@ Alteration: Any = Annotated[
 
 
 def alter(
-    images: Tensor, joints: Tensor, scores: Tensor, alterations: list[Alteration], generator: torch.Generator
+    images: Tensor,
+    joints: Tensor,
+    scores: Tensor,
+    alterations: Sequence[Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]],
+    generator: torch.Generator,
 ) -> Tensor:
     """All alterations one after the other; none leaves the images as they are. The geometry is never touched."""
     for alteration in alterations:

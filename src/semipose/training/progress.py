@@ -15,7 +15,7 @@ console = Console(stderr=True, highlight=False)
 
 def say(message: str) -> None:
     """One line on stderr, above any bar."""
-    console.print(message, markup=False)
+    console.print(message, markup=False, soft_wrap=True)
 
 
 def watched(work: Iterable, total: int, what: str) -> Iterator:

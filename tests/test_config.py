@@ -80,7 +80,7 @@ def test_options_read_as_configuration():
         rows = options(config, "method.")
         assert all(meaning for *_, meaning in rows)
         for option, _, default, _ in rows:
-            load_config(None, {"method": name, option: yaml.safe_load(default) if "(" not in default else []})
+            load_config(None, {"method": name, option: yaml.safe_load(default)})
 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)

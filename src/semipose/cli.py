@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from semipose.errors import InputError, SemiposeError
@@ -202,7 +203,7 @@ def _print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 or column in ("meaning", "summary") else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     console.print(table)
 

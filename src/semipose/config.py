@@ -98,11 +98,21 @@ def options(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[
                 (
                     prefix + name,
                     shown,
-                    str(default),
+                    _shown(default),
                     meanings.get(name, "Which method this is." if name == "name" else ""),
                 )
             )
     return rows
+
+
+def _shown(default: Any) -> str:
+    """A default as it is written in a configuration."""
+    if isinstance(default, list | tuple):
+        return f"[{', '.join(_shown(entry) for entry in default)}]"
+    if isinstance(default, BaseModel):
+        kind = getattr(default, "kind", None)
+        return kind if kind and default == type(default)() else str(default.model_dump())
+    return "null" if default is None else str(default)
 
 
 def alteration_options() -> list[tuple[str, str, str, str]]:

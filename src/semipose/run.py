@@ -10,6 +10,7 @@ from semipose.data.crops import CropGeometry, open_crops
 from semipose.data.loaders import PairedLoader
 from semipose.data.sources import Sources, load_sources
 from semipose.errors import ConfigError
+from semipose.inference.pose_model import load_pose_model
 from semipose.methods import build_method
 from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
@@ -38,6 +39,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     method = make_method(config, sources.labeled.skeleton, generator)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
+    if config.train.compile:
+        _compile(method)
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay)
     engine = make_engine(fabric, method, optimizer)
@@ -86,8 +89,25 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
         changed = {} if backbone is None else {"backbone": backbone, "weights": _weights_for(config, backbone)}
         return PoseNet(config.model.model_copy(update=changed), len(skeleton), levels)
 
+    def trained(path: str) -> PoseNet:
+        model = load_pose_model(path)
+        if model.skeleton.joints != skeleton.joints or model.loss.kind != config.loss.kind:
+            raise ConfigError(
+                f"method.teacher: {path} has other joints or another loss.kind; take one trained on this data"
+            )
+        assert isinstance(model.network, PoseNet)
+        return model.network
+
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    return build_method(config.method, Workbench(views, config.loss.build(), network))
+    return build_method(config.method, Workbench(views, config.loss.build(), network, trained))
+
+
+def _compile(method: nn.Module) -> None:
+    """Compiles the parts of every network; networks of one architecture share the compiled code."""
+    for network in method.modules():
+        if isinstance(network, PoseNet):
+            for part in (network.backbone, *network.heads):
+                part.compile(dynamic=False)
 
 
 def _weights_for(config: RunConfig, backbone: str) -> str:

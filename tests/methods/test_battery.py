@@ -17,20 +17,39 @@ from semipose.views.sampling import ViewsConfig
 STUDENTS = {
     "supervised": (),
     "mean_teacher": ("f",),
+    "pseudopose": ("f",),
+    "data_distill": ("f",),
     "single": ("f",),
     "dual": ("f1", "f2"),
+    "sspcm": ("T1", "T2", "S"),
+    "akm": ("f",),
+    "multi_augs": ("f1", "f2"),
     "trs": ("G", "F"),
 }
 """Networks that the unlabeled loss trains; a new method adds its line."""
 
-PURE_TEACHERS = {"mean_teacher": ("teacher",), "trs, average": ("R1", "R2")}
+PURE_TEACHERS = {
+    "mean_teacher": ("teacher",),
+    "pseudopose": ("teacher",),
+    "data_distill": ("teacher",),
+    "sspcm": ("T1_before", "T2_before"),
+    "sspcm, plain": ("T1_before", "T2_before"),
+    "trs, average": ("R1", "R2"),
+}
 """Networks that no gradient may reach."""
 
 VARIANTS = {
     "trs, average": ("trs", {"reviewers": {"supervised": False}}),
     "trs, two": ("trs", {"reviewers": {"enabled": False}, "levels": 1}),
     "single, gaussian": ("single", {"target": "gaussian", "min_peak": 0.3, "hard": ["keypoint_mix"]}),
+    "trs, appearance": ("trs", {"hard": ["rand_augment", "mixup", "cut_mix", "adaptive_joint_cutout"]}),
     "trs, all": ("trs", {"levels": 3, "teacher_mode": "eval", "min_peak": 0.1, "hard": ["cut_occlude", "cutout"]}),
+    "sspcm, plain": ("sspcm", {"lagged": False, "outliers": {"criterion": "both"}}),
+    "akm, mixup": ("akm", {"mixup": {"enabled": True, "places": ["image"]}}),
+    "multi_augs, two": ("multi_augs", {"networks": 2, "supervised_weight": 0.5}),
+    # These train their teacher first unless they are given one: the battery looks at what comes then.
+    "pseudopose": ("pseudopose", {"teacher": "given"}),
+    "data_distill": ("data_distill", {"teacher": "given"}),
 }
 CASES = {name: (name, {}) for name in METHODS} | VARIANTS
 

@@ -5,11 +5,21 @@ import pytest
 import torch
 
 from semipose.views.alterations import alter
-from semipose.views.masking import CutOcclude, Cutout, JointCutout, size_factor
-from semipose.views.mixing import KeypointMix, mean_patch
+from semipose.views.appearance import RandAugment
+from semipose.views.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout, size_factor
+from semipose.views.mixing import CutMix, KeypointMix, Mixup, mean_patch
 
 SIZE = (64, 48)
-KINDS = [JointCutout(), CutOcclude(), KeypointMix(), Cutout()]
+KINDS = [
+    JointCutout(),
+    AdaptiveJointCutout(),
+    CutOcclude(),
+    KeypointMix(),
+    Cutout(),
+    CutMix(),
+    Mixup(),
+    RandAugment(),
+]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What every method is made of: its three duties, and the parts it composes (teach, make hard, learn)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -20,14 +21,21 @@ from semipose.views.sampling import ViewSampler
 
 TeacherMode = Literal["train", "eval"]
 
+NOT_PUBLISHED = (math.nan, math.nan, math.nan)
+"""In place of figures where the papers give none."""
+
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `step` of `steps` (both count optimizer steps, the first is 0), and the `epoch`."""
+    """Where training stands: `step` of `steps` (both count optimizer steps, the first is 0), and the `epoch`.
+
+    `ends_epoch` says that this step is the last of its epoch.
+    """
 
     step: int
     steps: int
     epoch: int
+    ends_epoch: bool = False
 
     @property
     def fraction(self) -> float:
@@ -48,8 +56,12 @@ class Method(Protocol):
 
     paper: str
     """Where the method was published."""
+    published: tuple[float, float, float]
+    """COCO val AP with ResNet-18 and 1K, 5K, 10K labels as the paper gives it (METHODS, section 3); nan = not given."""
     reported: tuple[str, ...]
     """Candidates whose mean score is the method's figure in the tables."""
+    restarts: tuple[float, ...]
+    """Moments, as shares of the training, at which the learning-rate schedule begins anew; () for most methods."""
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Losses of one step."""
@@ -96,12 +108,14 @@ class ConsistencyConfig(BaseModel):
 class Workbench:
     """The parts a method works with: views, the loss, and new networks.
 
-    `network(backbone, levels)` builds a PoseNet; None takes the configured backbone.
+    `network(backbone, levels)` builds a PoseNet; None takes the configured backbone. `trained(path)` loads one that a
+    run or a weights file holds.
     """
 
     views: ViewSampler
     loss: HeatmapLoss
     network: Callable[[str | None, int], PoseNet]
+    trained: Callable[[str], PoseNet]
 
     def supervised(self, network: nn.Module, labeled: LabeledView) -> Float[Tensor, ""]:
         """Loss of a network on labeled views, added over its levels."""
@@ -116,21 +130,40 @@ class Workbench:
         teacher.train(was_training)
         return heatmaps
 
-    def make_hard(self, easy: View, heatmaps: Float[Tensor, "B K h w"], alterations: list[Alteration]) -> HardView:
-        """Alters the easy view around the joints that `heatmaps` show, then moves it by the second affine."""
+    def make_hard(
+        self,
+        easy: View,
+        heatmaps: Float[Tensor, "B K h w"],
+        alterations: list[Alteration],
+        from_easy: Float[Tensor, "B 3 3"] | None = None,
+    ) -> HardView:
+        """Alters the easy view around the joints that `heatmaps` show, then moves it by the second affine.
+
+        The affine is drawn anew unless `from_easy` gives it.
+        """
         joints, scores = decode(heatmaps, STRIDE, "quarter")
         images = alter(easy.images, joints, scores, alterations, self.views.generator)
-        return self.views.hard(images, self.views.second_affine(len(easy), images.device))
+        if from_easy is None:
+            from_easy = self.views.second_affine(len(easy), images.device)
+        return self.views.hard(images, from_easy)
 
     def learn(
-        self, student: nn.Module, hard: HardView, teachers: list[Tensor], config: ConsistencyConfig
+        self,
+        student: nn.Module,
+        hard: HardView,
+        teachers: list[Tensor],
+        config: ConsistencyConfig,
+        trust: Float[Tensor, "B K"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Loss of the student on the hard view against each teacher's easy-view heatmaps, added over teachers."""
+        """Loss of the student on the hard view against each teacher's easy-view heatmaps, added over teachers.
+
+        `trust` multiplies the weights of the joints.
+        """
         outputs = student(hard.images)
         total = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in teachers:
             targets, weights, seen = self.targets(heatmaps, hard, config)
-            total = total + self.loss(outputs, targets, weights, seen)
+            total = total + self.loss(outputs, targets, weights if trust is None else weights * trust, seen)
         return total
 
     def targets(

@@ -29,7 +29,9 @@ class Dual(nn.Module):
     """
 
     paper = "Xie et al., ICCV 2021"
+    published = (44.6, 55.6, 59.6)
     reported = ("f1", "f2")
+    restarts = ()
 
     def __init__(self, config: Config, bench: Workbench) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import NOT_PUBLISHED, ConsistencyConfig, Losses, Progress, Workbench, losses
 from semipose.teacher import ema_update, frozen_copy, warmed_momentum
 from semipose.views.alterations import Alteration
 from semipose.views.masking import JointCutout
@@ -25,7 +25,9 @@ class MeanTeacher(nn.Module):
     """L = L_s(f) + weight * |f(hard) - M f_ema(easy)|²."""
 
     paper = "Tarvainen and Valpola, NeurIPS 2017"
+    published = NOT_PUBLISHED
     reported = ("teacher",)
+    restarts = ()
 
     def __init__(self, config: Config, bench: Workbench) -> None:
         super().__init__()

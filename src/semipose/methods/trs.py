@@ -48,7 +48,9 @@ class TeacherReviewerStudent(nn.Module):
     """L = lambda * L_sup + L_un1 + L_un2 (eq. 12): G and F are teacher and student by turns within each step."""
 
     paper = "Yun et al., arXiv 2501.09565"
+    published = (50.9, 60.4, 62.9)
     reported = ("G", "F")
+    restarts = ()
 
     def __init__(self, config: Config, bench: Workbench) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 """The training loop, readable in one go: load, step, follow, log, evaluate, save."""
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,8 @@ class TrainConfig(BaseModel):
     """Arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere."""
     channels_last: bool = True
     """Memory layout of images and weights; faster on most hardware, the same figures up to rounding."""
+    compile: bool = False
+    """torch.compile the networks: faster steps after a minute or two of compiling; needs a C++ compiler."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     seed: int = Field(0, ge=0)
@@ -69,6 +72,16 @@ class TrainConfig(BaseModel):
         """Learning rate of a step: warm-up, then drops."""
         rate = self.lr * self.drop_factor ** sum(step >= drop * steps for drop in self.drops)
         return rate * min(1.0, (step + 1) / self.warm_up) if self.warm_up else rate
+
+
+def phase(step: int, steps: int, restarts: tuple[float, ...]) -> tuple[int, int]:
+    """Step within the phase of the training that `step` belongs to, and the phase's length.
+
+    `restarts` are the shares of the training at which a new phase begins; the learning-rate schedule runs once a phase.
+    """
+    bounds = [0, *(math.ceil(share * steps) for share in restarts), steps]
+    begin = max(b for b in bounds[:-1] if b <= step)
+    return step - begin, min(b for b in bounds[1:] if b > begin) - begin
 
 
 class InterruptedTrainingError(Exception):
@@ -116,8 +129,10 @@ class Training:
         started, before = time.perf_counter(), state.seconds
         with _signals() as asked, training_bar(steps, state.step, self.name) as bar:
             for labeled, unlabeled in self.loader.steps(state.step, steps):
-                progress = Progress(state.step, steps, state.step // per_epoch)
-                self._set_rate(config.rate(state.step, steps))
+                progress = Progress(
+                    state.step, steps, state.step // per_epoch, ends_epoch=(state.step + 1) % per_epoch == 0
+                )
+                self._set_rate(config.rate(*phase(state.step, steps, method.restarts)))
                 on_device = unlabeled.to(engine.device) if unlabeled is not None else None
                 losses = engine.losses(labeled.to(engine.device), on_device, progress)
                 engine.step(losses.total, config.clip)

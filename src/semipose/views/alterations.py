@@ -7,8 +7,9 @@ import torch
 from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
 
-from semipose.views.masking import CutOcclude, Cutout, JointCutout
-from semipose.views.mixing import KeypointMix
+from semipose.views.appearance import RandAugment
+from semipose.views.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout
+from semipose.views.mixing import CutMix, KeypointMix, Mixup
 
 
 def _by_name(value: Any) -> Any:
@@ -16,7 +17,16 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-ALTERATIONS: tuple[type[BaseModel], ...] = (JointCutout, CutOcclude, KeypointMix, Cutout)
+ALTERATIONS: tuple[type[BaseModel], ...] = (
+    JointCutout,
+    AdaptiveJointCutout,
+    CutOcclude,
+    KeypointMix,
+    Cutout,
+    CutMix,
+    Mixup,
+    RandAugment,
+)
 """All of them; a new one is a class with `kind` and a call, and a name here."""
 
 Alteration: Any = Annotated[

@@ -1,4 +1,4 @@
-"""Alterations of the easy image that hide places: joint cutout, cut-occlude, cutout.
+"""Alterations of the easy image that hide places: joint cutout (adaptive too), cut-occlude, cutout.
 
 All work on a whole batch: patches are given by integer centers and half-sizes, (B, n, 2) and (B, n), in input pixels;
 sizes of the configuration hold at 256×192 and scale with the square root of the input's area.
@@ -57,13 +57,45 @@ class JointCutout(PatchSizes):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K); the altered images."""
+        return images * ~self.masks(images, joints, self.joints, generator).any(dim=1).unsqueeze(1)
+
+    def masks(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Pixels covered by each of n masks at joints drawn with replacement, (B, n, H, W) bool."""
         batch, count = joints.shape[:2]
-        chosen = torch.randint(count, (batch, self.joints), generator=generator, device=images.device)
+        chosen = torch.randint(count, (batch, n), generator=generator, device=images.device)
         centers = take_joints(joints, chosen)
         noise = torch.randn(centers.shape, generator=generator, device=images.device)
         centers = (centers + noise * self.jitter * size_factor(images)).round().long()
-        inside = covered(centers, self.draw((batch, self.joints), images, generator), images)
-        return images * ~inside.any(dim=1).unsqueeze(1)
+        return covered(centers, self.draw((batch, n), images, generator), images)
+
+
+class AdaptiveJointCutout(JointCutout):
+    """Joint cutout with more masks on easy samples and few on hard ones (AKM, section 3.2)."""
+
+    kind: Literal["adaptive_joint_cutout"] = "adaptive_joint_cutout"  # type: ignore[assignment]
+    joints: int = Field(8, ge=1)
+    """Most masks, m: what a sample gets whose joints are all easy; the paper's best."""
+    fewest: int = Field(2, ge=0)
+    """Fewest masks, and those of an extremely hard sample; the paper's 2."""
+    gamma: float = Field(0.5, gt=0, le=1)
+    """A joint is easy when its peak lies less than this share below the sample's highest. Not published."""
+    floor: float = Field(0.1, ge=0)
+    """A sample is extremely hard when its highest peak is lower. Not published."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K) peak values; the altered images."""
+        covered = self.masks(images, joints, max(self.joints, self.fewest), generator)
+        used = torch.arange(covered.shape[1], device=images.device) < self.counts(scores).unsqueeze(1)
+        return images * ~(covered & used[..., None, None]).any(dim=1).unsqueeze(1)
+
+    def counts(self, scores: Tensor) -> Tensor:
+        """Masks per sample from the peak values (B, K): round(n m / K) for n easy joints, half up; (B,) long."""
+        high, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
+        span = high - low
+        r = torch.where(span > 0, (high - scores) / torch.where(span > 0, span, 1), 0)  # equal peaks are all easy
+        easy = (r < self.gamma).sum(dim=1)
+        masks = (easy * self.joints / scores.shape[1] + 0.5).floor().long().clamp_min(self.fewest)
+        return torch.where(high[:, 0] < self.floor, self.fewest, masks)
 
 
 class CutOcclude(PatchSizes):

@@ -1,9 +1,9 @@
-"""Alterations of the easy image that mix patches: Keypoint-Mix."""
+"""Alterations of the easy image that mix: Keypoint-Mix within a sample, Mixup and CutMix between samples."""
 
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from semipose.views.masking import PatchSizes, covered, take_joints
@@ -56,3 +56,63 @@ def mean_patch(images: Tensor, places: Tensor, radius: int) -> Tensor:
     windows = images.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
     windows = windows.view(batch, channels, *exists.shape[1:]) * exists.unsqueeze(1)
     return windows.sum(dim=2) / exists.sum(dim=1).clamp_min(1).unsqueeze(1)
+
+
+class Mixup(BaseModel):
+    """Each image a little mixed with another of the batch; the target stays that of the stronger one.
+
+    Zhang et al., ICLR 2018, as an alteration: the share drawn from Beta(beta, beta) is reflected to .5 or more.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["mixup"] = "mixup"
+    beta: float = Field(1.0, gt=0)
+    """Both parameters of the Beta distribution of the mixing share."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
+        share = mixing_share(self.beta, (len(images), 1, 1, 1), generator, images.device).to(images.dtype)
+        share = torch.maximum(share, 1 - share)
+        return share * images + (1 - share) * images[another(len(images), generator, images.device)]
+
+
+class CutMix(BaseModel):
+    """One rectangle of another sample of the batch, pasted in place; the target stays (Yun et al., ICCV 2019).
+
+    As in MultiAugs the image alone is mixed: the rectangle occludes.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["cut_mix"] = "cut_mix"
+    beta: float = Field(1.0, gt=0)
+    """Both parameters of the Beta distribution of the share of the image that stays."""
+    largest: float = Field(0.5, gt=0, le=1)
+    """Largest share of the image that a rectangle may take, so that the target stays true."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
+        batch, device = len(images), images.device
+        height, width = images.shape[-2:]
+        side = (1 - mixing_share(self.beta, (batch, 1), generator, device)).clamp_max(self.largest).sqrt()
+        center = torch.rand((batch, 2), generator=generator, device=device)
+        x, y = torch.arange(width, device=device), torch.arange(height, device=device)
+        columns = (x - center[:, :1] * (width - 1)).abs() <= side * width / 2
+        rows = (y - center[:, 1:] * (height - 1)).abs() <= side * height / 2
+        inside = rows.unsqueeze(2) & columns.unsqueeze(1)
+        return torch.where(inside.unsqueeze(1), images[another(batch, generator, device)], images)
+
+
+def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draws from Beta(beta, beta), as a ratio of two Gamma draws."""
+    concentration = torch.full((2, *shape), beta, dtype=torch.float64, device=device)
+    # torch.distributions.Beta takes no generator; this is the sampler beneath it.
+    first, second = torch._standard_gamma(concentration, generator=generator)
+    return (first / (first + second).clamp_min(1e-300)).float()
+
+
+def another(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """For each sample the index of another one, (B,); in a batch of one, itself."""
+    step = torch.randint(1, max(2, batch), (batch,), generator=generator, device=device)
+    return (torch.arange(batch, device=device) + step) % batch

@@ -1,0 +1,79 @@
+"""`multi_augs`: several hard views of one easy view in one step (Zhou et al., arXiv 2402.11566)."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.views.alterations import Alteration
+from semipose.views.masking import CutOcclude, Cutout, JointCutout
+from semipose.views.mixing import CutMix
+
+PATHS: list[list[Any]] = [[CutOcclude(), Cutout()], [JointCutout(), CutMix()], [JointCutout()], [CutOcclude()]]
+"""The paper's for 1K to 10K labels; with all of COCO and WILD it takes the first two alone."""
+
+
+class Config(ConsistencyConfig):
+    """Options of `multi_augs`."""
+
+    name: Literal["multi_augs"] = "multi_augs"
+    networks: Literal[1, 2] = 1
+    """One network that teaches itself, or two that teach each other."""
+    paths: list[list[Alteration]] = Field(PATHS, min_length=1)
+    """One list of alterations for each hard view."""
+    supervised_weight: float = Field(1.0, ge=0)
+    """Weight of each network's supervised term."""
+    backbones: dict[Literal["f1", "f2"], str] = {}
+    """Backbones that differ from `model.backbone`, by network."""
+    hard: list[Alteration] = Field([], max_length=0)
+    """Not used here: `paths` takes its place."""
+
+
+class MultiAugs(nn.Module):
+    """L = L_s + weight * sum over paths p of |f(hard_p) - M f(easy)|², one M for all paths.
+
+    With two networks each learns from the other's heatmaps, on hard views cut around the other's joints.
+    """
+
+    paper = "Zhou et al., arXiv 2402.11566"
+    published = (45.5, 56.2, 59.9)
+    reported: tuple[str, ...] = ("f1",)
+    restarts = ()
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.f1 = bench.network(config.backbones.get("f1"), 1)
+        if config.networks == 2:
+            self.f2 = bench.network(config.backbones.get("f2"), 1)
+        self.reported = tuple(self.candidates())
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Supervised terms, and each network's distance to its teacher's view of the easy image on every path."""
+        bench, config = self.bench, self.config
+        networks = list(self.candidates().values())
+        view = bench.views.labeled(labeled)
+        supervised = config.supervised_weight * torch.stack([bench.supervised(n, view) for n in networks]).sum()
+        factor = config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        easy = bench.views.easy(unlabeled)
+        maps = [bench.teach(network, easy, config.teacher_mode) for network in networks]
+        from_easy = bench.views.second_affine(len(easy), easy.images.device)
+        terms = {}
+        # The other network teaches; a single one is its own teacher.
+        for number, (student, taught) in enumerate(zip(networks, maps[::-1], strict=True), start=1):
+            views = [bench.make_hard(easy, taught, path, from_easy) for path in config.paths]
+            learned = torch.stack([bench.learn(student, hard, [taught], config) for hard in views])
+            terms[f"unlabeled_{number}"] = factor * learned.sum()
+        return losses(supervised=supervised, **terms)
+
+    def after_step(self, progress: Progress) -> None:
+        """Nothing follows."""
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """The networks."""
+        return {name: getattr(self, name) for name in ("f1", "f2")[: self.config.networks]}

@@ -1,0 +1,132 @@
+"""`sspcm`: two teachers and their lagged copies agree on pseudo labels for a student (Huang et al., CVPR 2023)."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from semipose.batch import LabeledBatch, UnlabeledBatch, View
+from semipose.heatmaps import peaks
+from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.teacher import frozen_copy
+from semipose.views.alterations import Alteration
+from semipose.views.masking import CutOcclude
+
+
+class OutlierConfig(BaseModel):
+    """Which joints of a pseudo label are left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    criterion: Literal["peak", "distance", "both", "none"] = "peak"
+    """`peak`: the released configuration; `distance`: the paper's text; either alone, both, or none."""
+    min_peak: float = Field(0.1, ge=0)
+    """tau_s: a joint is out when the mean of the two teachers' peaks is at or below it."""
+    max_distance: float = Field(0.6, gt=0)
+    """tau_d: a joint is out when the teachers' arg-max cells lie this share of the map's diagonal apart, or more."""
+
+
+class Config(ConsistencyConfig):
+    """Options of `sspcm`."""
+
+    name: Literal["sspcm"] = "sspcm"
+    supervised_weight: float = Field(0.5, ge=0)
+    """Weight of each network's supervised term."""
+    lagged: bool = True
+    """Copies of the teachers at the end of the previous epoch take part in the choice of the pair."""
+    outliers: OutlierConfig = OutlierConfig()
+    """Outlier removal."""
+    backbones: dict[Literal["T1", "T2", "S"], str] = {}
+    """Backbones that differ from `model.backbone`, by network."""
+    hard: list[Alteration] = [CutOcclude()]
+
+
+class Sspcm(nn.Module):
+    """L = ½ sum L_s + weight * (the two terms of `dual` for T1, T2 + |S(hard) - M pseudo(easy)|²)."""
+
+    paper = "Huang et al., CVPR 2023"
+    published = (46.9, 57.5, 60.7)
+    reported = ("S",)
+    restarts = ()
+    copied: Tensor
+
+    def __init__(self, config: Config, bench: Workbench) -> None:
+        super().__init__()
+        self.config, self.bench = config, bench
+        self.T1 = bench.network(config.backbones.get("T1"), 1)
+        self.T2 = bench.network(config.backbones.get("T2"), 1)
+        self.S = bench.network(config.backbones.get("S"), 1)
+        self.T1_before, self.T2_before = frozen_copy(self.T1), frozen_copy(self.T2)
+        self.register_buffer("copied", torch.zeros((), dtype=torch.bool))
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+        """Supervised terms; T1 and T2 teach each other; S learns from the pair that agrees best, joint by joint."""
+        bench, config = self.bench, self.config
+        view = bench.views.labeled(labeled)
+        one, two, student = (bench.supervised(network, view) for network in (self.T1, self.T2, self.S))
+        supervised = config.supervised_weight * (one + two + student)
+        factor = config.unlabeled_factor(progress)
+        if unlabeled is None or factor == 0:
+            return losses(supervised=supervised)
+        easy = bench.views.easy(unlabeled)
+        maps1 = bench.teach(self.T1, easy, config.teacher_mode)
+        maps2 = bench.teach(self.T2, easy, config.teacher_mode)
+        hard1 = bench.make_hard(easy, maps1, config.hard)
+        hard2 = bench.make_hard(easy, maps2, config.hard)
+        pseudo = self.pseudo_label(easy, maps1, maps2)
+        hard = bench.make_hard(easy, pseudo, config.hard)
+        trust = inliers(maps1, maps2, config.outliers)
+        return losses(
+            supervised=supervised,
+            unlabeled_1=factor * bench.learn(self.T1, hard2, [maps2], config),
+            unlabeled_2=factor * bench.learn(self.T2, hard1, [maps1], config),
+            unlabeled_s=factor * bench.learn(self.S, hard, [pseudo], config, trust),
+        )
+
+    def pseudo_label(self, easy: View, maps1: Tensor, maps2: Tensor) -> Tensor:
+        """Mean heatmap of the most consistent pair, (B, K, h, w); in the first epoch that of (T1, T2)."""
+        if not self.config.lagged:
+            return (maps1 + maps2) / 2
+        before1, before2 = (
+            self.bench.teach(t, easy, self.config.teacher_mode) for t in (self.T1_before, self.T2_before)
+        )
+        chosen = most_consistent([(maps1, maps2), (before1, maps2), (maps1, before2), (before1, before2)])
+        return torch.where(self.copied, chosen, (maps1 + maps2) / 2)
+
+    def after_step(self, progress: Progress) -> None:
+        """At the end of an epoch the copies take over the teachers' weights and buffers."""
+        if self.config.lagged and progress.ends_epoch:
+            self.T1_before.load_state_dict(self.T1.state_dict())
+            self.T2_before.load_state_dict(self.T2.state_dict())
+            self.copied.fill_(True)
+
+    def candidates(self) -> dict[str, nn.Module]:
+        """The student, and the two that teach it."""
+        return {"S": self.S, "T1": self.T1, "T2": self.T2}
+
+
+def most_consistent(pairs: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "B K h w"]:
+    """Position-inconsistency correction: joint by joint the mean of the pair whose arg-max cells lie nearest.
+
+    Of pairs at equal distance the first counts.
+    """
+    distances = torch.stack([inconsistency(a, b) for a, b in pairs])
+    means = torch.stack([(a + b) / 2 for a, b in pairs])
+    best = distances.argmin(dim=0)
+    return means.gather(0, best[None, ..., None, None].expand_as(means[:1]))[0]
+
+
+def inconsistency(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K"]:
+    """Distance in cells between the arg-max positions."""
+    return torch.linalg.vector_norm(peaks(a)[0] - peaks(b)[0], dim=-1)
+
+
+def inliers(a: Tensor, b: Tensor, config: OutlierConfig) -> Float[Tensor, "B K"]:
+    """1 where a joint of the pseudo label counts, 0 where it is an outlier."""
+    height, width = a.shape[-2:]
+    far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
+    weak = (peaks(a)[1] + peaks(b)[1]) / 2 <= config.min_peak
+    out = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}[config.criterion]
+    return (~out).float()

@@ -146,17 +146,6 @@ def export(what: Path | str, out: Path | str, *, to: str = "onnx") -> Path:
     return export_onnx(load_pose_model(what), Path(out))
 
 
-def describe_methods() -> list[dict[str, str]]:
-    """Name, paper and one line for every method."""
-    rows = []
-    for name, (_, method) in METHODS.items():
-        module = __import__(method.__module__, fromlist=["__doc__"])
-        summary = " ".join(str(module.__doc__).split()).partition(": ")[2]
-        paper = getattr(method, "paper", "")
-        rows.append({"method": name, "paper": paper, "summary": summary})
-    return rows
-
-
 def all_options(method: str) -> list[tuple[str, str, str, str]]:
     """Every option as (name, type, default, meaning), those of `method` included."""
     if method not in METHODS:

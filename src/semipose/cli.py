@@ -176,14 +176,26 @@ def config(
 
 @app.command()
 def methods(json: Json = False) -> None:
-    """The methods, with their papers and one line each."""
-    from semipose.api import describe_methods
+    """The methods: one line each, what a step costs, and the papers' COCO AP with 1K, 5K and 10K labels (ResNet-18)."""
+    from semipose.methods.catalog import describe_methods
 
     rows = describe_methods()
     if json:
         _print_json(rows)
         return
-    _print_table("Methods", list(rows[0]), [[str(v) for v in row.values()] for row in rows])
+    columns = ["method", "summary", "networks", "passes trained + forward", "units", "AP at 1K / 5K / 10K"]
+    cells = [
+        [
+            row["method"],
+            row["summary"],
+            str(row["networks"]),
+            f"{row['trained']} + {row['forward']}",
+            str(row["units"]),
+            " / ".join("–" if figure is None else f"{figure:.1f}" for figure in row["published"]),
+        ]
+        for row in rows
+    ]
+    _print_table("Methods", columns, cells)
 
 
 def _print_json(value: Any) -> None:

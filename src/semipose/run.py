@@ -40,7 +40,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
     if config.train.compile:
-        _compile(method)
+        compile_networks(method)
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay)
     engine = make_engine(fabric, method, optimizer)
@@ -102,7 +102,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     return build_method(config.method, Workbench(views, config.loss.build(), network, trained))
 
 
-def _compile(method: nn.Module) -> None:
+def compile_networks(method: nn.Module) -> None:
     """Compiles the parts of every network; networks of one architecture share the compiled code."""
     for network in method.modules():
         if isinstance(network, PoseNet):

@@ -37,7 +37,7 @@ class RandAugment(BaseModel):
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W) normalized; joints and scores play no part; the altered images."""
         mean, std = (torch.tensor(v, device=images.device, dtype=images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
-        colors = (images * std + mean).clamp(0, 1)
+        colors = (images.contiguous() * std + mean).clamp_(0, 1)
         for _ in range(self.operations):
             draws = torch.rand((2, len(images)), generator=generator, device=images.device)
             operation = (draws[0] * len(OPERATIONS)).long().clamp_max(len(OPERATIONS) - 1)
@@ -53,29 +53,35 @@ def operate(
     All but color and sharpness are tables of 256 levels, and choosing among tables costs nothing: no sample is
     treated apart and nothing waits for the host.
     """
-    levels = (colors * 255).round().long()
-    gray = (colors * torch.tensor(GRAY, device=colors.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    levels = (colors * 255).round_().long()
     factor = 1 + sign * 0.9 * strength
-    tables = _tables(levels, gray.mean(dim=(1, 2, 3)), factor, strength)
+    tables = _tables(colors, levels[:, :, ::2, ::2], factor, strength)
     table = tables.gather(0, operation[None, :, None, None].expand(1, -1, *tables.shape[2:]))[0]
     changed = table.gather(2, levels.flatten(2)).view_as(colors)
-    for name, toward in (("color", gray), ("sharpness", _smooth(colors))):
-        amount = torch.where(operation == OPERATIONS.index(name), 1 - factor, 0).view(-1, 1, 1, 1)
-        changed = changed + amount * (toward - changed)
-    return changed.clamp(0, 1)
+    sharpen, saturate = (operation == OPERATIONS.index(name) for name in ("sharpness", "color"))
+    toward = torch.where(sharpen.view(-1, 1, 1, 1), _smooth(colors), _gray(colors))
+    amount = torch.where(sharpen | saturate, 1 - factor, 0).view(-1, 1, 1, 1)
+    return changed.lerp_(toward, amount).clamp_(0, 1)
 
 
-def _tables(levels: Tensor, mean: Tensor, factor: Tensor, strength: float) -> Float[Tensor, "N B 3 256"]:
-    """Each operation's output for each level; the identity for those that are no tables."""
-    ramp = torch.arange(256, device=levels.device) / 255
-    same = ramp.expand(*levels.shape[:2], -1)
-    low, high = (levels.flatten(2).aminmax(dim=2)[i].unsqueeze(-1) / 255 for i in (0, 1))
+def _gray(colors: Tensor) -> Tensor:
+    """Luminance, (B, 1, H, W)."""
+    red, green, blue = (colors[:, i : i + 1] for i in range(3))
+    return (red * GRAY[0]).add_(green, alpha=GRAY[1]).add_(blue, alpha=GRAY[2])
+
+
+def _tables(colors: Tensor, sample: Tensor, factor: Tensor, strength: float) -> Float[Tensor, "N B 3 256"]:
+    """Each operation's output for each level; the identity for those that are no tables. `sample` = some levels."""
+    ramp = torch.arange(256, device=colors.device) / 255
+    same = ramp.expand(*colors.shape[:2], -1)
+    low, high = (extreme.unsqueeze(-1) for extreme in colors.flatten(2).aminmax(dim=2))
+    mean = (colors.mean(dim=(2, 3)) * torch.tensor(GRAY, device=colors.device)).sum(dim=1)
     stretched = torch.where(high > low, (same - low) / (high - low).clamp_min(1 / 255), same)
     step = 2 ** round(4 * strength)
     mean, factor = mean.view(-1, 1, 1), factor.view(-1, 1, 1)
     tables = {
         "auto_contrast": stretched,
-        "equalize": _equalize(levels),
+        "equalize": _equalize(sample),
         "solarize": torch.where(same >= 1 - strength, 1 - same, same),
         "posterize": (ramp * 255).round().div(step, rounding_mode="floor") * step / 255 + torch.zeros_like(same),
         "brightness": same * factor,
@@ -84,21 +90,22 @@ def _tables(levels: Tensor, mean: Tensor, factor: Tensor, strength: float) -> Fl
     return torch.stack([tables.get(name, same) for name in OPERATIONS]).clamp(0, 1)
 
 
-def _equalize(levels: Tensor) -> Tensor:
+def _equalize(sample: Tensor) -> Tensor:
     """Tables that flatten each channel's histogram, which is taken from every second pixel in each direction."""
-    sample = levels[:, :, ::2, ::2].flatten(2)
-    histogram = torch.zeros((*levels.shape[:2], 256), device=levels.device)
-    histogram.scatter_add_(2, sample, torch.ones((), device=levels.device).expand(sample.shape))
+    sample = sample.flatten(2)
+    histogram = torch.zeros((*sample.shape[:2], 256), device=sample.device)
+    histogram.scatter_add_(2, sample, torch.ones((), device=sample.device).expand(sample.shape))
     last = histogram.gather(2, sample.amax(dim=2, keepdim=True))
     others = sample.shape[2] - last  # pixels below the brightest level: they spread over the whole range
     below = histogram.cumsum(dim=2) - histogram
-    ramp = torch.arange(256, device=levels.device) / 255
+    ramp = torch.arange(256, device=sample.device) / 255
     return torch.where(others > 0, (below / others.clamp_min(1)).clamp_max(1), ramp)
 
 
 def _smooth(colors: Tensor) -> Tensor:
     """The 3×3 smoothing that sharpness moves away from or toward; the border stays."""
-    inner = (F.avg_pool2d(colors, 3, stride=1) * 9 + 4 * colors[:, :, 1:-1, 1:-1]) / 13
+    rows = colors[:, :, :-2] + colors[:, :, 1:-1] + colors[:, :, 2:]
+    box = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     smooth = colors.clone()
-    smooth[:, :, 1:-1, 1:-1] = inner
+    smooth[:, :, 1:-1, 1:-1] = box.add_(colors[:, :, 1:-1, 1:-1], alpha=4).div_(13)
     return smooth

@@ -1,0 +1,96 @@
+"""The known collapse of consistency training, made on purpose, beside the shipped defaults.
+
+python bench/collapse.py --out docs/results/collapse.json [--steps 400] [--seed 0]
+
+Both sides train `single` with heatmap MSE on the embedded people (100 labels). The naive side asks for the same output
+on the same view (no alteration, no second affine), weighs it 100 times and counts on nothing else; a map that is
+background everywhere satisfies it at once. Every 20 steps the mean peak value of the heatmaps on 64 labeled and on 64
+unlabeled persons is noted: a network that has collapsed has no peaks where it has no labels.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from semipose.config import load_config
+from semipose.data.crops import CropGeometry, open_crops
+from semipose.data.loaders import PairedLoader, unlabeled_batch
+from semipose.data.sources import load_sources
+from semipose.heatmaps import peaks
+from semipose.methods.base import Progress
+from semipose.run import make_method
+from semipose.views.sampling import upright
+
+SHARED: dict[str, Any] = {
+    "data.train": "people",
+    "data.labels": 100,
+    "data.include_labeled": False,
+    "input.height": 96,
+    "input.width": 96,
+    "model.backbone": "tf_efficientnet_lite0",
+    "model.stage": -2,
+    "model.head_channels": 64,
+    "loss.sigma": 1.5,
+    "method": "single",
+}
+NAIVE = {
+    "method.hard": [],
+    "method.unlabeled_weight": 100.0,
+    "views.hard_rotation_probability": 0.0,
+    "views.scale": 0.0,
+}
+
+
+def main() -> None:
+    """Trains both and writes the curves."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    curves = {name: curve(changed, arguments) for name, changed in (("naive", NAIVE), ("defaults", {}))}
+    arguments.out.write_text(json.dumps({"steps": arguments.steps, "seed": arguments.seed, "curves": curves}, indent=1))
+
+
+def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, float]]:
+    """Mean peak values over a training."""
+    config = load_config(None, {**SHARED, **changed})
+    sources = load_sources(config.data)
+    assert sources.unlabeled is not None
+    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    labeled, unlabeled = open_crops(sources.labeled, geometry), open_crops(sources.unlabeled, geometry)
+    torch.manual_seed(arguments.seed)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    method = make_method(config, sources.labeled.skeleton, generator).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(method.parameters(), lr=config.train.lr)
+    loader = PairedLoader(labeled, unlabeled, batch=32, unlabeled_batch=32, seed=arguments.seed)
+    watched = {
+        name: upright(unlabeled_batch(crops, list(range(64))), geometry.input_size).images
+        for name, crops in (("labeled", labeled), ("unlabeled", unlabeled))
+    }
+    found = []
+    for step, (one, other) in enumerate(loader.steps(0, arguments.steps)):
+        if step % 20 == 0:
+            found.append({"step": step, **mean_peaks(method, watched)})
+            print(found[-1], flush=True)
+        losses = method.losses(one, other, Progress(step, arguments.steps, 0))
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+    return [*found, {"step": arguments.steps, **mean_peaks(method, watched)}]
+
+
+@torch.no_grad()
+def mean_peaks(method: Any, watched: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Mean over persons and joints of the heatmaps' highest value, by set, in evaluation mode."""
+    method.eval()
+    found = {name: peaks(method.f.main(images))[1].mean().item() for name, images in watched.items()}
+    method.train()
+    return found
+
+
+if __name__ == "__main__":
+    main()

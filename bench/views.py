@@ -1,0 +1,89 @@
+"""What making hard views costs, as a share of a ResNet-18 forward pass on the same device, measured side by side.
+
+python bench/views.py [--batch 256] [--height 256] [--width 192] [--device cpu] [--repeats 5] [--json]
+
+For each alteration: decode the teacher's heatmaps, alter, draw and apply the second affine. The two sides alternate,
+the ratio is the median of the pairs.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from semipose.batch import View
+from semipose.losses import LossConfig
+from semipose.methods.base import Workbench
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.skeletons import COCO
+from semipose.views.alterations import ALTERATIONS
+from semipose.views.sampling import ViewSampler, ViewsConfig
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = parse()
+    device = torch.device(arguments.device)
+    size = (arguments.height, arguments.width)
+    network = PoseNet(ModelConfig(backbone="resnet18", weights="none"), len(COCO)).to(device).eval()
+    network = network.to(memory_format=torch.channels_last)
+    views = ViewSampler(ViewsConfig(), COCO, size, 2.0, torch.Generator(device).manual_seed(0))
+    bench = Workbench(views, LossConfig().build(), None, None)  # type: ignore[arg-type]
+    images = torch.randn(arguments.batch, 3, *size, device=device).to(memory_format=torch.channels_last)
+    heatmaps = torch.rand(arguments.batch, len(COCO), *views.heatmap_size, device=device)
+    easy = View(
+        images, torch.eye(3, device=device).repeat(len(images), 1, 1), torch.zeros(len(images), device=device) > 0
+    )
+    precision = torch.bfloat16 if arguments.bf16 else torch.float32
+
+    def forward() -> None:
+        with torch.no_grad(), torch.autocast(device.type, precision, enabled=arguments.bf16):
+            network(images)
+
+    lists = {"affine alone": []} | {kind.model_fields["kind"].default: [kind()] for kind in ALTERATIONS}
+    rows = {}
+    for name, alterations in lists.items():
+        pairs = [
+            (timed(lambda a=alterations: bench.make_hard(easy, heatmaps, a), device), timed(forward, device))
+            for _ in range(arguments.repeats + 1)
+        ][1:]
+        rows[name] = {
+            "milliseconds": 1000 * statistics.median(view for view, _ in pairs),
+            "forward_milliseconds": 1000 * statistics.median(plain for _, plain in pairs),
+            "ratio": statistics.median(view / plain for view, plain in pairs),
+        }
+        if not arguments.json:
+            print(
+                f"{name:22s} {rows[name]['milliseconds']:9.1f} ms  {100 * rows[name]['ratio']:6.1f} % of a forward pass"
+            )
+    if arguments.json:
+        print(json.dumps({"device": str(device), "batch": arguments.batch, "size": size, "rows": rows}))
+
+
+def parse() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for name, default in (("batch", 256), ("height", 256), ("width", 192), ("repeats", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true", help="forward pass in bf16: a harder yardstick")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, the device's queue drained."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

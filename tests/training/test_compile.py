@@ -1,0 +1,37 @@
+"""`train.compile`: the same figures, faster."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import torch
+from torch import nn
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.run import compile_networks
+
+torch.manual_seed(0)
+config = ModelConfig(backbone="resnet10t", weights="none", head_channels=8)
+plain, compiled = PoseNet(config, 3, 1).double(), PoseNet(config, 3, 1).double()
+compiled.load_state_dict(plain.state_dict())
+compile_networks(nn.ModuleDict({"f": compiled}))
+assert compiled.backbone._compiled_call_impl is not None
+images = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+first, second = plain(images), compiled(images)
+torch.testing.assert_close(first, second)
+first.square().sum().backward()
+second.square().sum().backward()
+for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
+    torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-10, msg=name)
+assert list(plain.state_dict()) == list(compiled.state_dict())  # checkpoints and exports know nothing of compiling
+print("same")
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
+def test_compiled_networks_compute_the_same():
+    """In a process of its own: the run-time type checks of the tests can't be compiled."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "same", done.stderr[-2000:]

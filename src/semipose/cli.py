@@ -161,6 +161,33 @@ def export(
 
 
 @app.command()
+def study(
+    name: Annotated[str | None, typer.Argument(metavar="NAME|GRID.yaml", help="A shipped study or a file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME when not given.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the study's data sets.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    show: Annotated[bool, typer.Option("--list", help="Name the shipped studies.")] = False,
+    json: Json = False,
+) -> None:
+    """Methods × labels × seeds to one table, with the published figures beside ours; stopped, it goes on."""
+    from semipose.studies.grid import load_grid, shipped
+    from semipose.studies.study import run_study
+
+    if show or name is None:
+        rows = [[key, load_grid(key).title] for key in shipped()]
+        _print_json(dict(rows)) if json else _print_table("Studies", ["name", "summary"], rows)
+        return
+    folder = out or Path("studies") / Path(name).stem
+    table, records = run_study(load_grid(name), folder, data=data, jobs=jobs, resume=resume)
+    if json:
+        _print_json({"table": str(table), "cells": records})
+        return
+    print(table.read_text())
+    print(table)
+
+
+@app.command()
 def config(
     method: Annotated[str, typer.Option(help="The method whose options are listed.")] = "trs", json: Json = False
 ) -> None:

@@ -101,7 +101,13 @@ class Judge:
         protocol = Protocol.of(
             truth, boxes="ground truth", flip_test=self.flip_test, weights_selection=selection
         ).describe()
-        content = {"scores": scores, "reported": reported, "protocol": protocol, "split": self.sources.split.hash}
+        content = {
+            "scores": scores,
+            "reported": reported,
+            "protocol": protocol,
+            "split": self.sources.split.hash,
+            "seconds": seconds,
+        }
         if self.engine.is_main:
             (self.out / "scores.json").write_text(json.dumps(content, indent=1))
         return Result(self.out, scores, reported, protocol, seconds)

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from semipose.models.backbones import MEAN, STD
 

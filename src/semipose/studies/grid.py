@@ -1,0 +1,111 @@
+"""A study on paper: methods × labels × seeds as one YAML file, and the cells it stands for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from semipose.config import RunConfig, load_config
+from semipose.errors import ConfigError
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+class Row(BaseModel):
+    """One line of the table: a method and its options."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    options: dict[str, Any]
+    """Overrides by dotted key; `method` first of all."""
+    published: dict[int, float] = {}
+    """The paper's figure by number of labels, × 100."""
+    all_labels: bool = False
+    """Trained once per seed with every label: the upper bound of the gap recovered."""
+
+
+class Grid(BaseModel):
+    """A study: rows × labels × seeds, with what all share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    """What the table shows."""
+    note: str = ""
+    """Printed below the table: where the published figures come from, what differs."""
+    shared: dict[str, Any] = {}
+    """Overrides by dotted key for every cell."""
+    rows: dict[str, Row] = Field(min_length=1)
+    """By label, in the table's order. The first is the floor of the gap recovered."""
+    labels: list[int] = Field(min_length=1)
+    """Persons that keep their labels."""
+    seeds: list[int] = Field([0], min_length=1)
+    """Seeds of training and split."""
+    metric: str = "AP"
+    """The figure that stands beside the published one."""
+    data: dict[str, str] = {}
+    """Needed files below the folder given by --data: option -> path."""
+    source: str = ""
+    """Where the data is published, for the message when it is missing."""
+
+    def cells(self) -> list["Cell"]:
+        """All of them, seed by seed, so that an unfinished study has whole tables for the first seeds."""
+        found = []
+        for seed in self.seeds:
+            for name, row in self.rows.items():
+                found += [Cell(name, count, seed) for count in ([None] if row.all_labels else self.labels)]
+        return found
+
+    def configuration(self, cell: "Cell", data: Path | None = None) -> RunConfig:
+        """What a cell trains. `data` is the folder of the study's files."""
+        paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
+        own = {"train.seed": cell.seed, "data.split_seed": cell.seed, "data.labels": cell.labels}
+        return load_config(None, {**paths, **self.shared, **self.rows[cell.row].options, **own})
+
+    def missing(self, data: Path | None) -> list[Path]:
+        """Files of the study that are not there."""
+        return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a row at a number of labels (None = all) with a seed."""
+
+    row: str
+    labels: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Folder name."""
+        label = "".join(c if c.isalnum() or c in "._+-" else "_" for c in self.row)
+        return f"{label}-{self.labels or 'all'}-{self.seed}"
+
+
+def shipped() -> dict[str, Path]:
+    """Studies that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load_grid(name: str) -> Grid:
+    """A shipped study by name, or a YAML file. Raises ConfigError in one line; every cell is checked here."""
+    path = shipped().get(name, Path(name))
+    if not path.is_file():
+        raise ConfigError(f"no study {name!r}; shipped: {', '.join(shipped())}; or give a YAML file")
+    try:
+        grid = Grid(**yaml.safe_load(path.read_text()))
+    except (ValidationError, yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        else:
+            reason = " ".join(str(error).split())[:160]
+        raise ConfigError(f"study {path}: {reason}") from None
+    for cell in grid.cells():
+        try:
+            grid.configuration(cell)
+        except ConfigError as error:
+            raise ConfigError(f"study {path}, row {cell.row!r}: {error}") from None
+    return grid

@@ -1,0 +1,37 @@
+"""A study from plan to table: check the data, train what is missing, write the tables."""
+
+from pathlib import Path
+from typing import Any
+
+from semipose.errors import ConfigError, DataError
+from semipose.studies.grid import Grid
+from semipose.studies.runner import run_grid
+from semipose.studies.tables import read_record, write_tables
+from semipose.training.progress import say
+
+
+def run_study(
+    grid: Grid, out: Path, *, data: Path | None = None, jobs: int = 1, resume: bool = False
+) -> tuple[Path, list[dict[str, Any]]]:
+    """Runs every cell that is not done and returns table.md and one record per cell.
+
+    Raises DataError when files of the study are missing, ConfigError when `out` holds a study and `resume` is false.
+    """
+    missing = grid.missing(data)
+    if missing:
+        where = f"; {grid.source}" if grid.source else ""
+        names = ", ".join(map(str, missing))
+        raise DataError(f"the study needs {names}: give the folder that holds them with --data{where}")
+    if (out / "study.json").exists() and not resume:
+        raise ConfigError(f"{out} already holds a study; continue it with --resume or choose another --out")
+    outcomes = run_grid(grid, out, data=data, jobs=jobs, say=say)
+    table = write_tables(grid, outcomes, out)
+    records = []
+    for outcome in outcomes:
+        cell = {"row": outcome.cell.row, "labels": outcome.cell.labels, "seed": outcome.cell.seed}
+        if outcome.failure is None:
+            record = read_record(outcome.cell, outcome.folder)
+            records.append({**cell, "scores": record.scores, "split": record.split, "seconds": record.seconds})
+        else:
+            records.append({**cell, "failure": outcome.failure})
+    return table, records

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from semipose.data.coco import read_coco, trainable, usable_boxes
 from semipose.data.folder import read_folder
+from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError
@@ -22,7 +23,8 @@ class DataConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     train: str = "people"
-    """`people` (embedded), a COCO keypoints file, or a YAML file with the keys of this section."""
+    """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with
+    the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found beside the file when not given."""
     labels: int | None = Field(None, ge=1)
@@ -90,7 +92,7 @@ def read_annotated(name: str, images: str | None, part: str = "train") -> Person
     """Persons of a COCO keypoints file, or of a part ("train", "val") of the embedded set when `name` is `people`."""
     if name == "people":
         return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images")
-    return read_coco(Path(name), images)
+    return read_annotations(Path(name), images)
 
 
 def load_sources(config: DataConfig) -> Sources:
@@ -134,10 +136,10 @@ def _unlabeled(config: DataConfig, everyone: PersonSet, split: Split) -> PersonS
     if path.is_dir():
         boxes = Path(config.boxes) if config.boxes else None
         more = read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score)
-    elif path.suffix == ".json":
-        more = usable_boxes(read_coco(path, labels=False, skeleton=everyone.skeleton))
+    elif path.suffix in (".json", ".mat"):
+        more = usable_boxes(read_annotations(path, labels=False, skeleton=everyone.skeleton))
     else:
-        raise DataError(f"data.unlabeled: {path} is neither a folder of images nor a COCO .json file")
+        raise DataError(f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat)")
     if own is None and config.include_labeled:
         own = everyone.subset(split.labeled).without_labels()
     return own.joined(more.without_labels()) if own else more.without_labels()

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
+from semipose.data.coco import write_coco
 from semipose.data.crops import FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
+from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
@@ -23,6 +25,7 @@ from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS
 from semipose.run import train as train_run
+from semipose.skeletons import SKELETONS
 from semipose.training.engine import start_fabric
 from semipose.training.judge import Result
 
@@ -144,6 +147,19 @@ def export(what: Path | str, out: Path | str, *, to: str = "onnx") -> Path:
     if to != "onnx":
         raise ConfigError(f"export format {to!r} is unknown; known: onnx")
     return export_onnx(load_pose_model(what), Path(out))
+
+
+def convert(
+    annotations: Path | str, out: Path | str, *, images: Path | str | None = None, skeleton: str | None = None
+) -> Path:
+    """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
+    persons = read_annotations(Path(annotations), images)
+    if skeleton is not None:
+        if skeleton not in SKELETONS:
+            raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
+        persons = persons.mapped(SKELETONS[skeleton])
+    write_coco(persons, Path(out))
+    return Path(out)
 
 
 def all_options(method: str) -> list[tuple[str, str, str, str]]:

@@ -20,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data_app = typer.Typer(help="Look at data sets and convert them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
@@ -158,6 +161,46 @@ def export(
     from semipose.api import export as write
 
     print(write(what, out, to=to))
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder; found beside the file when not given.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Open every image as well.")] = False,
+    json: Json = False,
+) -> None:
+    """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one."""
+    from semipose.data.check import check_data
+
+    found = check_data(path, images, decode=decode)
+    if json:
+        _print_json(found.as_dict())
+    else:
+        low, middle, high = found.box_sides
+        print(f"{found.source}: {found.persons} persons ({found.trainable} to learn from, {found.crowds} crowds)")
+        print(
+            f"{found.images} images, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}"
+        )
+        print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
+        rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
+        _print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
+        print("\n".join(found.problems) or "no broken record")
+    if found.problems:
+        raise typer.Exit(2)
+
+
+@data_app.command("convert")
+def data_convert(
+    path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
+    out: Annotated[Path, typer.Option(help="COCO container to write.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder; found beside the file when not given.")] = None,
+    skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
+) -> None:
+    """Write any known format as a COCO container; images stay where they are."""
+    from semipose.api import convert
+
+    print(convert(path, out, images=images, skeleton=skeleton))
 
 
 @app.command()

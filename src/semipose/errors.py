@@ -8,6 +8,9 @@ SemiposeError
 └── RunError          something failed while working: exit code 1
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SemiposeError(Exception):
     """Base of everything the package raises on purpose; its text is one line for the user."""
@@ -31,3 +34,14 @@ class WeightsError(InputError):
 
 class RunError(SemiposeError):
     """A run had to stop although its input was right."""
+
+
+@contextmanager
+def noting(problems: list[str] | None) -> Iterator[None]:
+    """A broken record ends the reading with its DataError, or, with a list to note it in, is left out."""
+    try:
+        yield
+    except DataError as error:
+        if problems is None:
+            raise
+        problems.append(str(error))

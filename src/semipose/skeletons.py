@@ -130,4 +130,11 @@ LSP = _known(
     _ARMS_AND_LEGS + "neck-head_top neck-left_shoulder neck-right_shoulder",
 )
 
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO, MPII, AI_CHALLENGER, LSP)}
+UNION = _known(
+    "union",
+    " ".join(dict.fromkeys(joint for s in (COCO, MPII, AI_CHALLENGER, LSP) for joint in s.joints)),
+    _ARMS_AND_LEGS + "left_shoulder-right_shoulder nose-left_eye nose-right_eye neck-head_top upper_neck-head_top",
+)
+"""Every joint of the four, once. What two sets call differently (neck, upper neck, thorax) stays apart."""
+
+SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO, MPII, AI_CHALLENGER, LSP, UNION)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
+from semipose.errors import DataError, noting
 from semipose.skeletons import AI_CHALLENGER
 
 VISIBILITY = np.array([0, 2, 1, 0], dtype=np.int8)
@@ -17,10 +17,11 @@ FOLDERS = ("keypoint_train_images_20170902", "keypoint_validation_images_2017091
 """Where the images lie beside the file, in the official archives or a folder of one's own."""
 
 
-def read_ai_challenger(annotations: Path, images: Path | None = None) -> PersonSet:
+def read_ai_challenger(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
     """Persons of the official list, image by image; `area` is the box's, as in the official evaluation.
 
-    Raises DataError with file, image and remedy.
+    Raises DataError with file, image and remedy; the persons of a broken record are left out instead where `problems`
+    is a list to note it in.
     """
     records = read_json(annotations, "AI Challenger list")
     if not isinstance(records, list) or not records:
@@ -29,10 +30,11 @@ def read_ai_challenger(annotations: Path, images: Path | None = None) -> PersonS
     persons: list[Person] = []
     empty = []
     for number, record in enumerate(records):
-        own = _persons(record, number, len(persons), root, annotations)
-        persons += own
-        if not own:
-            empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
+        with noting(problems):
+            own = _persons(record, number, len(persons), root, annotations)
+            persons += own
+            if not own:
+                empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
     if not persons:
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
     if not persons[0].image.is_file():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
+from semipose.errors import DataError, noting
 from semipose.skeletons import Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)
@@ -41,13 +41,15 @@ def read_coco(
     *,
     labels: bool = True,
     skeleton: Skeleton | None = None,
+    problems: list[str] | None = None,
 ) -> PersonSet:
     """Persons of a COCO keypoints file, in the file's order.
 
     `images` is the image folder (beside the file, in `images/` or a folder of the file's name, when not given).
     Crowds and persons without labeled joints stay in the set, as the COCO protocol counts them; `trainable` leaves
     them out. `labels=False` does not read joints; the category then needs none if `skeleton` is given.
-    Raises DataError with file, annotation and remedy.
+    Raises DataError with file, annotation and remedy; broken annotations are left out instead where `problems` is a
+    list to note them in.
     """
     path = Path(annotations)
     content = read_json(path, "annotation file")
@@ -65,7 +67,7 @@ def read_coco(
     root = _image_root(path, images)
     files = _files(lists["images"], root, path)
     known = {c.get("id") for c in lists["categories"]}
-    persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels)
+    persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
     if not persons:
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
@@ -205,43 +207,53 @@ def _persons(
     skeleton: Skeleton,
     path: Path,
     labels: bool,
+    problems: list[str] | None,
 ) -> list[Person]:
     persons, seen, boxless = [], set(), 0
     for number, record in enumerate(records):
         identity = record.get("id", number + 1)
         where = f"{path}: annotation {str(identity)[:40]}"
-        if not _is_id(identity) or isinstance(identity, str) or identity in seen:
-            raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
-        seen.add(identity)
-        category = record.get("category_id", next(iter(categories)))
-        if not _is_id(category) or category not in known:
-            raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
-        if category not in categories:
-            continue
-        if not _is_id(record.get("image_id")) or record["image_id"] not in files:
-            raise DataError(f"{where}: no image has the id {str(record.get('image_id'))[:40]}; add it to 'images'")
-        joints, visibility = _joints(record, skeleton, where) if labels else (None, None)
-        box = _box(record, joints, visibility, where)
-        if box is None:
-            boxless += 1
-            continue
-        area = record.get("area")
-        persons.append(
-            Person(
-                image=files[record["image_id"]],
-                image_id=record["image_id"],
-                annotation_id=identity,
-                box=box,
-                joints=joints,
-                visibility=visibility,
-                area=_area(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
-                is_crowd=bool(record.get("iscrowd", 0)),
-                head_size=_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
-            )
-        )
+        with noting(problems):
+            if not _is_id(identity) or isinstance(identity, str) or identity in seen:
+                raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
+            seen.add(identity)
+            category = record.get("category_id", next(iter(categories)))
+            if not _is_id(category) or category not in known:
+                raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
+            if category not in categories:
+                continue
+            person = _person(record, identity, files, skeleton, where, labels)
+            if person is None:
+                boxless += 1
+            else:
+                persons.append(person)
     if boxless:
         log.warning("%s: %d annotations have neither a box nor a labeled joint; left out", path, boxless)
     return persons
+
+
+def _person(
+    record: dict, identity: int, files: dict[Any, Path], skeleton: Skeleton, where: str, labels: bool
+) -> Person | None:
+    """One annotation; None where it has neither a box nor a labeled joint."""
+    if not _is_id(record.get("image_id")) or record["image_id"] not in files:
+        raise DataError(f"{where}: no image has the id {str(record.get('image_id'))[:40]}; add it to 'images'")
+    joints, visibility = _joints(record, skeleton, where) if labels else (None, None)
+    box = _box(record, joints, visibility, where)
+    if box is None:
+        return None
+    area = record.get("area")
+    return Person(
+        image=files[record["image_id"]],
+        image_id=record["image_id"],
+        annotation_id=identity,
+        box=box,
+        joints=joints,
+        visibility=visibility,
+        area=_area(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
+        is_crowd=bool(record.get("iscrowd", 0)),
+        head_size=_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
+    )
 
 
 def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, np.ndarray]:

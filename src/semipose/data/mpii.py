@@ -9,7 +9,7 @@ import numpy as np
 from semipose.data.coco import AREA_OF_BOX, finite, read_json
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
+from semipose.errors import DataError, noting
 from semipose.skeletons import MPII
 
 HEAD_SHARE = 0.6
@@ -22,20 +22,26 @@ SHIFT = 15.0
 """The annotated center moves down by this many pixels per unit of scale, as everyone does."""
 
 
-def read_mpii(annotations: Path, images: Path | None = None) -> PersonSet:
+def read_mpii(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
     """Persons of an MPII list; 1-based pixels become 0-based.
 
     The box is the square of side 200 scale around the center, moved down by 15 scale; the crop's padding of 1.25 is
     the list's own. `gt_valid.mat` beside `valid.json` brings head sizes, positions and missing joints for PCKh.
-    Raises DataError with file, record and remedy.
+    Raises DataError with file, record and remedy; broken records are left out instead where `problems` is a list to
+    note them in.
     """
     records = read_json(annotations, "MPII list")
     if not isinstance(records, list) or not records:
         raise DataError(f"MPII list {annotations} is no list of persons; take HRNet's annot/train.json or valid.json")
     root = _image_root(annotations, images)
-    persons = [_person(record, number, root, annotations) for number, record in enumerate(records)]
+    persons = []
+    for number, record in enumerate(records):
+        with noting(problems):
+            persons.append(_person(record, number, root, annotations))
+    if not persons:
+        raise DataError(f"MPII list {annotations} has no usable person; see semipose data check")
     measured = annotations.with_name("gt_valid.mat")
-    if "valid" in annotations.stem and measured.is_file():
+    if "valid" in annotations.stem and measured.is_file() and not problems:
         persons = _with_heads(persons, measured)
     if not persons[0].image.is_file():
         raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")

@@ -12,12 +12,18 @@ from semipose.skeletons import Skeleton
 
 
 def read_annotations(
-    path: Path, images: str | Path | None = None, *, labels: bool = True, skeleton: Skeleton | None = None
+    path: Path,
+    images: str | Path | None = None,
+    *,
+    labels: bool = True,
+    skeleton: Skeleton | None = None,
+    problems: list[str] | None = None,
 ) -> PersonSet:
     """Persons of a COCO container, an MPII list, an AI Challenger list or an LSP `joints.mat`.
 
     `images` is the image folder; found beside the file when not given. `labels=False` leaves joints out; `skeleton` is
-    then the one of a COCO container that lists none. Raises DataError with file and remedy.
+    then the one of a COCO container that lists none. Raises DataError with file and remedy; broken records are left
+    out instead where `problems` is a list to note them in.
     """
     folder = Path(images) if images else None
     if folder is not None and not folder.is_dir():
@@ -26,9 +32,9 @@ def read_annotations(
         persons = read_lsp(path, folder)
     elif _starts_with_bracket(path):
         reader = read_ai_challenger if _is_ai_challenger(path) else read_mpii
-        persons = reader(path, folder)
+        persons = reader(path, folder, problems)
     else:
-        return read_coco(path, folder, labels=labels, skeleton=skeleton)
+        return read_coco(path, folder, labels=labels, skeleton=skeleton, problems=problems)
     return persons if labels else persons.without_labels()
 
 

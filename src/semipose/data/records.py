@@ -67,6 +67,21 @@ class PersonSet:
         """Every box of the set, joints removed."""
         return PersonSet(self.skeleton, tuple(p.without_labels() for p in self.persons), self.source)
 
+    def mapped(self, skeleton: Skeleton) -> "PersonSet":
+        """The same persons over another skeleton, joint by name: what this set lacks is unlabeled there."""
+        if skeleton.joints == self.skeleton.joints:
+            return self
+        here = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
+        known = np.array(here) >= 0
+        persons = []
+        for person in self.persons:
+            if person.joints is not None and person.visibility is not None:
+                visibility = np.where(known, person.visibility[here], 0).astype(np.int8)
+                joints = person.joints[here] * (visibility > 0)[:, None]
+                person = replace(person, joints=joints, visibility=visibility)
+            persons.append(person)
+        return PersonSet(skeleton, tuple(persons), self.source, self.empty)
+
     def joined(self, other: "PersonSet") -> "PersonSet":
         """Both sets one after the other; the skeleton stays this one's."""
         return PersonSet(self.skeleton, self.persons + other.persons, f"{self.source} + {other.source}")

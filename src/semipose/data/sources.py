@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,7 @@ from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError
+from semipose.skeletons import SKELETONS
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """The embedded data set."""
@@ -27,6 +29,9 @@ class DataConfig(BaseModel):
     the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found beside the file when not given."""
+    skeleton: Literal["own", "union", "coco", "mpii", "ai_challenger", "lsp"] = "own"
+    """Joints of the network: those of `train`, or a skeleton onto which all sets are mapped joint by name; a joint that
+    a set lacks is neither learned from nor evaluated there. `union` holds every joint of the four others."""
     labels: int | None = Field(None, ge=1)
     """This many persons keep their labels, the others become unlabeled; all keep them when not given."""
     split_seed: int = Field(0, ge=0)
@@ -98,7 +103,7 @@ def read_annotated(name: str, images: str | None, part: str = "train") -> Person
 def load_sources(config: DataConfig) -> Sources:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
-    everyone = trainable(read_annotated(config.train, config.images))
+    everyone = trainable(_over(config, read_annotated(config.train, config.images)))
     held_out = _held_out(config, len(everyone))
     split = keep_labels(
         everyone,
@@ -110,11 +115,25 @@ def load_sources(config: DataConfig) -> Sources:
     labeled = everyone.subset(split.labeled)
     validation = everyone.subset(split.validation) if split.validation else None
     if config.val:
-        validation = _same_skeleton(read_annotated(config.val, config.val_images, "val"), everyone, "val")
+        read = read_annotated(config.val, config.val_images, "val")
+        validation = _same_skeleton(_over(config, read), everyone, "val")
     test = None
     if config.test or config.train == "people":
-        test = _same_skeleton(read_annotated(config.test or "people", config.test_images, "val"), everyone, "test")
+        read = read_annotated(config.test or "people", config.test_images, "val")
+        test = _same_skeleton(_over(config, read), everyone, "test")
     return Sources(labeled, _unlabeled(config, everyone, split), validation, test, split)
+
+
+def _over(config: DataConfig, persons: PersonSet) -> PersonSet:
+    """The persons over the configured skeleton. Raises ConfigError where they share no joint with it."""
+    if config.skeleton == "own":
+        return persons
+    mapped = persons.mapped(SKELETONS[config.skeleton])
+    if not set(persons.skeleton.joints) & set(mapped.skeleton.joints):
+        raise ConfigError(
+            f"data.skeleton: {config.skeleton} has no joint of {persons.source}; rename its joints or use own"
+        )
+    return mapped
 
 
 def _held_out(config: DataConfig, available: int) -> int:
@@ -149,6 +168,6 @@ def _same_skeleton(persons: PersonSet, train: PersonSet, what: str) -> PersonSet
     if persons.skeleton.joints != train.skeleton.joints:
         raise ConfigError(
             f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
-            f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); both need the same list"
+            f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); map them: data.skeleton=union"
         )
     return persons

@@ -1,0 +1,82 @@
+"""What a data set holds and what is wrong with it, record by record."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semipose.data.coco import is_trainable
+from semipose.data.crops import read_image
+from semipose.data.readers import read_annotations
+from semipose.errors import DataError
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Counts of a data set and its broken records.
+
+    `joints`: by name, how many persons have it visible, occluded and unlabeled. `box_sides`: least, median and largest
+    longer side of a box in pixels. `problems`: one line per broken record or image.
+    """
+
+    source: str
+    skeleton: str
+    persons: int
+    trainable: int
+    crowds: int
+    images: int
+    empty_images: int
+    joints: dict[str, tuple[int, int, int]]
+    box_sides: tuple[float, float, float]
+    problems: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        return asdict(self)
+
+
+def check_data(path: Path, images: Path | None = None, *, decode: bool = False) -> Findings:
+    """Reads a data set to its end and lists every broken record, missing image and, with `decode`, broken image.
+
+    Raises DataError only where the file as a whole can't be read.
+    """
+    problems: list[str] = []
+    persons = read_annotations(path, images, problems=problems)
+    files = dict.fromkeys([p.image for p in persons.persons] + [image for _, image in persons.empty])
+    for image in files:
+        problem = _image_problem(image, decode)
+        if problem:
+            problems.append(problem)
+    visibility = [p.visibility for p in persons.persons if p.visibility is not None and not p.is_crowd]
+    counts = np.stack(visibility) if visibility else np.zeros((0, len(persons.skeleton)), np.int8)
+    sides = np.array([max(p.box[2:]) for p in persons.persons])
+    for person in persons.persons:
+        if not person.is_crowd and min(person.box[2:]) <= 0:
+            problems.append(f"{path}: annotation {person.annotation_id}: the box has no area; it is not learned from")
+    return Findings(
+        source=str(path),
+        skeleton=persons.skeleton.name,
+        persons=len(persons),
+        trainable=sum(is_trainable(p) for p in persons.persons),
+        crowds=sum(p.is_crowd for p in persons.persons),
+        images=len(files),
+        empty_images=len(persons.empty),
+        joints={
+            name: (int((own == 2).sum()), int((own == 1).sum()), int((own == 0).sum()))
+            for name, own in zip(persons.skeleton.joints, counts.T, strict=True)
+        },
+        box_sides=(float(sides.min()), float(np.median(sides)), float(sides.max())),
+        problems=tuple(problems),
+    )
+
+
+def _image_problem(image: Path, decode: bool) -> str | None:
+    if not image.is_file():
+        return f"image {image} is missing; check the image folder"
+    if decode:
+        try:
+            read_image(image)
+        except DataError as error:
+            return str(error)
+    return None

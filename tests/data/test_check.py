@@ -1,0 +1,100 @@
+"""`semipose data check` and `convert`: all that is broken, in one reading."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from semipose.api import convert
+from semipose.cli import app
+from semipose.data.check import check_data
+from semipose.data.readers import read_annotations
+from semipose.errors import ConfigError, DataError
+from semipose.skeletons import UNION
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A container of ten persons of two joints; `spoil` changes annotations by number."""
+
+    def make(spoil=None):
+        for name in ("a.jpg", "b.jpg"):
+            Image.new("RGB", (20, 20)).save(tmp_path / name)
+        records = [
+            {"id": i, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10 + i, 10], "keypoints": [1, 1, 2, 3, 3, i % 2]}
+            for i in range(10)
+        ]
+        for number, change in (spoil or {}).items():
+            records[number].update(change)
+        content = {
+            "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
+            "annotations": records,
+            "categories": [{"id": 1, "name": "person", "keypoints": ["nose", "left_eye"]}],
+        }
+        path = tmp_path / "set.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return make
+
+
+def test_a_sound_set(coco):
+    found = check_data(coco(), decode=True)
+    assert (found.persons, found.trainable, found.crowds, found.images, found.empty_images) == (10, 10, 0, 2, 1)
+    assert found.joints == {"nose": (10, 0, 0), "left_eye": (0, 5, 5)}
+    assert found.box_sides == (10, 14.5, 19)
+    assert found.problems == ()
+
+
+def test_every_broken_record_is_listed(coco, tmp_path):
+    path = coco(
+        {
+            1: {"keypoints": [1, 1, 2]},
+            3: {"bbox": [0, 0, -1, 5]},
+            4: {"id": 0},
+            6: {"image_id": 77},
+            7: {"keypoints": [1, 1, 5, 0, 0, 0]},
+            8: {"bbox": [0, 0, 0, 5]},
+        }
+    )
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    found = check_data(path, decode=True)
+    assert found.persons == 5
+    text = "\n".join(found.problems)
+    for part in (
+        "annotation 1: needs 6",
+        "annotation 3: 'bbox'",
+        "annotation 0: the id",
+        "id 77",
+        "annotation 7",
+        "b.jpg",
+    ):
+        assert part in text
+    assert "annotation 8: the box has no area" in text
+    assert len(found.problems) == 7
+    with pytest.raises(DataError, match="annotation 1"):
+        read_annotations(path)  # a training stays strict
+    (tmp_path / "b.jpg").unlink()
+    assert any("b.jpg is missing" in problem for problem in check_data(path).problems)
+
+
+def test_the_command_exits_with_2(coco, capsys):
+    path = coco()
+    app(["data", "check", str(path)], standalone_mode=False)
+    assert "no broken record" in capsys.readouterr().out
+    code = app(["data", "check", str(coco({2: {"bbox": [1]}})), "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert code == 2
+    assert found["persons"] == 9
+    assert "annotation 2" in found["problems"][0]
+
+
+def test_convert(coco, tmp_path):
+    out = tmp_path / "union.json"
+    convert(coco(), out, skeleton="union")
+    persons = read_annotations(out, tmp_path)
+    assert persons.skeleton is UNION
+    assert persons[1].visibility[UNION.index("left_eye")] == 1
+    assert len(persons) == 10
+    with pytest.raises(ConfigError, match="unknown skeleton 'dog'"):
+        convert(coco(), out, skeleton="dog")

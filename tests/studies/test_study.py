@@ -1,0 +1,144 @@
+"""`semipose study`: a grid becomes a table; what is done is not done again, what fails is reported."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from semipose.cli import app
+from semipose.errors import ConfigError, DataError
+from semipose.studies.grid import Cell, Grid, load_grid, shipped
+from semipose.studies.runner import Outcome
+from semipose.studies.study import run_study
+from semipose.studies.tables import Record, gap_recovered, markdown, spread, write_tables
+
+TINY = {
+    "title": "Tiny",
+    "shared": {
+        "data.train": "people",
+        "data.validation": 8,
+        "model.backbone": "resnet10t",
+        "model.weights": "none",
+        "model.head_channels": 8,
+        "input.height": 32,
+        "input.width": 32,
+        "train.steps": 2,
+        "train.batch": 2,
+        "train.unlabeled_batch": 2,
+        "train.select": "last",
+    },
+    "rows": {
+        "supervised": {"options": {"method": "supervised"}},
+        "broken": {"options": {"method": "single", "model.weights": "/nowhere.pth"}, "published": {30: 42.1}},
+    },
+    "labels": [30],
+}
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    def write(**changed):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump({**TINY, **changed}, sort_keys=False))
+        return path
+
+    return write
+
+
+def test_a_study_runs_reports_failures_and_goes_on(study_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    app(["study", str(study_file()), "--out", str(out), "--json"], standalone_mode=False)
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    assert [c["row"] for c in cells] == ["supervised", "broken"]
+    assert 0 <= cells[0]["scores"]["PCK@0.2"] < 0.3
+    assert "nowhere.pth" in cells[1]["failure"]
+    text = (out / "table.md").read_text()
+    assert "| supervised | 30 | 1 |" in text
+    assert "broken-30-0: semipose: model.weights: no file /nowhere.pth" in text
+    assert cells[0]["split"] in text
+    rows = list(csv.DictReader((out / "table.csv").open()))
+    assert rows[0]["row"] == "supervised"
+    assert float(rows[0]["PCK@0.2"]) == cells[0]["scores"]["PCK@0.2"]
+    # Once more: refused without --resume; with it, what is done stays as it is.
+    with pytest.raises(ConfigError, match="--resume"):
+        run_study(load_grid(str(study_file())), out)
+    before = (out / "cells" / "supervised-30-0" / "scores.json").stat().st_mtime_ns
+    again = run_study(load_grid(str(study_file(rows={"supervised": TINY["rows"]["supervised"]}))), out, resume=True)
+    assert (out / "cells" / "supervised-30-0" / "scores.json").stat().st_mtime_ns == before
+    assert again[1] == [cells[0]]
+    changed = {"supervised": {"options": {"method": "supervised", "train.lr": 1.0}}}
+    with pytest.raises(ConfigError, match="other options"):
+        run_study(load_grid(str(study_file(rows=changed))), out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": {}}, "rows"),
+        ({"nonsense": 1}, "nonsense"),
+        ({"labels": []}, "labels"),
+        ({"rows": {"x": {"options": {"method": "sigle"}}}}, "row 'x'"),
+        ({"rows": {"x": {"options": {"method": "single", "train.stepps": 3}}}}, "steps"),
+    ],
+)
+def test_a_broken_plan_is_one_line_before_anything_runs(study_file, changed, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_grid(str(study_file(**changed)))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_data_is_named_before_anything_runs(study_file, tmp_path):
+    grid = load_grid(str(study_file(data={"data.train": "coco/train.json"}, source="see cocodataset.org")))
+    with pytest.raises(DataError, match=r"coco/train.json.*--data; see cocodataset.org"):
+        run_study(grid, tmp_path / "out", data=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_shipped_studies_load(capsys):
+    for name in shipped():
+        assert load_grid(name).cells()
+    app(["study", "--list", "--json"], standalone_mode=False)
+    assert set(json.loads(capsys.readouterr().out)) == set(shipped())
+    with pytest.raises(ConfigError, match="no study 'nothing'"):
+        load_grid("nothing")
+
+
+def grid_and_records():
+    grid = Grid(
+        title="T",
+        rows={
+            "supervised": {"options": {"method": "supervised"}},
+            "trs": {"options": {"method": "trs"}, "published": {100: 50.0}},
+            "all": {"options": {"method": "supervised"}, "all_labels": True},
+        },
+        labels=[100],
+        seeds=[0, 1],
+    )
+    figures = {("supervised", 0): 0.2, ("supervised", 1): 0.3, ("trs", 0): 0.3, ("trs", 1): 0.4}
+    records = [Record(Cell(r, 100, s), {"AP": v, "PCKh@0.5": None}, "h", "p", 60) for (r, s), v in figures.items()]
+    records += [
+        Record(Cell("all", None, s), {"AP": v, "PCKh@0.5": None}, "h", "p", 60) for s, v in ((0, 0.4), (1, 0.7))
+    ]
+    return grid, records
+
+
+def test_the_table_is_arithmetic():
+    grid, records = grid_and_records()
+    own = [r for r in records if r.cell.row == "trs"]
+    # (.3 - .2) / (.4 - .2) = .5 and (.4 - .3) / (.7 - .3) = .25
+    assert gap_recovered(grid, own, records) == "38 %"
+    text = markdown(grid, records)
+    assert "| trs | 100 | 2 | 35.0 ± 7.1 | 38 % | 22 | 1.0 | 50.0 | -15.0 |" in text
+    assert "| all | all | 2 | 55.0 ± 21.2 | – | 3 | 1.0 | – | – |" in text
+    assert spread([0.5]) == "50.0"
+    assert spread([None]) == "–"
+
+
+def test_tables_of_a_study_without_results(tmp_path):
+    grid, _ = grid_and_records()
+    path = write_tables(grid, [Outcome(cell, tmp_path, "it broke") for cell in grid.cells()], tmp_path)
+    assert path.read_text().count("it broke") == 6
+    assert [c.name for c in grid.cells()] == [
+        "supervised-100-0", "trs-100-0", "all-all-0", "supervised-100-1", "trs-100-1", "all-all-1",
+    ]  # fmt: skip

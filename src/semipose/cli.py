@@ -210,6 +210,7 @@ def study(
     data: Annotated[Path | None, typer.Option(help="Folder that holds the study's data sets.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    scale: Annotated[float, typer.Option(help="Share of labels and epochs, for a smaller set or a first look.")] = 1.0,
     show: Annotated[bool, typer.Option("--list", help="Name the shipped studies.")] = False,
     json: Json = False,
 ) -> None:
@@ -222,7 +223,7 @@ def study(
         _print_json(dict(rows)) if json else _print_table("Studies", ["name", "summary"], rows)
         return
     folder = out or Path("studies") / Path(name).stem
-    table, records = run_study(load_grid(name), folder, data=data, jobs=jobs, resume=resume)
+    table, records = run_study(load_grid(name).scaled(scale), folder, data=data, jobs=jobs, resume=resume)
     if json:
         _print_json({"table": str(table), "cells": records})
         return

@@ -9,6 +9,7 @@ import yaml
 from semipose.cli import app
 from semipose.errors import ConfigError, DataError
 from semipose.studies.grid import Cell, Grid, load_grid, shipped
+from semipose.studies.protocols import PROTOCOLS
 from semipose.studies.runner import Outcome
 from semipose.studies.study import run_study
 from semipose.studies.tables import Record, gap_recovered, markdown, spread, write_tables
@@ -142,3 +143,43 @@ def test_tables_of_a_study_without_results(tmp_path):
     assert [c.name for c in grid.cells()] == [
         "supervised-100-0", "trs-100-0", "all-all-0", "supervised-100-1", "trs-100-1", "all-all-1",
     ]  # fmt: skip
+
+
+def test_a_protocol_fills_what_the_study_leaves_open():
+    grid = Grid(
+        title="T", protocol="coco-5k", rows={"s": {"options": {"method": "supervised"}}}, shared={"train.lr": 0.1}
+    )
+    assert grid.labels == [5000]
+    assert grid.metric == "AP"
+    assert "5000 persons" in grid.note
+    assert "cocodataset.org" in grid.source
+    config = grid.configuration(grid.cells()[0])
+    assert (config.input.height, config.input.width, config.model.backbone) == (256, 192, "resnet18")
+    assert config.train.lr == 0.1
+    assert config.data.test.endswith("person_keypoints_val2017.json")
+    with pytest.raises(ValueError, match="unknown protocol 'coco-2k'"):
+        Grid(title="T", protocol="coco-2k", rows={"s": {"options": {}}})
+
+
+def test_every_protocol_is_a_configuration():
+    for name in PROTOCOLS:
+        grid = Grid(title="T", protocol=name, rows={"s": {"options": {"method": "dual"}}})
+        config = grid.configuration(grid.cells()[0])
+        assert config.train.select == "last"
+        assert PROTOCOLS[name].text in grid.note
+    strict = Grid(title="T", protocol="coco-1k", rows={"s": {"options": {}}}, shared={"data.include_labeled": False})
+    assert not strict.configuration(strict.cells()[0]).data.include_labeled
+
+
+def test_schedules_may_change_with_the_labels():
+    grid = load_grid("trs-table2")
+    few, more = (grid.configuration(Cell("single", n, 0)).train for n in (1000, 5000))
+    assert (few.epochs, more.epochs) == (30, 100)
+
+
+def test_scaling():
+    grid = load_grid("trs-table2").scaled(0.01)
+    assert grid.labels == [10, 50, 100]
+    assert grid.configuration(Cell("trs", 10, 0)).train.epochs == 1
+    assert not any(row.published for row in grid.rows.values())
+    assert load_grid("trs-table2").scaled(1).labels == [1000, 5000, 10000]

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from semipose.config import RunConfig, load_config
 from semipose.errors import ConfigError
+from semipose.studies.protocols import PROTOCOLS
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -22,6 +23,8 @@ class Row(BaseModel):
     """Overrides by dotted key; `method` first of all."""
     published: dict[int, float] = {}
     """The paper's figure by number of labels, × 100."""
+    at: dict[int, dict[str, Any]] = {}
+    """Further overrides at a number of labels: schedules that the papers change with it."""
     all_labels: bool = False
     """Trained once per seed with every label: the upper bound of the gap recovered."""
 
@@ -33,14 +36,16 @@ class Grid(BaseModel):
 
     title: str
     """What the table shows."""
+    protocol: str | None = None
+    """A named protocol whose files, settings, labels and metric hold unless the study says otherwise."""
     note: str = ""
     """Printed below the table: where the published figures come from, what differs."""
     shared: dict[str, Any] = {}
     """Overrides by dotted key for every cell."""
     rows: dict[str, Row] = Field(min_length=1)
     """By label, in the table's order. The first is the floor of the gap recovered."""
-    labels: list[int] = Field(min_length=1)
-    """Persons that keep their labels."""
+    labels: list[int | None] = Field([], min_length=1)
+    """Persons that keep their labels; null = all."""
     seeds: list[int] = Field([0], min_length=1)
     """Seeds of training and split."""
     metric: str = "AP"
@@ -49,6 +54,38 @@ class Grid(BaseModel):
     """Needed files below the folder given by --data: option -> path."""
     source: str = ""
     """Where the data is published, for the message when it is missing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _under_protocol(cls, value: Any) -> Any:
+        """The protocol's part fills what the study leaves open."""
+        if not isinstance(value, dict) or value.get("protocol") is None:
+            return value
+        if value["protocol"] not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {value['protocol']!r}; known: {', '.join(PROTOCOLS)}")
+        protocol = PROTOCOLS[value["protocol"]]
+        return {
+            "labels": list(protocol.labels) or [None],
+            "metric": protocol.metric,
+            "source": protocol.source,
+            "note": " ".join((protocol.text + ".", *protocol.notes)),
+            **value,
+            "data": {**protocol.files, **value.get("data", {})},
+            "shared": {**protocol.settings, **value.get("shared", {})},
+        }
+
+    def scaled(self, share: float) -> "Grid":
+        """The same study with this share of the labels and epochs (at least 8 labels and one epoch or step)."""
+        if share == 1:
+            return self
+        shared = dict(self.shared)
+        if "train.steps" in shared:
+            shared["train.steps"] = max(1, round(shared["train.steps"] * share))
+        shared["train.epochs"] = max(1.0, shared.get("train.epochs", 100) * share)
+        labels = list(dict.fromkeys(n if n is None else max(8, round(n * share)) for n in self.labels))
+        title = f"{self.title} (scaled to {share:g})"
+        rows = {name: row.model_copy(update={"published": {}}) for name, row in self.rows.items()}
+        return self.model_copy(update={"shared": shared, "labels": labels, "title": title, "rows": rows})
 
     def cells(self) -> list["Cell"]:
         """All of them, seed by seed, so that an unfinished study has whole tables for the first seeds."""
@@ -62,7 +99,8 @@ class Grid(BaseModel):
         """What a cell trains. `data` is the folder of the study's files."""
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
         own = {"train.seed": cell.seed, "data.split_seed": cell.seed, "data.labels": cell.labels}
-        return load_config(None, {**paths, **self.shared, **self.rows[cell.row].options, **own})
+        row = self.rows[cell.row]
+        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(cell.labels or 0, {}), **own})
 
     def missing(self, data: Path | None) -> list[Path]:
         """Files of the study that are not there."""

@@ -1,0 +1,284 @@
+"""`akm` (METHODS 1, 2.2, 2.5): its loss and that of the Mixup branch, eq. 4, in float64 from the views it drew."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from semipose.methods import akm
+from semipose.methods.akm import AdaptiveKeypointMasking, Config
+from semipose.methods.base import Progress
+from semipose.views.masking import AdaptiveJointCutout
+from semipose.views.mixing import mixing_share
+from semipose.views.sampling import ViewsConfig
+
+SIZE = (64, 48)
+PEAK = 1.2
+IMAGE = {"enabled": True, "places": ["image"]}
+
+
+@pytest.fixture
+def build(workbench, tiny):
+    """(method, spy): the altered image is known exactly."""
+
+    def make(views=None, **options):
+        spy = tiny.Spy()
+        config = Config(**options)
+        config.hard = [spy]
+        return AdaptiveKeypointMasking(config, workbench(SIZE, views=views)), spy
+
+    return make
+
+
+@pytest.fixture
+def batches(tiny):
+    return tiny.labeled(SIZE), tiny.unlabeled(SIZE)
+
+
+def close(value, expected):
+    torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
+
+
+def unmix(mixed, images):
+    """The share a and the partners j of X_m = a X_i + (1 - a) X_j, read off the images; a = 1 if none is mixed."""
+    mixed, images = mixed.double(), images.double()
+    shares, partners = [], []
+    for i in range(len(images)):
+        if torch.allclose(mixed[i], images[i], rtol=0, atol=1e-5):  # mixed with itself
+            partners.append(i)
+            continue
+        fits = []
+        for j in set(range(len(images))) - {i}:
+            direction = images[i] - images[j]
+            a = float(((mixed[i] - images[j]) * direction).sum() / (direction**2).sum())
+            fits.append((float((mixed[i] - a * images[i] - (1 - a) * images[j]).abs().max()), a, j))
+        error, a, j = min(fits)
+        assert error < 1e-4
+        shares.append(a)
+        partners.append(j)
+    assert sorted(partners) == list(range(len(images)))
+    assert not shares or np.ptp(shares) < 1e-4
+    return float(np.mean(shares)) if shares else 1.0, torch.tensor(partners)
+
+
+class Terms:
+    """The three terms of one step by explicit formula."""
+
+    def __init__(self, f, method, reference, *, seen_mask=True, min_peak=None):
+        self.f, self.recording, self.reference = f, method.bench.views.recording, reference
+        easy, matrix = self.recording.easy[0].images.double(), self.recording.hard[0].from_easy
+        self.maps = copy.deepcopy(f).main(easy).detach()
+        self.hard = reference.warp(easy + 0.5, matrix)
+        self.carried, seen = reference.carry(self.maps, matrix)
+        self.seen = seen if seen_mask else torch.ones_like(seen)
+        peaks = self.maps.amax(dim=(2, 3))
+        self.weights = (peaks >= min_peak).double() if min_peak else torch.ones_like(peaks)
+
+    def supervised(self, labeled):
+        view = self.recording.labeled[0].view
+        targets, weights = self.reference.targets(labeled, view, SIZE)
+        return self.reference.mse(self.f(view.images.double()), targets, weights)
+
+    def unlabeled(self):
+        return self.reference.mse(self.f(self.hard), self.carried, self.weights, self.seen)
+
+    def mixed(self, share, j):
+        """a MSE(f(X_m), H_i) + (1 - a) MSE(f(X_m), H_j)."""
+        outputs = self.f(share * self.hard + (1 - share) * self.hard[j])
+        own = self.reference.mse(outputs, self.carried, self.weights, self.seen)
+        theirs = self.reference.mse(outputs, self.carried[j], self.weights[j], self.seen[j])
+        return share * own + (1 - share) * theirs
+
+
+def watched(method):
+    """Keeps the images that enter the network's forward pass."""
+    seen = []
+    method.f.register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    return seen
+
+
+# ---- without the branch
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_the_loss_without_mixup(build, batches, start, reference, weight):
+    labeled, unlabeled = batches
+    method, spy = build(unlabeled_weight=weight)
+    f = copy.deepcopy(method.f).double()
+    value = method.losses(labeled, unlabeled, start)
+    terms = Terms(f, method, reference)
+    assert set(value.terms) == {"supervised", "unlabeled"}
+    close(value.terms["supervised"], terms.supervised(labeled))
+    close(value.terms["unlabeled"], weight * terms.unlabeled())
+    close(value.total, terms.supervised(labeled) + weight * terms.unlabeled())
+    joints, scores = reference.decode(terms.maps)
+    np.testing.assert_allclose(spy.joints[0].numpy(), joints, atol=1e-4)
+    np.testing.assert_allclose(spy.scores[0].numpy(), scores, rtol=1e-3, atol=1e-5)
+
+
+def test_the_papers_best_is_the_default():
+    """m = 8 masks, 2 on an extremely hard sample; image mixing and before layer 3, where asked."""
+    config = Config()
+    assert config.hard == [AdaptiveJointCutout(joints=8, fewest=2)]
+    assert not config.mixup.enabled
+    assert config.mixup.places == ["image", "layer3"]
+    assert (config.unlabeled_weight, config.mixup.weight, config.burn_in, config.min_peak) == (1, 1, 0, 0)
+
+
+def test_the_number_of_masks_follows_the_teachers_peaks(workbench, tiny, monkeypatch):
+    """The default alteration gets the scores: equal peaks make 8 masks, one easy joint among 14 the fewest, 2."""
+    counted = []
+    counts = AdaptiveJointCutout.counts
+    monkeypatch.setattr(AdaptiveJointCutout, "counts", lambda self, s: counted.append(counts(self, s)) or counted[-1])
+    method = AdaptiveKeypointMasking(Config(), workbench(SIZE))
+    easy = method.bench.views.easy(tiny.unlabeled(SIZE))
+    maps = torch.zeros(4, 14, 16, 12)
+    maps[:, :, 5, 5] = torch.tensor([1.0, 0.01, 0.05, 1.0])[:, None]
+    maps[1, 0, 5, 5] = 1  # one is easy
+    maps[3, :7, 5, 5] = 0.01  # half of them are
+    method.bench.make_hard(easy, maps, method.config.hard)
+    assert counted[0].tolist() == [8, 2, 2, 4]  # the third lies below the floor
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mixup": {"places": []}}, {"mixup": {"places": ["layer5"]}}, {"mixup": {"beta": 0}}, {"mixup": {"weight": -1}}],
+)
+def test_wrong_options_are_errors(wrong):
+    with pytest.raises(ValidationError):
+        Config(**wrong)
+
+
+# ---- the branch
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("seen_mask", "min_peak"), [(True, None), (False, None), (True, PEAK)])
+def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
+    """Eq. 4 with the share and partners that the mixed images show; they are the generator's next draws."""
+    _, unlabeled = batches
+    options = {"min_peak": min_peak} if min_peak else {}
+    method, _ = build(views=ViewsConfig(seen_mask=seen_mask), mixup={"beta": 0.7}, **options)
+    bench, generator = method.bench, method.bench.views.generator
+    easy = bench.views.easy(unlabeled)
+    f = copy.deepcopy(method.f).double()
+    heatmaps = bench.teach(method.f, easy, "train")
+    hard = bench.make_hard(easy, heatmaps, method.config.hard)
+    generator.manual_seed(seed)
+    before, inputs = generator.get_state(), watched(method)
+    value = method.mixed_loss(hard, heatmaps, "image")
+    after = generator.get_state()
+    assert len(inputs) == 1
+    share, partner = unmix(inputs[0], hard.images)
+
+    generator.set_state(before)
+    drawn = mixing_share(0.7, (), generator, torch.device("cpu"))
+    order = torch.randperm(4, generator=generator)
+    assert torch.equal(generator.get_state(), after)
+    assert torch.equal(partner, order)
+    moved = not torch.equal(order, torch.arange(4))  # seed 0 leaves all in place: nothing is mixed
+    if moved:
+        assert share == pytest.approx(float(drawn), abs=1e-4)
+
+    terms = Terms(f, method, reference, seen_mask=seen_mask, min_peak=min_peak)
+    if min_peak:
+        assert 0 < terms.weights.mean() < 1
+        assert torch.equal(terms.weights, terms.weights[partner]) is not moved
+    close(value, terms.mixed(float(drawn), partner))
+
+
+@pytest.mark.parametrize(("weight", "mixed_weight"), [(1.0, 1.0), (0.3, 1.0), (1.0, 0.25), (2.0, 0.25)])
+def test_the_loss_with_mixup(build, batches, start, reference, weight, mixed_weight):
+    """L = L_s + λ_u L_u + λ_m L_m, λ_m as a multiple of λ_u; both branches see the same hard view."""
+    labeled, unlabeled = batches
+    method, spy = build(unlabeled_weight=weight, mixup={**IMAGE, "weight": mixed_weight})
+    f, inputs = copy.deepcopy(method.f).double(), watched(method)
+    value = method.losses(labeled, unlabeled, start)
+    assert set(value.terms) == {"supervised", "unlabeled", "mixed"}
+    assert (len(inputs), len(spy.joints), len(method.bench.views.recording.hard)) == (3, 1, 1)
+    assert torch.equal(inputs[1], method.bench.views.recording.hard[0].images)
+    share, partner = unmix(inputs[2], inputs[1])
+    terms = Terms(f, method, reference)
+    expected = {
+        "supervised": terms.supervised(labeled),
+        "unlabeled": weight * terms.unlabeled(),
+        "mixed": weight * mixed_weight * terms.mixed(share, partner),
+    }
+    for name, term in expected.items():
+        close(value.terms[name], term)
+    close(value.total, sum(expected.values()))
+
+
+def test_the_branch_changes_none_of_the_other_terms(build, batches, start):
+    labeled, unlabeled = batches
+    with_it, without = (build(mixup={**IMAGE, "enabled": on})[0].losses(labeled, unlabeled, start) for on in (1, 0))
+    assert with_it.terms["supervised"].equal(without.terms["supervised"])
+    assert with_it.terms["unlabeled"].equal(without.terms["unlabeled"])
+    assert with_it.total > without.total
+
+
+def test_the_targets_of_the_branch_are_detached(build, batches, reference):
+    """The gradient equals that of a loss whose targets are constants."""
+    _, unlabeled = batches
+    method, _ = build()
+    easy = method.bench.views.easy(unlabeled)
+    f, inputs = copy.deepcopy(method.f).double(), watched(method)
+    heatmaps = method.bench.teach(method.f, easy, "train")
+    hard = method.bench.make_hard(easy, heatmaps, method.config.hard)
+    method.mixed_loss(hard, heatmaps, "image").backward()
+    share, partner = unmix(inputs[0], hard.images)
+    Terms(f, method, reference).mixed(share, partner).backward()
+    for (name, one), other in zip(method.f.named_parameters(), f.parameters(), strict=True):
+        torch.testing.assert_close(one.grad.double(), other.grad, rtol=2e-3, atol=1e-5, msg=name)
+
+
+def test_the_share_has_the_beta_asked_for(build, batches):
+    """Beta(50, 50) keeps near a half, Beta(.05, .05) near the ends."""
+    _, unlabeled = batches
+    shares = {}
+    for beta in (0.05, 50.0):
+        method, _ = build(mixup={"beta": beta})
+        easy = method.bench.views.easy(unlabeled)
+        heatmaps = method.bench.teach(method.f, easy, "train")
+        hard = method.bench.make_hard(easy, heatmaps, [])
+        inputs = watched(method)
+        with torch.no_grad():
+            for _ in range(12):
+                method.mixed_loss(hard, heatmaps, "image")
+        shares[beta] = [abs(unmix(m, hard.images)[0] - 0.5) for m in inputs]
+    assert max(shares[50.0]) < 0.2
+    assert np.mean(shares[0.05]) > 0.4
+
+
+def test_of_several_places_one_is_drawn_each_step(build, batches, monkeypatch):
+    """All of them in turn, about as often each, and the same one when a step is done again."""
+    labeled, unlabeled = batches
+    method, _ = build(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
+    used = []
+
+    def note(network, images, mix, place):
+        used.append(place)
+        return network(mix(images))
+
+    monkeypatch.setattr(akm, "mixed_forward", note)
+    with torch.no_grad():
+        for step in [*range(36), *range(36)]:
+            method.losses(labeled, unlabeled, Progress(step, 100, 0))
+    assert used[:36] == used[36:]
+    assert all(5 < used[:36].count(place) < 19 for place in ("image", "layer3", "final"))
+
+
+def test_the_branch_waits_for_the_ramp(build, batches):
+    labeled, unlabeled = batches
+    for step, factor in ((0, 0), (25, 0.25), (40, 1)):
+        method, _ = build(burn_in=0.2, ramp_up=0.2, mixup=IMAGE)
+        full, _ = build(mixup=IMAGE)
+        terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+        whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+        if factor == 0:
+            assert set(terms) == {"supervised"}
+        else:
+            for name in ("unlabeled", "mixed"):
+                torch.testing.assert_close(terms[name], factor * whole[name], rtol=1e-4, atol=0)

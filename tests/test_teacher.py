@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from semipose.teacher import ema_update, frozen_copy, warmed_momentum
+from semipose.teacher import ema_update, frozen_copy, kept_statistics, warmed_momentum
 
 
 def network():
@@ -45,3 +45,20 @@ def test_momentum_warms_up():
     assert warmed_momentum(0.99, 90) == pytest.approx(0.91)
     assert warmed_momentum(0.99, 10**6) == 0.99
     assert warmed_momentum(0.99, 0, warm_up=False) == 0.99
+
+
+def test_kept_statistics():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, momentum=None))
+    images = torch.randn(4, 3, 8, 8)
+    network(images)
+    before = {n: b.clone() for n, b in network.named_buffers() if b.is_floating_point()}
+    plain = network(5 * images)
+    assert not torch.equal(before["1.running_mean"], network[1].running_mean)
+    network.load_state_dict(before, strict=False)
+    with pytest.raises(RuntimeError, match="inside"), kept_statistics(network):
+        torch.testing.assert_close(network(5 * images), plain)  # the batch's own statistics, as ever
+        raise RuntimeError("inside")
+    for name, buffer in network.named_buffers():
+        if name in before:
+            assert torch.equal(before[name], buffer)
+    assert (network[1].momentum, network[2].momentum) == (0.1, None)

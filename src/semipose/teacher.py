@@ -1,6 +1,8 @@
 """Networks that teach: frozen copies and exponential moving averages, buffers included."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -25,6 +27,20 @@ def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
     torch._foreach_lerp_([into[n] for n in floating], [of[n] for n in floating], 1 - momentum)
     for name in into.keys() - set(floating):
         into[name].copy_(of[name])
+
+
+@contextmanager
+def kept_statistics(network: nn.Module) -> Iterator[None]:
+    """Within the block, passes in training mode leave BatchNorm's running averages as they are."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
 
 
 def warmed_momentum(momentum: float, step: int, warm_up: bool = True) -> float:

@@ -239,9 +239,6 @@ def test_the_students_weight_ramps_up_after_the_burn_in(build, name, batches, st
         torch.testing.assert_close(terms["unlabeled"], factor * whole["unlabeled"], rtol=1e-4, atol=0)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pseudopose.py ignores ramp_up (an option without effect) where teacher is given"
-)
 @pytest.mark.parametrize(("step", "factor"), [(5, 0.25), (10, 0.5)])
 def test_the_weight_ramps_up_from_the_start_with_a_given_teacher(build, name, batches, step, factor):
     labeled, unlabeled = batches

@@ -135,23 +135,26 @@ def test_of_equal_distances_the_first_pair_counts():
         assert torch.equal(chosen[0, k], (pairs[number][0] + pairs[number][1])[0, k] / 2), k
 
 
-def test_the_method_orders_the_pairs(build, monkeypatch):
-    """(T1,T2), (T1',T2), (T1,T2'), (T1',T2'): of all four equal, the mean is that of (T1,T2), and so on."""
+@pytest.mark.parametrize(
+    ("columns", "pair"),
+    [
+        ((5, 5, 5, 5), ("T1", "T2")),  # all four agree
+        ((5, 9, 5, 9), ("T1", "T2")),  # all four equally far
+        ((5, 15, 14, 15), ("T1_before", "T2")),  # as near as (T1', T2')
+        ((5, 9, 11, 3), ("T1_before", "T2")),  # as near as (T1, T2')
+        ((5, 9, 3, 4), ("T1", "T2_before")),  # as near as (T1', T2')
+        ((0, 9, 3, 4), ("T1_before", "T2_before")),
+    ],
+)
+def test_the_method_orders_the_pairs(build, monkeypatch, columns, pair):
+    """(T1,T2), (T1',T2), (T1,T2'), (T1',T2'): columns of the four peaks in one row; their heights tell them apart."""
     method, _ = build()
-    base = at((5, 5))
-    for number, (low1, low2) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
-        # T1 and T2 stand at the same cell only if they belong to the pair; the lower values tell the maps apart.
-        maps = {
-            "T1": base if low1 == 0 else at((0, 0)),
-            "T2": base if low2 == 0 else at((0, 9)),
-            "T1_before": 2 * base if low1 == 1 or number == 0 else at((9, 0)),
-            "T2_before": 2 * base if low2 == 1 or number == 0 else at((9, 9)),
-        }
-        by_network = {id(getattr(method, n)): m for n, m in maps.items()}
-        monkeypatch.setattr(type(method.bench), "teach", lambda _, t, *__, by=by_network: by[id(t)])
-        pseudo = method.pseudo_label(None, maps["T1"], maps["T2"])
-        assert pseudo[0, 0, 5, 5] == [1, 1.5, 1.5, 2][number]
-        assert pseudo.sum() == pseudo[0, 0, 5, 5]
+    names = ("T1", "T2", "T1_before", "T2_before")
+    maps = {n: 10**i * at((5, column)) for i, (n, column) in enumerate(zip(names, columns, strict=True))}
+    by_network = {id(getattr(method, n)): m for n, m in maps.items()}
+    monkeypatch.setattr(type(method.bench), "teach", lambda _, teacher, *__: by_network[id(teacher)])
+    pseudo = method.pseudo_label(None, maps["T1"], maps["T2"])
+    assert torch.equal(pseudo, (maps[pair[0]] + maps[pair[1]]) / 2)
 
 
 # ---- outliers

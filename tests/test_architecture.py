@@ -10,7 +10,8 @@ import semipose
 PACKAGE = Path(semipose.__file__).parent
 
 FLOORS = [
-    ("cli", "__main__"),
+    ("__main__",),
+    ("cli",),
     ("studies",),
     ("api",),
     ("run",),

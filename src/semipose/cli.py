@@ -232,6 +232,14 @@ def study(
 
 
 @app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="A run's or a study's folder.")]) -> None:
+    """Write report.html: one page that opens offline, with curves, per-joint scores and examples sorted by error."""
+    from semipose.studies.report import write_report
+
+    print(write_report(folder))
+
+
+@app.command()
 def config(
     method: Annotated[str, typer.Option(help="The method whose options are listed.")] = "trs", json: Json = False
 ) -> None:

@@ -182,7 +182,9 @@ def test_confident_samples_are_hidden_more():
     scores[100:200, ::2] = 0.1
     scores[200:] = 0.05
     area = hidden(AdaptiveJointCutout(), scores, 0).float().mean(dim=(1, 2)).view(3, 100).mean(dim=1)
-    assert area[0] > area[1] + 0.05 > area[2] + 0.1
+    assert area[0] > 1.4 * area[1]
+    assert area[1] > 1.4 * area[2]
+    assert area[2] > 0.01
 
 
 def test_all_easy_is_plain_joint_cutout():

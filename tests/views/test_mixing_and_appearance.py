@@ -42,7 +42,9 @@ def test_share_follows_the_beta_distribution(beta):
     assert share.max() <= 1
     assert abs(share.mean() - 0.5) < 4 * math.sqrt(variance / n)
     assert abs(share.var() - variance) < 4 * math.sqrt((fourth - variance**2) / n)
-    assert stats.kstest(share, stats.beta(beta, beta).cdf).pvalue > 1e-3
+    lower = share[share < 0.5]  # near 1 single precision is too coarse for the test
+    assert stats.kstest(lower, lambda t: 2 * stats.beta(beta, beta).cdf(t)).pvalue > 1e-3
+    assert stats.binomtest(len(lower), n).pvalue > 1e-3
 
 
 def test_share_is_seeded_and_draws_from_the_given_generator_only():
@@ -269,9 +271,12 @@ def reference(image, name, sign, strength):
     return image
 
 
-def tolerance(name):
+def tolerance(name, image):
     """In levels. torchvision's equalize divides by a step cut down to a whole number and rounds its table."""
-    return 2.0 if name == "equalize" else 0.01
+    if name != "equalize":
+        return 0.01
+    steps = [(channel < channel.max()).sum().item() / 255 for channel in image]
+    return 0.51 + max(255 * (step / int(step) - 1) for step in steps)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.2, 1 / 3, 0.5, 0.9, 1.0])
@@ -281,8 +286,9 @@ def test_operation_against_torchvision(name, sign, strength):
     colors = photos(2)
     found = run(colors, name, sign, strength)
     for b in range(2):
-        error = (found[b] - reference(colors[b], name, sign, strength)).abs().max() * 255
-        assert error < tolerance(name)
+        allowed = tolerance(name, colors[b])
+        assert allowed < 3
+        assert (found[b] - reference(colors[b], name, sign, strength)).abs().max() * 255 < allowed
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "identity"])
@@ -300,15 +306,22 @@ def test_samples_are_operated_on_apart():
     found = operate(colors, operation, sign, 1 / 3)
     for i in range(18):
         alone = reference(colors[i], OPERATIONS[operation[i]], sign[i].item(), 1 / 3)
-        assert (found[i] - alone).abs().max() * 255 < tolerance(OPERATIONS[operation[i]])
+        assert (found[i] - alone).abs().max() * 255 < tolerance(OPERATIONS[operation[i]], colors[i])
 
 
-def test_equalize_flattens_the_histogram():
-    levels = run(photos(2), "equalize").flatten(2).numpy()
-    for channel in levels.reshape(6, -1):
-        assert stats.kstest(channel, "uniform").statistic < 0.03
-        assert channel.min() == 0
-        assert channel.max() == 1
+def test_equalize_gives_the_share_of_darker_pixels():
+    """Of every second pixel in each direction, among those below the brightest level."""
+    colors = photos(2, 24)[:, :, ::2, ::2].contiguous()
+    levels = colors.mul(255).round().long().numpy()
+    found = run(colors, "equalize").numpy()
+    for b in range(2):
+        for c in range(3):
+            sample = levels[b, c, ::2, ::2].ravel().tolist()
+            others = [level for level in sample if level < max(sample)]
+            for y in range(24):
+                for x in range(24):
+                    darker = sum(level < levels[b, c, y, x] for level in others)
+                    assert abs(found[b, c, y, x] - darker / len(others)) * 255 < 0.01
 
 
 @pytest.mark.parametrize("sign", [-1.0, 1.0])
@@ -409,7 +422,7 @@ def test_rand_augment_of_one_operation_against_torchvision(magnitude):
         name = OPERATIONS[int(which[i] * 9)]
         seen.add(name)
         expected = reference(colors[i], name, -1.0 if sign[i] < 0.5 else 1.0, magnitude / 30)
-        assert (found[i] - expected).abs().max() * 255 < tolerance(name)
+        assert (found[i] - expected).abs().max() * 255 < tolerance(name, colors[i])
     assert len(seen) > 6
 
 

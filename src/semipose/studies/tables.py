@@ -41,18 +41,26 @@ def write_tables(grid: Grid, outcomes: list[Outcome], out: Path) -> Path:
 
 
 def markdown(grid: Grid, records: list[Record]) -> str:
-    """The table, one line per row and number of labels: figures × 100, mean ± std over seeds."""
+    """The table with splits and protocols below it."""
+    head, rows = table(grid, records)
+    lines = [f"# {grid.title}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows)]
+    splits = ", ".join(sorted({r.split for r in records}))
+    protocols = sorted({r.protocol for r in records})
+    return "\n".join([*lines, "", f"Splits: {splits}.", "", *protocols, "", grid.note, ""])
+
+
+def table(grid: Grid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, one row per row of the study and number of labels: figures × 100, mean ± std over seeds."""
     metrics = [m for m in ("AP", "AP50", "PCK@0.2", "PCKh@0.5") if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
     head = ["", "labels", "seeds", *metrics, f"gap recovered ({grid.metric})", "units", "minutes"]
     head += ["published", "difference"] if published else []
-    lines = [f"# {grid.title}", "", _line(head), _line(["---"] * len(head))]
+    rows = []
     for name, row in grid.rows.items():
         for count in [None] if row.all_labels else grid.labels:
             own = [r for r in records if r.cell.row == name and r.cell.labels == count]
             if not own:
                 continue
-            cost = step_cost(grid.configuration(own[0].cell).method).units
             cells = [
                 name,
                 str(count or "all"),
@@ -61,15 +69,13 @@ def markdown(grid: Grid, records: list[Record]) -> str:
             ]
             cells += [
                 gap_recovered(grid, own, records),
-                str(cost),
+                str(step_cost(grid.configuration(own[0].cell).method).units),
                 f"{statistics.mean(r.seconds for r in own) / 60:.1f}",
             ]
             if published:
                 cells += _beside(row.published.get(count or 0), [r.scores.get(grid.metric) for r in own])
-            lines.append(_line(cells))
-    splits = ", ".join(sorted({r.split for r in records}))
-    protocols = sorted({r.protocol for r in records})
-    return "\n".join([*lines, "", f"Splits: {splits}.", "", *protocols, "", grid.note, ""])
+            rows.append(cells)
+    return head, rows
 
 
 def spread(values: list[float | None]) -> str:

@@ -1,0 +1,235 @@
+"""`report.html` for a run or a study: one self-contained page that opens offline."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from semipose.config import RunConfig, load_config
+from semipose.data.sources import load_sources
+from semipose.errors import ConfigError, DataError
+from semipose.evaluation.pck import match
+from semipose.evaluation.predictions import load_predictions
+from semipose.evaluation.protocol import score
+from semipose.studies import figures
+from semipose.studies.gallery import Gallery, errors_by_person, example_gallery, hard_view_gallery, heatmap_gallery
+from semipose.studies.grid import Cell, Grid
+from semipose.studies.tables import Record, read_record, table
+
+METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5")
+
+
+def write_report(folder: Path) -> Path:
+    """Writes report.html into a run's or a study's folder and returns its path.
+
+    Raises ConfigError when the folder is neither, DataError when it has no results yet.
+    """
+    if (folder / "study.json").is_file():
+        content = _study(folder)
+    elif (folder / "config.yaml").is_file():
+        content = _run(folder)
+    else:
+        raise ConfigError(f"{folder} holds neither a run (config.yaml) nor a study (study.json); give one's folder")
+    environment = Environment(loader=PackageLoader("semipose.studies", "."), autoescape=select_autoescape(default=True))
+    path = folder / "report.html"
+    path.write_text(environment.get_template("report.html.j2").render(content), encoding="utf-8")
+    return path
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    """The page of a run."""
+    config = load_config(folder / "config.yaml")
+    results = _scores(folder)
+    sources = load_sources(config.data)
+    truth = sources.test or sources.validation
+    assert truth is not None  # scores exist
+    predictions = load_predictions(folder / "predictions.json", truth.skeleton)
+    detail = score(truth, predictions)
+    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    charts = [
+        {"title": "Training losses", "image": figures.curves(_losses(log), "step", "loss")},
+        *_validation_charts(log),
+        {"title": "PCK@0.2 by joint", "image": figures.bars({"PCK": _percent(detail.per_joint)}, "PCK@0.2 × 100")},
+    ]
+    galleries: list[Gallery] = [
+        example_gallery(truth, match(truth, predictions)),
+        heatmap_gallery(folder / "weights", truth),
+        hard_view_gallery(config, sources),
+    ]
+    return {
+        "title": f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
+        "lead": [results["protocol"], f"{_persons(sources)}; split {results['split']}; folder {folder.resolve().name}"],
+        "tables": [_score_table(results), _option_table(config)],
+        "charts": [chart for chart in charts if chart["image"]],
+        "galleries": [gallery for gallery in galleries if gallery.tiles],
+    }
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    path = folder / "scores.json"
+    if not path.is_file():
+        raise DataError(f"{folder} has no scores.json: the run is not finished, or has nothing to score on")
+    return json.loads(path.read_text())
+
+
+def _persons(sources: Any) -> str:
+    unlabeled = len(sources.unlabeled) if sources.unlabeled else 0
+    return f"{len(sources.labeled)} labeled and {unlabeled} unlabeled people"
+
+
+def _losses(log: list[dict[str, Any]]) -> figures.Series:
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in log:
+        if line["kind"] == "train":
+            for name, value in line.items():
+                if name not in ("step", "kind", "lr"):
+                    found[name].append((line["step"], value))
+    return found
+
+
+def _validation_charts(log: list[dict[str, Any]]) -> list[dict[str, str]]:
+    charts = []
+    for metric in ("AP", "PCK@0.2", "PCKh@0.5"):
+        found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for line in log:
+            kind, _, name = line["kind"].partition("/")
+            if kind == "validation" and line.get(metric) is not None:
+                found[name].append((line["step"], 100 * line[metric]))
+        if found:
+            charts.append(
+                {
+                    "title": f"{metric} on validation, by network",
+                    "image": figures.curves(found, "step", f"{metric} × 100"),
+                }
+            )
+    return charts
+
+
+def _percent(values: Any) -> dict[str, float]:
+    return {name: 100 * value for name, value in values.items() if value is not None}
+
+
+def _score_table(results: dict[str, Any]) -> dict[str, Any]:
+    shown = [m for m in METRICS if any(s.get(m) is not None for s in results["scores"].values())]
+    rows = [
+        [name, *("–" if scores[m] is None else f"{100 * scores[m]:.1f}" for m in shown)]
+        for name, scores in results["scores"].items()
+    ]
+    return {"title": "Scores × 100", "head": ["network", *shown], "rows": rows}
+
+
+def _option_table(config: RunConfig) -> dict[str, Any]:
+    """What differs from the defaults of the same method."""
+    plain = RunConfig(method={"name": config.method.name}).model_dump(mode="json")
+    rows = [[key, str(value)] for key, value in _changes(plain, config.model_dump(mode="json"), "")]
+    return {"title": "Options that are not the defaults", "head": ["option", "value"], "rows": rows}
+
+
+def _changes(plain: Any, own: Any, prefix: str) -> list[tuple[str, Any]]:
+    found = []
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(plain.get(key), dict):
+            found += _changes(plain[key], value, f"{prefix}{key}.")
+        elif value != plain.get(key):
+            found.append((prefix + key, value))
+    return found
+
+
+def _study(folder: Path) -> dict[str, Any]:
+    """The page of a study: its table, every seed, the label curve, training curves and the persons it errs on."""
+    grid = Grid(**{**json.loads((folder / "study.json").read_text()), "protocol": None})
+    cells = {cell: folder / "cells" / cell.name for cell in grid.cells()}
+    records = [read_record(cell, path) for cell, path in cells.items() if (path / "scores.json").is_file()]
+    if not records:
+        raise DataError(f"{folder} has no finished cell yet; continue it with semipose study --resume")
+    head, rows = table(grid, records)
+    charts = []
+    by_labels = sorted({r.cell.labels for r in records if r.cell.labels})
+    for count in by_labels:
+        groups = {
+            n: _figures(grid, [r for r in records if r.cell.row == n and r.cell.labels in (count, None)])
+            for n in grid.rows
+        }
+        groups = {name: values for name, values in groups.items() if values}
+        charts.append(
+            {
+                "title": f"{grid.metric}, {count} labels, one dot a seed",
+                "image": figures.dots(groups, f"{grid.metric} × 100"),
+            }
+        )
+    if len(by_labels) > 1:
+        charts.append({"title": "Score against labels", "image": _label_curve(grid, records)})
+    charts += _study_curves(grid, cells)
+    return {
+        "title": grid.title,
+        "lead": [*sorted({r.protocol for r in records}), grid.note, f"{len(records)} of {len(cells)} cells are done."],
+        "tables": [
+            {"title": "Scores × 100, mean ± std over seeds, and the cost of a step", "head": head, "rows": rows}
+        ],
+        "charts": charts,
+        "galleries": _study_gallery(grid, cells),
+    }
+
+
+def _figures(grid: Grid, records: list[Record]) -> list[float]:
+    return [100 * value for r in records if (value := r.scores.get(grid.metric)) is not None]
+
+
+def _label_curve(grid: Grid, records: list[Record]) -> str:
+    series: dict[str, list[tuple[float, float]]] = {}
+    bands: dict[str, list[float]] = {}
+    for name, row in grid.rows.items():
+        own = {n: _figures(grid, [r for r in records if (r.cell.row, r.cell.labels) == (name, n)]) for n in grid.labels}
+        points = [(float(n), values) for n, values in own.items() if n and values]
+        if points and not row.all_labels:
+            series[name] = [(n, float(np.mean(values))) for n, values in points]
+            bands[name] = [float(np.std(values)) for _, values in points]
+    return figures.curves(series, "labels", f"{grid.metric} × 100", log_x=True, bands=bands)
+
+
+def _study_curves(grid: Grid, cells: dict[Cell, Path]) -> list[dict[str, str]]:
+    """Validation score against steps for the first seed of each row, at the first number of labels."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    for cell, path in cells.items():
+        log = path / "metrics.jsonl"
+        if cell.seed != grid.seeds[0] or cell.labels not in (grid.labels[0], None) or not log.is_file():
+            continue
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        chosen = [line for line in lines if line["kind"] == "validation/mean"] or [
+            line for line in lines if line["kind"].startswith("validation/")
+        ]
+        points = {line["step"]: 100 * line[grid.metric] for line in chosen if line.get(grid.metric) is not None}
+        if points:
+            series[cell.row] = sorted(points.items())
+    if not series:
+        return []
+    title = f"{grid.metric} on validation while training, seed {grid.seeds[0]}"
+    return [{"title": title, "image": figures.curves(series, "step", f"{grid.metric} × 100")}]
+
+
+def _study_gallery(grid: Grid, cells: dict[Cell, Path]) -> list[Gallery]:
+    """The same persons under every row: those the first row errs on most, a middle and its best."""
+    done = [
+        (cell, path)
+        for cell, path in cells.items()
+        if cell.seed == grid.seeds[0]
+        and cell.labels in (grid.labels[0], None)
+        and (path / "predictions.json").is_file()
+    ]
+    if not done:
+        return []
+    try:
+        sources = load_sources(load_config(done[0][1] / "config.yaml").data)
+    except DataError:  # the study was copied away from its data: the page goes without pictures
+        return []
+    truth = sources.test or sources.validation
+    assert truth is not None
+    found = {cell.row: match(truth, load_predictions(path / "predictions.json", truth.skeleton)) for cell, path in done}
+    order = errors_by_person(truth, next(iter(found.values())))
+    return [
+        example_gallery(truth, matched, title=f"{name} on the same persons", order=order)
+        for name, matched in found.items()
+    ]

@@ -1,0 +1,135 @@
+"""report.html: complete, self-contained, for runs and for studies."""
+
+import base64
+import json
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from semipose.config import load_config
+from semipose.errors import ConfigError, DataError
+from semipose.run import train
+from semipose.studies.gallery import errors_by_person
+from semipose.studies.grid import Grid
+from semipose.studies.report import write_report
+
+TINY = {
+    "data.train": "people",
+    "data.labels": 30,
+    "data.validation": 12,
+    "model.backbone": "resnet10t",
+    "model.weights": "none",
+    "model.head_channels": 8,
+    "input.height": 32,
+    "input.width": 32,
+    "train.steps": 2,
+    "train.batch": 2,
+    "train.unlabeled_batch": 2,
+    "train.select": "last",
+}
+
+
+class Page(HTMLParser):
+    """Balanced tags, addresses and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sources, self.links, self.text = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.sources += [values["src"]] if "src" in values else []
+        self.links += [values["href"]] if "href" in values else []
+        if tag not in ("img", "meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def opened(path):
+    page = Page(path.read_text(encoding="utf-8"))
+    assert all(address.startswith("data:") for address in page.sources + page.links)  # nothing is fetched
+    for address in page.sources:
+        content = base64.b64decode(address.partition("base64,")[2])
+        if address.startswith("data:image/jpeg"):
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            assert min(image.shape[:2]) >= 16
+        else:
+            assert b"</svg>" in content
+            assert b'href="http' not in content
+    return page
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "run"
+    train(load_config(None, {**TINY, "method": "trs"}), folder)
+    return folder
+
+
+def test_a_run(run):
+    page = opened(write_report(run))
+    text = " ".join(page.text)
+    for part in (
+        "trs: resnet10t, 32×32",
+        "PCK@0.2 by joint",
+        "Persons sorted by error",
+        "Easy and hard views",
+        "ensemble",
+    ):
+        assert part in text
+    assert {"G, level z", "G, level p", "R1, level z"} <= {t.strip() for t in page.text}
+    assert "train.steps" in text  # an option that is not the default
+    scores = json.loads((run / "scores.json").read_text())["scores"]
+    assert f"{100 * scores['mean']['PCK@0.2']:.1f}" in text
+    assert sum(a.startswith("data:image/svg") for a in page.sources) >= 3
+    assert sum(a.startswith("data:image/jpeg") for a in page.sources) >= 12 + 32 + 12
+
+
+def test_a_study(run, tmp_path):
+    grid = Grid(
+        title="A <small> study",
+        shared=TINY,
+        rows={"trs": {"options": {"method": "trs"}}, "single": {"options": {"method": "single"}}},
+        labels=[30, 60],
+    )
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "study.json").write_text(grid.model_dump_json())
+    with pytest.raises(DataError, match="no finished cell"):
+        write_report(tmp_path)
+    for name in ("trs-30-0", "trs-60-0"):
+        (tmp_path / "cells" / name).symlink_to(run)
+    page = opened(write_report(tmp_path))
+    text = " ".join(page.text)
+    assert "A <small> study" in text  # escaped in the page, whole in the text
+    assert "2 of 4 cells are done" in text
+    assert "Score against labels" in text
+    assert "trs on the same persons" in text
+
+
+def test_folders_that_are_neither(tmp_path):
+    with pytest.raises(ConfigError, match="neither a run"):
+        write_report(tmp_path)
+    load_config(None, TINY).save(tmp_path / "config.yaml")
+    with pytest.raises(DataError, match=r"no scores\.json"):
+        write_report(tmp_path)
+
+
+def test_errors_are_sorted(run):
+    from semipose.data.sources import load_sources
+    from semipose.evaluation.predictions import ground_truth_as_predictions
+
+    truth = load_sources(load_config(run / "config.yaml").data).test.subset(range(6))
+    exact = ground_truth_as_predictions(truth)
+    exact[2].joints[:] += 50
+    found = errors_by_person(truth, exact)
+    assert found[0][1] == 2
+    assert [error for error, _ in found[1:]] == [0] * (len(found) - 1)

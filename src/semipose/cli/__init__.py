@@ -1,0 +1,33 @@
+"""The command line: parses, calls, prints; no logic. One file a group of commands."""
+
+import logging
+import sys
+
+from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
+from semipose.cli.app import app
+from semipose.errors import InputError, SemiposeError
+
+__all__ = ["app", "looking", "main", "training", "using"]
+
+
+def main() -> None:
+    """Entry point: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback only with --debug."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except SemiposeError as error:
+        if debug:
+            raise
+        print(f"semipose: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except Exception as error:
+        from semipose.training.loop import InterruptedTrainingError
+
+        if isinstance(error, InterruptedTrainingError):
+            print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
+            sys.exit(128 + error.signal)
+        if debug:
+            raise
+        print(f"semipose: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        sys.exit(1)

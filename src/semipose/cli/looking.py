@@ -1,0 +1,86 @@
+"""Commands that look things up: config, methods, data check, data convert."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semipose.cli.app import Json, app, data_app, print_json, print_table
+
+
+@app.command()
+def config(
+    method: Annotated[str, typer.Option(help="The method whose options are listed.")] = "trs", json: Json = False
+) -> None:
+    """Every option with its default, type and meaning."""
+    from semipose.api import all_options
+
+    rows = all_options(method)
+    if json:
+        print_json([dict(zip(("option", "type", "default", "meaning"), row, strict=True)) for row in rows])
+        return
+    print_table(f"Options (method {method})", ["option", "type", "default", "meaning"], [list(r) for r in rows])
+
+
+@app.command()
+def methods(json: Json = False) -> None:
+    """The methods: one line each, what a step costs, and the papers' COCO AP with 1K, 5K and 10K labels (ResNet-18)."""
+    from semipose.methods.catalog import describe_methods
+
+    rows = describe_methods()
+    if json:
+        print_json(rows)
+        return
+    columns = ["method", "summary", "networks", "passes trained + forward", "units", "AP at 1K / 5K / 10K"]
+    cells = [
+        [
+            row["method"],
+            row["summary"],
+            str(row["networks"]),
+            f"{row['trained']} + {row['forward']}",
+            str(row["units"]),
+            " / ".join("–" if figure is None else f"{figure:.1f}" for figure in row["published"]),
+        ]
+        for row in rows
+    ]
+    print_table("Methods", columns, cells)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder; found beside the file when not given.")] = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Open every image as well.")] = False,
+    json: Json = False,
+) -> None:
+    """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one."""
+    from semipose.data.check import check_data
+
+    found = check_data(path, images, decode=decode)
+    if json:
+        print_json(found.as_dict())
+    else:
+        low, middle, high = found.box_sides
+        print(f"{found.source}: {found.persons} persons ({found.trainable} to learn from, {found.crowds} crowds)")
+        print(
+            f"{found.images} images, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}"
+        )
+        print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
+        rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
+        print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
+        print("\n".join(found.problems) or "no broken record")
+    if found.problems:
+        raise typer.Exit(2)
+
+
+@data_app.command("convert")
+def data_convert(
+    path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
+    out: Annotated[Path, typer.Option(help="COCO container to write.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder; found beside the file when not given.")] = None,
+    skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
+) -> None:
+    """Write any known format as a COCO container; images stay where they are."""
+    from semipose.api import convert
+
+    print(convert(path, out, images=images, skeleton=skeleton))

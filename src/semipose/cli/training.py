@@ -1,0 +1,111 @@
+"""Commands that train: demo, train, study."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semipose.cli.app import Json, app, print_json, print_scores, print_table
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder of the demo's runs, table and picture.")] = Path("runs/demo"),
+    fast: Annotated[bool, typer.Option("--fast", help="A check of a minute; its figures mean nothing.")] = False,
+    upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Also train on all labels.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
+    json: Json = False,
+) -> None:
+    """Embedded people: the same network on few labels alone, and with the other images unlabeled."""
+    from semipose.studies.demo import run_demo
+
+    result = run_demo(out, fast=fast, upper_bound=upper_bound, seed=seed)
+    if json:
+        print_json(result.as_dict())
+        return
+    print_table("Embedded people, test split", result.columns, result.rows)
+    print(result.summary)
+    print(result.picture)
+
+
+@app.command()
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG.yaml] [section.key=value ...]", help="Configuration and overrides."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="people, a DATA.yaml or COCO keypoint ANNOTATIONS.json.")] = None,
+    images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    val: Annotated[str | None, typer.Option(help="COCO keypoints file that picks the best weights.")] = None,
+    val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
+    unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or a COCO file.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
+    labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="See semipose methods; trs unless the configuration says more.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm backbone.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps (instead of epochs).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD when not given.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a network; leaves a run folder with weights, metrics, predictions and the resolved configuration."""
+    from semipose.api import train as start
+
+    overrides: dict[str, Any] = {
+        "data.train": data, "data.images": images, "data.val": val, "data.val_images": val_images,
+        "data.unlabeled": unlabeled, "data.boxes": boxes, "data.labels": labels, "method": method,
+        "model.backbone": backbone, "model.weights": weights, "train.steps": steps, "train.device": device,
+        "train.seed": seed,
+    }  # fmt: skip
+    given = {key: value for key, value in overrides.items() if value is not None}
+    result = start(*(arguments or []), out=out, resume=resume, overrides=given)
+    if json:
+        print_json(
+            {
+                "scores": result.scores,
+                "reported": result.reported,
+                "protocol": result.protocol,
+                "out": str(result.folder),
+            }
+        )
+        return
+    print_scores(result.scores)
+    print(result.protocol)
+    print(result.folder)
+
+
+@app.command()
+def study(
+    name: Annotated[str | None, typer.Argument(metavar="NAME|GRID.yaml", help="A shipped study or a file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME when not given.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder that holds the study's data sets.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    scale: Annotated[float, typer.Option(help="Share of labels and epochs, for a smaller set or a first look.")] = 1.0,
+    show: Annotated[bool, typer.Option("--list", help="Name the shipped studies.")] = False,
+    json: Json = False,
+) -> None:
+    """Methods × labels × seeds to one table, with the published figures beside ours; stopped, it goes on."""
+    from semipose.studies.grid import load_grid, shipped
+    from semipose.studies.study import run_study
+
+    if show or name is None:
+        rows = [[key, load_grid(key).title] for key in shipped()]
+        print_json(dict(rows)) if json else print_table("Studies", ["name", "summary"], rows)
+        return
+    folder = out or Path("studies") / Path(name).stem
+    table, records = run_study(load_grid(name).scaled(scale), folder, data=data, jobs=jobs, resume=resume)
+    if json:
+        print_json({"table": str(table), "cells": records})
+        return
+    print(table.read_text())
+    print(table)

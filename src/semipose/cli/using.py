@@ -1,0 +1,71 @@
+"""Commands that use what was trained: evaluate, predict, export, report."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semipose.cli.app import Json, app, print_json, print_scores
+
+
+@app.command()
+def evaluate(
+    what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="What is scored.")],
+    data: Annotated[str, typer.Option(help="people, a DATA.yaml or COCO keypoint ANNOTATIONS.json.")],
+    images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
+    json: Json = False,
+) -> None:
+    """OKS AP and PCK of a run, of weights or of a predictions file."""
+    from semipose.api import evaluate as score
+
+    evaluation = score(what, data, images=images, boxes=boxes, flip_test=flip_test)
+    if json:
+        print_json({**evaluation.scores.as_dict(), "protocol": evaluation.protocol.describe()})
+        return
+    print_scores({what.name: evaluation.scores.as_dict()})
+    print(
+        "PCK by joint: "
+        + "  ".join(f"{n} {100 * v:.1f}" for n, v in evaluation.scores.per_joint.items() if v is not None)
+    )
+    print(evaluation.protocol.describe())
+
+
+@app.command()
+def predict(
+    what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
+    source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|VIDEO", help="What it looks at.")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO detections file with person boxes; else whole images.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for predictions.json and pictures.")] = Path("predictions"),
+    draw: Annotated[bool, typer.Option("--draw", help="Also write pictures (a video for a video).")] = False,
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
+    from semipose.api import predict as run
+
+    for path in run(what, source, boxes=boxes, out=out, draw=draw, flip_test=flip_test, device=device):
+        print(path)
+
+
+@app.command()
+def export(
+    what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+) -> None:
+    """Write the network for other runtimes; the file is run and compared with the network before it is kept."""
+    from semipose.api import export as write
+
+    print(write(what, out, to=to))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="A run's or a study's folder.")]) -> None:
+    """Write report.html: one page that opens offline, with curves, per-joint scores and examples sorted by error."""
+    from semipose.studies.report import write_report
+
+    print(write_report(folder))

@@ -467,3 +467,10 @@ def test_rand_augment_keeps_flat_images_finite_and_pixels_in_place():
     low, high = normalized(torch.zeros(1, 3, 1, 1)), normalized(torch.ones(1, 3, 1, 1))
     assert (found >= low - 1e-5).all()
     assert (found <= high + 1e-5).all()
+
+
+def test_auto_contrast_leaves_a_channel_alone_that_is_flat_but_for_noise():
+    colors = torch.full((1, 3, 8, 8), 100 / 255)
+    colors[0, :, 3, 3] += 1e-6
+    found = operate(colors, torch.tensor([OPERATIONS.index("auto_contrast")]), torch.ones(1), 1 / 3)
+    assert (found - colors).abs().max() * 255 < 0.6

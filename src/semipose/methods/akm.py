@@ -24,7 +24,7 @@ class MixupConfig(BaseModel):
     """Add the branch: `akm+mixup` of the tables."""
     places: list[Place] = Field(["image", "layer3"], min_length=1)
     """Where samples are mixed; of several one is drawn each step. The paper's best: the image and before layer 3."""
-    beta: float = Field(1.0, gt=0)
+    beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution of the mixing share. Not published; see docs/methods.md."""
     weight: float = Field(1.0, ge=0)
     """lambda_m, as a multiple of `unlabeled_weight`. Not published; see docs/methods.md."""

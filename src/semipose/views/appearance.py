@@ -73,7 +73,7 @@ def _tables(colors: Tensor, sample: Tensor, factor: Tensor, strength: float) -> 
     """Each operation's output for each level; the identity for those that are no tables. `sample` = some levels."""
     ramp = torch.arange(256, device=colors.device) / 255
     same = ramp.expand(*colors.shape[:2], -1)
-    low, high = (extreme.unsqueeze(-1) for extreme in colors.flatten(2).aminmax(dim=2))
+    low, high = ((extreme * 255).round().unsqueeze(-1) / 255 for extreme in colors.flatten(2).aminmax(dim=2))
     mean = (colors.mean(dim=(2, 3)) * torch.tensor(GRAY, device=colors.device)).sum(dim=1)
     stretched = torch.where(high > low, (same - low) / (high - low).clamp_min(1 / 255), same)
     step = 2 ** round(4 * strength)

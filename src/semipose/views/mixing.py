@@ -67,7 +67,7 @@ class Mixup(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["mixup"] = "mixup"
-    beta: float = Field(1.0, gt=0)
+    beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution of the mixing share."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
@@ -86,10 +86,10 @@ class CutMix(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     kind: Literal["cut_mix"] = "cut_mix"
-    beta: float = Field(1.0, gt=0)
+    beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution of the share of the image that stays."""
     largest: float = Field(0.5, gt=0, le=1)
-    """Largest share of the image that a rectangle may take, so that the target stays true."""
+    """Largest share of the image that a rectangle may take, to a pixel a side, so that the target stays true."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W); joints and scores play no part; the altered images."""

@@ -58,7 +58,8 @@ def test_a_study_runs_reports_failures_and_goes_on(study_file, tmp_path, capsys)
     assert "| supervised | 30 | 1 |" in text
     assert "broken-30-0: semipose: model.weights: no file /nowhere.pth" in text
     assert cells[0]["split"] in text
-    rows = list(csv.DictReader((out / "table.csv").open()))
+    with (out / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
     assert rows[0]["row"] == "supervised"
     assert float(rows[0]["PCK@0.2"]) == cells[0]["scores"]["PCK@0.2"]
     # Once more: refused without --resume; with it, what is done stays as it is.

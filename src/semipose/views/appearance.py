@@ -53,10 +53,10 @@ def operate(
     treated apart and nothing waits for the host.
     """
     levels = (colors * 255).round_().long()
-    factor = 1 + sign * 0.9 * strength
+    factor = (1 + sign * 0.9 * strength).to(colors.dtype)
     tables = _tables(colors, levels[:, :, ::2, ::2], factor, strength)
     table = tables.gather(0, operation[None, :, None, None].expand(1, -1, *tables.shape[2:]))[0]
-    changed = table.gather(2, levels.flatten(2)).view_as(colors)
+    changed = table.to(colors.dtype).gather(2, levels.flatten(2)).view_as(colors)
     sharpen, saturate = (operation == OPERATIONS.index(name) for name in ("sharpness", "color"))
     toward = torch.where(sharpen.view(-1, 1, 1, 1), _smooth(colors), _gray(colors))
     amount = torch.where(sharpen | saturate, 1 - factor, 0).view(-1, 1, 1, 1)

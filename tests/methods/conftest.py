@@ -256,6 +256,12 @@ def unlabeled() -> UnlabeledBatch:
 
 
 @pytest.fixture
+def batches() -> tuple[LabeledBatch, UnlabeledBatch]:
+    """Four labeled and four unlabeled crops of 64×48: not square, for the methods' formulas."""
+    return make_labeled((64, 48)), make_unlabeled((64, 48))
+
+
+@pytest.fixture
 def start() -> Progress:
     """The first of ten steps."""
     return Progress(0, 10, 0)

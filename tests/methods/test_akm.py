@@ -32,11 +32,6 @@ def build(workbench, tiny):
     return make
 
 
-@pytest.fixture
-def batches(tiny):
-    return tiny.labeled(SIZE), tiny.unlabeled(SIZE)
-
-
 def close(value, expected):
     torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
 
@@ -282,3 +277,13 @@ def test_the_branch_waits_for_the_ramp(build, batches):
         else:
             for name in ("unlabeled", "mixed"):
                 torch.testing.assert_close(terms[name], factor * whole[name], rtol=1e-4, atol=0)
+
+
+def test_the_place_follows_the_runs_seed(workbench):
+    """Another seed draws other places, the same seed the same ones; the step alone does not decide."""
+    config = Config(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
+    drawn = []
+    for seed in (0, 0, 1):
+        method = AdaptiveKeypointMasking(config, workbench(SIZE, seed=seed))
+        drawn.append([method.place(Progress(step, 50, 0)) for step in range(50)])
+    assert drawn[0] == drawn[1] != drawn[2]

@@ -39,11 +39,6 @@ class Shift:
         return images + self.amount
 
 
-@pytest.fixture
-def batches(tiny):
-    return tiny.labeled(SIZE), tiny.unlabeled(SIZE)
-
-
 def close(value, expected):
     torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
 

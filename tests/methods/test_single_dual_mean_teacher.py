@@ -27,11 +27,6 @@ def build(workbench, tiny):
 
 
 @pytest.fixture
-def batches(tiny):
-    return tiny.labeled(SIZE), tiny.unlabeled(SIZE)
-
-
-@pytest.fixture
 def expected(reference):
     """The two kinds of terms, by explicit formula."""
 

@@ -38,11 +38,6 @@ def build(workbench, tiny):
     return make
 
 
-@pytest.fixture
-def batches(tiny):
-    return tiny.labeled(SIZE), tiny.unlabeled(SIZE)
-
-
 def double(method):
     """The networks of a method in float64, as they were before the step."""
     return {name: copy.deepcopy(network).double() for name, network in method.named_children()}

@@ -15,21 +15,6 @@ from semipose.studies.gallery import errors_by_person
 from semipose.studies.grid import Grid
 from semipose.studies.report import write_report
 
-TINY = {
-    "data.train": "people",
-    "data.labels": 30,
-    "data.validation": 12,
-    "model.backbone": "resnet10t",
-    "model.weights": "none",
-    "model.head_channels": 8,
-    "input.height": 32,
-    "input.width": 32,
-    "train.steps": 2,
-    "train.batch": 2,
-    "train.unlabeled_batch": 2,
-    "train.select": "last",
-}
-
 
 class Page(HTMLParser):
     """Balanced tags, addresses and text of a page."""
@@ -69,9 +54,9 @@ def opened(path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, tiny_run):
     folder = tmp_path_factory.mktemp("report") / "run"
-    train(load_config(None, {**TINY, "method": "trs"}), folder)
+    train(load_config(None, {**tiny_run, "data.labels": 30, "data.validation": 12, "method": "trs"}), folder)
     return folder
 
 
@@ -94,10 +79,10 @@ def test_a_run(run):
     assert sum(a.startswith("data:image/jpeg") for a in page.sources) >= 12 + 32 + 12
 
 
-def test_a_study(run, tmp_path):
+def test_a_study(run, tmp_path, tiny_run):
     grid = Grid(
         title="A <small> study",
-        shared=TINY,
+        shared=tiny_run,
         rows={"trs": {"options": {"method": "trs"}}, "single": {"options": {"method": "single"}}},
         labels=[30, 60],
     )
@@ -115,10 +100,10 @@ def test_a_study(run, tmp_path):
     assert "trs on the same persons" in text
 
 
-def test_folders_that_are_neither(tmp_path):
+def test_folders_that_are_neither(tmp_path, tiny_run):
     with pytest.raises(ConfigError, match="neither a run"):
         write_report(tmp_path)
-    load_config(None, TINY).save(tmp_path / "config.yaml")
+    load_config(None, tiny_run).save(tmp_path / "config.yaml")
     with pytest.raises(DataError, match=r"no scores\.json"):
         write_report(tmp_path)
 

@@ -16,19 +16,6 @@ from semipose.studies.tables import Record, gap_recovered, markdown, spread, wri
 
 TINY = {
     "title": "Tiny",
-    "shared": {
-        "data.train": "people",
-        "data.validation": 8,
-        "model.backbone": "resnet10t",
-        "model.weights": "none",
-        "model.head_channels": 8,
-        "input.height": 32,
-        "input.width": 32,
-        "train.steps": 2,
-        "train.batch": 2,
-        "train.unlabeled_batch": 2,
-        "train.select": "last",
-    },
     "rows": {
         "supervised": {"options": {"method": "supervised"}},
         "broken": {"options": {"method": "single", "model.weights": "/nowhere.pth"}, "published": {30: 42.1}},
@@ -38,10 +25,10 @@ TINY = {
 
 
 @pytest.fixture
-def study_file(tmp_path):
+def study_file(tmp_path, tiny_run):
     def write(**changed):
         path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump({**TINY, **changed}, sort_keys=False))
+        path.write_text(yaml.safe_dump({**TINY, "shared": tiny_run, **changed}, sort_keys=False))
         return path
 
     return write
@@ -88,6 +75,14 @@ def test_a_broken_plan_is_one_line_before_anything_runs(study_file, changed, mes
     with pytest.raises(ConfigError, match=message) as caught:
         load_grid(str(study_file(**changed)))
     assert "\n" not in str(caught.value)
+
+
+def test_a_plan_without_labels_is_no_empty_study(study_file):
+    path = study_file()
+    plan = {key: value for key, value in TINY.items() if key != "labels"}
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+    with pytest.raises(ConfigError, match="labels: Field required"):
+        load_grid(str(path))
 
 
 def test_missing_data_is_named_before_anything_runs(study_file, tmp_path):

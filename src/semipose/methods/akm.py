@@ -64,9 +64,14 @@ class AdaptiveKeypointMasking(nn.Module):
         hard = bench.make_hard(easy, heatmaps, config.hard)
         terms = {"unlabeled": factor * bench.learn(self.f, hard, [heatmaps], config)}
         if config.mixup.enabled:
-            place = config.mixup.places[np.random.default_rng(progress.step).integers(len(config.mixup.places))]
-            terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, place)
+            terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(progress))
         return losses(supervised=supervised, **terms)
+
+    def place(self, progress: Progress) -> Place:
+        """One of the places, drawn from the run's seed and the step: never from the device, which would wait."""
+        places = self.config.mixup.places
+        seed = self.bench.views.generator.initial_seed()
+        return places[np.random.default_rng([seed, progress.step]).integers(len(places))]
 
     def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Tensor:
         """Eq. 4: a * loss(f(X_m), H_i) + (1 - a) * loss(f(X_m), H_j) for X_m = a X_i + (1 - a) X_j.

@@ -44,7 +44,7 @@ class Grid(BaseModel):
     """Overrides by dotted key for every cell."""
     rows: dict[str, Row] = Field(min_length=1)
     """By label, in the table's order. The first is the floor of the gap recovered."""
-    labels: list[int | None] = Field([], min_length=1)
+    labels: list[int | None] = Field(min_length=1)
     """Persons that keep their labels; null = all."""
     seeds: list[int] = Field([0], min_length=1)
     """Seeds of training and split."""

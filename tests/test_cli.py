@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from pycocotools.coco import COCO
 
 from semipose.cli import main
 from semipose.data.coco import read_coco
@@ -144,6 +145,27 @@ def test_predict_folder(cli, trained, tmp_path):
     found = json.loads((tmp_path / "found" / "predictions.json").read_text())
     assert [len(p["keypoints"]) for p in found] == [51, 51]
     assert cv2.imread(str(tmp_path / "found" / "a.jpg")).shape == (80, 80, 3)
+
+
+def test_predict_the_images_of_a_coco_list_for_the_server(cli, trained, small_people, tmp_path):
+    persons = read_coco(small_people, PEOPLE / "images")
+    listed = {**json.loads(small_people.read_text()), "annotations": []}
+    image_list = tmp_path / "image_info_test-dev2017.json"
+    image_list.write_text(json.dumps(listed))
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.persons]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    arguments = ["predict", trained, image_list, "--images", PEOPLE / "images", "--out", tmp_path / "found"]
+    one_line(cli(*arguments), "--boxes")
+    code, out, err = cli(*arguments, "--boxes", tmp_path / "boxes.json")
+    assert code == 0, err
+    result = Path(out.split()[-1])
+    assert result.name == "person_keypoints_test-dev2017_semipose_results.json"
+    found = COCO(str(small_people)).loadRes(str(result))
+    assert len(found.getAnnIds()) == len(boxes)
+    records = json.loads(result.read_text())
+    assert {frozenset(r) for r in records} == {frozenset(("image_id", "category_id", "keypoints", "score"))}
+    own = load_predictions(tmp_path / "found" / "predictions.json", persons.skeleton)
+    assert np.allclose(records[3]["keypoints"][0::3], own[3].joints[:, 0], atol=0.006)
 
 
 def test_predict_video(cli, trained, tmp_path):

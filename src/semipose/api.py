@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
-from semipose.data.coco import write_coco
+from semipose.data.coco import read_image_list, write_coco
 from semipose.data.crops import FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
-from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions
+from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions, save_submission
 from semipose.evaluation.protocol import Protocol, Scores, score
 from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
@@ -25,7 +25,7 @@ from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS
 from semipose.run import train as train_run
-from semipose.skeletons import SKELETONS
+from semipose.skeletons import COCO, SKELETONS
 from semipose.training.engine import start_fabric
 from semipose.training.judge import Result
 
@@ -103,19 +103,28 @@ def predict(
     what: Path | str,
     source: Path | str,
     *,
+    images: Path | str | None = None,
     boxes: Path | str | None = None,
     out: Path | str = "predictions",
     draw: bool = False,
     flip_test: bool = False,
     device: str = "auto",
 ) -> list[Path]:
-    """Joints of people in an image, a folder or a video; returns the files written, predictions.json first."""
+    """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
+
+    predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
+    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`.
+    """
     model, source, out = load_pose_model(what), Path(source), Path(out)
     out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
         return predict_video(predictor, model, source, out, boxes=boxes, draw=draw)
-    if source.is_dir():
+    if source.suffix == ".json":
+        if boxes is None:
+            raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
+        persons = apply_detections(read_image_list(source, images, model.skeleton), boxes)
+    elif source.is_dir():
         persons = read_folder(source, model.skeleton, boxes=Path(boxes) if boxes else None)
     elif source.is_file() and boxes:
         persons = apply_detections(whole_images([source], model.skeleton, str(source)), boxes)
@@ -124,8 +133,12 @@ def predict(
     else:
         raise DataError(f"{source} is not there; give an image, a folder of images or a video")
     predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
-    save_predictions(predictions, out / "predictions.json")
-    return [out / "predictions.json", *(draw_predictions(persons, predictions, model.skeleton, out) if draw else [])]
+    written = [out / "predictions.json"]
+    save_predictions(predictions, written[0])
+    if source.suffix == ".json" and model.skeleton.joints == COCO.joints:
+        written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
+        save_submission(predictions, written[1])
+    return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])
 
 
 def predict_persons(

@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from semipose.data.coco import check_images, read_coco, trainable, usable_boxes, write_coco
+from semipose.data.coco import (
+    Container,
+    check_images,
+    read_coco,
+    read_image_list,
+    read_json,
+    trainable,
+    usable_boxes,
+    write_coco,
+)
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.skeletons import COCO, SKELETONS, infer_skeleton
@@ -315,3 +324,27 @@ def test_real_data(name, count, skeleton):
 def test_refuses_other_formats(name):
     with pytest.raises(DataError, match="no COCO container"):
         read_coco(Path(DATA) / "samples" / f"{name}.json")
+
+
+def test_outlines_take_no_memory_and_numbers_beyond_reach_are_told(tmp_path):
+    """What is not read is not kept; a file that the fast parser refuses is read by the one that says where."""
+    annotation = {"id": 1, "category_id": 1, "segmentation": [[0.5] * 100], "bbox": [1, 2, 3, 4]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"images": [], "annotations": [annotation], "categories": []}))
+    assert read_json(path, "file", Container)["annotations"] == [{"id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    path.write_text('{"images": 3, "annotations": [NaN]}')
+    assert read_json(path, "file", Container)["images"] == 3
+    path.write_text('{"images": [],\n "annotations": [}')
+    with pytest.raises(DataError, match="line 2, column 18"):
+        read_json(path, "file", Container)
+
+
+def test_a_list_of_images_needs_images(tmp_path):
+    path = tmp_path / "image_info.json"
+    for content, told in (
+        ({"images": []}, "no list 'images'"),
+        ({"images": [{"id": 1, "file_name": "a.jpg"}]}, "missing"),
+    ):
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=told):
+            read_image_list(path, tmp_path, COCO)

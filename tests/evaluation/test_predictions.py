@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import semipose
 from semipose.data.coco import read_coco
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
+from semipose.errors import DataError, RunError
 from semipose.evaluation.oks import oks_scores
 from semipose.evaluation.predictions import (
     Prediction,
@@ -19,6 +19,7 @@ from semipose.evaluation.predictions import (
     is_evaluated,
     load_predictions,
     save_predictions,
+    save_submission,
 )
 from semipose.skeletons import infer_skeleton
 
@@ -163,3 +164,19 @@ def test_labels_become_predictions_of_those_who_are_evaluated() -> None:
     (only,) = ground_truth_as_predictions(persons)
     assert only.annotation_id == 1
     assert only.scores.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "told"),
+    [
+        ({"image_id": "street.jpg"}, DataError, "whole numbers"),
+        ({"joints": np.zeros((14, 2)), "scores": np.ones(14)}, DataError, "14 joints"),
+        ({"score": float("nan")}, RunError, "not finite"),
+    ],
+)
+def test_what_the_server_would_refuse_is_not_written(tmp_path, changes, error, told):
+    fields = {"image_id": 7, "annotation_id": None, "joints": np.zeros((17, 2)), "scores": np.ones(17), "score": 0.5}
+    path = tmp_path / "results.json"
+    with pytest.raises(error, match=told):
+        save_submission([Prediction(**{**fields, **changes}, box=(0.0, 0.0, 1.0, 1.0))], path)
+    assert not path.exists()

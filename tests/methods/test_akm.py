@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from semipose.methods import akm
 from semipose.methods.akm import AdaptiveKeypointMasking, Config
-from semipose.methods.base import Progress
+from semipose.methods.base import ConsistencyConfig, Progress
 from semipose.views.masking import AdaptiveJointCutout
 from semipose.views.mixing import mixing_share
 from semipose.views.sampling import ViewsConfig
@@ -159,7 +159,7 @@ def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
     bench, generator = method.bench, method.bench.views.generator
     easy = bench.views.easy(unlabeled)
     f = copy.deepcopy(method.f).double()
-    heatmaps = bench.teach(method.f, easy, "train")
+    heatmaps = bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
     hard = bench.make_hard(easy, heatmaps, method.config.hard)
     generator.manual_seed(seed)
     before, inputs = generator.get_state(), watched(method)
@@ -220,7 +220,7 @@ def test_the_targets_of_the_branch_are_detached(build, batches, reference):
     method, _ = build()
     easy = method.bench.views.easy(unlabeled)
     f, inputs = copy.deepcopy(method.f).double(), watched(method)
-    heatmaps = method.bench.teach(method.f, easy, "train")
+    heatmaps = method.bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
     hard = method.bench.make_hard(easy, heatmaps, method.config.hard)
     method.mixed_loss(hard, heatmaps, "image").backward()
     share, partner = unmix(inputs[0], hard.images)
@@ -236,7 +236,7 @@ def test_the_share_has_the_beta_asked_for(build, batches):
     for beta in (0.05, 50.0):
         method, _ = build(mixup={"beta": beta})
         easy = method.bench.views.easy(unlabeled)
-        heatmaps = method.bench.teach(method.f, easy, "train")
+        heatmaps = method.bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
         hard = method.bench.make_hard(easy, heatmaps, [])
         inputs = watched(method)
         with torch.no_grad():

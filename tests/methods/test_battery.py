@@ -225,7 +225,7 @@ def test_teaching_first_does_not_freeze_the_student_under_autocast(workbench, un
     network = bench.network(None, 1)
     easy = bench.views.easy(unlabeled)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        heatmaps = bench.teach(network, easy, "train")
+        heatmaps = bench.teach(network, easy, ConsistencyConfig(teacher_mode="train"))
         loss = bench.learn(network, bench.make_hard(easy, heatmaps, []), [heatmaps], ConsistencyConfig())
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

@@ -50,6 +50,18 @@ def test_cost_follows_the_configuration():
     assert step_cost(alone).units == 14
 
 
+@pytest.mark.parametrize("name", ["mean_teacher", "single", "akm", "dual", "sspcm", "multi_augs", "trs"])
+def test_any_teacher_can_look_at_several_scales_and_their_mirror_images(name):
+    once = step_cost(METHODS[name][0]())
+    often = step_cost(METHODS[name][0](teacher_scales=(1.0, 0.9), teacher_flip=True))
+    assert (often.trained, often.forward) == (once.trained, 4 * once.forward)
+
+
+def test_reviewers_can_teach_alone():
+    options = {"method": "trs", "method.reviewers.supervised": False, "method.reviewers.teach_alone": True}
+    assert step_cost(load_config(None, options).method).forward == 2
+
+
 def test_counting_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     step_cost(METHODS["dual"][0]())

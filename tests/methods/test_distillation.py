@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from semipose.methods import data_distill, pseudopose
-from semipose.methods.base import Progress
+from semipose.methods.base import ConsistencyConfig, Progress
 from semipose.skeletons import LSP
 
 SIZE = (64, 48)
@@ -249,8 +249,8 @@ def test_the_weight_ramps_up_from_the_start_with_a_given_teacher(build, name, ba
 
 def test_flip_and_three_scales_are_the_default():
     config = data_distill.Config()
-    assert sorted(config.scales) == [0.9, 1.0, 1.1]
-    assert config.flip
+    assert sorted(config.teacher_scales) == [0.9, 1.0, 1.1]
+    assert config.teacher_flip
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_flip_and_three_scales_are_the_default():
 )
 def test_the_average_of_heatmaps(build, batches, reference, scales, flip):
     _, unlabeled = batches
-    method, _ = build("data_distill", scales=scales, flip=flip)
+    method, _ = build("data_distill", teacher_scales=scales, teacher_flip=flip)
     teacher, before = copy.deepcopy(method.teacher).double().eval(), state(method.teacher)
     easy = method.bench.views.easy(unlabeled)
     maps = method.teach(easy)
@@ -271,9 +271,9 @@ def test_the_average_of_heatmaps(build, batches, reference, scales, flip):
 
 def test_one_plain_look_is_pseudopose(build, batches):
     _, unlabeled = batches
-    method, _ = build("data_distill", scales=(1.0,), flip=False)
+    method, _ = build("data_distill", teacher_scales=(1.0,), teacher_flip=False)
     easy = method.bench.views.easy(unlabeled)
-    plain = method.bench.teach(method.teacher, easy, "eval")
+    plain = method.bench.teach(method.teacher, easy, ConsistencyConfig(teacher_mode="eval"))
     torch.testing.assert_close(method.teach(easy), plain, rtol=1e-3, atol=1e-4)
 
 
@@ -306,7 +306,7 @@ def test_an_equivariant_network_gives_the_same_heatmaps_for_every_transform(buil
     changes fast.
     """
     size = (160, 128)
-    method, _ = build("data_distill", size=size, scales=scales, flip=flip)
+    method, _ = build("data_distill", size=size, teacher_scales=scales, teacher_flip=flip)
     method.teacher = Equivariant()
     y, x = torch.arange(size[0])[:, None] / 80, torch.arange(size[1]) / 80
     waves = [torch.sin(4 * x + k) * torch.cos(2 * y - k) + torch.sin(2.5 * y + k) for k in range(4)]

@@ -18,6 +18,7 @@ SIZE = (64, 48)
 PEAK = 1.6  # about half of the tiny networks' peaks are higher
 NO_REVIEWERS = {"enabled": False}
 PURE_EMA = {"supervised": False}
+ALONE = {"supervised": False, "teach_alone": True}
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_gradient_of_the_supervised_loss_reaches_reviewers_only_when_they_are_su
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("seen_mask", [True, False])
-@pytest.mark.parametrize("reviewers", [{}, PURE_EMA, NO_REVIEWERS], ids=["all", "ema", "none"])
+@pytest.mark.parametrize("reviewers", [{}, PURE_EMA, ALONE, NO_REVIEWERS], ids=["all", "ema", "alone", "none"])
 def test_unlabeled_losses(build, batches, start, reference, levels, seen_mask, reviewers):
     labeled, unlabeled = batches
     method, _ = build(levels=levels, reviewers=reviewers, views=ViewsConfig(seen_mask=seen_mask))
@@ -115,7 +116,7 @@ def test_unlabeled_losses(build, batches, start, reference, levels, seen_mask, r
             networks,
             recording,
             reference,
-            teachers=[first, second] if second else [first],
+            teachers=[second] if reviewers is ALONE else [first, second] if second else [first],
             student=student,
             which=which,
             seen_mask=seen_mask,

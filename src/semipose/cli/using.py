@@ -35,7 +35,10 @@ def evaluate(
 @app.command()
 def predict(
     what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
-    source: Annotated[Path, typer.Argument(metavar="IMAGE|DIR|VIDEO", help="What it looks at.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="What it looks at; of a COCO file, its images.")
+    ],
+    images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="COCO detections file with person boxes; else whole images.")
     ] = None,
@@ -47,7 +50,7 @@ def predict(
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
     from semipose.api import predict as run
 
-    for path in run(what, source, boxes=boxes, out=out, draw=draw, flip_test=flip_test, device=device):
+    for path in run(what, source, images=images, boxes=boxes, out=out, draw=draw, flip_test=flip_test, device=device):
         print(path)
 
 

@@ -5,8 +5,9 @@ import logging
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 
 from semipose.data.records import Person, PersonSet
@@ -23,15 +24,43 @@ LARGEST_NUMBER = 1e9
 """No coordinate or area of a photograph is larger; beyond it a number is a mistake."""
 
 
-def read_json(path: Path, what: str) -> Any:
-    """The content of a JSON file; DataError names the file, and the line where it is not JSON."""
+class _Annotation(TypedDict, total=False):
+    id: Any
+    image_id: Any
+    category_id: Any
+    iscrowd: Any
+    bbox: Any
+    area: Any
+    keypoints: Any
+    head_size: Any
+
+
+class Container(TypedDict, total=False):
+    """What is read of a COCO container; other keys, outlines above all, take no memory."""
+
+    images: list[dict[str, Any]]
+    annotations: list[_Annotation]
+    categories: list[dict[str, Any]]
+
+
+def read_json(path: Path, what: str, shape: Any = Any) -> Any:
+    """The content of a JSON file; DataError names the file, and the line where it is not JSON.
+
+    A file of another `shape` (a TypedDict) is read whole all the same, for its reader to say what is wrong.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{what} {path} can't be read ({error.strerror}); check the path") from None
+    try:
+        return msgspec.json.decode(content, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass  # the standard library is slower and says more
+    try:
+        return json.loads(content.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{what} {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{what} {path} is not JSON: {type(error).__name__}; write it as UTF-8 JSON") from None
 
 
@@ -52,7 +81,7 @@ def read_coco(
     list to note them in.
     """
     path = Path(annotations)
-    content = read_json(path, "annotation file")
+    content = read_json(path, "annotation file", Container)
     if not isinstance(content, dict):
         raise DataError(f"annotation file {path} is no COCO container; it needs images, annotations and categories")
     lists: dict[str, list[dict]] = {}
@@ -78,6 +107,23 @@ def read_coco(
     shown = {person.image_id for person in persons}
     empty = tuple((identity, image) for identity, image in files.items() if identity not in shown)
     return PersonSet(skeleton, tuple(persons), str(path), empty)
+
+
+def read_image_list(annotations: Path | str, images: Path | str | None, skeleton: Skeleton) -> PersonSet:
+    """The images of a COCO file without annotations (`image_info_test-dev2017.json`), as a set that shows nobody yet.
+
+    Persons come from a detector's boxes. Raises DataError when there is no list of images or its first one is missing.
+    """
+    path = Path(annotations)
+    content = read_json(path, "image list", Container)
+    records = content.get("images") if isinstance(content, dict) else None
+    if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
+        raise DataError(f"image list {path} has no list 'images'; give COCO's image_info file")
+    files = _files(records, _image_root(path, images), path)
+    first = next(iter(files.values()))
+    if not first.is_file():
+        raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
+    return PersonSet(skeleton, (), str(path), tuple(files.items()))
 
 
 def trainable(persons: PersonSet) -> PersonSet:
@@ -263,10 +309,15 @@ def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, n
         raise DataError(
             f"{where}: needs {3 * len(skeleton)} numbers in 'keypoints' ({len(skeleton)} joints), has {found}"
         )
-    values = np.array([_number(v, f"{where}: keypoints") for v in flat]).reshape(-1, 3)
-    visibility = values[:, 2].astype(np.int8)
-    if not np.isin(values[:, 2], (0, 1, 2)).all():
+    usable = finite(flat, len(flat))
+    if usable is None:
+        wrong = next(v for v in flat if not _is_usable(v))
+        raise DataError(f"{where}: keypoints: {str(wrong)[:40]!r} is no usable number")
+    values = usable.reshape(-1, 3)
+    given = values[:, 2]
+    if not ((given == 0) | (given == 1) | (given == 2)).all():
         raise DataError(f"{where}: a visibility is none of 0, 1, 2")
+    visibility = given.astype(np.int8)
     return values[:, :2] * (visibility > 0)[:, None], visibility
 
 
@@ -293,9 +344,13 @@ def _box(
 
 def finite(values: Any, count: int) -> np.ndarray | None:
     """`values` as `count` float64 numbers, or None when it is no list of that many usable numbers."""
-    if not isinstance(values, list) or len(values) != count or not all(_is_usable(v) for v in values):
+    if not isinstance(values, list) or len(values) != count or not set(map(type, values)) <= {int, float}:
         return None
-    return np.array(values, dtype=np.float64)
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
+    return numbers if (np.abs(numbers) <= LARGEST_NUMBER).all() else None
 
 
 def _is_usable(value: Any) -> bool:

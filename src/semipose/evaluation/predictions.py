@@ -13,7 +13,7 @@ import numpy as np
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, RunError
-from semipose.skeletons import Skeleton
+from semipose.skeletons import COCO, Skeleton
 
 LARGEST = 1e7
 """Numbers from here on in a file are no pixels (and their squares may overflow)."""
@@ -43,17 +43,30 @@ def save_predictions(predictions: Iterable[Prediction], path: Path | str) -> Non
     Numbers keep full precision; `annotation_id` is an extra key where it is known. Raises DataError when the folder
     can't be written.
     """
+    _write_by_renaming([_record(p) for p in predictions], Path(path))
+
+
+def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None:
+    """Writes a result file as COCO's keypoint server takes it: whole image numbers, category 1, 17 joints, 2 decimals.
+
+    Raises DataError for image ids that are no numbers or another number of joints, and when the file can't be written;
+    RunError for predictions that are not finite.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    content = [_record(p) for p in predictions]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
+    records = []
+    for n, p in enumerate(predictions, start=1):
+        if not isinstance(p.image_id, int):
+            raise DataError(
+                f"prediction {n} is for image {p.image_id!r}; COCO's server takes whole numbers: predict its image list"
+            )
+        if len(p.joints) != len(COCO):
+            raise DataError(f"prediction {n} has {len(p.joints)} joints; COCO's server takes its own {len(COCO)}")
+        record = _record(p)
+        if not np.isfinite([*record["keypoints"], record["score"]]).all():
+            raise RunError(f"prediction {n} is not finite; the network has diverged: lower the learning rate")
+        keypoints = [round(v, 2) for v in record["keypoints"]]
+        records.append({"image_id": p.image_id, "category_id": 1, "keypoints": keypoints, "score": round(p.score, 5)})
+    _write_by_renaming(records, path)
 
 
 def load_predictions(path: Path | str, skeleton: Skeleton) -> list[Prediction]:
@@ -104,6 +117,18 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
             f"none of {len(predictions)} predictions is for an image of {truth.source} "
             f"(first image id {predictions[0].image_id!r}); use predictions made on this data set"
         )
+
+
+def _write_by_renaming(content: list[dict[str, Any]], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content))
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 
 
 def _record(p: Prediction) -> dict[str, Any]:

@@ -60,7 +60,7 @@ class AdaptiveKeypointMasking(nn.Module):
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)
-        heatmaps = bench.teach(self.f, easy, config.teacher_mode)
+        heatmaps = bench.teach(self.f, easy, config)
         hard = bench.make_hard(easy, heatmaps, config.hard)
         terms = {"unlabeled": factor * bench.learn(self.f, hard, [heatmaps], config)}
         if config.mixup.enabled:

@@ -1,5 +1,6 @@
 """What every method is made of: its three duties, and the parts it composes (teach, make hard, learn)."""
 
+import itertools
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -95,6 +96,10 @@ class ConsistencyConfig(BaseModel):
     """`heatmap`: the teacher's map, resampled, as in the papers. `gaussian`: a fresh Gaussian at the joint it shows."""
     teacher_mode: TeacherMode = "train"
     """BatchNorm of a teaching network: `train` = statistics of the batch, as the peers; `eval` = running averages."""
+    teacher_scales: tuple[float, ...] = Field((1.0,), min_length=1)
+    """Scales about the center at which a teacher looks at the easy view; its targets are the mean over them."""
+    teacher_flip: bool = False
+    """The teacher looks at the mirror image of each scale as well."""
     hard_statistics: bool = True
     """BatchNorm's running averages follow the hard views too, as in the peers; false = labeled views only, which fit
     the images that networks are used on (and, with `teacher_mode: eval`, teach on) better."""
@@ -130,14 +135,39 @@ class Workbench:
         """Loss of a network on labeled views, added over its levels."""
         return self.loss(network(labeled.view.images), labeled.targets, labeled.weights)
 
-    def teach(self, teacher: nn.Module, easy: View, mode: TeacherMode) -> Float[Tensor, "B K h w"]:
-        """The teacher's heatmaps of level z on the easy view; no gradient."""
+    def teach(self, teacher: nn.Module, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
+        """The teacher's heatmaps of level z on the easy view; no gradient.
+
+        With several `teacher_scales` or `teacher_flip` the mean over these looks, each brought back to the easy view
+        first (data distillation, Radosavovic et al. 2018); a cell counts where the look shows it.
+        """
+        scales, flips = config.teacher_scales, (False, True)[: 1 + config.teacher_flip]
         was_training = teacher.training
-        teacher.train(mode == "train")
+        teacher.train(config.teacher_mode == "train")
         with torch.no_grad():
-            heatmaps = self.loss.heatmaps(teacher.main(easy.images))  # type: ignore[operator]
+            if scales == (1.0,) and not config.teacher_flip:
+                heatmaps = self._heatmaps(teacher, easy.images)
+            else:
+                total = shown = torch.zeros((), device=easy.images.device)
+                for scale, flip in itertools.product(scales, flips):
+                    carried, seen = self._look(teacher, easy, scale, flip)
+                    total, shown = total + carried * seen, shown + seen
+                heatmaps = total / shown.clamp_min(1)
         teacher.train(was_training)
         return heatmaps
+
+    def _heatmaps(self, teacher: nn.Module, images: Tensor) -> Tensor:
+        return self.loss.heatmaps(teacher.main(images))  # type: ignore[operator]
+
+    def _look(self, teacher: nn.Module, easy: View, scale: float, flip: bool) -> tuple[Tensor, Tensor]:
+        """Heatmaps of the scaled and mirrored easy view carried back to it, and the cells that the look shows."""
+        batch, device, size = len(easy), easy.images.device, self.views.input_size
+        mirrored = torch.full((batch,), flip, device=device)
+        still, scales = torch.zeros(batch, device=device), torch.full((batch,), scale, device=device)
+        matrix = geometry.similarity(size, still, scales, mirrored)
+        heatmaps = self._heatmaps(teacher, geometry.warp(easy.images, matrix, size))
+        order = self.views.skeleton.flip_order
+        return geometry.carry_heatmaps(heatmaps, torch.linalg.inv(matrix), STRIDE, mirrored, order)
 
     def make_hard(
         self,

@@ -48,8 +48,8 @@ class Dual(nn.Module):
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)
-        maps1 = bench.teach(self.f1, easy, config.teacher_mode)
-        maps2 = bench.teach(self.f2, easy, config.teacher_mode)
+        maps1 = bench.teach(self.f1, easy, config)
+        maps2 = bench.teach(self.f2, easy, config)
         hard1 = bench.make_hard(easy, maps1, config.hard)
         hard2 = bench.make_hard(easy, maps2, config.hard)
         return losses(

@@ -43,7 +43,7 @@ class MeanTeacher(nn.Module):
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)
-        heatmaps = bench.teach(self.teacher, easy, config.teacher_mode)
+        heatmaps = bench.teach(self.teacher, easy, config)
         hard = bench.make_hard(easy, heatmaps, config.hard)
         return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config))
 

@@ -61,7 +61,7 @@ class MultiAugs(nn.Module):
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)
-        maps = [bench.teach(network, easy, config.teacher_mode) for network in networks]
+        maps = [bench.teach(network, easy, config) for network in networks]
         from_easy = bench.views.second_affine(len(easy), easy.images.device)
         terms = {}
         # The other network teaches; a single one is its own teacher.

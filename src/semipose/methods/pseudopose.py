@@ -66,7 +66,7 @@ class PseudoPose(nn.Module):
 
     def teach(self, easy: View) -> Tensor:
         """The frozen teacher's heatmaps on the easy view, (B, K, h, w)."""
-        return self.bench.teach(self.teacher, easy, self.config.teacher_mode)
+        return self.bench.teach(self.teacher, easy, self.config)
 
     def after_step(self, progress: Progress) -> None:
         """Nothing follows: the teacher is frozen."""

@@ -71,8 +71,8 @@ class Sspcm(nn.Module):
         if unlabeled is None or factor == 0:
             return losses(supervised=supervised)
         easy = bench.views.easy(unlabeled)
-        maps1 = bench.teach(self.T1, easy, config.teacher_mode)
-        maps2 = bench.teach(self.T2, easy, config.teacher_mode)
+        maps1 = bench.teach(self.T1, easy, config)
+        maps2 = bench.teach(self.T2, easy, config)
         hard1 = bench.make_hard(easy, maps1, config.hard)
         hard2 = bench.make_hard(easy, maps2, config.hard)
         pseudo = self.pseudo_label(easy, maps1, maps2)
@@ -89,9 +89,7 @@ class Sspcm(nn.Module):
         """Mean heatmap of the most consistent pair, (B, K, h, w); in the first epoch that of (T1, T2)."""
         if not self.config.lagged:
             return (maps1 + maps2) / 2
-        before1, before2 = (
-            self.bench.teach(t, easy, self.config.teacher_mode) for t in (self.T1_before, self.T2_before)
-        )
+        before1, before2 = (self.bench.teach(t, easy, self.config) for t in (self.T1_before, self.T2_before))
         chosen = most_consistent([(maps1, maps2), (before1, maps2), (maps1, before2), (before1, before2)])
         return torch.where(self.copied, chosen, (maps1 + maps2) / 2)
 

@@ -25,6 +25,8 @@ class ReviewersConfig(BaseModel):
     """Share of itself that R1 keeps at each step (eq. 7). Not published; see docs/results."""
     beta: float = Field(0.99, ge=0, le=1)
     """Share of itself that R2 keeps at each step (eq. 7). Not published; see docs/results."""
+    teach_alone: bool = False
+    """Students learn from reviewers only; false = from teacher and reviewer (eq. 10 and 11)."""
     warm_up: bool = True
     """Momentum rises from .1 over the first steps, so that reviewers do not stay with the initial weights."""
 
@@ -87,8 +89,8 @@ class TeacherReviewerStudent(nn.Module):
         """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""
         bench, config = self.bench, self.config
         easy = bench.views.easy(unlabeled)
-        by_g = [bench.teach(teacher, easy, config.teacher_mode) for teacher in self._teachers("G", "R1")]
-        by_f = [bench.teach(teacher, easy, config.teacher_mode) for teacher in self._teachers("F", "R2")]
+        by_g = [bench.teach(teacher, easy, config) for teacher in self._teachers("G", "R1")]
+        by_f = [bench.teach(teacher, easy, config) for teacher in self._teachers("F", "R2")]
         for_f = bench.make_hard(easy, by_g[0], config.hard)
         for_g = bench.make_hard(easy, by_f[0], config.hard)
         return (
@@ -107,8 +109,10 @@ class TeacherReviewerStudent(nn.Module):
         """Both teachers and, where there are some, their reviewers."""
         return {name: getattr(self, name) for name in self._names("G", "F", "R1", "R2")}
 
-    def _teachers(self, *names: str) -> list[nn.Module]:
-        return [getattr(self, name) for name in self._names(*names)]
+    def _teachers(self, teacher: str, reviewer: str) -> list[nn.Module]:
+        """Who teaches, the one whose joints place the alteration first."""
+        alone = self.config.reviewers.enabled and self.config.reviewers.teach_alone
+        return [getattr(self, name) for name in self._names(teacher, reviewer)[alone:]]
 
     def _names(self, *names: str) -> list[str]:
         return [name for name in names if self.config.reviewers.enabled or name in self.reported]

@@ -1,5 +1,6 @@
 """Builds data, method and engine from a RunConfig and starts the loop: the one place where all parts meet."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, load_checkpoint
-from semipose.training.engine import Engine, make_engine, start_fabric
+from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
 from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
+from semipose.training.ownership import owned
 from semipose.training.progress import MetricsLog, say, watched
 from semipose.views.sampling import ViewSampler
 
@@ -26,14 +28,19 @@ from semipose.views.sampling import ViewSampler
 def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     """Trains as `config` says and leaves the run folder `out` behind.
 
-    Raises ConfigError when `out` holds another run and `resume` is false; InterruptedTrainingError after saving when a
-    signal asked for the end.
+    Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
+    InterruptedTrainingError after saving when a signal asked for the end.
     """
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     _claim(out, resume)
     fabric = start_fabric(config.train.device, config.train.precision)
+    with owned(out) if fabric.is_global_zero else nullcontext():
+        return _train(config, sources, fabric, out, resume)
+
+
+def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resume: bool) -> Result:
     fabric.seed_everything(config.train.seed, workers=False, verbose=False)
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
     method = make_method(config, sources.labeled.skeleton, generator)

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
+import time
 
 import pytest
 import yaml
@@ -179,3 +183,21 @@ def test_scaling():
     assert grid.configuration(Cell("trs", 10, 0)).train.epochs == 1
     assert not any(row.published for row in grid.rows.values())
     assert load_grid("trs-table2").scaled(1).labels == [1000, 5000, 10000]
+
+
+def test_a_killed_study_goes_on_to_the_same_table(study_file, tmp_path, tiny_run):
+    """SIGKILL in the middle of a cell; the cell's process saves and leaves, the next study takes it up."""
+    options = {"method": "single", "train.checkpoint_every": 1, "train.evaluate_every": 9.0}
+    path = study_file(shared={**tiny_run, "train.steps": 20}, rows={"single": {"options": options}})
+    command = [sys.executable, "-m", "semipose", "study", str(path), "--out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
+    killed = tmp_path / "killed"
+    with subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.DEVNULL) as process:
+        end = time.monotonic() + 60
+        while not (killed / "cells" / "single-30-0" / "last" / "state.pt").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        process.kill()
+    assert not (killed / "cells" / "single-30-0" / "scores.json").exists()
+    subprocess.run([*command, str(killed), "--resume"], env=environment, check=True, capture_output=True)
+    assert (killed / "table.md").read_text() == (tmp_path / "whole" / "table.md").read_text()

@@ -55,11 +55,17 @@ def train(
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    with_stdin: Annotated[
+        bool, typer.Option("--stop-with-stdin", help="Save and leave when standard input ends, as launchers want.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a network; leaves a run folder with weights, metrics, predictions and the resolved configuration."""
     from semipose.api import train as start
+    from semipose.training.ownership import stop_with_stdin
 
+    if with_stdin:
+        stop_with_stdin()
     overrides: dict[str, Any] = {
         "data.train": data, "data.images": images, "data.val": val, "data.val_images": val_images,
         "data.unlabeled": unlabeled, "data.boxes": boxes, "data.labels": labels, "method": method,

@@ -15,6 +15,10 @@ import torch
 
 from semipose.errors import ConfigError
 from semipose.studies.grid import Cell, Grid
+from semipose.training.ownership import wait_until_free
+
+LAST_SAVE = 60.0
+"""Seconds that a cell of an earlier, killed study is given to save and leave."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def _claim(grid: Grid, out: Path) -> None:
 def _train(grid: Grid, cell: Cell, folder: Path, data: Path | None, device: str, threads: int) -> str | None:
     """Runs `semipose train` on the cell; the reason when it fails."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "semipose", "train", "--out", str(folder), "--device", device]
+    wait_until_free(folder, LAST_SAVE)
+    command = [sys.executable, "-m", "semipose", "train", "--stop-with-stdin", "--out", str(folder), "--device", device]
     if (folder / "last" / "state.pt").is_file():
         command.append("--resume")
     else:
@@ -84,11 +89,16 @@ def _train(grid: Grid, cell: Cell, folder: Path, data: Path | None, device: str,
         grid.configuration(cell, data).save(plan)
         command.insert(4, str(plan))
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if device == "cpu" else dict(os.environ)
-    with (folder / "log.txt").open("ab") as log:
-        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False)
-    if done.returncode == 0 and (folder / "scores.json").is_file():
+    with (
+        (folder / "log.txt").open("ab") as log,
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        code = process.wait()
+    if code == 0 and (folder / "scores.json").is_file():
         return None
-    if done.returncode in (-2, -15, 130, 143):
+    if code in (-2, -15, 130, 143):
         raise KeyboardInterrupt
     lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"exit code {done.returncode}"
+    return lines[-1][:300] if lines else f"exit code {code}"

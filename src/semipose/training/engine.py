@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from semipose.errors import ConfigError
 
+__all__ = ["Engine", "Fabric", "make_engine", "start_fabric"]
+
 
 @dataclass
 class Engine:

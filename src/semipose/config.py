@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semipose.data.sources import DataConfig
 from semipose.errors import ConfigError
+from semipose.files import write_text
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, MethodConfig
 from semipose.methods.supervised import Config as SupervisedConfig
@@ -49,7 +50,7 @@ class RunConfig(BaseModel):
 
     def save(self, path: Path) -> None:
         """Writes the complete configuration, defaults included."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
 def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:

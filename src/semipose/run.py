@@ -16,7 +16,7 @@ from semipose.methods import build_method
 from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.skeletons import Skeleton
-from semipose.training.checkpoint import TrainingState, load_checkpoint
+from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
 from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
 from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
@@ -125,7 +125,7 @@ def _weights_for(config: RunConfig, backbone: str) -> str:
 
 
 def _claim(out: Path, resume: bool) -> None:
-    if not resume and (out / "last" / "state.pt").exists():
+    if not resume and has_checkpoint(out / "last" / "state.pt"):
         raise ConfigError(f"{out} already holds a run; continue it with --resume or choose another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)

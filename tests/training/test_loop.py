@@ -10,6 +10,7 @@ from torch import nn
 from semipose.losses import HeatmapMSE
 from semipose.methods.base import ConsistencyConfig, Progress
 from semipose.run import train
+from semipose.training.checkpoint import read_checkpoint
 from semipose.training.engine import make_engine, start_fabric
 from semipose.training.judge import Judge
 from semipose.training.loop import TrainConfig
@@ -59,16 +60,17 @@ def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(Judge, "_leading", lambda self, scores: next(figures))
     keep = Judge.keep
 
-    def noting(self):
-        kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
-        keep(self)
+    def noting(self, current):
+        if current:
+            kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
+        keep(self, current)
 
     monkeypatch.setattr(Judge, "keep", noting)
     result = train(tiny("supervised", **{"train.steps": 12, "train.evaluate_every": 0.5}), tmp_path / "run")
     assert len(kept) == 2
     best = load_file(tmp_path / "run" / "best.safetensors")
     assert torch.equal(best["heads.0.final.weight"], kept[1])
-    state = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["state"]
+    state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]
     assert (state["best_score"], state["step"]) == (0.4, 12)
     assert state["best_step"] < 12
     assert "best weights on validation (the same persons)" in result.protocol
@@ -85,7 +87,7 @@ def test_last_weights_and_test_split(tiny, tmp_path, small_people):
     for key, value in result.scores["mean"].items():
         pair = [result.scores[n][key] for n in ("f1", "f2")]
         assert value is None if None in pair else value == pytest.approx(sum(pair) / 2)
-    state = torch.load(tmp_path / "run" / "last" / "state.pt", weights_only=True)["method"]
+    state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["method"]
     best = load_file(tmp_path / "run" / "weights" / "f1.safetensors")
     assert all(torch.equal(best[name], state[f"f1.{name}"]) for name in best)
 

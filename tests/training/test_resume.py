@@ -1,7 +1,10 @@
 """A run that is stopped anywhere and resumed ends with the same weights and the same log, bit for bit."""
 
+import errno
+import hashlib
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +19,7 @@ from safetensors.torch import load_file
 from semipose.errors import ConfigError, WeightsError
 from semipose.methods import METHODS
 from semipose.run import train
+from semipose.training.checkpoint import previous, read_checkpoint
 from semipose.training.loop import InterruptedTrainingError, Training
 
 RUN = "import sys; from semipose.cli import main; sys.argv = ['semipose', *sys.argv[1:]]; main()"
@@ -36,7 +40,7 @@ def same_runs(a: Path, b: Path) -> None:
     assert first
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
-    states = [torch.load(p / "last" / "state.pt", weights_only=True) for p in (a, b)]
+    states = [read_checkpoint(p / "last" / "state.pt") for p in (a, b)]
     for name, tensor in states[0]["method"].items():
         assert torch.equal(tensor, states[1]["method"][name]), name
     assert torch.equal(states[0]["generator"], states[1]["generator"])
@@ -104,5 +108,82 @@ def test_resume_refuses_what_does_not_fit(tiny, tmp_path):
     with pytest.raises(WeightsError, match="no checkpoint"):
         train(config, tmp_path / "none", resume=True)
     (tmp_path / "run" / "last" / "state.pt").write_bytes(b"no checkpoint at all")
-    with pytest.raises(WeightsError, match="can't be read"):
+    with pytest.raises(WeightsError, match=r"not written by semipose.+none before it"):
         train(config, tmp_path / "run", resume=True)
+
+
+def broken(path, how):
+    """Damages a checkpoint file the way disks and people do."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(
+        {
+            "cut": content[:middle],
+            "flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "empty": b"",
+            "hostile": b"SEMIPOSE" + hashlib.sha256(HOSTILE).digest() + HOSTILE,
+        }[how]
+    )
+
+
+class Pickled:
+    """Would leave a file behind if anything executed it."""
+
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+HOSTILE = pickle.dumps(Pickled())
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "empty", "hostile"])
+def test_a_damaged_checkpoint_is_noticed_and_the_one_before_taken(tiny, tmp_path, monkeypatch, caplog, how):
+    monkeypatch.chdir(tmp_path)
+    config = tiny("single", **{"train.steps": 8, "train.checkpoint_every": 3})
+    train(config, tmp_path / "whole")
+    stop_at(monkeypatch, 7)
+    with pytest.raises(InterruptedTrainingError):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    path = tmp_path / "run" / "last" / "state.pt"
+    assert [read_checkpoint(p)["state"]["step"] for p in (path, previous(path))] == [7, 6]
+    broken(path, how)
+    train(config, tmp_path / "run", resume=True)
+    assert "going on from the one before" in caplog.text
+    assert not (tmp_path / "executed").exists()
+    same_runs(tmp_path / "whole", tmp_path / "run")
+
+
+def test_both_checkpoints_damaged_is_one_line(tiny, tmp_path):
+    config = tiny("single", **{"train.steps": 2, "train.checkpoint_every": 1})
+    train(config, tmp_path / "run")
+    path = tmp_path / "run" / "last" / "state.pt"
+    broken(path, "flipped")
+    broken(previous(path), "cut")
+    with pytest.raises(WeightsError, match=r"state\.previous\.pt is damaged"):
+        train(config, tmp_path / "run", resume=True)
+
+
+def test_a_full_disk_leaves_the_run_going(tiny, tmp_path, monkeypatch, capsys):
+    """No checkpoint, weights or log line can be written for a while; the run goes on and in the end nothing is lost."""
+    config = tiny("single", **{"train.steps": 12, "train.checkpoint_every": 2, "train.log_every": 1})
+    train(config, tmp_path / "whole")
+    full = {"now": False}
+    record, replace = Training._record, Path.replace
+
+    def filling(self, terms):
+        full["now"] = 4 <= self.state.step < 9
+        record(self, terms)
+
+    def refuse(self, target):
+        if full["now"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Training, "_record", filling)
+    monkeypatch.setattr(Path, "replace", refuse)
+    train(config, tmp_path / "full")
+    told = capsys.readouterr().err
+    assert "No space left on device" in told
+    assert "the run goes on" in told
+    same_runs(tmp_path / "whole", tmp_path / "full")

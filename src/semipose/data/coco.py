@@ -12,6 +12,7 @@ import numpy as np
 
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
+from semipose.files import write_text
 from semipose.skeletons import Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def write_coco(persons: PersonSet, path: Path) -> None:
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
     }
-    path.write_text(json.dumps({"images": list(images.values()), "annotations": records, "categories": [category]}))
+    write_text(path, json.dumps({"images": list(images.values()), "annotations": records, "categories": [category]}))
 
 
 def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from semipose.data.coco import is_trainable
 from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
+from semipose.files import write_text
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Writes split.json."""
-        path.write_text(json.dumps({"hash": self.hash, **asdict(self)}))
+        write_text(path, json.dumps({"hash": self.hash, **asdict(self)}))
 
 
 def load_split(path: Path) -> Split:

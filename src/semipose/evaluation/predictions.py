@@ -1,8 +1,6 @@
 """Predicted poses: one record a person, saved and read as COCO keypoint results."""
 
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, RunError
+from semipose.files import write_text
 from semipose.skeletons import COCO, Skeleton
 
 LARGEST = 1e7
@@ -120,14 +119,10 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
 
 
 def _write_by_renaming(content: list[dict[str, Any]], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content))
-        temporary.replace(path)
+        write_text(path, json.dumps(content))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 
 

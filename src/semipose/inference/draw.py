@@ -1,6 +1,5 @@
 """Pictures of poses: joints and limbs on photographs, and sheets that put several side by side."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from semipose.data.crops import read_image
 from semipose.data.records import PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction
+from semipose.files import replacing
 from semipose.skeletons import Skeleton
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
@@ -97,11 +97,10 @@ def save_image(image: np.ndarray, path: Path) -> None:
         raise DataError(f"picture {path} has no ending that can be written; use .png or .jpg")
     options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
     _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encoded.tobytes())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(encoded.tobytes())
     except OSError as error:
         raise DataError(f"picture {path} can't be written ({error.strerror}); choose another place") from None
 

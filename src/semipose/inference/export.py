@@ -1,6 +1,5 @@
 """ONNX export, verified: the written file must give the network's heatmaps before it is kept."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError, RunError
+from semipose.files import replacing
 from semipose.inference.pose_model import PoseModel
 
 TOLERANCE = 1e-3
@@ -39,8 +39,7 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
         ) from None
     network = _Exported(model).eval().cpu()
     images = torch.randn(2, 3, *model.geometry.input_size, generator=torch.Generator().manual_seed(0))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         torch.onnx.export(
             network,
             (images,),
@@ -62,7 +61,4 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
                 raise RunError(
                     f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written"
                 )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -1,7 +1,6 @@
 """PoseModel: a network with everything needed to use it, as a pair of files: NAME.safetensors and NAME.json."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
 from semipose.errors import WeightsError
+from semipose.files import replacing, write_text
 from semipose.heatmaps import Decoder
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
@@ -39,12 +39,15 @@ class PoseModel:
         """Turns raw outputs into heatmaps."""
         return self.loss.build()
 
-    def save(self, path: Path) -> None:
-        """Writes `path` (.safetensors) and the description beside it (.json), each by renaming."""
-        tensors = {n: t.detach().cpu().contiguous() for n, t in self.network.state_dict().items()}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        save_file(tensors, temporary)
-        temporary.replace(path)
+    def save(self, path: Path, state: dict[str, Tensor] | None = None) -> None:
+        """Writes `path` (.safetensors) and the description beside it (.json), each by renaming.
+
+        `state` is written in place of the network's own weights. Raises OSError; what was there stays then.
+        """
+        own = self.network.state_dict() if state is None else state
+        tensors = {n: t.detach().cpu().contiguous() for n, t in own.items()}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary)
         description = {
             "format": FORMAT,
             "network": self.name,
@@ -62,9 +65,7 @@ class PoseModel:
             "loss": self.loss.model_dump(),
             "decoder": self.decoder,
         }
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.json")
-        temporary.write_text(json.dumps(description, indent=1))
-        temporary.replace(description_path(path))
+        write_text(description_path(path), json.dumps(description, indent=1))
 
 
 def description_path(weights: Path) -> Path:

@@ -13,6 +13,7 @@ from semipose.data.records import PersonSet
 from semipose.data.sources import read_annotated
 from semipose.errors import ConfigError
 from semipose.evaluation.predictions import load_predictions
+from semipose.files import write_text
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
 from semipose.run import train
@@ -132,7 +133,7 @@ def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: 
     runs = {name: train(load_config(None, plan), out / name.replace(" ", "_")) for name, plan in plans.items()}
     gap = _gap_recovered(runs)
     result = DemoResult(runs, gap, _picture(runs, out))
-    (out / "demo.json").write_text(json.dumps(result.as_dict(), indent=1))
+    write_text(out / "demo.json", json.dumps(result.as_dict(), indent=1))
     return result
 
 

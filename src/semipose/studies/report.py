@@ -14,6 +14,7 @@ from semipose.errors import ConfigError, DataError
 from semipose.evaluation.pck import match
 from semipose.evaluation.predictions import load_predictions
 from semipose.evaluation.protocol import score
+from semipose.files import write_text
 from semipose.studies import figures
 from semipose.studies.gallery import Gallery, errors_by_person, example_gallery, hard_view_gallery, heatmap_gallery
 from semipose.studies.grid import Cell, Grid
@@ -35,7 +36,7 @@ def write_report(folder: Path) -> Path:
         raise ConfigError(f"{folder} holds neither a run (config.yaml) nor a study (study.json); give one's folder")
     environment = Environment(loader=PackageLoader("semipose.studies", "."), autoescape=select_autoescape(default=True))
     path = folder / "report.html"
-    path.write_text(environment.get_template("report.html.j2").render(content), encoding="utf-8")
+    write_text(path, environment.get_template("report.html.j2").render(content))
     return path
 
 

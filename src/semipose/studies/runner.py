@@ -14,7 +14,9 @@ from queue import SimpleQueue
 import torch
 
 from semipose.errors import ConfigError
+from semipose.files import write_text
 from semipose.studies.grid import Cell, Grid
+from semipose.training.checkpoint import has_checkpoint
 from semipose.training.ownership import wait_until_free
 
 LAST_SAVE = 60.0
@@ -74,7 +76,7 @@ def _claim(grid: Grid, out: Path) -> None:
         if not same or any(rows.get(n, r)["options"] != r["options"] for n, r in before["rows"].items()):
             raise ConfigError(f"{out} holds another study or other options of this one; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    write_text(path, content)
 
 
 def _train(grid: Grid, cell: Cell, folder: Path, data: Path | None, device: str, threads: int) -> str | None:
@@ -82,7 +84,7 @@ def _train(grid: Grid, cell: Cell, folder: Path, data: Path | None, device: str,
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(folder, LAST_SAVE)
     command = [sys.executable, "-m", "semipose", "train", "--stop-with-stdin", "--out", str(folder), "--device", device]
-    if (folder / "last" / "state.pt").is_file():
+    if has_checkpoint(folder / "last" / "state.pt"):
         command.append("--resume")
     else:
         plan = folder / "plan.yaml"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semipose.files import write_text
 from semipose.methods.catalog import step_cost
 from semipose.studies.grid import Cell, Grid
 from semipose.studies.runner import Outcome
@@ -36,7 +37,7 @@ def write_tables(grid: Grid, outcomes: list[Outcome], out: Path) -> Path:
     _write_csv(records, out / "table.csv")
     failures = [f"* {o.cell.name}: {o.failure}" for o in outcomes if o.failure]
     path = out / "table.md"
-    path.write_text(markdown(grid, records) + ("\nFailed:\n\n" + "\n".join(failures) + "\n" if failures else ""))
+    write_text(path, markdown(grid, records) + ("\nFailed:\n\n" + "\n".join(failures) + "\n" if failures else ""))
     return path
 
 

@@ -1,6 +1,11 @@
 """The state of a training, saved atomically and loaded without executing anything."""
 
+import hashlib
+import io
+import logging
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,16 @@ import torch
 from torch import nn
 
 from semipose.errors import WeightsError
+from semipose.files import replacing
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
+MAGIC = b"SEMIPOSE"
+
+
+class NewerFormatError(WeightsError):
+    """A checkpoint of a later semipose: nothing is wrong with it, and none before it is taken instead."""
 
 
 @dataclass
@@ -34,8 +47,13 @@ class TrainingState:
 def save_checkpoint(
     path: Path, state: TrainingState, method: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> None:
-    """Writes the whole state beside `path` first, then renames, so that `path` is always complete."""
+    """Writes the whole state beside `path`, then renames, so that `path` is always complete; the one before stays.
+
+    A checkpoint is `MAGIC`, the SHA-256 of the rest, and what torch.save writes. Raises OSError when it can't be
+    written; what was there is untouched then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
     content = {
         "format": FORMAT,
         "state": vars(state),
@@ -44,15 +62,50 @@ def save_checkpoint(
         "generator": generator.get_state(),
         "torch_rng": torch.get_rng_state(),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    torch.save(content, buffer)
+    with replacing(path) as temporary:
         with temporary.open("wb") as file:
-            torch.save(content, file)
+            file.write(MAGIC + hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if path.exists():
+            _copy(path, previous(path))
+    _settle(path.parent)
+
+
+def previous(path: Path) -> Path:
+    """Where the checkpoint before `path` lies."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is something to resume from at `path`."""
+    return path.is_file() or previous(path).is_file()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of one checkpoint file, verified by its hash, without executing anything in it.
+
+    Raises WeightsError when it is broken or of a newer version.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"checkpoint {path} can't be read ({error.strerror})") from None
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    if raw[: len(MAGIC)] != MAGIC:
+        raise WeightsError(f"checkpoint {path} was not written by semipose, or its beginning is lost")
+    if hashlib.sha256(memoryview(raw)[start:]).digest() != raw[len(MAGIC) : start]:
+        raise WeightsError(f"checkpoint {path} is damaged: its hash differs from its content")
+    try:
+        content = torch.load(io.BytesIO(raw[start:]), map_location="cpu", weights_only=True)
+        version = content["format"]
+    except Exception as error:
+        raise WeightsError(f"checkpoint {path} can't be read ({str(error).splitlines()[0][:100]})") from None
+    if version > FORMAT:
+        raise NewerFormatError(f"checkpoint {path} has format {version}, this semipose reads {FORMAT}: upgrade it")
+    return content
 
 
 def load_checkpoint(
@@ -62,23 +115,18 @@ def load_checkpoint(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
 ) -> TrainingState:
-    """Puts everything back and returns where training stands.
+    """Puts everything back and returns where training stands; falls back, with a warning, on the checkpoint before.
 
-    Raises WeightsError when the file is missing, broken, of a newer version or of another method, backbone, skeleton
-    or split than `identity` says.
+    Raises WeightsError when neither can be used or one is of another method, backbone, skeleton or split than
+    `identity` says.
     """
-    if not path.is_file():
+    if not has_checkpoint(path):
         raise WeightsError(f"no checkpoint {path} to resume from; start the run without --resume")
+    content = _newest(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
         state = TrainingState(**content["state"])
-        version = content["format"]
-    except Exception as error:
-        raise WeightsError(
-            f"checkpoint {path} can't be read ({str(error).splitlines()[0][:100]}); start anew"
-        ) from None
-    if version > FORMAT:
-        raise WeightsError(f"checkpoint {path} has format {version}, this semipose reads {FORMAT}: upgrade it")
+    except (KeyError, TypeError):
+        raise WeightsError(f"checkpoint {path} holds no state of a training; start anew") from None
     for key, value in identity.items():
         if state.identity.get(key) != value:
             raise WeightsError(
@@ -90,3 +138,36 @@ def load_checkpoint(
     generator.set_state(content["generator"])
     torch.set_rng_state(content["torch_rng"])
     return state
+
+
+def _newest(path: Path) -> dict[str, Any]:
+    """The checkpoint at `path`, else the one before it."""
+    try:
+        return read_checkpoint(path)
+    except NewerFormatError:
+        raise
+    except WeightsError as error:
+        older = previous(path)
+        if not older.is_file():
+            raise WeightsError(f"{error}, and there is none before it; start anew") from None
+        log.warning("%s; going on from the one before, %s", error, older.name)
+        return read_checkpoint(older)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """`target` becomes `source` at once and both stay: a second name where the file system has them, else a copy."""
+    with replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copy2(source, temporary)
+
+
+def _settle(folder: Path) -> None:
+    """Makes renames in `folder` durable, where folders can be synchronized."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,17 +1,20 @@
 """Judges a training: scores its candidates on validation while it runs, and on the test split once, at the end."""
 
 import json
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry, Crops, open_crops
 from semipose.data.sources import Sources
+from semipose.errors import RunError
 from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.evaluation.protocol import Protocol, score
+from semipose.files import write_text
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
@@ -65,6 +68,8 @@ class Judge:
         self.select, self.flip_test = select, flip_test
         self._latest: str = engine.method.reported[0]
         self._crops: dict[str, Crops] = {}
+        self._kept: dict[str, dict[str, Tensor]] | None = None
+        self._kept_best = self._latest
 
     def validate(self, step: int, log: MetricsLog) -> float | None:
         """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
@@ -79,13 +84,32 @@ class Judge:
             say(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
         return leading
 
-    def keep(self) -> None:
-        """Keeps the current weights: every candidate by name, the one that leads on validation as best."""
+    def keep(self, current: bool) -> None:
+        """Keeps the weights: every candidate by name, the one that leads on validation as best.
+
+        With `current` those of this moment; they are held in memory until they could be written. Raises OSError when
+        weights of an earlier moment still can't be written; those of this moment only wait.
+        """
+        if current:
+            self._kept = {
+                name: {n: t.detach().to("cpu", copy=True) for n, t in network.state_dict().items()}
+                for name, network in self._candidates().items()
+            }
+            self._kept_best = self._latest
+        with suppress(OSError) if current else nullcontext():
+            self._write_kept()
+
+    def _write_kept(self) -> None:
+        if self._kept is None:
+            return
         folder = self.out / "weights"
         folder.mkdir(exist_ok=True)
         for name, network in self._candidates().items():
-            self._pose_model(name, network).save(folder / f"{name}.safetensors")
-        self._pose_model(self._latest, self._candidates()[self._latest]).save(self.out / "best.safetensors")
+            model = self._pose_model(name, network)
+            model.save(folder / f"{name}.safetensors", self._kept[name])
+            if name == self._kept_best:
+                model.save(self.out / "best.safetensors", self._kept[name])
+        self._kept = None
 
     def conclude(self, seconds: float) -> Result:
         """Scores the kept weights on the test split (else on validation) and writes predictions and scores."""
@@ -94,6 +118,7 @@ class Judge:
         truth = self.sources.test or self.sources.validation
         if truth is None:
             return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
+        self._write_last_kept()
         for name, network in self._candidates().items():
             network.load_state_dict(load_file(self.out / "weights" / f"{name}.safetensors"))
         scores = self._score(which, save=True)
@@ -109,8 +134,16 @@ class Judge:
             "seconds": seconds,
         }
         if self.engine.is_main:
-            (self.out / "scores.json").write_text(json.dumps(content, indent=1))
+            write_text(self.out / "scores.json", json.dumps(content, indent=1))
         return Result(self.out, scores, reported, protocol, seconds)
+
+    def _write_last_kept(self) -> None:
+        try:
+            self._write_kept()
+        except OSError as error:
+            raise RunError(
+                f"{self.out} can't be written ({error.strerror}); make room and run again with --resume"
+            ) from None
 
     def _selection(self, which: str) -> str:
         if self.select == "last" or self.sources.validation is None:

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from semipose.data.loaders import PairedLoader
+from semipose.errors import RunError
 from semipose.methods.base import Progress
 from semipose.training.checkpoint import TrainingState, save_checkpoint
 from semipose.training.engine import Engine
@@ -94,7 +95,10 @@ class InterruptedTrainingError(Exception):
 
 @dataclass
 class Training:
-    """A training in progress. `evaluate(step)` scores the candidates and returns the figure that picks the best."""
+    """A training in progress. `evaluate(step)` scores the candidates and returns the figure that picks the best.
+
+    `keep_best(True)` takes the current weights as the best, `keep_best(False)` writes what is not written yet; OSError.
+    """
 
     engine: Engine
     loader: PairedLoader
@@ -104,10 +108,11 @@ class Training:
     folder: Path
     log: MetricsLog
     evaluate: Callable[[int], float | None]
-    keep_best: Callable[[], None]
+    keep_best: Callable[[bool], None]
     name: str = "training"
     _meter: dict[str, torch.Tensor] = field(default_factory=dict)
     _count: int = 0
+    _retry_at: int | None = None
 
     def __post_init__(self) -> None:
         """A resumed training goes on adding to the line of the log it was about to write."""
@@ -144,18 +149,32 @@ class Training:
                     bar.update(state.step, self._write_losses(len(labeled) + len(unlabeled or ()), started, before))
                 if state.step % evaluate_every == 0 or state.step == steps:
                     self._evaluate()
-                if asked or state.step % config.checkpoint_every == 0 or state.step == steps:
-                    self.save()
+                due = state.step % config.checkpoint_every == 0 or state.step == self._retry_at
+                if asked or due or state.step == steps:
+                    saved = self.save()
+                    self._retry_at = None if saved else state.step + config.log_every
                 if asked:
+                    if not saved:
+                        raise RunError(f"stopped without saving: {self.folder} can't be written; see the line above")
                     raise InterruptedTrainingError(asked[0])
 
-    def save(self) -> None:
-        """Writes the checkpoint last/state.pt."""
-        if self.engine.is_main:
+    def save(self) -> bool:
+        """Writes the checkpoint last/state.pt; false, with a warning, when it can't be written now."""
+        if not self.engine.is_main:
+            return True
+        path = self.folder / "last" / "state.pt"
+        try:
+            self.keep_best(False)
             self.state.log_bytes = self.log.size
             self.state.extra |= {"meter": self._meter, "count": self._count}
-            path = self.folder / "last" / "state.pt"
             save_checkpoint(path, self.state, self.engine.method, self.engine.optimizer, self.generator)
+        except OSError as error:
+            say(
+                f"step {self.state.step}: {self.folder} can't be written ({error.strerror}); the checkpoint before "
+                "stays, the run goes on and tries again"
+            )
+            return False
+        return True
 
     def _set_rate(self, rate: float) -> None:
         for group in self.engine.optimizer.param_groups:
@@ -184,7 +203,7 @@ class Training:
             self.state.best_score = score if score is not None else self.state.best_score
             self.state.best_step = self.state.step
             if self.engine.is_main:
-                self.keep_best()
+                self.keep_best(True)
 
 
 @contextmanager

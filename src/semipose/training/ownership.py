@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from semipose.errors import ConfigError
+from semipose.files import write_text
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def owned(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"run folder {folder} can't be written ({error.strerror}); choose another --out") from None
     try:
-        owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+        write_text(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
         yield
     finally:
         with suppress(OSError):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from semipose.cli import app
+from semipose.config import parse_override
+from semipose.data.sources import PEOPLE
 from semipose.errors import ConfigError, DataError
 from semipose.studies.grid import Cell, Grid, load_grid, shipped
 from semipose.studies.protocols import PROTOCOLS
@@ -91,7 +94,7 @@ def test_a_plan_without_labels_is_no_empty_study(study_file):
 
 def test_missing_data_is_named_before_anything_runs(study_file, tmp_path):
     grid = load_grid(str(study_file(data={"data.train": "coco/train.json"}, source="see cocodataset.org")))
-    with pytest.raises(DataError, match=r"coco/train.json.*--data; see cocodataset.org"):
+    with pytest.raises(DataError, match=r"coco/train.json.*--data.*; see cocodataset.org"):
         run_study(grid, tmp_path / "out", data=tmp_path)
     assert not (tmp_path / "out").exists()
 
@@ -183,6 +186,30 @@ def test_scaling():
     assert grid.configuration(Cell("trs", 10, 0)).train.epochs == 1
     assert not any(row.published for row in grid.rows.values())
     assert load_grid("trs-table2").scaled(1).labels == [1000, 5000, 10000]
+
+
+def test_options_for_every_cell_win_over_rows():
+    grid = load_grid("trs-table2").overridden({"train.epochs": 3, "input.height": 64})
+    for cell in grid.cells():
+        config = grid.configuration(cell)
+        assert (config.train.epochs, config.input.height) == (3, 64)
+    assert "train.epochs=3" in grid.title
+    assert not any(row.published for row in grid.rows.values())
+
+
+def test_a_published_study_runs_on_a_folder_of_containers(small_people, tmp_path, tiny_run, capsys):
+    """trs-table2 without COCO at hand: `--scale` and options bring it down to what is there."""
+    (tmp_path / "set").mkdir()
+    for name in ("train.json", "val.json"):
+        shutil.copy(small_people, tmp_path / "set" / name)
+    (tmp_path / "set" / "images").symlink_to(PEOPLE / "images")
+    small = [f"{key}={value}" for key, value in tiny_run.items() if key.startswith(("model", "input", "train"))]
+    grid = load_grid("trs-table2").scaled(0.01).overridden(dict(parse_override(o) for o in small))
+    grid = grid.model_copy(update={"labels": [10], "rows": {name: grid.rows[name] for name in ("supervised", "trs")}})
+    table, records = run_study(grid, tmp_path / "out", data=tmp_path / "set")
+    assert [record["row"] for record in records] == ["supervised", "trs"]
+    assert all("scores" in record for record in records)
+    assert "in place of the study's own data" in table.read_text()
 
 
 def test_a_killed_study_goes_on_to_the_same_table(study_file, tmp_path, tiny_run):

@@ -91,7 +91,12 @@ def train(
 
 @app.command()
 def study(
-    name: Annotated[str | None, typer.Argument(metavar="NAME|GRID.yaml", help="A shipped study or a file.")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME|GRID.yaml [section.key=value ...]", help="A shipped study or a file; options for every cell."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME when not given.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that holds the study's data sets.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
@@ -101,15 +106,18 @@ def study(
     json: Json = False,
 ) -> None:
     """Methods × labels × seeds to one table, with the published figures beside ours; stopped, it goes on."""
+    from semipose.config import parse_override
     from semipose.studies.grid import load_grid, shipped
     from semipose.studies.study import run_study
 
-    if show or name is None:
+    if show or not arguments:
         rows = [[key, load_grid(key).title] for key in shipped()]
         print_json(dict(rows)) if json else print_table("Studies", ["name", "summary"], rows)
         return
+    name, *overrides = arguments
+    grid = load_grid(name).scaled(scale).overridden(dict(parse_override(o) for o in overrides))
     folder = out or Path("studies") / Path(name).stem
-    table, records = run_study(load_grid(name).scaled(scale), folder, data=data, jobs=jobs, resume=resume)
+    table, records = run_study(grid, folder, data=data, jobs=jobs, resume=resume)
     if json:
         print_json({"table": str(table), "cells": records})
         return

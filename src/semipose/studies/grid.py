@@ -11,6 +11,9 @@ from semipose.config import RunConfig, load_config
 from semipose.errors import ConfigError
 from semipose.studies.protocols import PROTOCOLS
 
+CONTAINERS = {"data.train": "train.json", "data.test": "val.json"}
+"""The plainest layout of a data set: what a study falls back on."""
+
 SHIPPED = Path(__file__).parent / "shipped"
 
 
@@ -86,6 +89,47 @@ class Grid(BaseModel):
         title = f"{self.title} (scaled to {share:g})"
         rows = {name: row.model_copy(update={"published": {}}) for name, row in self.rows.items()}
         return self.model_copy(update={"shared": shared, "labels": labels, "title": title, "rows": rows})
+
+    def overridden(self, overrides: dict[str, Any]) -> "Grid":
+        """The same study with these options in every cell, whatever its rows say of them."""
+        if not overrides:
+            return self
+
+        def without(options: dict[str, Any]) -> dict[str, Any]:
+            return {key: value for key, value in options.items() if key not in overrides}
+
+        rows = {
+            name: row.model_copy(
+                update={
+                    "options": without(row.options),
+                    "at": {count: without(options) for count, options in row.at.items()},
+                    "published": {},
+                }
+            )
+            for name, row in self.rows.items()
+        }
+        title = f"{self.title} ({', '.join(f'{k}={v}' for k, v in overrides.items())})"
+        return self.model_copy(update={"shared": {**self.shared, **overrides}, "rows": rows, "title": title})
+
+    def on(self, data: Path | None) -> "Grid":
+        """The study on the data in this folder: its own files, or, where they are missing, a plain pair of containers.
+
+        Such a folder holds train.json and val.json, COCO containers with their images beside them; the published
+        figures then stand for other data and are left out.
+        """
+        folder = data or Path()
+        if not self.missing(data) or not all((folder / name).is_file() for name in CONTAINERS.values()):
+            return self
+        rows = {name: row.model_copy(update={"published": {}}) for name, row in self.rows.items()}
+        note = f"On {folder.resolve().name} (train.json, val.json) in place of the study's own data. {self.note}"
+        return self.model_copy(
+            update={
+                "data": CONTAINERS,
+                "rows": rows,
+                "note": note,
+                "title": f"{self.title}, on {folder.resolve().name}",
+            }
+        )
 
     def cells(self) -> list["Cell"]:
         """All of them, seed by seed, so that an unfinished study has whole tables for the first seeds."""

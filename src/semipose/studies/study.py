@@ -17,11 +17,15 @@ def run_study(
 
     Raises DataError when files of the study are missing, ConfigError when `out` holds a study and `resume` is false.
     """
+    grid = grid.on(data)
     missing = grid.missing(data)
     if missing:
         where = f"; {grid.source}" if grid.source else ""
         names = ", ".join(map(str, missing))
-        raise DataError(f"the study needs {names}: give the folder that holds them with --data{where}")
+        raise DataError(
+            f"the study needs {names}: give the folder that holds them with --data, or one with train.json and "
+            f"val.json (COCO containers){where}"
+        )
     if (out / "study.json").exists() and not resume:
         raise ConfigError(f"{out} already holds a study; continue it with --resume or choose another --out")
     outcomes = run_grid(grid, out, data=data, jobs=jobs, say=say)

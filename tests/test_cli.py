@@ -82,7 +82,7 @@ def test_resume(cli, trained):
 def test_interrupted(cli, small_people, tmp_path, monkeypatch):
     from semipose.training.loop import Training
 
-    monkeypatch.setattr(Training, "_record", lambda self, terms: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(Training, "_record", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     arguments = ["--data", small_people, "--images", PEOPLE / "images", "--out", tmp_path / "run"]
     code, _, err = cli("train", *TINY, *arguments)
     assert code == 128 + signal.SIGTERM

@@ -22,6 +22,7 @@ from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
 from semipose.training.ownership import owned
 from semipose.training.progress import MetricsLog, say, watched
+from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
 
 
@@ -49,7 +50,8 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     if config.train.compile:
         compile_networks(method)
     trained = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay)
+    fused = fabric.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
     engine = make_engine(fabric, method, optimizer)
     state = TrainingState(_identity(config, sources))
     if resume:
@@ -68,15 +70,23 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         flip_test=config.evaluation.flip_test,
     )
     log = MetricsLog(out, state.log_bytes)
+    loader = _loader(config, sources, geometry, engine)
+    watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled)
+
+    def evaluate(step: int, steps: int) -> float | None:
+        figure = judge.validate(step, log)
+        watch.look(step, steps, figure, log)
+        return figure
+
     training = Training(
         engine=engine,
-        loader=_loader(config, sources, geometry, engine),
+        loader=loader,
         config=config.train,
         state=state,
         generator=generator,
         folder=out,
         log=log,
-        evaluate=lambda step: judge.validate(step, log),
+        evaluate=evaluate,
         keep_best=judge.keep,
         name=config.method.name,
     )

@@ -32,6 +32,8 @@ def test_burn_in_and_ramp():
     found = [config.unlabeled_factor(Progress(step, 10, 0)) for step in range(10)]
     assert found == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2, 2, 2])
     assert ConsistencyConfig().unlabeled_factor(Progress(0, 10, 0)) == 1
+    cooling = ConsistencyConfig(cool_down=0.3)
+    assert [cooling.unlabeled_factor(Progress(step, 10, 0)) for step in range(10)] == [1] * 7 + [0] * 3
 
 
 class Linear(nn.Module):

@@ -90,6 +90,9 @@ class ConsistencyConfig(BaseModel):
     """Share of the training, at its beginning, that uses labeled data only; 0 in the papers."""
     ramp_up: float = Field(0.0, ge=0, lt=1)
     """Share of the training over which the unlabeled weight then rises to its full value; 0 in the papers."""
+    cool_down: float = Field(0.0, ge=0, lt=1)
+    """Share of the training, at its end, that uses labeled data only: what unlabeled images taught at a high learning
+    rate is made precise by labels at a low one; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)
     """Joints whose teacher peak is lower carry no unlabeled loss; 0 = all count, as in the papers."""
     target: Literal["heatmap", "gaussian"] = "heatmap"
@@ -111,9 +114,9 @@ class ConsistencyConfig(BaseModel):
         return nullcontext() if self.hard_statistics else kept_statistics(student)
 
     def unlabeled_factor(self, progress: Progress) -> float:
-        """Weight of the unlabeled loss at this moment: 0 during burn-in, then rising linearly over the ramp."""
+        """Weight of the unlabeled loss at this moment: 0 during burn-in and cool-down, rising linearly in the ramp."""
         since = progress.fraction - self.burn_in
-        if since < 0:
+        if since < 0 or progress.fraction >= 1 - self.cool_down:
             return 0.0
         return self.unlabeled_weight * min(1.0, since / self.ramp_up if self.ramp_up else 1.0)
 

@@ -42,13 +42,34 @@ class Engine:
         """The method's losses, under the precision's autocast and with gradients shared between processes."""
         return self.wrapped.losses(*arguments)
 
-    def step(self, total: Tensor, clip: float | None) -> None:
-        """Backward, clipping and one optimizer step."""
+    def step(self, total: Tensor, clip: float | None) -> Tensor:
+        """Backward, clipping and one optimizer step, which is left out where loss or gradient are not finite.
+
+        Returns whether the step was taken, as a tensor on the device: nothing waits for it. A fused optimizer decides
+        on the device, any other makes this process wait.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         if clip:
-            self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip)
-        self.optimizer.step()
+            norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+        else:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        assert isinstance(norm, Tensor)
+        taken = torch.isfinite(norm) & torch.isfinite(total.detach())
+        inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        if self._scales_gradients:
+            self.optimizer.step()  # the scaler looks itself
+        elif inner.defaults.get("fused"):
+            inner.grad_scale, inner.found_inf = None, (~taken).float()
+            self.optimizer.step()
+        elif bool(taken):
+            self.optimizer.step()
+        return taken
+
+    @property
+    def _scales_gradients(self) -> bool:
+        return getattr(self.fabric._precision, "scaler", None) is not None
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

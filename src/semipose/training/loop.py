@@ -13,12 +13,13 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.data.loaders import PairedLoader
 from semipose.errors import RunError
 from semipose.methods.base import Progress
-from semipose.training.checkpoint import TrainingState, save_checkpoint
+from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.engine import Engine
-from semipose.training.progress import MetricsLog, say, training_bar
+from semipose.training.progress import MetricsLog, TrainingBar, say, training_bar
 
 
 class TrainConfig(BaseModel):
@@ -85,6 +86,19 @@ def phase(step: int, steps: int, restarts: tuple[float, ...]) -> tuple[int, int]
     return step - begin, min(b for b in bounds[1:] if b > begin) - begin
 
 
+TAKEN = "taken"
+"""Name under which steps that were taken are counted beside the loss terms."""
+MOST_RETURNS = 2
+"""Times a training goes back to its last checkpoint before it gives up."""
+
+
+class _DivergedError(Exception):
+    """At least half of the last steps had a loss or gradient that is not finite."""
+
+    def __init__(self, step: int, failed: int, count: int) -> None:
+        super().__init__(f"step {step}: loss or gradient not finite in {failed} of the last {count} steps")
+
+
 class InterruptedTrainingError(Exception):
     """A signal asked for the end; the state is saved. `signal` is its number."""
 
@@ -95,7 +109,7 @@ class InterruptedTrainingError(Exception):
 
 @dataclass
 class Training:
-    """A training in progress. `evaluate(step)` scores the candidates and returns the figure that picks the best.
+    """A training in progress. `evaluate(step, steps)` scores the candidates and returns the figure that picks the best.
 
     `keep_best(True)` takes the current weights as the best, `keep_best(False)` writes what is not written yet; OSError.
     """
@@ -107,7 +121,7 @@ class Training:
     generator: torch.Generator
     folder: Path
     log: MetricsLog
-    evaluate: Callable[[int], float | None]
+    evaluate: Callable[[int, int], float | None]
     keep_best: Callable[[bool], None]
     name: str = "training"
     _meter: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -115,9 +129,7 @@ class Training:
     _retry_at: int | None = None
 
     def __post_init__(self) -> None:
-        """A resumed training goes on adding to the line of the log it was about to write."""
-        self._meter = {n: t.to(self.engine.device) for n, t in self.state.extra.get("meter", {}).items()}
-        self._count = self.state.extra.get("count", 0)
+        self._take_up_line()
 
     @property
     def steps(self) -> int:
@@ -125,38 +137,56 @@ class Training:
         return self.config.total_steps(self.loader.steps_per_epoch)
 
     def run(self) -> None:
-        """From the state's step to the end. Raises InterruptedTrainingError after saving when a signal arrives."""
-        engine, config, state, steps = self.engine, self.config, self.state, self.steps
-        per_epoch = self.loader.steps_per_epoch
+        """From the state's step to the end.
+
+        Raises InterruptedTrainingError after saving when a signal arrives, RunError when the training diverges again
+        and again.
+        """
+        self.engine.method.train()
+        self._clock = time.perf_counter() - self.state.seconds
+        if self.state.step == 0:
+            self.save()
+        with _signals() as asked, training_bar(self.steps, self.state.step, self.name) as bar:
+            while self.state.step < self.steps:
+                try:
+                    self._go_on(asked, bar)
+                except _DivergedError as error:
+                    self._roll_back(error)
+
+    def _go_on(self, asked: list[int], bar: TrainingBar) -> None:
+        config, state, steps, per_epoch = self.config, self.state, self.steps, self.loader.steps_per_epoch
         evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
+        for labeled, unlabeled in self.loader.steps(state.step, steps):
+            self._step(labeled, unlabeled)
+            state.seconds = time.perf_counter() - self._clock
+            if state.step % config.log_every == 0 or state.step == steps:
+                bar.update(state.step, self._write_losses(len(labeled) + len(unlabeled or ())))
+            if state.step % evaluate_every == 0 or state.step == steps:
+                self._evaluate()
+            due = state.step % config.checkpoint_every == 0 or state.step == self._retry_at
+            if asked or due or state.step == steps:
+                saved = self.save()
+                self._retry_at = None if saved else state.step + config.log_every
+            if asked:
+                if not saved:
+                    raise RunError(f"stopped without saving: {self.folder} can't be written; see the line above")
+                raise InterruptedTrainingError(asked[0])
+
+    def _step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None) -> None:
+        """One optimizer step: losses, gradients, teachers."""
+        engine, state, steps, per_epoch = self.engine, self.state, self.steps, self.loader.steps_per_epoch
         method = engine.method
-        method.train()
-        started, before = time.perf_counter(), state.seconds
-        with _signals() as asked, training_bar(steps, state.step, self.name) as bar:
-            for labeled, unlabeled in self.loader.steps(state.step, steps):
-                progress = Progress(
-                    state.step, steps, state.step // per_epoch, ends_epoch=(state.step + 1) % per_epoch == 0
-                )
-                self._set_rate(config.rate(*phase(state.step, steps, method.restarts)))
-                on_device = unlabeled.to(engine.device) if unlabeled is not None else None
-                losses = engine.losses(labeled.to(engine.device), on_device, progress)
-                engine.step(losses.total, config.clip)
-                method.after_step(progress)
-                state.step += 1
-                state.seconds = before + time.perf_counter() - started
-                self._record(losses.terms)
-                if state.step % config.log_every == 0 or state.step == steps:
-                    bar.update(state.step, self._write_losses(len(labeled) + len(unlabeled or ()), started, before))
-                if state.step % evaluate_every == 0 or state.step == steps:
-                    self._evaluate()
-                due = state.step % config.checkpoint_every == 0 or state.step == self._retry_at
-                if asked or due or state.step == steps:
-                    saved = self.save()
-                    self._retry_at = None if saved else state.step + config.log_every
-                if asked:
-                    if not saved:
-                        raise RunError(f"stopped without saving: {self.folder} can't be written; see the line above")
-                    raise InterruptedTrainingError(asked[0])
+        ends_epoch = (state.step + 1) % per_epoch == 0
+        progress = Progress(state.step, steps, state.step // per_epoch, ends_epoch)
+        rate = self.config.rate(*phase(state.step, steps, method.restarts)) * state.extra.get("rate_factor", 1.0)
+        for group in engine.optimizer.param_groups:
+            group["lr"] = rate
+        on_device = unlabeled.to(engine.device) if unlabeled is not None else None
+        losses = engine.losses(labeled.to(engine.device), on_device, progress)
+        taken = engine.step(losses.total, self.config.clip)
+        method.after_step(progress)
+        state.step += 1
+        self._record({**losses.terms, TAKEN: torch.ones_like(losses.total)}, taken)
 
     def save(self) -> bool:
         """Writes the checkpoint last/state.pt; false, with a warning, when it can't be written now."""
@@ -176,28 +206,64 @@ class Training:
             return False
         return True
 
-    def _set_rate(self, rate: float) -> None:
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = rate
-
-    def _record(self, terms: dict[str, torch.Tensor]) -> None:
-        """Adds up on the device; nothing waits for it."""
+    def _record(self, terms: dict[str, torch.Tensor], taken: torch.Tensor) -> None:
+        """Adds up on the device what steps that were taken lost; nothing waits for it."""
         for name, term in terms.items():
-            self._meter[name] = self._meter.get(name, torch.zeros_like(term)) + term
+            counted = torch.where(taken, term.detach(), torch.zeros_like(term))
+            self._meter[name] = self._meter.get(name, torch.zeros_like(counted)) + counted
         self._count += 1
 
-    def _write_losses(self, samples: int, started: float, before: float) -> str:
-        means = {name: float(self.engine.mean(total)) / self._count for name, total in self._meter.items()}
+    def _write_losses(self, samples: int) -> str:
+        """One line of the log over the steps since the one before. Raises _DivergedError when half of them failed."""
+        totals = {name: float(self.engine.mean(total)) for name, total in self._meter.items()}
+        taken, count = round(totals.pop(TAKEN)), self._count
+        means = {name: total / max(1, taken) for name, total in totals.items()}
         rate = self.engine.optimizer.param_groups[0]["lr"]
-        speed = samples * self._count / max(1e-9, self.state.seconds - self.state.extra.get("logged_at", 0.0))
+        speed = samples * count / max(1e-9, self.state.seconds - self.state.extra.get("logged_at", 0.0))
         self.state.extra["logged_at"] = self.state.seconds
         self._meter, self._count = {}, 0
+        if 2 * taken <= count or (taken < count and not self._finite_buffers()):
+            raise _DivergedError(self.state.step, count - taken, count)
+        if taken < count:
+            means["skipped"] = count - taken
+            say(f"step {self.state.step}: {count - taken} of {count} steps left out: loss or gradient not finite")
         if self.engine.is_main:
             self.log.write(self.state.step, "train", {**means, "lr": rate})
         return "  ".join(f"{n} {v:.4g}" for n, v in means.items()) + f"  {speed:.0f} samples/s"
 
+    def _finite_buffers(self) -> bool:
+        """Whether BatchNorm's averages, which follow steps that are left out too, are still numbers."""
+        return all(bool(b.isfinite().all()) for b in self.engine.method.buffers() if b.is_floating_point())
+
+    def _roll_back(self, error: "_DivergedError") -> None:
+        """Back to the last checkpoint with a tenth of the learning rate. Raises RunError when that was done before."""
+        engine, returns = self.engine, self.state.extra.get("returns", 0) + 1
+        path = self.folder / "last" / "state.pt"
+        if returns > MOST_RETURNS:
+            raise RunError(
+                f"{error} again, after {MOST_RETURNS} returns with a lower rate; {path} is the last "
+                "good one: lower train.lr or set train.clip, and look at the data (semipose data check)"
+            )
+        found = load_checkpoint(path, self.state.identity, engine.method, engine.optimizer, self.generator)
+        vars(self.state).update(vars(found))
+        factor = self.state.extra.get("rate_factor", 1.0) / 10
+        self.state.extra |= {"rate_factor": factor, "returns": returns}
+        self._take_up_line()
+        self._clock = time.perf_counter() - self.state.seconds
+        text = f"{error}; back to step {self.state.step} with {factor:g} times the learning rate"
+        say(text)
+        if engine.is_main:
+            self.log.cut(self.state.log_bytes)
+            self.log.write(self.state.step, "warning", {"what": "diverged", "text": text})
+        self.save()
+
+    def _take_up_line(self) -> None:
+        """A resumed training goes on adding to the line of the log it was about to write."""
+        self._meter = {n: t.to(self.engine.device) for n, t in self.state.extra.get("meter", {}).items()}
+        self._count = self.state.extra.get("count", 0)
+
     def _evaluate(self) -> None:
-        score = self.evaluate(self.state.step)
+        score = self.evaluate(self.state.step, self.steps)
         better = score is not None and score > self.state.best_score
         if better or self.config.select == "last" or (score is None and self.state.step == self.steps):
             self.state.best_score = score if score is not None else self.state.best_score

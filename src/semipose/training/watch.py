@@ -1,0 +1,146 @@
+"""Watches a training between its steps: says in one line what goes wrong and what to change, and logs the curves."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from semipose.batch import View
+from semipose.data.crops import Crops
+from semipose.data.loaders import unlabeled_batch
+from semipose.heatmaps import decode
+from semipose.losses import HeatmapLoss
+from semipose.models.heads import STRIDE
+from semipose.training.engine import Engine
+from semipose.training.progress import MetricsLog, say
+from semipose.views.sampling import upright
+
+PERSONS = 32
+"""Persons of each kind that are looked at."""
+SETTLED = 100
+"""Steps before which nothing is judged: networks start blank."""
+COLLAPSED = 0.35
+"""Unlabeled peaks below this share of the labeled ones are a collapse; measured in docs/results/reliability.md."""
+BLANK = 0.05
+"""Labeled peaks below this, in the second half of a training, are background everywhere."""
+FALLEN = 0.15
+"""A validation figure this share below its best, `PATIENCE` looks in a row, has fallen."""
+PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found, means over persons and joints.
+
+    `peak_*`: highest value of a heatmap. `entropy_*`: of the heatmap as a distribution over cells, 1 = uniform.
+    `distance`: between what two networks (or one network and its mirror image) see in unlabeled images, in cells.
+    `confident`: share of unlabeled joints with a peak of half the labeled mean or more.
+    """
+
+    peak_labeled: float
+    entropy_labeled: float
+    peak_unlabeled: float
+    entropy_unlabeled: float
+    distance: float
+    confident: float
+
+
+@dataclass
+class Watch:
+    """Looks at the same few persons each time. `unlabeled` is None in purely supervised trainings."""
+
+    engine: Engine
+    loss: HeatmapLoss
+    labeled: Crops
+    unlabeled: Crops | None
+    _views: dict[str, View] = field(default_factory=dict)
+    _best: tuple[float, float] = (-math.inf, math.inf)
+    _fallen: int = 0
+    _told: set[str] = field(default_factory=set)
+
+    def look(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
+        """Logs a line of kind "watch"; returns, and says once each, what is wrong. `figure`: the validation score."""
+        if self.unlabeled is None or not self.engine.is_main:
+            return []
+        found = self._measure()
+        log.write(step, "watch", vars(found))
+        warnings = {} if step < SETTLED else self._judge(found, step, steps, figure)
+        for name, text in warnings.items():
+            if name not in self._told:
+                say(f"step {step}: {text}")
+                log.write(step, "warning", {"what": name, "text": text})
+        self._told |= warnings.keys()
+        return list(warnings)
+
+    def _judge(self, found: Look, step: int, steps: int, figure: float | None) -> dict[str, str]:
+        warnings = {}
+        if found.peak_labeled < BLANK and step > steps / 2:
+            warnings["blank"] = (
+                f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled images); "
+                "raise train.lr or train longer, and look at the labels with semipose data check"
+            )
+        elif found.peak_unlabeled < COLLAPSED * found.peak_labeled:
+            warnings["collapse"] = (
+                f"unlabeled images collapse to background (mean peak {found.peak_unlabeled:.2f} against "
+                f"{found.peak_labeled:.2f} on labeled ones): the network agrees with itself on nothing; use hard "
+                "views (method.hard), a smaller method.unlabeled_weight, or a longer method.burn_in"
+            )
+        if figure is not None:
+            best, distance = self._best
+            if figure > best:
+                self._best, self._fallen = (figure, found.distance), 0
+            else:
+                drifting = figure < (1 - FALLEN) * best and found.distance < distance
+                self._fallen = self._fallen + 1 if drifting else 0
+        if self._fallen >= PATIENCE:
+            warnings["drift"] = (
+                f"teachers and students agree more and more ({found.distance:.1f} cells apart) while validation falls "
+                f"({100 * (figure or 0):.1f} after {100 * self._best[0]:.1f}): they confirm each other's errors; lower "
+                "method.unlabeled_weight, set method.min_peak, or stop at the best weights"
+            )
+        return warnings
+
+    def _measure(self) -> Look:
+        networks = list(self.engine.method.candidates().values())
+        modes = [network.training for network in networks]
+        for network in networks:
+            network.eval()
+        with torch.inference_mode(), self.engine.autocast():
+            known, other = (self._heatmaps(networks[0], name).float() for name in ("labeled", "unlabeled"))
+            if len(networks) > 1:
+                second = self._heatmaps(networks[1], "unlabeled").float()
+            else:
+                images = self._view("unlabeled").images.flip(-1)
+                mirrored = self.loss.heatmaps(networks[0].main(images)).float().flip(-1)
+                second = mirrored[:, list(self.labeled.persons.skeleton.flip_order)]
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
+        peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))
+        apart = (decode(other, STRIDE, "quarter")[0] - decode(second, STRIDE, "quarter")[0]).norm(dim=-1) / STRIDE
+        return Look(
+            peak_labeled=float(peaks.mean()),
+            entropy_labeled=entropy(known),
+            peak_unlabeled=float(others.mean()),
+            entropy_unlabeled=entropy(other),
+            distance=float(apart.mean()),
+            confident=float((others >= peaks.mean() / 2).float().mean()),
+        )
+
+    def _heatmaps(self, network: nn.Module, name: str) -> Tensor:
+        return self.loss.heatmaps(network.main(self._view(name).images))  # type: ignore[operator]
+
+    def _view(self, name: str) -> View:
+        if name not in self._views:
+            crops = self.labeled if name == "labeled" or self.unlabeled is None else self.unlabeled
+            chosen = list(range(min(PERSONS, len(crops.persons))))
+            batch = unlabeled_batch(crops, chosen).to(self.engine.device)
+            self._views[name] = upright(batch, crops.geometry.input_size)
+        return self._views[name]
+
+
+def entropy(heatmaps: Tensor) -> float:
+    """Mean spatial entropy of heatmaps (B, K, h, w), negative values taken as 0, as a share of the uniform map's."""
+    flat = heatmaps.clamp_min(0).flatten(2) + 1e-9
+    shares = flat / flat.sum(dim=-1, keepdim=True)
+    return min(1.0, float((-shares * shares.log()).sum(dim=-1).mean() / math.log(flat.shape[-1])))

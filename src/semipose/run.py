@@ -21,9 +21,13 @@ from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
 from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
 from semipose.training.ownership import owned
+from semipose.training.precision import choose_precision
 from semipose.training.progress import MetricsLog, say, watched
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
+
+MEASURED_FROM = 200
+"""Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
@@ -36,6 +40,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     _claim(out, resume)
+    config = with_precision(config, sources)
     fabric = start_fabric(config.train.device, config.train.precision)
     with owned(out) if fabric.is_global_zero else nullcontext():
         return _train(config, sources, fabric, out, resume)
@@ -96,6 +101,22 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     finally:
         log.close()
     return judge.conclude(state.seconds)
+
+
+def with_precision(config: RunConfig, sources: Sources) -> RunConfig:
+    """The configuration with `train.precision: auto` resolved on a CPU, where a long training is worth measuring for.
+
+    The run folder keeps what was chosen, so that a resumed run goes on in it.
+    """
+    device = torch.device("cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu")
+    steps = config.train.steps or MEASURED_FROM
+    if config.train.precision != "auto" or config.train.device not in ("auto", "cpu") or device.type != "cpu":
+        return config
+    chosen = "32-true"
+    if steps >= MEASURED_FROM:
+        size = (config.input.height, config.input.width)
+        chosen = choose_precision(config.model, len(sources.labeled.skeleton), device, size)
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
 
 def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> nn.Module:

@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.5,
     "train.steps": 800,
+    "train.precision": "32-true",
     "train.select": "last",
 }
 """Shared by all runs of the demo; chosen by measurement, see docs/results/demo.md."""

@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
     log_every: int = Field(20, ge=1)
     """Steps between lines in metrics.jsonl."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """Arithmetic: auto is bf16 on GPUs that have it and fp32 elsewhere."""
+    """Arithmetic: auto is bf16 on GPUs that have it, and on CPUs where a short measurement finds it faster."""
     channels_last: bool = True
     """Memory layout of images and weights; faster on most hardware, the same figures up to rounding."""
     compile: bool = False

@@ -1,0 +1,35 @@
+"""Which arithmetic pays on this device: by capability on a GPU, by a short measurement on a CPU."""
+
+import statistics
+import time
+
+import torch
+
+from semipose.models.pose_net import ModelConfig, PoseNet
+
+PAYS = 1.15
+"""bf16 must be this many times as fast as fp32 to be taken on a CPU."""
+
+
+def choose_precision(model: ModelConfig, joints: int, device: torch.device, size: tuple[int, int]) -> str:
+    """`bf16-mixed` or `32-true` for networks of this kind at an input of (H, W).
+
+    On a CPU whose oneDNN knows bf16, forward and backward passes of both kinds alternate for a second or two; the
+    global random state is left as it was.
+    """
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "32-true"
+    with torch.random.fork_rng(devices=[]):
+        network = PoseNet(model, joints, pretrained=False).to(memory_format=torch.channels_last)
+        images = torch.randn(8, 3, *size).to(memory_format=torch.channels_last)
+        pairs = [(_seconds(network, images, False), _seconds(network, images, True)) for _ in range(4)][1:]
+    return "bf16-mixed" if statistics.median(full / half for full, half in pairs) >= PAYS else "32-true"
+
+
+def _seconds(network: PoseNet, images: torch.Tensor, half: bool) -> float:
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        network(images).float().square().mean().backward()
+    return time.perf_counter() - started

@@ -3,10 +3,12 @@
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from semipose import run
 from semipose.models.pose_net import ModelConfig
 from semipose.training import precision
+from semipose.training.engine import make_engine, start_fabric
 from semipose.training.precision import choose_precision
 
 MODEL = ModelConfig(backbone="test_resnet", weights="none", head_channels=8)
@@ -34,3 +36,24 @@ def test_the_choice_is_kept_for_the_resumed_run(tiny, tmp_path, monkeypatch):
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["train"]["precision"] == "bf16-mixed"
     run.train(tiny("supervised", **{"train.steps": 1}), tmp_path / "short")
     assert yaml.safe_load((tmp_path / "short" / "config.yaml").read_text())["train"]["precision"] == "32-true"
+
+
+class Seen(nn.Module):
+    """A method that notes the type its layer computes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def losses(self, values):
+        found = self.layer(values)
+        self.type = found.dtype
+        return found.float().sum()
+
+
+@pytest.mark.parametrize(("name", "type_"), [("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)])
+def test_losses_are_computed_in_the_precision_of_the_run(name, type_):
+    method = Seen()
+    engine = make_engine(start_fabric("cpu", name), method, torch.optim.Adam(method.parameters()))
+    engine.step(engine.losses(torch.randn(2, 3)), None)
+    assert method.type is type_

@@ -40,7 +40,8 @@ class Engine:
 
     def losses(self, *arguments: Any) -> Any:
         """The method's losses, under the precision's autocast and with gradients shared between processes."""
-        return self.wrapped.losses(*arguments)
+        with self.fabric.autocast():  # on one device Fabric gives a marked method no autocast of its own
+            return self.wrapped.losses(*arguments)
 
     def step(self, total: Tensor, clip: float | None) -> Tensor:
         """Backward, clipping and one optimizer step, which is left out where loss or gradient are not finite.

@@ -1,0 +1,118 @@
+"""What the shipped studies of the papers' tables cost: optimizer steps, floating-point work, GPU hours and memory.
+
+python bench/cost.py [--tflops 100] [--json]
+
+Nothing is trained. FLOPs and saved activations of one pass are counted on PyTorch's meta device, passes per step by
+running a tiny step (`semipose methods`), steps from the protocol's epochs and the published number of persons. Hours =
+FLOPs / (tflops × 10¹²): give the rate that your own card sustains (bench/mfu.py measures it).
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from semipose.config import RunConfig
+from semipose.methods.catalog import step_cost
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.studies.grid import Cell, Grid, load_grid, shipped
+
+PERSONS = {"coco": 149_813, "wild": 149_813, "mpii": 22_246, "ai_challenger": 378_352}
+"""Unlabeled persons of an epoch, as published; for WILD, whose boxes are the user's, as many as in COCO."""
+
+
+def main() -> None:
+    """Counts and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tflops", type=float, default=100.0, help="sustained rate of one GPU, 10^12 FLOP a second")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    rows = [row for name in shipped() for row in study(name, arguments.tflops)]
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print("| study | cells | optimizer steps | 10¹⁸ FLOP | GPU hours | largest cell, hours | memory, GB |")
+    print("|---|---|---|---|---|---|---|")
+    for r in rows:
+        print(
+            f"| `{r['study']}` | {r['cells']} | {r['steps']:,} | {r['exaflop']:.1f} | {r['hours']:.0f} | "
+            f"{r['largest_hours']:.1f} | {r['memory']:.0f} |"
+        )
+
+
+def study(name: str, tflops: float) -> Iterator[dict[str, Any]]:
+    """One row for a study of the papers' tables; none for those that run on a CPU."""
+    grid = load_grid(name)
+    persons = unlabeled_persons(grid)
+    if persons is None:
+        return
+    cells = [cell_cost(grid, cell, persons) for cell in grid.cells()]
+    hours = [c["flop"] / (tflops * 1e12) / 3600 for c in cells]
+    yield {
+        "study": name,
+        "cells": len(cells),
+        "steps": sum(c["steps"] for c in cells),
+        "exaflop": sum(c["flop"] for c in cells) / 1e18,
+        "hours": sum(hours),
+        "largest_hours": max(hours),
+        "memory": max(c["memory"] for c in cells),
+    }
+
+
+def unlabeled_persons(grid: Grid) -> int | None:
+    """Persons of an epoch, by the study's files."""
+    files = " ".join(grid.data.values())
+    if "unlabeled2017" in files:
+        return PERSONS["wild"]
+    if "train2017" in files:
+        return PERSONS["coco"]
+    if "ai_challenger" in files:
+        return PERSONS["ai_challenger"]
+    return PERSONS["mpii"] if "mpii" in files else None
+
+
+def cell_cost(grid: Grid, cell: Cell, persons: int) -> dict[str, float]:
+    """Steps, FLOPs and memory of a cell."""
+    config: RunConfig = grid.configuration(cell)
+    supervised = config.method.name == "supervised"
+    seen = cell.labels or persons if supervised else persons
+    batch = config.train.batch if supervised else config.train.unlabeled_batch
+    steps = config.train.total_steps(max(1, -(-seen // batch)))
+    cost = step_cost(config.method)
+    size = (config.input.height, config.input.width)
+    levels = getattr(config.method, "levels", 1)
+    flop, saved, weights = one_pass(config.model.backbone, config.model.head_channels, size, levels)
+    # weights, gradients and both Adam moments in fp32 for networks that are trained, weights alone for averages
+    memory = cost.networks * weights * 16 + cost.trained * saved * config.train.batch / 2
+    return {"steps": steps, "flop": cost.units * flop * config.train.batch * steps, "memory": memory / 1e9}
+
+
+@cache
+def one_pass(backbone: str, channels: int, size: tuple[int, int], levels: int) -> tuple[float, float, float]:
+    """FLOPs of a forward pass, bytes saved for the backward pass (fp32; half in bf16), both a sample; parameters."""
+    with torch.device("meta"):
+        network = PoseNet(ModelConfig(backbone=backbone, weights="none", head_channels=channels), 17, levels)
+        images = torch.randn(2, 3, *size)
+    own = {p.data_ptr() for p in network.parameters()} - {0}
+    parameters = {id(p) for p in network.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in parameters and tensor.data_ptr() not in own and tensor.dim() == 4:
+            saved[id(tensor)] = tensor.numel() * tensor.element_size()
+            kept.append(tensor)
+        return tensor
+
+    kept: list[torch.Tensor] = []
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
+        network(images)
+    return counter.get_total_flops() / 2, sum(saved.values()) / 2, sum(p.numel() for p in network.parameters())
+
+
+if __name__ == "__main__":
+    main()

@@ -11,9 +11,16 @@ SemiposeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LONGEST_WORD = 200
+"""Longer words of a message, from hostile files, are cut in their middle."""
+
 
 class SemiposeError(Exception):
-    """Base of everything the package raises on purpose; its text is one line for the user."""
+    """Base of everything the package raises on purpose; its text is one line for the user, whatever it quotes."""
+
+    def __init__(self, message: str = "") -> None:
+        words = (w if len(w) <= LONGEST_WORD else f"{w[:60]}…{w[-30:]}" for w in str(message).split())
+        super().__init__(" ".join(words))
 
 
 class InputError(SemiposeError):

@@ -25,3 +25,11 @@ def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8. Raises OSError; what was there stays then."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file system takes (too long, a null byte) is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

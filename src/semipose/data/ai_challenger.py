@@ -8,6 +8,7 @@ import numpy as np
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
+from semipose.files import is_file
 from semipose.skeletons import AI_CHALLENGER
 
 VISIBILITY = np.array([0, 2, 1, 0], dtype=np.int8)
@@ -37,14 +38,14 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
                 empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
     if not persons:
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
-    if not persons[0].image.is_file():
+    if not is_file(persons[0].image):
         raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")
     return PersonSet(AI_CHALLENGER, tuple(persons), str(annotations), tuple(empty))
 
 
 def _image_root(path: Path, record: Any) -> Path:
     name = f"{record.get('image_id')}.jpg" if isinstance(record, dict) else ""
-    return next((path.parent / f for f in FOLDERS if (path.parent / f / name).is_file()), path.parent)
+    return next((path.parent / f for f in FOLDERS if is_file(path.parent / f / name)), path.parent)
 
 
 def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> list[Person]:

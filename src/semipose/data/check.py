@@ -10,6 +10,7 @@ from semipose.data.coco import is_trainable
 from semipose.data.crops import read_image
 from semipose.data.readers import read_annotations
 from semipose.errors import DataError
+from semipose.files import is_file
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def check_data(path: Path, images: Path | None = None, *, decode: bool = False) 
 
 
 def _image_problem(image: Path, decode: bool) -> str | None:
-    if not image.is_file():
+    if not is_file(image):
         return f"image {image} is missing; check the image folder"
     if decode:
         try:

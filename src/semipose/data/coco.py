@@ -12,7 +12,7 @@ import numpy as np
 
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
-from semipose.files import write_text
+from semipose.files import is_file, write_text
 from semipose.skeletons import Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def read_coco(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
         )
     first = persons[0].image
-    if not first.is_file():
+    if not is_file(first):
         raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
     shown = {person.image_id for person in persons}
     empty = tuple((identity, image) for identity, image in files.items() if identity not in shown)
@@ -122,7 +122,7 @@ def read_image_list(annotations: Path | str, images: Path | str | None, skeleton
         raise DataError(f"image list {path} has no list 'images'; give COCO's image_info file")
     files = _files(records, _image_root(path, images), path)
     first = next(iter(files.values()))
-    if not first.is_file():
+    if not is_file(first):
         raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
     return PersonSet(skeleton, (), str(path), tuple(files.items()))
 
@@ -147,7 +147,7 @@ def usable_boxes(persons: PersonSet) -> PersonSet:
 
 def check_images(persons: PersonSet) -> list[Path]:
     """Photographs of the set that are not there."""
-    return [image for image in dict.fromkeys(p.image for p in persons.persons) if not image.is_file()]
+    return [image for image in dict.fromkeys(p.image for p in persons.persons) if not is_file(image)]
 
 
 def write_coco(persons: PersonSet, path: Path) -> None:
@@ -207,13 +207,15 @@ def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tup
     names = with_joints[0]["keypoints"]
     if not isinstance(names, list) or any(c["keypoints"] != names for c in with_joints):
         raise DataError(f"annotation file {path} has categories with different 'keypoints'; keep one joint list a file")
-    limbs = []
-    for pair in with_joints[0].get("skeleton") or []:
+    limbs, pairs = [], with_joints[0].get("skeleton") or []
+    if not isinstance(pairs, list):
+        raise DataError(f"annotation file {path}: 'skeleton' of the category is no list of pairs of joints")
+    for pair in pairs:
         if not (
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) and 1 <= i <= len(names) for i in pair)
         ):
             raise DataError(
-                f"annotation file {path}: limb {pair} of the category is no pair of joints 1 … {len(names)}"
+                f"annotation file {path}: limb {str(pair)[:40]} of the category is no pair of joints 1 … {len(names)}"
             )
         limbs.append((pair[0] - 1, pair[1] - 1))
     return {c.get("id") for c in with_joints}, infer_skeleton(names, limbs, name=path.stem)

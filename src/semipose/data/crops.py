@@ -1,10 +1,12 @@
 """Crops: each person cut from its photograph once, with context for rotation and scale, and kept in a packed file."""
 
 import hashlib
+import io
 import json
 import logging
 import mmap
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -23,6 +25,8 @@ from semipose.errors import DataError
 
 log = logging.getLogger(__name__)
 
+MOST_PIXELS = 100_000_000
+"""Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""
 MEAN_COLOR = (124, 116, 104)
 """Fills what lies outside a photograph: ImageNet's mean, which normalization turns to zero."""
 
@@ -88,7 +92,7 @@ class Crops(Protocol):
 def read_image(path: Path) -> np.ndarray:
     """Photograph as (H, W, 3) uint8 RGB, in the orientation it is stored in (annotations refer to it).
 
-    Raises DataError with the path when it is missing or broken.
+    Raises DataError with the path when it is missing, broken or larger than `MOST_PIXELS`.
     """
     try:
         content = path.read_bytes()
@@ -96,14 +100,28 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"image {path} can't be read ({error.strerror}); check the image folder") from None
     try:
         if simplejpeg.is_jpeg(content):
+            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+            _refuse_bombs(path, width, height)
             return simplejpeg.decode_jpeg(content, "RGB")
     except ValueError:
         pass  # CMYK and other rarities: Pillow's turn
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images; what is too large is refused here
+            with Image.open(io.BytesIO(content)) as image:
+                _refuse_bombs(path, *image.size)
+                return np.asarray(image.convert("RGB"))
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
+
+
+def _refuse_bombs(path: Path, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"image {path} has {width * height / 1e6:.0f} megapixels, {MOST_PIXELS / 1e6:.0f} at most: scale it down"
+        )
 
 
 def cut(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from semipose.data.coco import AREA_OF_BOX
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
+from semipose.files import is_file
 from semipose.skeletons import LSP
 
 MARGIN = 0.1
@@ -31,7 +32,7 @@ def read_lsp(annotations: Path, images: Path | None = None) -> PersonSet:
     root = images or next((p for p in (annotations.parent / "images",) if p.is_dir()), annotations.parent)
     digits = 5 if extended else 4
     persons = [_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i) for i, row in enumerate(rows)]
-    if not persons or not persons[0].image.is_file():
+    if not persons or not is_file(persons[0].image):
         raise DataError(f"image {root / f'im{1:0{digits}d}.jpg'} is missing; give the image folder with --images")
     return PersonSet(LSP, tuple(persons), str(annotations))
 

@@ -10,6 +10,7 @@ from semipose.data.coco import AREA_OF_BOX, finite, read_json
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
+from semipose.files import is_file
 from semipose.skeletons import MPII
 
 HEAD_SHARE = 0.6
@@ -43,7 +44,7 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
     measured = annotations.with_name("gt_valid.mat")
     if "valid" in annotations.stem and measured.is_file() and not problems:
         persons = _with_heads(persons, measured)
-    if not persons[0].image.is_file():
+    if not is_file(persons[0].image):
         raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")
     return PersonSet(MPII, tuple(persons), str(annotations))
 

@@ -1,12 +1,13 @@
 """Object keypoint similarity and COCO's average precision over it, for any skeleton."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from semipose.data.records import Person, PersonSet
+from semipose.data.records import PersonSet
 from semipose.evaluation.predictions import Prediction, check_predictions, is_evaluated
 
 MAX_DETECTIONS = 20
@@ -35,15 +36,17 @@ def oks_scores(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str,
     annotated = COCO(print_function=_silent)
     annotated.dataset = {
         "images": [{"id": number} for number in images.values()],
-        # faster_coco_eval takes id 0 for "unmatched", and joined sets may repeat ids: number anew from 1
-        "annotations": [_annotation(n, p, images, len(truth.skeleton)) for n, p in enumerate(truth.persons, start=1)],
+        "annotations": _annotations(truth, images),
         "categories": [{"id": 1, "name": "person"}],
     }
     annotated.createIndex()
-    found = annotated.loadRes([_result(p, images) for p in predictions])
-    evaluation = COCOeval_faster(
+    found = COCO(print_function=_silent)
+    found.dataset = {**annotated.dataset, "annotations": _results(predictions, images)}
+    found.createIndex()
+    evaluation = _Evaluation(
         annotated, found, "keypoints", print_function=_silent, kpt_oks_sigmas=list(truth.skeleton.sigmas)
     )
+    evaluation.similarities = _similarities(truth, predictions, images)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.run()
     return {
@@ -87,30 +90,104 @@ def _image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[
     return {image_id: n for n, image_id in enumerate(order, start=1)}
 
 
-def _annotation(number: int, person: Person, images: dict[int | str, int], k: int) -> dict[str, Any]:
-    values = np.zeros((k, 3))
-    if person.joints is not None and person.visibility is not None:
-        values[:, :2], values[:, 2] = person.joints, person.visibility
-    return {
-        "id": number,
-        "image_id": images[person.image_id],
-        "category_id": 1,
-        "keypoints": values.ravel().tolist(),
-        "num_keypoints": int((values[:, 2] > 0).sum()),
-        "bbox": list(person.box),
-        "area": float(person.area),
-        "iscrowd": int(person.is_crowd),
-    }
+class _Evaluation(COCOeval_faster):
+    """COCO's matching and accumulation over similarities that were computed for all images at once."""
+
+    similarities: dict[int, np.ndarray]
+
+    def computeOks(self, imgId: int, catId: int) -> Any:  # noqa: N802
+        """Similarities of an image's best ranked predictions with its persons; [] where either is missing."""
+        return self.similarities.get(imgId, [])
 
 
-def _result(p: Prediction, images: dict[int | str, int]) -> dict[str, Any]:
-    values = np.concatenate([p.joints, p.scores[:, None]], axis=1)
-    return {
-        "image_id": images[p.image_id],
-        "category_id": 1,
-        "keypoints": values.ravel().tolist(),
-        "score": float(p.score),
-    }
+def _similarities(
+    truth: PersonSet, predictions: Sequence[Prediction], images: dict[int | str, int]
+) -> dict[int, np.ndarray]:
+    """OKS of each image's best ranked predictions (rows) with its persons (columns), by the image's number.
+
+    As in COCO, a person without labeled joints is as near as the prediction's joints are to its doubled box.
+    """
+    shown: dict[int | str, list[int]] = defaultdict(list)
+    for n, person in enumerate(truth.persons):
+        shown[person.image_id].append(n)
+    ranked: dict[int | str, list[int]] = defaultdict(list)
+    for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
+        if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
+            ranked[predictions[n].image_id].append(n)
+    both = [image for image in images if shown.get(image) and ranked.get(image)]
+    if not both:
+        return {}
+    rows = np.concatenate([np.repeat(ranked[i], len(shown[i])) for i in both])
+    columns = np.concatenate([np.tile(shown[i], len(ranked[i])) for i in both])
+    joints, visibility, boxes, areas = _columns(truth)
+    found = np.stack([p.joints for p in predictions])[rows]
+    labeled = visibility[columns] > 0
+    distance = found - joints[columns]
+    unlabeled = ~labeled.any(axis=1)
+    corner, size = boxes[columns[unlabeled], None, :2], boxes[columns[unlabeled], None, 2:]
+    outside = found[unlabeled]
+    distance[unlabeled] = np.maximum(0, corner - size - outside) + np.maximum(0, outside - corner - 2 * size)
+    labeled[unlabeled] = True
+    variances = (2 * np.asarray(truth.skeleton.sigmas)) ** 2
+    errors = (distance**2).sum(axis=-1) / variances / (areas[columns, None] + np.spacing(1)) / 2
+    values = (np.exp(-errors) * labeled).sum(axis=1) / labeled.sum(axis=1)
+    parts = np.split(values, np.cumsum([len(ranked[i]) * len(shown[i]) for i in both])[:-1])
+    return {images[i]: part.reshape(len(ranked[i]), len(shown[i])) for i, part in zip(both, parts, strict=True)}
+
+
+def _columns(truth: PersonSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Joints (N, K, 2), visibility (N, K), boxes (N, 4) and areas (N,) of all persons; zeros where nothing is known."""
+    k = len(truth.skeleton)
+    none, unseen = np.zeros((k, 2)), np.zeros(k, np.int8)
+    return (
+        np.stack([none if p.joints is None else p.joints for p in truth.persons]),
+        np.stack([unseen if p.visibility is None else p.visibility for p in truth.persons]),
+        np.array([p.box for p in truth.persons], np.float64),
+        np.array([p.area for p in truth.persons], np.float64),
+    )
+
+
+def _annotations(truth: PersonSet, images: dict[int | str, int]) -> list[dict[str, Any]]:
+    """COCO records, numbered anew from 1: faster_coco_eval takes id 0 for "unmatched", and joined sets repeat ids."""
+    joints, visibility, _, _ = _columns(truth)
+    flat = np.concatenate([joints, visibility[..., None]], axis=2).reshape(len(truth), -1).tolist()
+    counts = (visibility > 0).sum(axis=1).tolist()
+    return [
+        {
+            "id": number,
+            "image_id": images[person.image_id],
+            "category_id": 1,
+            "keypoints": flat[number - 1],
+            "num_keypoints": counts[number - 1],
+            "bbox": list(person.box),
+            "area": float(person.area),
+            "iscrowd": int(person.is_crowd),
+        }
+        for number, person in enumerate(truth.persons, start=1)
+    ]
+
+
+def _results(predictions: Sequence[Prediction], images: dict[int | str, int]) -> list[dict[str, Any]]:
+    """COCO result records as `loadRes` completes them: area and box are those of the joints' extent."""
+    if not predictions:
+        return []
+    joints, scores = np.stack([p.joints for p in predictions]), np.stack([p.scores for p in predictions])
+    flat = np.concatenate([joints, scores[..., None]], axis=2).reshape(len(predictions), -1).tolist()
+    low, high = joints.min(axis=1), joints.max(axis=1)
+    boxes, areas = np.concatenate([low, high - low], axis=1).tolist(), np.prod(high - low, axis=1).tolist()
+    return [
+        {
+            "id": number,
+            "image_id": images[p.image_id],
+            "category_id": 1,
+            "keypoints": flat[number - 1],
+            "score": float(p.score),
+            "bbox": boxes[number - 1],
+            "area": areas[number - 1],
+            "iscrowd": 0,
+        }
+        for number, p in enumerate(predictions, start=1)
+    ]
 
 
 def _silent(*_: object) -> None:

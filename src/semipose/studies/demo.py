@@ -26,14 +26,14 @@ LABELS = 200
 SETTINGS: dict[str, Any] = {
     "data.train": "people",
     "data.validation": 98,
-    "input.height": 96,
-    "input.width": 96,
+    "input.height": 64,
+    "input.width": 64,
     "model.backbone": "tf_efficientnet_lite0",
     "model.stage": -2,
     "model.head_channels": 64,
     "loss.kind": "cross_entropy",
-    "loss.sigma": 1.5,
-    "train.steps": 800,
+    "loss.sigma": 1.0,
+    "train.steps": 1800,
     "train.precision": "32-true",
     "train.select": "last",
 }
@@ -58,8 +58,6 @@ FAST: dict[str, Any] = {
     "train.steps": 40,
     "train.batch": 8,
     "train.unlabeled_batch": 8,
-    "input.height": 64,
-    "input.width": 64,
 }
 
 SHOWN = ("AP", "AP50", "PCK@0.2")

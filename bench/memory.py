@@ -1,0 +1,98 @@
+"""Resident memory and time of a data set's index against its size.
+
+python bench/memory.py [--persons 10000 50000 150000] [--json]
+
+Writes a COCO container of N persons (17 joints, outlines of 30 points, 2.3 persons an image, as many persons without
+joints besides as COCO has), reads it in a process of its own, and notes seconds, highest and final resident size. The
+growth per person is the slope between the smallest and the largest set, of what stays.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semipose.skeletons import COCO
+
+WITHOUT_JOINTS = 0.75
+"""Persons without labeled joints per person with some: 262,465 annotations for 149,813 persons in COCO."""
+
+READ = """
+import gc, json, resource, sys, time
+import torch
+from semipose.data.coco import read_coco, trainable
+def resident():
+    return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()
+before, started = resident(), time.perf_counter()
+whole = read_coco(sys.argv[1])
+kept = trainable(whole)
+seconds = time.perf_counter() - started
+everyone = len(whole.persons)
+del whole
+gc.collect()
+import ctypes
+ctypes.CDLL('libc.so.6').malloc_trim(0)
+print(json.dumps({"persons": len(kept), "annotations": everyone, "seconds": seconds, "stays": resident() - before,
+                  "highest": 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])}))
+"""
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--persons", type=int, nargs="+", default=[10_000, 50_000, 149_813])
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [measure(count, Path(folder)) for count in arguments.persons]
+    first, last = rows[0], rows[-1]
+    slope = (last["stays"] - first["stays"]) / max(1, last["persons"] - first["persons"])
+    if arguments.json:
+        print(json.dumps({"rows": rows, "bytes_per_person": slope}))
+        return
+    for row in rows:
+        print(
+            f"{row['persons']:8,} persons ({row['annotations']:,} annotations, {row['file'] / 1e6:.0f} MB): "
+            f"{row['seconds']:.1f} s, highest {row['highest'] / 1e9:.2f} GB, stays {row['stays'] / 1e6:.0f} MB"
+        )
+    print(f"{slope:.0f} bytes a person")
+
+
+def measure(count: int, folder: Path) -> dict[str, Any]:
+    """One size."""
+    path = folder / "persons.json"
+    write(count, path)
+    done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True)
+    return {**json.loads(done.stdout), "file": path.stat().st_size}
+
+
+def write(count: int, path: Path) -> None:
+    """A container of `count` persons with joints."""
+    random = np.random.default_rng(0)
+    everyone = round(count * (1 + WITHOUT_JOINTS))
+    images = [
+        {"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(int(everyone / 2.3) + 1)
+    ]
+    (path.parent / "000000000000.jpg").write_bytes(b"")
+    annotations = []
+    for n in range(everyone):
+        joints = np.column_stack([random.integers(0, 480, (len(COCO), 2)), random.integers(1, 3, len(COCO))])
+        annotations.append(
+            {
+                "id": n + 1, "image_id": int(n / 2.3), "category_id": 1, "iscrowd": 0, "area": 9000.0,
+                "bbox": [float(v) for v in random.integers(1, 200, 4)],
+                "segmentation": [random.uniform(0, 400, 60).round(2).tolist()],
+                "keypoints": (joints * (n < count)).ravel().tolist(), "num_keypoints": len(COCO) * (n < count),
+            }
+        )  # fmt: skip
+    category = {"id": 1, "name": "person", "keypoints": list(COCO.joints)}
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""How much of the hardware a training step uses: its model FLOP per second against the best this device shows.
+
+python bench/mfu.py [--method dual] [--backbone resnet18] [--input 256x192] [--batch 16] [--device cpu] [--json]
+
+The yardsticks, measured in the same run and in the step's own arithmetic: a large matrix product, a large convolution,
+and plain training of the same network (forward, backward, optimizer) on ready images, which is the ceiling of a step:
+as many pairs a second as its passes would allow if nothing but the network cost time.
+"""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parent))
+import step as steps
+
+from semipose.config import load_config
+from semipose.methods.catalog import step_cost
+from semipose.models.pose_net import PoseNet
+from semipose.skeletons import COCO
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = steps.parse()
+    height, width = map(int, arguments.input.split("x"))
+    config = load_config(
+        None,
+        {
+            "method": arguments.method[0], "model.backbone": arguments.backbone, "model.weights": "none",
+            "input.height": height, "input.width": width, "train.precision": arguments.precision,
+        },
+    )  # fmt: skip
+    device = torch.device(arguments.device)
+    batches = steps.make_batches(config, arguments.batch, device)
+    ours, precision, _ = steps.our_way(config, steps.networks(config, arguments.device), batches, arguments)
+    half = precision == "bf16-mixed"
+    network = PoseNet(config.model, len(COCO)).to(device).to(memory_format=torch.channels_last)
+    images = torch.randn(arguments.batch, 3, height, width, device=device).to(memory_format=torch.channels_last)
+    with FlopCounterMode(display=False) as counter:
+        network(images[:1])
+    flop, cost = counter.get_total_flops(), step_cost(config.method)
+    works = {
+        "step": ours.step,
+        "train": trainer(network, images, half),
+        "forward": forwarder(network, images, half),
+        "product": product(device, half),
+        "convolution": convolution(device, half),
+    }
+    seconds = {name: [] for name in works}  # type: dict[str, list[float]]
+    for _ in range(arguments.repeats + 1):
+        for name, work in works.items():
+            seconds[name].append(steps.timed(work, device))
+    typical = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    ceiling = arguments.batch / (cost.trained * typical["train"] + cost.forward * typical["forward"])
+    found: dict[str, Any] = {
+        "method": arguments.method[0], "backbone": arguments.backbone, "input": arguments.input,
+        "batch": arguments.batch, "device": arguments.device, "precision": precision,
+        "pairs_per_second": arguments.batch / typical["step"],
+        "ceiling_pairs_per_second": ceiling,
+        "share_of_ceiling": arguments.batch / typical["step"] / ceiling,
+        "train_images_per_second": arguments.batch / typical["train"],
+        "step_tflops": cost.units * flop * arguments.batch / typical["step"] / 1e12,
+        "product_tflops": 2 * SIDE**3 / typical["product"] / 1e12,
+        "convolution_tflops": CONVOLUTION / typical["convolution"] / 1e12,
+    }  # fmt: skip
+    found["share_of_product"] = found["step_tflops"] / found["product_tflops"]
+    print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
+
+
+SIDE = 2048
+"""Side of the matrices multiplied."""
+CONVOLUTION = 2 * 16 * 256 * 256 * 9 * 32 * 32
+"""FLOPs of the convolution: 16 maps of 256 channels and 32×32 cells, 3×3, 256 channels out."""
+
+
+def trainer(network: torch.nn.Module, images: torch.Tensor, half: bool) -> Callable[[], None]:
+    """Plain supervised training on ready images."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+
+    def work() -> None:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            outputs = network(images)
+        optimizer.zero_grad(set_to_none=True)
+        outputs.float().square().mean().backward()
+        optimizer.step()
+
+    return work
+
+
+def forwarder(network: torch.nn.Module, images: torch.Tensor, half: bool) -> Callable[[], None]:
+    """A forward pass alone."""
+
+    def work() -> None:
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+            network(images)
+
+    return work
+
+
+def product(device: torch.device, half: bool) -> Callable[[], None]:
+    """A product of two large matrices."""
+    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16 if half else torch.float32) for _ in range(2))
+    return lambda: torch.mm(a, b)  # type: ignore[return-value]
+
+
+def convolution(device: torch.device, half: bool) -> Callable[[], None]:
+    """A large 3×3 convolution."""
+    kind = torch.bfloat16 if half else torch.float32
+    images = torch.randn(16, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 3, 3, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    return lambda: F.conv2d(images, weight, padding=1)  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    main()

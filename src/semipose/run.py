@@ -76,7 +76,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     )
     log = MetricsLog(out, state.log_bytes)
     loader = _loader(config, sources, geometry, engine)
-    watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled)
+    watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
     def evaluate(step: int, steps: int) -> float | None:
         figure = judge.validate(step, log)

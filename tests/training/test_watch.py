@@ -10,7 +10,7 @@ from semipose.errors import RunError
 from semipose.methods.single import Single
 from semipose.run import train
 from semipose.training import watch as watching
-from semipose.training.checkpoint import read_checkpoint
+from semipose.training.checkpoint import TrainingState, read_checkpoint
 from semipose.training.watch import Look, Watch, entropy
 
 
@@ -87,7 +87,7 @@ HEALTHY = Look(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
 
 def judged(looks, steps=1000):
     """Names of the warnings after each of the looks (changes of a healthy one, validation figure)."""
-    watch = Watch(None, None, None, None)
+    watch = Watch(None, None, None, None, TrainingState({}))
     return [
         list(watch._judge(Look(**{**vars(HEALTHY), **changes}), 100 * n, steps, figure))
         for n, (changes, figure) in enumerate(looks, start=1)

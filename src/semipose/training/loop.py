@@ -193,6 +193,9 @@ class Training:
         if not self.engine.is_main:
             return True
         path = self.folder / "last" / "state.pt"
+        if not self._finite_buffers():
+            say(f"step {self.state.step}: BatchNorm's averages are not finite; the checkpoint before stays")
+            return False
         try:
             self.keep_best(False)
             self.state.log_bytes = self.log.size

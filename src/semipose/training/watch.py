@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from semipose.data.loaders import unlabeled_batch
 from semipose.heatmaps import decode
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
+from semipose.training.checkpoint import TrainingState
 from semipose.training.engine import Engine
 from semipose.training.progress import MetricsLog, say
 from semipose.views.sampling import upright
@@ -54,10 +56,14 @@ class Watch:
     loss: HeatmapLoss
     labeled: Crops
     unlabeled: Crops | None
+    state: TrainingState
     _views: dict[str, View] = field(default_factory=dict)
-    _best: tuple[float, float] = (-math.inf, math.inf)
-    _fallen: int = 0
-    _told: set[str] = field(default_factory=set)
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What earlier looks found; part of the training's state, so that a resumed training goes on in it."""
+        fresh: dict[str, Any] = {"best": -math.inf, "distance": math.inf, "fallen": 0, "told": []}
+        return self.state.extra.setdefault("watch", fresh)
 
     def look(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
         """Logs a line of kind "watch"; returns, and says once each, what is wrong. `figure`: the validation score."""
@@ -66,11 +72,12 @@ class Watch:
         found = self._measure()
         log.write(step, "watch", vars(found))
         warnings = {} if step < SETTLED else self._judge(found, step, steps, figure)
+        told = self.memory["told"]
         for name, text in warnings.items():
-            if name not in self._told:
+            if name not in told:
+                told.append(name)
                 say(f"step {step}: {text}")
                 log.write(step, "warning", {"what": name, "text": text})
-        self._told |= warnings.keys()
         return list(warnings)
 
     def _judge(self, found: Look, step: int, steps: int, figure: float | None) -> dict[str, str]:
@@ -86,18 +93,17 @@ class Watch:
                 f"{found.peak_labeled:.2f} on labeled ones): the network agrees with itself on nothing; use hard "
                 "views (method.hard), a smaller method.unlabeled_weight, or a longer method.burn_in"
             )
-        if figure is not None:
-            best, distance = self._best
-            if figure > best:
-                self._best, self._fallen = (figure, found.distance), 0
-            else:
-                drifting = figure < (1 - FALLEN) * best and found.distance < distance
-                self._fallen = self._fallen + 1 if drifting else 0
-        if self._fallen >= PATIENCE:
+        memory = self.memory
+        if figure is not None and figure > memory["best"]:
+            memory |= {"best": figure, "distance": found.distance, "fallen": 0}
+        elif figure is not None:
+            drifting = figure < (1 - FALLEN) * memory["best"] and found.distance < memory["distance"]
+            memory["fallen"] = memory["fallen"] + 1 if drifting else 0
+        if memory["fallen"] >= PATIENCE:
             warnings["drift"] = (
                 f"teachers and students agree more and more ({found.distance:.1f} cells apart) while validation falls "
-                f"({100 * (figure or 0):.1f} after {100 * self._best[0]:.1f}): they confirm each other's errors; lower "
-                "method.unlabeled_weight, set method.min_peak, or stop at the best weights"
+                f"({100 * (figure or 0):.1f} after {100 * memory['best']:.1f}): they confirm each other's errors; "
+                "lower method.unlabeled_weight, set method.min_peak, or stop at the best weights"
             )
         return warnings
 

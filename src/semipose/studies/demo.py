@@ -96,12 +96,15 @@ class DemoResult:
         """The table: one line a run, scores × 100."""
         lines = []
         for name, run in self.runs.items():
-            scores = self.scores(name)
             split = json.loads((run.folder / "split.json").read_text())
             unlabeled = len(split["unlabeled"]) if name == "trs" else 0
+            known = [str(len(split["labeled"])), str(unlabeled)]
             gap = f"{100 * self.gap_recovered:.0f} %" if name == "trs" and self.gap_recovered is not None else "–"
-            figures = ["–" if scores[key] is None else f"{100 * (scores[key] or 0):.1f}" for key in SHOWN]
-            lines.append([name, str(len(split["labeled"])), str(unlabeled), *figures, gap, f"{run.seconds:.0f}"])
+            lines.append([name, *known, *_figures(self.scores(name)), gap, f"{run.seconds:.0f}"])
+            if "ensemble" in run.scores:
+                lines.append(
+                    [f"{name}, its two networks together", *known, *_figures(run.scores["ensemble"]), "–", "–"]
+                )
         return lines
 
     @property
@@ -110,6 +113,11 @@ class DemoResult:
         few, more = self.scores("supervised"), self.scores("trs")
         gains = ", ".join(f"{key} {100 * ((more[key] or 0) - (few[key] or 0)):+.1f}" for key in SHOWN)
         return f"The unlabeled images gave: {gains}. {next(iter(self.runs.values())).protocol}"
+
+
+def _figures(scores: dict[str, float | None]) -> list[str]:
+    """What the table shows, × 100."""
+    return ["–" if scores[key] is None else f"{100 * (scores[key] or 0):.1f}" for key in SHOWN]
 
 
 def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0) -> DemoResult:

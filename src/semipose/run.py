@@ -9,6 +9,7 @@ from torch import nn
 from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry, open_crops
 from semipose.data.loaders import PairedLoader
+from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.sources import Sources, load_sources
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
@@ -26,6 +27,8 @@ from semipose.training.progress import MetricsLog, say, watched
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
 
+COMPARED = 20_000
+"""Photographs up to which training and test set are compared by content when a run starts."""
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
 
@@ -39,6 +42,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
+    _warn_of_overlap(sources)
     _claim(out, resume)
     config = with_precision(config, sources)
     fabric = start_fabric(config.train.device, config.train.precision)
@@ -162,6 +166,22 @@ def _claim(out: Path, resume: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run folder {out} can't be made ({error.strerror}); choose another --out") from None
+
+
+def _warn_of_overlap(sources: Sources) -> None:
+    """Says when photographs of the test set are learned from; large sets are for `semipose data check --against`."""
+    if sources.test is None:
+        return
+    learned = photographs(sources.labeled) + (photographs(sources.unlabeled) if sources.unlabeled else [])
+    tested = photographs(sources.test)
+    if len(learned) + len(tested) > COMPARED:
+        return
+    shared = shared_photographs(learned, tested)
+    if shared:
+        say(
+            f"{len(shared)} photographs of the test set are trained on as well (the first: {shared[0][0]} is "
+            f"{shared[0][1]}); its figures come out too high"
+        )
 
 
 def _identity(config: RunConfig, sources: Sources) -> dict[str, str]:

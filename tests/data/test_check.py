@@ -10,6 +10,7 @@ from semipose.cli import app
 from semipose.data.check import check_data
 from semipose.data.readers import read_annotations
 from semipose.errors import ConfigError, DataError
+from semipose.run import train
 from semipose.skeletons import UNION
 
 
@@ -98,3 +99,24 @@ def test_convert(coco, tmp_path):
     assert len(persons) == 10
     with pytest.raises(ConfigError, match="unknown skeleton 'dog'"):
         convert(coco(), out, skeleton="dog")
+
+
+def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path):
+    path = coco()
+    (tmp_path / "test").mkdir()
+    other = {**json.loads(path.read_text()), "images": [{"id": 1, "file_name": "renamed.jpg"}]}
+    (tmp_path / "test" / "set.json").write_text(json.dumps(other))
+    photograph = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "test" / "renamed.jpg").write_bytes(photograph)
+    found = check_data(tmp_path / "test" / "set.json", against=path)
+    assert [p for p in found.problems if "is also in" in p and "renamed.jpg" in p and "a.jpg" in p]
+    (tmp_path / "test" / "renamed.jpg").write_bytes(photograph[:-1] + b"x")  # the same size, another content
+    assert check_data(tmp_path / "test" / "set.json", against=path).problems == ()
+
+
+def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_path, capsys):
+    from semipose.data.sources import PEOPLE
+
+    test = {"data.test": str(small_people), "data.test_images": str(PEOPLE / "images"), "train.steps": 1}
+    train(tiny("supervised", **test), tmp_path / "run")
+    assert "photographs of the test set are trained on as well" in capsys.readouterr().err

@@ -51,12 +51,15 @@ def data_check(
     path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
     images: Annotated[Path | None, typer.Option(help="Image folder; found beside the file when not given.")] = None,
     decode: Annotated[bool, typer.Option("--decode", help="Open every image as well.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another annotation file: list photographs that both have, by content.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one."""
     from semipose.data.check import check_data
 
-    found = check_data(path, images, decode=decode)
+    found = check_data(path, images, decode=decode, against=against)
     if json:
         print_json(found.as_dict())
     else:

@@ -8,6 +8,7 @@ import numpy as np
 
 from semipose.data.coco import is_trainable
 from semipose.data.crops import read_image
+from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.readers import read_annotations
 from semipose.errors import DataError
 from semipose.files import is_file
@@ -37,10 +38,13 @@ class Findings:
         return asdict(self)
 
 
-def check_data(path: Path, images: Path | None = None, *, decode: bool = False) -> Findings:
+def check_data(
+    path: Path, images: Path | None = None, *, decode: bool = False, against: Path | None = None
+) -> Findings:
     """Reads a data set to its end and lists every broken record, missing image and, with `decode`, broken image.
 
-    Raises DataError only where the file as a whole can't be read.
+    With `against`, another annotation file, also every photograph that both have, by content. Raises DataError only
+    where a file as a whole can't be read.
     """
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
@@ -49,6 +53,9 @@ def check_data(path: Path, images: Path | None = None, *, decode: bool = False) 
         problem = _image_problem(image, decode)
         if problem:
             problems.append(problem)
+    if against is not None:
+        pairs = shared_photographs(photographs(read_annotations(against)), photographs(persons))
+        problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
     visibility = [p.visibility for p in persons.persons if p.visibility is not None and not p.is_crowd]
     counts = np.stack(visibility) if visibility else np.zeros((0, len(persons.skeleton)), np.int8)
     sides = np.array([max(p.box[2:]) for p in persons.persons])

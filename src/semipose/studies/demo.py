@@ -149,7 +149,7 @@ def _gap_recovered(runs: dict[str, Result]) -> float | None:
         return None
     figures = DemoResult(runs, None, Path())
     few, more, everything = (figures.scores(n)["AP"] or 0.0 for n in ("supervised", "trs", "all labels"))
-    return (more - few) / (everything - few) if everything != few else None
+    return (more - few) / (everything - few) if everything > few else None
 
 
 def _picture(runs: dict[str, Result], out: Path, count: int = 8) -> Path:

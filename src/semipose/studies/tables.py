@@ -88,7 +88,7 @@ def spread(values: list[float | None]) -> str:
 
 
 def gap_recovered(grid: Grid, own: list[Record], records: list[Record]) -> str:
-    """(method − floor) / (all labels − floor), seed by seed, then the mean; – without floor or upper bound."""
+    """(method − floor) / (all labels − floor), seed by seed, then the mean; – where there is no gap."""
     floor = next(iter(grid.rows))
     top = next((name for name, row in grid.rows.items() if row.all_labels), None)
     found = []
@@ -98,7 +98,7 @@ def gap_recovered(grid: Grid, own: list[Record], records: list[Record]) -> str:
         low = _figure(grid, records, floor, record.cell.labels, record.cell.seed)
         high = _figure(grid, records, top, None, record.cell.seed)
         value = record.scores.get(grid.metric)
-        if None not in (low, high, value) and high != low:
+        if None not in (low, high, value) and high > low:  # type: ignore[operator]
             found.append((value - low) / (high - low))  # type: ignore[operator]
     return f"{100 * statistics.mean(found):.0f} %" if found else "–"
 

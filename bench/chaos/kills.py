@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from semipose.config import load_config
 from semipose.data.coco import write_coco
@@ -68,17 +69,22 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
 
 def _child(config: Any, path: Path) -> int:
-    """Trains in a forked process, so that nothing is imported again; returns its pid."""
+    """Trains in a forked process, so that nothing is imported again; returns its pid.
+
+    This process itself must not compute with torch: its thread pools do not survive a fork.
+    """
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        log = os.open(path.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         train(config, path, resume=has_checkpoint(path / "last" / "state.pt"))
         code = 0
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}".encode())
     finally:
         os._exit(code)
 
@@ -107,7 +113,7 @@ def _disturbed(config: Any, path: Path, usual: float, most: int) -> int:
 def _difference(whole: Path, other: Path) -> str | None:
     """What differs between two finished runs, None when nothing does."""
     if not (other / "scores.json").is_file():
-        return "did not finish"
+        return f"did not finish: {other.with_suffix('.log').read_text(errors='replace')[-300:]}"
     if (whole / "metrics.jsonl").read_bytes() != (other / "metrics.jsonl").read_bytes():
         return "another metrics log"
     scores = [json.loads((p / "scores.json").read_text())["scores"] for p in (whole, other)]
@@ -115,6 +121,6 @@ def _difference(whole: Path, other: Path) -> str | None:
         return "other scores"
     for path in sorted((whole / "weights").glob("*.safetensors")):
         first, second = load_file(path), load_file(other / "weights" / path.name)
-        if any(not torch.equal(first[n], second[n]) for n in first):
+        if any(not np.array_equal(first[n], second[n]) for n in first):
             return f"other weights in {path.name}"
     return None

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 import step as steps
+from clock import timed
 
 from semipose.config import load_config
 from semipose.methods.catalog import step_cost
@@ -57,7 +58,7 @@ def main() -> None:
     seconds = {name: [] for name in works}  # type: dict[str, list[float]]
     for _ in range(arguments.repeats + 1):
         for name, work in works.items():
-            seconds[name].append(steps.timed(work, device))
+            seconds[name].append(timed(work, device))
     typical = {name: statistics.median(values[1:]) for name, values in seconds.items()}
     ceiling = arguments.batch / (cost.trained * typical["train"] + cost.forward * typical["forward"])
     found: dict[str, Any] = {

@@ -11,7 +11,6 @@ import copy
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from baselines.step import PlainViews, PlainWorkbench
+from clock import timed
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.config import RunConfig, load_config
@@ -214,15 +214,6 @@ def our_way(
             bench.make_hard(easy, heatmaps, alterations)
 
     return Side(step, first), precision, views
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, the device's work included."""
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -9,10 +9,9 @@ the ratio is the median of the pairs.
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
+from clock import timed
 
 from semipose.batch import View
 from semipose.losses import LossConfig
@@ -72,17 +71,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--bf16", action="store_true", help="forward pass in bf16: a harder yardstick")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, the device's queue drained."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -112,14 +112,13 @@ def with_precision(config: RunConfig, sources: Sources) -> RunConfig:
 
     The run folder keeps what was chosen, so that a resumed run goes on in it.
     """
-    device = torch.device("cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu")
-    steps = config.train.steps or MEASURED_FROM
-    if config.train.precision != "auto" or config.train.device not in ("auto", "cpu") or device.type != "cpu":
+    on_cpu = config.train.device == "cpu" or (config.train.device == "auto" and not torch.cuda.is_available())
+    if config.train.precision != "auto" or not on_cpu:
         return config
     chosen = "32-true"
-    if steps >= MEASURED_FROM:
+    if (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
         size = (config.input.height, config.input.width)
-        chosen = choose_precision(config.model, len(sources.labeled.skeleton), device, size)
+        chosen = choose_precision(config.model, len(sources.labeled.skeleton), torch.device("cpu"), size)
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
 

@@ -40,6 +40,26 @@ def test_other_names_give_pairs_and_sigmas():
         found.index("tail")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["leftWrist", "rightWrist"], ["LWrist", "RWrist"], ["WristL", "WristR"], ["wrist_left", "wrist_right"],
+        ["Wrist-l", "Wrist-r"], ["lwrist", "rwrist"], ["leftwrist", "rightwrist"], ["wrist L", "wrist R"],
+    ],
+)  # fmt: skip
+def test_every_usual_way_of_naming_a_side(names, caplog):
+    found = infer_skeleton(["tail", *names])
+    assert found.flip_pairs == ((1, 2),)
+    assert found.sigmas[1:] == (0.062, 0.062)
+    assert not caplog.records
+
+
+def test_joints_without_sides_are_told_of(caplog):
+    assert infer_skeleton(["rung", "lung", "light", "right"], name="odd").flip_pairs == ()
+    assert "odd" in caplog.text
+    assert "swap none" in caplog.text
+
+
 @pytest.mark.parametrize(("names", "told"), [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name")])
 def test_unusable_names(names, told):
     with pytest.raises(DataError, match=told):

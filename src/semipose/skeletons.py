@@ -1,10 +1,14 @@
 """Joints of a body: names, left/right pairs, OKS sigmas, limbs; the known skeletons and how to infer an unknown one."""
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from semipose.errors import DataError
+
+log = logging.getLogger(__name__)
 
 SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
@@ -57,8 +61,9 @@ class Skeleton:
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
     """The skeleton for an annotation file's joint names: a known one where they agree, else pairs and sigmas by name.
 
-    Pairs come from names that differ only by left/right (or a leading l/r); sigmas from the body part named.
-    Raises DataError for an empty list or a repeated name.
+    Pairs come from names that differ only by their side (`left_wrist`, `LeftWrist`, `wrist_l`, `lwrist`); where there
+    are none, mirrored views swap no joints, and a warning says so. Sigmas come from the body part named. Raises
+    DataError for an empty list or a repeated name.
     """
     odd = next((n for n in names if not isinstance(n, str) or not n.strip()), None)
     if odd is not None:
@@ -72,22 +77,46 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
     for known in SKELETONS.values():
         if known.joints == joints:
             return known
-    position = {j: i for i, j in enumerate(joints)}
-    pairs = []
-    for joint, i in position.items():
-        for left, right in (("left_", "right_"), ("l_", "r_")):
-            other = right + joint.removeprefix(left)
-            if joint.startswith(left) and other in position:
-                pairs.append((i, position[other]))
-    return Skeleton(name, joints, tuple(pairs), tuple(_sigma(j) for j in joints), tuple(limbs))
+    sides = {side_and_part(joint): i for i, joint in enumerate(joints)}
+    pairs = tuple(
+        (i, sides["right", part]) for (side, part), i in sides.items() if side == "left" and ("right", part) in sides
+    )
+    if not pairs and len(joints) > 1:
+        log.warning(
+            "skeleton %r: no joint has a left and a right among %s; mirrored views swap none. Name them left_… and "
+            "right_… if there are such pairs",
+            name,
+            ", ".join(joints)[:120],
+        )
+    return Skeleton(name, joints, pairs, tuple(_sigma(j) for j in joints), tuple(limbs))
+
+
+def side_and_part(joint: str) -> tuple[str | None, str]:
+    """Which side a joint name in snake case tells of, "left", "right" or None, and the name without it."""
+    words = joint.split("_")
+    for place in (0, -1):
+        if words[place] in _SIDES and len(words) > 1:
+            return _SIDES[words[place]], "_".join(words[1:] if place == 0 else words[:-1])
+    for mark in ("left", "right"):
+        if joint != mark and (joint.startswith(mark) or joint.endswith(mark)):
+            return mark, joint.removeprefix(mark) if joint.startswith(mark) else joint.removesuffix(mark)
+    if joint[1:] in SIGMAS and joint[0] in _SIDES:
+        return _SIDES[joint[0]], joint[1:]
+    return None, joint
+
+
+_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
 def _snake(name: str) -> str:
-    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
+    """`LeftWrist`, `LWrist`, `left wrist` and `left-wrist` in one spelling."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
+    return re.sub(r"[\s_-]+", "_", apart).lower()
 
 
 def _sigma(joint: str) -> float:
-    return next((s for part, s in SIGMAS.items() if joint.endswith(part)), DEFAULT_SIGMA)
+    part = side_and_part(joint)[1]
+    return next((s for known, s in SIGMAS.items() if part.endswith(known)), DEFAULT_SIGMA)
 
 
 def _known(name: str, joints: str, limbs: str) -> Skeleton:

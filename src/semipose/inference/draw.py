@@ -1,6 +1,7 @@
 """Pictures of poses: joints and limbs on photographs, and sheets that put several side by side."""
 
-from collections import defaultdict
+import os
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from semipose.data.records import PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction
 from semipose.files import replacing
-from semipose.skeletons import Skeleton
+from semipose.skeletons import Skeleton, side_and_part
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
 """RGB of left, right and other limbs: blue, orange, yellow, told apart by colorblind eyes too."""
@@ -54,21 +55,35 @@ def draw_pose(
 def draw_predictions(
     persons: PersonSet, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
 ) -> list[Path]:
-    """One picture per photograph with all its predictions, under the photograph's name; the files written."""
+    """One picture per photograph with all its predictions, NAME_pose.jpg below `out`; the files written.
+
+    Photographs of several folders keep their place below the folder they share, and those that differ in their endings
+    alone keep these: no picture stands for two photographs, and none takes a photograph's own name.
+    """
     images = {p.image_id: p.image for p in persons.persons}
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)
-    names = [path.name for path in images.values()]
+    targets = _picture_names([images[identity] for identity in by_image])
     written = []
     for identity, found in by_image.items():
         path = images[identity]
-        name = path.stem if names.count(path.name) == 1 else "_".join((*path.parent.parts[-1:], path.stem))
         joints, scores = np.array([p.joints for p in found]), np.array([p.scores for p in found])
-        target = out / f"{name}.jpg"
+        target = out / targets[path]
         save_image(draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score), target)
         written.append(target)
     return written
+
+
+def _picture_names(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Where each photograph's picture goes, relative to the folder of pictures; all different."""
+    shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    plain = {path: path.relative_to(shared).with_name(f"{path.stem}_pose.jpg") for path in paths}
+    taken = Counter(plain.values())
+    return {
+        path: name if taken[name] == 1 else name.with_name(f"{path.stem}_{path.suffix[1:]}_pose.jpg")
+        for path, name in plain.items()
+    }
 
 
 def comparison_sheet(
@@ -106,10 +121,8 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def _color(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:
-    sides = {skeleton.joints[i].partition("_")[0] for i in (a, b)} & {"left", "right", "l", "r"}
-    if sides in ({"left"}, {"l"}):
-        return LEFT
-    return RIGHT if sides in ({"right"}, {"r"}) else MIDDLE
+    sides = {side_and_part(skeleton.joints[i])[0] for i in (a, b)} - {None}
+    return {"left": LEFT, "right": RIGHT}.get(sides.pop() or "", MIDDLE) if len(sides) == 1 else MIDDLE
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:

@@ -141,10 +141,10 @@ def test_predict_folder(cli, trained, tmp_path):
         cv2.imwrite(str(folder / name), image)
     code, out, err = cli("predict", trained, folder, "--out", tmp_path / "found", "--draw")
     assert code == 0, err
-    assert out.split() == [str(tmp_path / "found" / n) for n in ("predictions.json", "a.jpg", "b.jpg")]
+    assert out.split() == [str(tmp_path / "found" / n) for n in ("predictions.json", "a_pose.jpg", "b_pose.jpg")]
     found = json.loads((tmp_path / "found" / "predictions.json").read_text())
     assert [len(p["keypoints"]) for p in found] == [51, 51]
-    assert cv2.imread(str(tmp_path / "found" / "a.jpg")).shape == (80, 80, 3)
+    assert cv2.imread(str(tmp_path / "found" / "a_pose.jpg")).shape == (80, 80, 3)
 
 
 def test_predict_the_images_of_a_coco_list_for_the_server(cli, trained, small_people, tmp_path):

@@ -15,7 +15,7 @@ from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
-from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions, save_submission
+from semipose.evaluation.predictions import Prediction, load_predictions, looked_at, save_predictions, save_submission
 from semipose.evaluation.protocol import Protocol, Scores, score
 from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
@@ -81,13 +81,13 @@ def evaluate(
     what = Path(what)
     truth = _truth(data, images)
     if what.suffix == ".json":
-        predictions = load_predictions(what, truth.skeleton)
+        predictions = load_predictions(what, truth.skeleton, truth)
         origin, selection = f"of {what.name}", "a predictions file"
         flip_test = False
     else:
         model = load_pose_model(what)
         _same_joints(model, truth, what)
-        persons = apply_detections(truth, boxes) if boxes else _with_boxes(truth)
+        persons = apply_detections(truth, boxes) if boxes else looked_at(truth)
         predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
         origin, selection = str(boxes) if boxes else "ground truth", f"{what} ({model.name})"
     protocol = Protocol.of(truth, boxes=origin, flip_test=flip_test, weights_selection=selection)
@@ -134,7 +134,9 @@ def predict(
         raise DataError(f"{source} is not there; give an image, a folder of images or a video")
     predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
     written = [out / "predictions.json"]
-    save_predictions(predictions, written[0])
+    root = source if source.is_dir() else None
+    names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.persons}
+    save_predictions(predictions, written[0], names)
     if source.suffix == ".json" and model.skeleton.joints == COCO.joints:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
@@ -195,13 +197,6 @@ def _truth(data: str, images: str | None) -> PersonSet:
             return read_annotated(str(chosen[0]), images or chosen[1], "val")
         data, images = section.train, images or section.images
     return read_annotated(data, images, "val")
-
-
-def _with_boxes(truth: PersonSet) -> PersonSet:
-    """The persons a top-down network is run on: those the protocol counts, each with its annotated box."""
-    return truth.subset(
-        [i for i, p in enumerate(truth.persons) if p.labeled and not p.is_crowd and p.box[2] > 0 and p.box[3] > 0]
-    )
 
 
 def _same_joints(model: PoseModel, truth: PersonSet, what: Path) -> None:

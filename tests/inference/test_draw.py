@@ -141,5 +141,5 @@ def test_predictions_are_drawn_one_picture_a_photograph(tmp_path: Path) -> None:
     people = read_coco(PEOPLE).subset([0, 1])
     found = ground_truth_as_predictions(people)
     written = draw_predictions(people, [*found, found[0]], people.skeleton, tmp_path)
-    assert [p.name for p in written] == [f"{p.image.stem}.jpg" for p in people.persons]
+    assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in people.persons]
     assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)

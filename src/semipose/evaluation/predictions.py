@@ -1,8 +1,8 @@
 """Predicted poses: one record a person, saved and read as COCO keypoint results."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,13 +36,17 @@ class Prediction:
     category_id: int = 1
 
 
-def save_predictions(predictions: Iterable[Prediction], path: Path | str) -> None:
+def save_predictions(
+    predictions: Iterable[Prediction], path: Path | str, files: Mapping[int | str, str] | None = None
+) -> None:
     """Writes COCO keypoint results, [{image_id, category_id, keypoints: [x, y, score] * K, score, bbox}], by renaming.
 
-    Numbers keep full precision; `annotation_id` is an extra key where it is known. Raises DataError when the folder
-    can't be written.
+    Numbers keep full precision; `annotation_id` is an extra key where it is known, `file_name` where `files` has the
+    image's. Raises DataError when the folder can't be written.
     """
-    _write_by_renaming([_record(p) for p in predictions], Path(path))
+    known = files or {}
+    records = [_record(p) | ({"file_name": known[p.image_id]} if p.image_id in known else {}) for p in predictions]
+    _write_by_renaming(records, Path(path))
 
 
 def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None:
@@ -68,17 +72,30 @@ def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None
     _write_by_renaming(records, path)
 
 
-def load_predictions(path: Path | str, skeleton: Skeleton) -> list[Prediction]:
+def load_predictions(path: Path | str, skeleton: Skeleton, truth: PersonSet | None = None) -> list[Prediction]:
     """Predictions of a COCO keypoint results file, in its order.
 
-    A missing `bbox`, which COCO's format leaves out, becomes the box of the joints; `annotation_id` may be missing.
+    A record with a `file_name` belongs to the image of `truth` so named, whatever its `image_id`: numbers given to the
+    images of a folder are not those of an annotation file. A missing `bbox`, which COCO's format leaves out, becomes
+    the box of the joints; `annotation_id` may be missing.
     Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints.
     """
     path = Path(path)
     records = read_json(path, "predictions file")
     if not isinstance(records, list):
         raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
-    return [_prediction(path, number, record, len(skeleton)) for number, record in enumerate(records, start=1)]
+    found = [_prediction(path, number, record, len(skeleton)) for number, record in enumerate(records, start=1)]
+    if truth is None:
+        return found
+    named = {image.name: identity for identity, image in _images(truth).items()}
+    return [
+        replace(p, image_id=named.get(Path(str(r["file_name"])).name, str(r["file_name"]))) if r.get("file_name") else p
+        for p, r in zip(found, records, strict=True)
+    ]
+
+
+def _images(truth: PersonSet) -> dict[int | str, Path]:
+    return {p.image_id: p.image for p in truth.persons} | dict(truth.empty)
 
 
 def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
@@ -92,6 +109,15 @@ def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
 def is_evaluated(person: Person) -> bool:
     """Whether figures count the person: at least one labeled joint and no crowd."""
     return person.labeled and not person.is_crowd
+
+
+def looked_at(truth: PersonSet) -> PersonSet:
+    """The persons whose annotated box a top-down network is given: those that count, with a box that has an area.
+
+    Any other box would add predictions that the protocol of annotated boxes does not have.
+    """
+    kept = [i for i, p in enumerate(truth.persons) if is_evaluated(p) and p.box[2] > 0 and p.box[3] > 0]
+    return truth.subset(kept)
 
 
 def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> None:

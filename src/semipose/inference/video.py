@@ -1,5 +1,6 @@
 """Joints in every frame of a video, and the video with them drawn."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
 """Files taken for videos."""
@@ -36,18 +39,17 @@ def predict_video(
     """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
 
     `boxes` is a COCO detections file whose image_id is the frame number; without one the whole frame is one person.
+    A video that breaks off keeps what was found before, with a warning. Raises DataError when no frame can be read.
     """
-    by_frame: dict[int, list[tuple[float, float, float, float]]] = {}
-    if boxes:
-        for d in read_detections(Path(boxes)):
-            by_frame.setdefault(int(d.image) if str(d.image).isdigit() else -1, []).append(d.box)
+    by_frame = _boxes_by_frame(Path(boxes)) if boxes else None
     found: list[Prediction] = []
-    painted = out / f"{source.stem}.mp4"
+    painted = out / f"{source.stem}_pose.mp4"
     writer = _Writer(painted) if draw else None
+    number = -1
     try:
         for number, (frame, rate) in enumerate(_frames(source)):
             whole = (0.0, 0.0, float(frame.shape[1]), float(frame.shape[0]))
-            places = by_frame.get(number, []) if boxes else [whole]
+            places = [whole] if by_frame is None else by_frame.get(number, [])
             persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
@@ -58,11 +60,29 @@ def predict_video(
                 joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
                 scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
                 writer.add(draw_pose(frame, joints, scores, model.skeleton), rate)
+    except DataError as error:
+        if number < 0:
+            raise
+        log.warning("%s; its first %d frames are kept", error, number + 1)
     finally:
         if writer:
             writer.close()
     save_predictions(found, out / "predictions.json")
     return [out / "predictions.json", *([painted] if draw else [])]
+
+
+def _boxes_by_frame(path: Path) -> dict[int, list[tuple[float, float, float, float]]]:
+    by_frame: dict[int, list[tuple[float, float, float, float]]] = {}
+    detections = read_detections(path)
+    for detection in detections:
+        if str(detection.image).isdigit():
+            by_frame.setdefault(int(detection.image), []).append(detection.box)
+    if not by_frame:
+        raise DataError(f"{path}: no detection has a frame number (0, 1, …) as its image_id")
+    left_out = len(detections) - sum(len(places) for places in by_frame.values())
+    if left_out:
+        log.warning("%s: %d detections without a frame number as image_id left out", path, left_out)
+    return by_frame
 
 
 def _frames(source: Path) -> Iterator[tuple[np.ndarray, int]]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from semipose.data.crops import CropGeometry, Crops, open_crops
 from semipose.data.sources import Sources
 from semipose.errors import RunError
-from semipose.evaluation.predictions import Prediction, save_predictions
+from semipose.evaluation.predictions import Prediction, looked_at, save_predictions
 from semipose.evaluation.protocol import Protocol, score
 from semipose.files import write_text
-from semipose.inference.pose_model import PoseModel
+from semipose.inference.pose_model import PoseModel, description_path
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.models.pose_net import PoseNet
@@ -145,6 +145,11 @@ class Judge:
                 f"{self.out} can't be written ({error.strerror}); make room and run again with --resume"
             ) from None
 
+    def _best_name(self) -> str:
+        """The network that best.safetensors holds, as written: a resumed run that is done kept it long ago."""
+        description = json.loads(description_path(self.out / "best.safetensors").read_text())
+        return str(description["network"])
+
     def _selection(self, which: str) -> str:
         if self.select == "last" or self.sources.validation is None:
             return "last weights"
@@ -161,7 +166,7 @@ class Judge:
         for name, network in candidates.items():
             predictions = self._predict(which, [network])
             scores[name] = score(truth, predictions).as_dict()
-            if save and name == self._latest and self.engine.is_main:
+            if save and self.engine.is_main and name == self._best_name():
                 save_predictions(predictions, self.out / "predictions.json")
         if len(reported) > 1:
             scores["mean"] = _mean([scores[name] for name in reported])
@@ -175,7 +180,8 @@ class Judge:
 
     def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
         if which not in self._crops:
-            self._crops[which] = open_crops(getattr(self.sources, which), self.geometry, watch=watched)
+            persons = looked_at(getattr(self.sources, which))
+            self._crops[which] = open_crops(persons, self.geometry, watch=watched)
         predictor = Predictor(
             networks,
             self.loss.build(),

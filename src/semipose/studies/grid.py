@@ -78,17 +78,35 @@ class Grid(BaseModel):
         }
 
     def scaled(self, share: float) -> "Grid":
-        """The same study with this share of the labels and epochs (at least 8 labels and one epoch or step)."""
+        """The same study with this share of the labels, epochs and steps (at least 8 labels, one epoch, one step)."""
         if share == 1:
             return self
-        shared = dict(self.shared)
-        if "train.steps" in shared:
-            shared["train.steps"] = max(1, round(shared["train.steps"] * share))
-        shared["train.epochs"] = max(1.0, shared.get("train.epochs", 100) * share)
-        labels = list(dict.fromkeys(n if n is None else max(8, round(n * share)) for n in self.labels))
-        title = f"{self.title} (scaled to {share:g})"
-        rows = {name: row.model_copy(update={"published": {}}) for name, row in self.rows.items()}
-        return self.model_copy(update={"shared": shared, "labels": labels, "title": title, "rows": rows})
+
+        def budget(options: dict[str, Any]) -> dict[str, Any]:
+            least = {"train.epochs": lambda v: max(1.0, v * share), "train.steps": lambda v: max(1, round(v * share))}
+            return {key: least[key](value) if key in least else value for key, value in options.items()}
+
+        def count(labels: int) -> int:
+            return max(8, round(labels * share))
+
+        rows = {
+            name: row.model_copy(
+                update={
+                    "options": budget(row.options),
+                    "at": {count(n): budget(options) for n, options in row.at.items()},
+                    "published": {},
+                }
+            )
+            for name, row in self.rows.items()
+        }
+        return self.model_copy(
+            update={
+                "shared": budget({"train.epochs": 100, **self.shared}),
+                "labels": list(dict.fromkeys(n if n is None else count(n) for n in self.labels)),
+                "title": f"{self.title} (scaled to {share:g})",
+                "rows": rows,
+            }
+        )
 
     def overridden(self, overrides: dict[str, Any]) -> "Grid":
         """The same study with these options in every cell, whatever its rows say of them."""

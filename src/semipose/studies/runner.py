@@ -45,7 +45,7 @@ def run_grid(
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
         devices.put(f"cuda:{job % count}" if count else "cpu")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, _cores() // jobs)
 
     def work(numbered: tuple[int, Cell]) -> Outcome:
         number, cell = numbered
@@ -65,6 +65,11 @@ def run_grid(
 
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(work, enumerate(cells)))
+
+
+def _cores() -> int:
+    """Cores that this process may use: all, unless it is pinned to some."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(grid: Grid, out: Path) -> None:

@@ -10,7 +10,8 @@ from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry, open_crops
 from semipose.data.loaders import PairedLoader
 from semipose.data.overlap import photographs, shared_photographs
-from semipose.data.sources import Sources, load_sources
+from semipose.data.sources import Sources, load_sources, located, resolve
+from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
 from semipose.methods import build_method
@@ -39,6 +40,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
     InterruptedTrainingError after saving when a signal asked for the end.
     """
+    config = config.model_copy(update={"data": located(resolve(config.data))})
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
@@ -189,6 +191,9 @@ def _identity(config: RunConfig, sources: Sources) -> dict[str, str]:
         "backbone": config.model.backbone,
         "skeleton": " ".join(sources.labeled.skeleton.joints),
         "split": sources.split.hash,
+        "unlabeled persons": fingerprint(sources.unlabeled) if sources.unlabeled else "none",
+        "input": f"{config.input.height}×{config.input.width}",
+        "loss": config.loss.kind,
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semipose.data.coco import read_coco, trainable, usable_boxes
 from semipose.data.folder import read_folder
@@ -17,6 +17,10 @@ from semipose.skeletons import SKELETONS
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """The embedded data set."""
+
+
+PATHS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images")
+"""Options that name a file or folder."""
 
 
 class DataConfig(BaseModel):
@@ -85,12 +89,23 @@ def resolve(config: DataConfig) -> DataConfig:
         raise DataError(
             f"data file {path}: unknown key {sorted(unknown)[0]!r}; known: {', '.join(DataConfig.model_fields)}"
         )
-    for key in ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images"):
+    for key in PATHS:
         value = content.get(key)
         if value and value != "people" and not Path(value).is_absolute():
             content[key] = str(path.parent / value)
     explicit = {k: getattr(config, k) for k in config.model_fields_set if k != "train"}
-    return DataConfig(**{**content, **explicit})
+    try:
+        return DataConfig(**{**content, **explicit})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"data file {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def located(config: DataConfig) -> DataConfig:
+    """The section with every file and folder by its absolute path: it means the same read from anywhere."""
+    paths = {key: getattr(config, key) for key in PATHS}
+    known = {key: str(Path(path).absolute()) for key, path in paths.items() if path and path != "people"}
+    return config.model_copy(update=known)
 
 
 def read_annotated(name: str, images: str | None, part: str = "train") -> PersonSet:

@@ -49,6 +49,14 @@ def load_split(path: Path) -> Split:
     return split
 
 
+def fingerprint(persons: PersonSet) -> str:
+    """Twelve hexadecimal digits that change with the boxes of a set, their order or their photographs' names."""
+    digest = hashlib.sha256()
+    for person in persons.persons:
+        digest.update(f"{person.image.name} {person.box}\n".encode())
+    return digest.hexdigest()[:12]
+
+
 def keep_labels(
     persons: PersonSet,
     labels: int | None,

@@ -133,10 +133,17 @@ def load_checkpoint(
                 f"checkpoint {path} was made with {key} {state.identity.get(key)!r}, this run has {value!r}; "
                 "resume with the run's own configuration or choose another --out"
             )
-    method.load_state_dict(content["method"])
-    optimizer.load_state_dict(content["optimizer"])
-    generator.set_state(content["generator"])
-    torch.set_rng_state(content["torch_rng"])
+    try:
+        method.load_state_dict(content["method"])
+        optimizer.load_state_dict(content["optimizer"])
+        generator.set_state(content["generator"])
+        torch.set_rng_state(content["torch_rng"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise WeightsError(
+            f"checkpoint {path} does not fit this run ({reason}); resume it with its own configuration, on the kind of "
+            "device it was made on"
+        ) from None
     return state
 
 

@@ -29,7 +29,7 @@ from semipose.methods import METHODS, VARIANTS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.run import compile_networks
-from semipose.skeletons import COCO
+from semipose.skeletons import COCO, Skeleton
 from semipose.training.engine import make_engine, start_fabric
 from semipose.training.precision import choose_precision
 from semipose.views.sampling import ViewSampler
@@ -148,14 +148,16 @@ def networks(config: RunConfig, device: str) -> nn.Module:
     return make(config, Workbench, ViewSampler, device).to(device)
 
 
-def make(config: RunConfig, bench: type[Workbench], sampler: type[ViewSampler], device: str) -> Any:
+def make(
+    config: RunConfig, bench: type[Workbench], sampler: type[ViewSampler], device: str, skeleton: Skeleton = COCO
+) -> Any:
     """The method over one or the other kind of workbench."""
     size = (config.input.height, config.input.width)
     generator = torch.Generator(device).manual_seed(1)
-    views = sampler(config.views, COCO, size, config.loss.sigma, generator)
+    views = sampler(config.views, skeleton, size, config.loss.sigma, generator)
 
     def network(backbone: str | None, levels: int) -> PoseNet:
-        return PoseNet(config.model, len(COCO), levels)
+        return PoseNet(config.model, len(skeleton), levels)
 
     return build_method(config.method, bench(views, config.loss.build(), network, lambda _: network(None, 1)))
 

@@ -1,0 +1,178 @@
+"""Accuracy against training time, ours against the field's usual way, taking turns in one process.
+
+python bench/accuracy.py --data DIR [--method dual] [--labels 800] [--steps 600] [--every 60] [--json]
+
+DIR holds train.json and val.json, COCO containers with their photographs. Both sides start from the same weights and
+make the same number of steps of the same method at the same learning rates; the usual way decodes the photograph of
+every sample, works in fp32 and NCHW, with loops over samples (bench/baselines). Every `--every` steps each side is
+scored, which is not part of its time. Printed: when each side is where the usual way ends.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+from baselines.step import PlainViews, PlainWorkbench
+from clock import timed
+from step import make
+
+from semipose.config import RunConfig, load_config
+from semipose.data.crops import CropGeometry, Crops, FreshCrops, open_crops
+from semipose.data.loaders import PairedLoader
+from semipose.data.sources import Sources, load_sources
+from semipose.methods.base import Progress, Workbench
+from semipose.training.engine import Engine, make_engine, start_fabric
+from semipose.training.judge import Judge
+from semipose.training.loop import phase
+from semipose.training.precision import choose_precision
+from semipose.training.progress import MetricsLog
+from semipose.views.sampling import ViewSampler
+
+
+@dataclass
+class Side:
+    """One way of training: its parts, the seconds spent so far, and AP at each look."""
+
+    config: RunConfig
+    engine: Engine
+    loader: PairedLoader
+    judge: Judge
+    log: MetricsLog
+    waits: bool
+    seconds: float = 0.0
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+    def advance(self, start: int, stop: int) -> None:
+        """The steps from `start` up to `stop`, then a look at the validation persons."""
+        self.engine.method.train()
+        self.seconds += timed(lambda: self._train(start, stop), self.engine.device)
+        self.engine.method.eval()
+        self.looks.append({"step": stop, "seconds": self.seconds, "AP": self.judge.validate(stop, self.log) or 0.0})
+
+    def _train(self, start: int, stop: int) -> None:
+        steps, device = self.config.train.steps or stop, self.engine.device
+        for step, (labeled, unlabeled) in enumerate(self.loader.steps(start, stop), start):
+            progress = Progress(step, steps, step // self.loader.steps_per_epoch)
+            for group in self.engine.optimizer.param_groups:
+                group["lr"] = self.config.train.rate(*phase(step, steps, self.engine.method.restarts))
+            on_device = unlabeled.to(device) if unlabeled is not None else None
+            losses = self.engine.losses(labeled.to(device), on_device, progress)
+            self.engine.step(losses.total, None)
+            self.engine.method.after_step(progress)
+            if self.waits:
+                float(losses.total)
+
+
+def main() -> None:
+    """Measures and prints."""
+    arguments = parse()
+    config = load_config(None, settings(arguments))
+    sources = load_sources(config.data)
+    with tempfile.TemporaryDirectory() as folder:
+        ours, usual = both(config, sources, Path(folder))
+        for start in range(0, arguments.steps, arguments.every):
+            stop = min(start + arguments.every, arguments.steps)
+            for side in (ours, usual):
+                side.advance(start, stop)
+    found = summary(ours, usual)
+    if arguments.json:
+        print(json.dumps({"options": vars(arguments), "split": sources.split.hash, **found}))
+        return
+    for name in ("ours", "usual"):
+        print(name, "  ".join(f"{look['seconds']:.0f} s {100 * look['AP']:.1f}" for look in found[name]))
+    print(
+        f"the usual way ends at AP {100 * found['final']:.1f} after {found['usual_seconds']:.0f} s; "
+        f"ours is there after {found['ours_seconds']} s; its steps are {found['ratio']:.2f} times as fast"
+    )
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--method", default="dual")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--input", type=int, default=96, help="side of the square input")
+    for name, default in (("labels", 800), ("steps", 600), ("every", 60), ("batch", 32), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Overrides of the configuration."""
+    return {
+        "method": arguments.method, "method.burn_in": 0.3, "data.train": f"{arguments.data}/train.json",
+        "data.val": f"{arguments.data}/val.json", "data.labels": arguments.labels, "data.include_labeled": False,
+        "model.backbone": arguments.backbone, "model.weights": arguments.weights, "input.height": arguments.input,
+        "input.width": arguments.input, "train.steps": arguments.steps, "train.batch": arguments.batch,
+        "train.unlabeled_batch": arguments.batch, "train.seed": arguments.seed, "loss.sigma": 1.5,
+    }  # fmt: skip
+
+
+def both(config: RunConfig, sources: Sources, folder: Path) -> tuple[Side, Side]:
+    """Ours and the usual way, from one set of weights."""
+    torch.manual_seed(config.train.seed)
+    skeleton = sources.labeled.skeleton
+    size = (config.input.height, config.input.width)
+    ours = make(config, Workbench, ViewSampler, "cpu", skeleton)
+    usual = copy.deepcopy(ours)
+    usual.bench = make(config, PlainWorkbench, PlainViews, "cpu", skeleton).bench
+    geometry = CropGeometry(size, config.input.padding)
+    assert sources.unlabeled is not None
+    precision = choose_precision(config.model, len(skeleton), torch.device("cpu"), size)
+    packed = open_crops(sources.labeled, geometry), open_crops(sources.unlabeled, geometry)
+    photographs = FreshCrops(sources.labeled, geometry), FreshCrops(sources.unlabeled, geometry)
+    return (
+        side(config, sources, folder / "ours", ours.to(memory_format=torch.channels_last), packed, precision, True),
+        side(config, sources, folder / "usual", usual, photographs, "32-true", False),
+    )
+
+
+def side(
+    config: RunConfig,
+    sources: Sources,
+    folder: Path,
+    method: nn.Module,
+    crops: tuple[Crops, Crops],
+    precision: str,
+    fused: bool,
+) -> Side:
+    """One way of training, ready for its first step."""
+    folder.mkdir()
+    trained = [p for p in method.parameters() if p.requires_grad]
+    engine = make_engine(start_fabric("cpu", precision), method, torch.optim.Adam(trained, fused=fused))
+    batch, seed = config.train.batch, config.train.seed
+    loader = PairedLoader(*crops, batch=batch, unlabeled_batch=batch, seed=seed)
+    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    judge = Judge(engine, sources, geometry, config.loss, folder, select="last", flip_test=False)
+    return Side(config, engine, loader, judge, MetricsLog(folder), waits=not fused)
+
+
+def summary(ours: Side, usual: Side) -> dict[str, Any]:
+    """When each side is where the usual way ends."""
+    final, total = usual.looks[-1]["AP"], usual.seconds
+    reached = next((look["seconds"] for look in ours.looks if look["AP"] >= final), None)
+    return {
+        "final": final,
+        "usual_seconds": total,
+        "ours_seconds": None if reached is None else round(reached),
+        "speedup": None if reached is None else total / reached,
+        "ratio": total / ours.seconds,
+        "ours": ours.looks,
+        "usual": usual.looks,
+    }
+
+
+if __name__ == "__main__":
+    main()

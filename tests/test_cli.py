@@ -197,11 +197,12 @@ def test_export_is_the_network(cli, trained, tmp_path):
 def test_lists(cli):
     code, out, _ = cli("methods", "--json")
     assert code == 0
-    assert {"supervised", "trs", "akm+mixup"} < {m["method"] for m in json.loads(out)}
-    assert all(m["paper"] and m["summary"] for m in json.loads(out))
+    assert {"supervised", "trs", "akm+mixup"} < set(json.loads(out))
+    assert all(m["paper"] and m["summary"] for m in json.loads(out).values())
     code, out, _ = cli("config", "--method", "trs", "--json")
-    options = {o["option"]: o for o in json.loads(out)}
+    options = json.loads(out)
     assert options["method.reviewers.alpha"]["default"] == "0.99"
+    assert json.loads(cli("config", "--method", "akm+mixup", "--json")[1])["method.mixup.enabled"]["default"] == "True"
     assert all(o["meaning"] for o in options.values())
 
 

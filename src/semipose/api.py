@@ -23,7 +23,7 @@ from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.inference.predictor import Predictor
 from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
-from semipose.methods import METHODS
+from semipose.methods import METHODS, VARIANTS
 from semipose.run import train as train_run
 from semipose.skeletons import COCO, SKELETONS
 from semipose.training.engine import start_fabric
@@ -178,10 +178,11 @@ def convert(
 
 
 def all_options(method: str) -> list[tuple[str, str, str, str]]:
-    """Every option as (name, type, default, meaning), those of `method` included."""
-    if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
-    return options(RunConfig) + options(METHODS[method][0], "method.") + alteration_options()
+    """Every option as (name, type, default, meaning), those of `method`, or a variant of one, included."""
+    if method not in METHODS and method not in VARIANTS:
+        raise ConfigError(f"unknown method {method!r}; known: {', '.join([*METHODS, *VARIANTS])}")
+    own = load_config(None, {"method": method}).method
+    return options(RunConfig) + options(type(own), "method.", own) + alteration_options()
 
 
 def _has_unlabeled(data: DataConfig) -> bool:

@@ -83,14 +83,19 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"{text!r}: the value is not YAML; put text with special characters in quotes") from None
 
 
-def options(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """Every option as (dotted name, type, default, meaning); of `method` those of the given class only."""
+def options(
+    model: type[BaseModel] = RunConfig, prefix: str = "", given: BaseModel | None = None
+) -> list[tuple[str, str, str, str]]:
+    """Every option as (dotted name, type, default, meaning); of `method` those of the given class only.
+
+    The values of `given`, where there is one, stand as the defaults.
+    """
     rows = []
     meanings = _docstrings(model)
     for name, info in model.model_fields.items():
-        default = info.get_default(call_default_factory=True)
+        default = getattr(given, name) if given else info.get_default(call_default_factory=True)
         if isinstance(default, BaseModel) and name != "method":
-            rows += options(type(default), f"{prefix}{name}.")
+            rows += options(type(default), f"{prefix}{name}.", default)
         elif name != "method":
             kind = getattr(info.annotation, "__name__", str(info.annotation)).replace("typing.", "")
             choices = get_args(info.annotation) if "Literal" in str(info.annotation) else ()

@@ -28,8 +28,12 @@ def test_demo(tmp_path, monkeypatch):
     assert picture.std() > 20
     splits = [json.loads((tmp_path / n / "split.json").read_text())["labeled"] for n in ("supervised", "trs")]
     assert splits[0] == splits[1]
-    with pytest.raises(ConfigError, match="already holds a demo"):
+    with pytest.raises(ConfigError, match="other settings"):
         demo.run_demo(tmp_path, fast=True)
+    log = (tmp_path / "trs" / "metrics.jsonl").read_bytes()
+    again = demo.run_demo(tmp_path, fast=True, upper_bound=True, seed=1)
+    assert {n: again.scores(n) for n in again.runs} == {n: result.scores(n) for n in result.runs}
+    assert (tmp_path / "trs" / "metrics.jsonl").read_bytes() == log
 
 
 def test_gap_recovered():

@@ -17,7 +17,7 @@ def config(
 
     rows = all_options(method)
     if json:
-        print_json([dict(zip(("option", "type", "default", "meaning"), row, strict=True)) for row in rows])
+        print_json({row[0]: dict(zip(("type", "default", "meaning"), row[1:], strict=True)) for row in rows})
         return
     print_table(f"Options (method {method})", ["option", "type", "default", "meaning"], [list(r) for r in rows])
 
@@ -29,7 +29,7 @@ def methods(json: Json = False) -> None:
 
     rows = describe_methods()
     if json:
-        print_json(rows)
+        print_json({row.pop("method"): row for row in rows})
         return
     columns = ["method", "summary", "networks", "passes trained + forward", "units", "AP at 1K / 5K / 10K"]
     cells = [

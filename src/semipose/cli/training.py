@@ -10,16 +10,21 @@ from semipose.cli.app import Json, app, print_json, print_scores, print_table
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder of the demo's runs, table and picture.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the demo's runs, table and picture; runs/demo when not given.")
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A check of a minute; its figures mean nothing.")] = False,
     upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Also train on all labels.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
     json: Json = False,
 ) -> None:
-    """Embedded people: the same network on few labels alone, and with the other images unlabeled."""
-    from semipose.studies.demo import run_demo
+    """Embedded people: the same network on few labels alone, and with the other images unlabeled.
 
-    result = run_demo(out, fast=fast, upper_bound=upper_bound, seed=seed)
+    Stopped, it goes on when it is started again.
+    """
+    from semipose.studies.demo import default_folder, run_demo
+
+    result = run_demo(out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed)
     if json:
         print_json(result.as_dict())
         return

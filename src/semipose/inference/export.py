@@ -1,14 +1,18 @@
 """ONNX export, verified: the written file must give the network's heatmaps before it is kept."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError, RunError
-from semipose.files import replacing
+from semipose.files import replacing, write_text
 from semipose.inference.pose_model import PoseModel
+from semipose.models.backbones import MEAN, STD
+from semipose.models.heads import STRIDE
 
 TOLERANCE = 1e-3
 """Largest difference of a heatmap value between the network and the exported file."""
@@ -28,7 +32,8 @@ class _Exported(nn.Module):
 def export_onnx(model: PoseModel, path: Path) -> Path:
     """Writes `path`: input `images` (batch, 3, H, W), normalized with ImageNet's statistics; output `heatmaps`.
 
-    Raises ConfigError when the extra packages are missing, RunError when the file differs from the network.
+    What a program needs to use it lies beside it as JSON: joints, limbs, input size, padding of the box, normalization,
+    decoder. Raises ConfigError when the extra packages are missing, RunError when the file differs from the network.
     """
     try:
         import onnxruntime
@@ -61,4 +66,23 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
                 raise RunError(
                     f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written"
                 )
+    write_text(path.with_suffix(".json"), json.dumps(usage(model), indent=1))
     return path
+
+
+def usage(model: PoseModel) -> dict[str, Any]:
+    """How images go into the exported network and joints come out of its heatmaps.
+
+    `to_input` maps pixels of a photograph to pixels of the input for a box [x, y, w, h]: the box is widened to the
+    input's aspect about its center, grown by `padding`, and scaled to the input; pixel centers are integers.
+    """
+    height, width = model.geometry.input_size
+    return {
+        "joints": model.skeleton.joints,
+        "flip_pairs": model.skeleton.flip_pairs,
+        "limbs": model.skeleton.limbs,
+        "input": {"name": "images", "layout": "NCHW", "color": "RGB", "height": height, "width": width},
+        "normalization": {"scale": 1 / 255, "mean": MEAN, "std": STD},
+        "box": {"padding": model.geometry.padding, "aspect": width / height},
+        "output": {"name": "heatmaps", "stride": STRIDE, "sigma": model.loss.sigma, "decoder": model.decoder},
+    }

@@ -104,8 +104,8 @@ class ConsistencyConfig(BaseModel):
     teacher_flip: bool = False
     """The teacher looks at the mirror image of each scale as well."""
     hard_statistics: bool = True
-    """BatchNorm's running averages follow the hard views too, as in the peers; false = labeled views only, which fit
-    the images that networks are used on (and, with `teacher_mode: eval`, teach on) better."""
+    """BatchNorm's running averages follow the hard views too, as in the peers; false = they do not, and fit the images
+    that networks are used on better. With `teacher_mode: train` they follow a teacher's easy views all the same."""
     hard: list[Alteration] = []
     """Alterations of the hard view, applied one after the other."""
 

@@ -61,7 +61,7 @@ def describe_methods() -> list[dict[str, Any]]:
 
 
 def step_cost(config: Any) -> Cost:
-    """Counts one step after burn-in by running it on a tiny network and two blank samples of each kind."""
+    """Counts a step between burn-in and cool-down by running it on a tiny network and two blank samples a kind."""
     passes: list[bool] = []
 
     def network(backbone: str | None, levels: int) -> PoseNet:
@@ -69,6 +69,8 @@ def step_cost(config: Any) -> Cost:
         made.backbone.features.register_forward_hook(_Counter(passes))
         return made
 
+    if hasattr(config, "cool_down"):
+        config = config.model_copy(update={"cool_down": 0.0})
     views = ViewSampler(ViewsConfig(), LSP, (SIZE, SIZE), 2.0, torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         method = METHODS[config.name][1](

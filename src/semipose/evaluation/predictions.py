@@ -10,7 +10,7 @@ import numpy as np
 
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError, RunError
+from semipose.errors import DataError, RunError, noting
 from semipose.files import write_text
 from semipose.skeletons import COCO, Skeleton
 
@@ -36,13 +36,13 @@ class Prediction:
     category_id: int = 1
 
 
-def save_predictions(predictions: Iterable[Prediction], path: Path | str) -> None:
+def save_predictions(predictions: Iterable[Prediction], path: Path | str, sums: Path | None = None) -> None:
     """Writes COCO keypoint results, [{image_id, category_id, keypoints: [x, y, score] * K, score, bbox}], by renaming.
 
-    Numbers keep full precision; `annotation_id` is an extra key where it is known. Raises DataError when the folder
-    can't be written.
+    Numbers keep full precision; `annotation_id` is an extra key where it is known. `sums` is the folder whose
+    SHA256SUMS knows the file. Raises DataError when the folder can't be written.
     """
-    _write_by_renaming([_record(p) for p in predictions], Path(path))
+    _write_by_renaming([_record(p) for p in predictions], Path(path), sums)
 
 
 def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None:
@@ -68,17 +68,22 @@ def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None
     _write_by_renaming(records, path)
 
 
-def load_predictions(path: Path | str, skeleton: Skeleton) -> list[Prediction]:
+def load_predictions(path: Path | str, skeleton: Skeleton, problems: list[str] | None = None) -> list[Prediction]:
     """Predictions of a COCO keypoint results file, in its order.
 
     A missing `bbox`, which COCO's format leaves out, becomes the box of the joints; `annotation_id` may be missing.
-    Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints.
+    Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints;
+    broken records are left out instead where `problems` is a list to note them in.
     """
     path = Path(path)
     records = read_json(path, "predictions file")
     if not isinstance(records, list):
         raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
-    return [_prediction(path, number, record, len(skeleton)) for number, record in enumerate(records, start=1)]
+    found = []
+    for number, record in enumerate(records, start=1):
+        with noting(problems):
+            found.append(_prediction(path, number, record, len(skeleton)))
+    return found
 
 
 def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
@@ -118,10 +123,10 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
         )
 
 
-def _write_by_renaming(content: list[dict[str, Any]], path: Path) -> None:
+def _write_by_renaming(content: list[dict[str, Any]], path: Path, sums: Path | None = None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(content))
+        write_text(path, json.dumps(content), sums)
     except OSError as error:
         raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 

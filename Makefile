@@ -12,14 +12,15 @@ demo: $(READY)                   ## train on embedded people: few labels alone a
 test: $(READY)                   ## the whole test suite
 	$(BIN)/python -m pytest
 
-check: $(READY)                  ## format, lint, types
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+check: $(READY)                  ## format, lint, types; licences, versions and conflicts of what is installed
+	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools
 	$(BIN)/mypy
+	$(BIN)/python -m tools.audit
 
 format: $(READY)                 ## mend format and what lint can mend
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix src tests bench tools
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'semipose needs Python 3.11 or newer; make PYTHON=python3.12 …')"

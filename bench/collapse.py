@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from semipose.config import load_config
-from semipose.data.crops import CropGeometry, open_crops
+from semipose.data.crops import CropGeometry
 from semipose.data.loaders import PairedLoader, unlabeled_batch
+from semipose.data.packed import open_crops
 from semipose.data.sources import load_sources
 from semipose.heatmaps import peaks
 from semipose.methods.base import Progress

@@ -23,8 +23,9 @@ import torch
 
 from semipose import geometry
 from semipose.batch import UnlabeledBatch
-from semipose.data.crops import CropGeometry, Crops, open_crops
+from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import unlabeled_batch
+from semipose.data.packed import open_crops
 from semipose.data.records import Person, PersonSet
 from semipose.models.backbones import MEAN, STD
 from semipose.skeletons import COCO

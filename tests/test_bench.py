@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,22 @@ def test_mutated_photographs_are_read_or_refused_in_one_line():
     assert found["read"] >= 10
 
 
+def chaos(*arguments: str) -> dict[str, Any]:
+    """A harness in a process of its own: it forks, and this one holds threads."""
+    command = [sys.executable, "-m", "bench.chaos", *arguments, "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
 def test_killed_trainings_end_with_the_same_bits():
-    command = [sys.executable, "-m", "bench.chaos", "kills", "--count", "2", "--seed", "1"]  # forks: not from here
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-    found = json.loads(done.stdout)
+    found = chaos("kills", "--count", "2")
     assert found["bad"] == []
     assert found["kills"] == 2
+
+
+def test_builders_and_readers_of_one_cache_never_meet_a_wrong_crop():
+    found = chaos("caches", "--count", "4")
+    assert found["bad"] == []
+    assert found["built"] >= 8
+    assert found["read"] > 0

@@ -3,6 +3,7 @@
 python -m bench.chaos kills [--count 200]         SIGKILL at random moments of trainings of every method, then resume
 python -m bench.chaos annotations [--count 10000] mutated annotation, detection and result files
 python -m bench.chaos images [--count 1000]       mutated and unusual photographs
+python -m bench.chaos caches [--count 100]        one crop cache under several builders, killed builders and readers
 
 Each prints counts as JSON and ends with code 1 when something was lost, hung, or ended in a traceback.
 """
@@ -12,9 +13,14 @@ import json
 import sys
 import time
 
-from bench.chaos import annotations, images, kills
+from bench.chaos import annotations, caches, images, kills
 
-HARNESSES = {"kills": (kills.run, 200), "annotations": (annotations.run, 10_000), "images": (images.run, 1_000)}
+HARNESSES = {
+    "kills": (kills.run, 200),
+    "annotations": (annotations.run, 10_000),
+    "images": (images.run, 1_000),
+    "caches": (caches.run, 100),
+}
 
 
 def main() -> None:

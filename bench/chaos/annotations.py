@@ -13,6 +13,7 @@ from typing import Any
 from semipose.data.check import check_data
 from semipose.data.coco import read_coco
 from semipose.data.folder import read_detections
+from semipose.data.policy import Intake
 from semipose.data.readers import read_annotations
 from semipose.errors import SemiposeError
 from semipose.evaluation.predictions import load_predictions
@@ -81,6 +82,10 @@ def _kinds() -> list[tuple[Any, Callable[[Path], Any]]]:
         (container, read_coco),
         (container, lambda path: read_annotations(path, None)),
         (container, check_data),
+        (
+            container,
+            lambda path: Intake().read("train", lambda problems: read_annotations(path, None, problems=problems)),
+        ),
         (mpii, lambda path: read_annotations(path, path.parent / "images")),
         (challenger, lambda path: read_annotations(path, path.parent / "images")),
         (boxes, read_detections),

@@ -1,41 +1,49 @@
 """The public functions: train, evaluate, predict, export, load; the command line calls these and nothing else."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
-from semipose.data.coco import read_image_list, write_coco
+from semipose.data.coco import read_image_list, trainable, write_coco
 from semipose.data.crops import FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
+from semipose.data.overlap import describe_seen, digests, photographs, read_seen
+from semipose.data.policy import Intake, Policy, without_photographs
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
-from semipose.evaluation.predictions import Prediction, load_predictions, looked_at, save_predictions, save_submission
+from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions, save_submission
 from semipose.evaluation.protocol import Protocol, Scores, score
 from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
-from semipose.inference.pose_model import PoseModel, load_pose_model
+from semipose.inference.pose_model import PoseModel, load_pose_model, read_skeleton, require_unchanged
 from semipose.inference.predictor import Predictor
 from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS, VARIANTS
 from semipose.run import train as train_run
-from semipose.skeletons import COCO, SKELETONS
+from semipose.skeletons import COCO, SKELETONS, Skeleton
 from semipose.training.engine import start_fabric
 from semipose.training.judge import Result
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and the protocol they were made under."""
+    """Scores and the protocol they were made under.
+
+    `seen`: how many of the photographs the training saw `labeled`, `unlabeled` and as `validation`, and `of` how many;
+    None where no run folder tells. `left_out`: broken records and photographs, by set.
+    """
 
     scores: Scores
     protocol: Protocol
+    seen: Mapping[str, int] | None = None
+    left_out: Mapping[str, Any] | None = None
 
 
 def train(
@@ -72,26 +80,40 @@ def evaluate(
     boxes: Path | str | None = None,
     flip_test: bool = False,
     device: str = "auto",
+    broken: Policy = "strict",
 ) -> Evaluation:
     """Scores a run folder, a weights file or a COCO results file on annotated persons.
 
     `data` is `people` (its test part), a COCO keypoints file or a data YAML (its `test`, else `val`). With `boxes`
-    the network looks at detected boxes instead of the annotated ones.
+    the network looks at detected boxes instead of the annotated ones. `broken`: records and photographs that can't be
+    read stop the evaluation, all of them listed, or are left out of predictions and truth.
     """
-    what = Path(what)
-    truth = _truth(data, images)
+    what, intake = Path(what), _intake(broken)
+    truth = intake.read("data", lambda problems: _truth(data, images, problems))
     if what.suffix == ".json":
-        predictions = load_predictions(what, truth.skeleton, truth)
-        origin, selection = f"of {what.name}", "a predictions file"
-        flip_test = False
+        truth = _over_joints(_skeleton_beside(what), truth, what)
+        predictions = intake.read(what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth))
+        origin, selection, flip_test = f"of {what.name}", "a predictions file", False
     else:
         model = load_pose_model(what)
-        _same_joints(model, truth, what)
-        persons = apply_detections(truth, boxes) if boxes else looked_at(truth)
-        predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
+        truth = _over_joints(model.skeleton, truth, what)
+        persons = trainable(truth)
+        if boxes:
+            persons = intake.read("boxes", lambda problems: apply_detections(truth, boxes, problems=problems))
+        predictions, failed = _look(model, persons, intake, "data", flip_test=flip_test, device=device)
+        truth = without_photographs(truth, failed)
         origin, selection = str(boxes) if boxes else "ground truth", f"{what} ({model.name})"
-    protocol = Protocol.of(truth, boxes=origin, flip_test=flip_test, weights_selection=selection)
-    return Evaluation(score(truth, predictions), protocol)
+    known = read_seen(what)
+    seen = known.among(digests(photographs(truth))) if known else None
+    protocol = Protocol.of(
+        truth,
+        boxes=origin,
+        flip_test=flip_test,
+        weights_selection=selection,
+        left_out=intake.describe(),
+        seen=describe_seen(seen),
+    )
+    return Evaluation(score(truth, predictions), protocol, seen, intake.content())
 
 
 def load(what: Path | str) -> PoseModel:
@@ -109,34 +131,26 @@ def predict(
     draw: bool = False,
     flip_test: bool = False,
     device: str = "auto",
+    broken: Policy = "skip",
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
     predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
-    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`.
+    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. `broken`: images and
+    detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
-    model, source, out = load_pose_model(what), Path(source), Path(out)
+    model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
     out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
         return predict_video(predictor, model, source, out, boxes=boxes, draw=draw)
-    if source.suffix == ".json":
-        if boxes is None:
-            raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
-        persons = apply_detections(read_image_list(source, images, model.skeleton), boxes)
-    elif source.is_dir():
-        persons = read_folder(source, model.skeleton, boxes=Path(boxes) if boxes else None)
-    elif source.is_file() and boxes:
-        persons = apply_detections(whole_images([source], model.skeleton, str(source)), boxes)
-    elif source.is_file():
-        persons = whole_images([source], model.skeleton, str(source))
-    else:
-        raise DataError(f"{source} is not there; give an image, a folder of images or a video")
-    predictions = predict_persons(model, persons, flip_test=flip_test, device=device)
+    persons = intake.read("images", lambda problems: _pictured(source, model.skeleton, images, boxes, problems))
+    predictions, _ = _look(model, persons, intake, "images", flip_test=flip_test, device=device)
+    intake.write(out)
     written = [out / "predictions.json"]
     root = source if source.is_dir() else None
     names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.persons}
-    save_predictions(predictions, written[0], names)
+    save_predictions(predictions, written[0], files=names)
     if source.suffix == ".json" and model.skeleton.joints == COCO.joints:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
@@ -146,8 +160,42 @@ def predict(
 def predict_persons(
     model: PoseModel, persons: PersonSet, *, flip_test: bool = False, device: str = "auto"
 ) -> list[Prediction]:
-    """One prediction per person box of `persons`."""
-    return make_predictor(model, flip_test=flip_test, device=device).predict(FreshCrops(persons, model.geometry))
+    """One prediction per person box of `persons`; BrokenDataError with every photograph that can't be read."""
+    return _look(model, persons, _intake("strict"), "images", flip_test=flip_test, device=device)[0]
+
+
+def _look(
+    model: PoseModel, persons: PersonSet, intake: Intake, name: str, *, flip_test: bool, device: str
+) -> tuple[list[Prediction], Collection[Path]]:
+    """Predictions, and the photographs that could not be read, whose persons have none."""
+    failed: dict[Path, str] = {}
+    predictor = make_predictor(model, flip_test=flip_test, device=device)
+    found = predictor.predict(FreshCrops(persons, model.geometry, failed))
+    if failed:
+        intake.photographs(name)(persons.source, failed, len({p.image for p in persons.persons}))
+    return [p for p, person in zip(found, persons.persons, strict=True) if person.image not in failed], failed
+
+
+def _pictured(
+    source: Path, skeleton: Skeleton, images: Path | str | None, boxes: Path | str | None, problems: list[str]
+) -> PersonSet:
+    """The persons to look at in an image, a folder or the images of a COCO file."""
+    if source.suffix == ".json":
+        if boxes is None:
+            raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
+        return apply_detections(read_image_list(source, images, skeleton), boxes, problems=problems)
+    if source.is_dir():
+        return read_folder(source, skeleton, boxes=Path(boxes) if boxes else None, problems=problems)
+    if not source.is_file():
+        raise DataError(f"{source} is not there; give an image, a folder of images or a video")
+    persons = whole_images([source], skeleton, str(source), problems)
+    return apply_detections(persons, boxes, problems=problems) if boxes else persons
+
+
+def _intake(broken: str) -> Intake:
+    if broken not in get_args(Policy):
+        raise ConfigError(f"--broken {broken} is unknown; known: {', '.join(get_args(Policy))}")
+    return Intake(usual="strict" if broken == "strict" else "skip", remedy="--broken skip")
 
 
 def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "auto") -> Predictor:
@@ -190,24 +238,43 @@ def _has_unlabeled(data: DataConfig) -> bool:
     return data.labels is not None or data.unlabeled is not None
 
 
-def _truth(data: str, images: str | None) -> PersonSet:
+def _truth(data: str, images: str | None, problems: list[str]) -> PersonSet:
     if data.endswith((".yaml", ".yml")):
         section = resolve(DataConfig(train=data))
         if section.test or section.val:
             chosen = (section.test, section.test_images) if section.test else (section.val, section.val_images)
-            return read_annotated(str(chosen[0]), images or chosen[1], "val")
+            return read_annotated(str(chosen[0]), images or chosen[1], "val", problems)
         data, images = section.train, images or section.images
-    return read_annotated(data, images, "val")
+    return read_annotated(data, images, "val", problems)
 
 
-def _same_joints(model: PoseModel, truth: PersonSet, what: Path) -> None:
-    if model.skeleton.joints != truth.skeleton.joints:
-        theirs: Iterator[str] = (j for j in model.skeleton.joints if j not in truth.skeleton.joints)
-        odd = next(theirs, "their order")
+def _skeleton_beside(predictions: Path) -> Skeleton | None:
+    """The skeleton of the run that a predictions file lies in; the file itself names no joints."""
+    require_unchanged(predictions)
+    weights = predictions.with_name("best.safetensors")
+    known = predictions.name == "predictions.json" and weights.is_file()
+    return read_skeleton(weights) if known else None
+
+
+def _over_joints(skeleton: Skeleton | None, truth: PersonSet, what: Path) -> PersonSet:
+    """The persons with their joints in the order of what predicts them; ConfigError where joints or pairs differ."""
+    if skeleton is None:
+        return truth
+    theirs = truth.skeleton
+    odd = sorted(set(skeleton.joints) ^ set(theirs.joints))
+    if odd:
         raise ConfigError(
-            f"{what} predicts the {len(model.skeleton)} joints of {model.skeleton.name!r}, {truth.source} labels the "
-            f"{len(truth.skeleton)} of {truth.skeleton.name!r} (first difference: {odd}); take data of its own skeleton"
+            f"{what} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
+            f"{len(theirs)} of {theirs.name!r} (first difference: {odd[0]}); take data of its own skeleton"
         )
+    changed = sorted(map(sorted, skeleton.named_pairs ^ theirs.named_pairs))
+    if changed:
+        raise ConfigError(
+            f"{what} was trained with other flip pairs than {truth.source} has (first difference: "
+            f"{' and '.join(changed[0])}); take data of its own skeleton"
+        )
+    sigmas = tuple(theirs.sigmas[theirs.index(joint)] for joint in skeleton.joints)
+    return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
 
 
 def device_name() -> str:

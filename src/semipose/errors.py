@@ -3,12 +3,13 @@
 SemiposeError
 ├── InputError        the user can mend it: exit code 2
 │   ├── DataError     annotations, detections, images
+│   │   └── BrokenDataError   with the list of everything that is broken
 │   ├── ConfigError   options and configuration files
 │   └── WeightsError  checkpoints and pretrained weights
 └── RunError          something failed while working: exit code 1
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 LONGEST_WORD = 200
@@ -29,6 +30,21 @@ class InputError(SemiposeError):
 
 class DataError(InputError):
     """A data set, an annotation, a detection or an image can't be used."""
+
+
+class BrokenDataError(DataError):
+    """Records or photographs of a set are broken; `problems` holds one line for each."""
+
+    def __init__(self, message: str, problems: Sequence[str]) -> None:
+        super().__init__(message)
+        self.problems = tuple(str(DataError(problem)) for problem in problems)
+
+    def listing(self, most: int = 20) -> list[str]:
+        """The problems to print above the message, `most` at the most; none where the message says it all."""
+        if len(self.problems) < 2:
+            return []
+        more = len(self.problems) - most
+        return [*self.problems[:most], *([f"… and {more} more"] if more > 0 else [])]
 
 
 class ConfigError(InputError):

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from semipose.config import RunConfig
-from semipose.data.crops import CropGeometry, open_crops
+from semipose.data.crops import CropGeometry
 from semipose.data.loaders import PairedLoader
-from semipose.data.overlap import photographs, shared_photographs
+from semipose.data.overlap import Seen
+from semipose.data.packed import CropStore, open_crops
+from semipose.data.records import PersonSet
 from semipose.data.sources import Sources, load_sources, located, resolve
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
@@ -28,8 +30,6 @@ from semipose.training.progress import MetricsLog, say, watched
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
 
-COMPARED = 20_000
-"""Photographs up to which training and test set are compared by content when a run starts."""
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
 
@@ -44,7 +44,6 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
-    _warn_of_overlap(sources)
     _claim(out, resume)
     config = with_precision(config, sources)
     fabric = start_fabric(config.train.device, config.train.precision)
@@ -55,22 +54,9 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
 def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resume: bool) -> Result:
     fabric.seed_everything(config.train.seed, workers=False, verbose=False)
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
-    method = make_method(config, sources.labeled.skeleton, generator)
-    if config.train.channels_last:
-        method = method.to(memory_format=torch.channels_last)
-    if config.train.compile:
-        compile_networks(method)
-    trained = [p for p in method.parameters() if p.requires_grad]
-    fused = fabric.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
-    engine = make_engine(fabric, method, optimizer)
-    state = TrainingState(_identity(config, sources))
-    if resume:
-        state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
-    else:
-        config.save(out / "config.yaml")
-        sources.split.save(out / "split.json")
+    engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    labeled, unlabeled = _crops(sources, geometry)
     judge = Judge(
         engine,
         sources,
@@ -80,8 +66,18 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         select=config.train.select,
         flip_test=config.evaluation.flip_test,
     )
+    seen = _seen(labeled, unlabeled, judge, config)
+    state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
+    if resume:
+        state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
+    elif engine.is_main:
+        config.save(out / "config.yaml")
+        sources.split.save(out / "split.json")
+    if engine.is_main:
+        seen.write(out)
+        sources.intake.write(out)
     log = MetricsLog(out, state.log_bytes)
-    loader = _loader(config, sources, geometry, engine)
+    loader = _loader(config, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
     def evaluate(step: int, steps: int) -> float | None:
@@ -106,7 +102,20 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         training.run()
     finally:
         log.close()
-    return judge.conclude(state.seconds)
+    return judge.conclude(state.seconds, seen)
+
+
+def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torch.Generator) -> Engine:
+    """The method with its optimizer on its device."""
+    method = make_method(config, sources.labeled.skeleton, generator)
+    if config.train.channels_last:
+        method = method.to(memory_format=torch.channels_last)
+    if config.train.compile:
+        compile_networks(method)
+    trained = [p for p in method.parameters() if p.requires_grad]
+    fused = fabric.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
+    return make_engine(fabric, method, optimizer)
 
 
 def with_precision(config: RunConfig, sources: Sources) -> RunConfig:
@@ -169,38 +178,54 @@ def _claim(out: Path, resume: bool) -> None:
         raise ConfigError(f"run folder {out} can't be made ({error.strerror}); choose another --out") from None
 
 
-def _warn_of_overlap(sources: Sources) -> None:
-    """Says when photographs of the test set are learned from; large sets are for `semipose data check --against`."""
-    if sources.test is None:
-        return
-    learned = photographs(sources.labeled) + (photographs(sources.unlabeled) if sources.unlabeled else [])
-    tested = photographs(sources.test)
-    if len(learned) + len(tested) > COMPARED:
-        return
-    shared = shared_photographs(learned, tested)
+def _crops(sources: Sources, geometry: CropGeometry) -> tuple[CropStore, CropStore | None]:
+    """The labeled and the unlabeled crops, without what is left out as broken."""
+
+    def cut(name: str, persons: PersonSet) -> CropStore:
+        return open_crops(persons, geometry, broken=sources.intake.photographs(name), watch=watched)
+
+    return cut("train", sources.labeled), cut("unlabeled", sources.unlabeled) if sources.unlabeled else None
+
+
+def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config: RunConfig) -> Seen:
+    """The photographs that this training sees; says so when some of them are the test set's."""
+    learned = labeled.photographs | (unlabeled.photographs if unlabeled else {})
+    chosen = judge.photographs("validation").values() if config.train.select == "best" else ()
+    names = {value: image for image, value in learned.items()}
+    shared = [(image, names[value]) for image, value in judge.photographs("test").items() if value in names]
     if shared:
         say(
             f"{len(shared)} photographs of the test set are trained on as well (the first: {shared[0][0]} is "
             f"{shared[0][1]}); its figures come out too high"
         )
+    without = set(learned.values()) - set(labeled.photographs.values())
+    return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
 
 
-def _identity(config: RunConfig, sources: Sources) -> dict[str, str]:
+def _identity(
+    config: RunConfig, sources: Sources, labeled: CropStore, unlabeled: CropStore | None, judge: Judge
+) -> dict[str, str]:
+    """What must not change between start and resume; `data` changes with any image name, box or label."""
+    sets = {
+        "labeled": labeled.persons,
+        "unlabeled": unlabeled.persons if unlabeled else None,
+        "validation": judge.persons("validation"),
+    }
+    data = [f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in sets.items() if persons is not None]
     return {
         "method": config.method.name,
         "backbone": config.model.backbone,
         "skeleton": " ".join(sources.labeled.skeleton.joints),
         "split": sources.split.hash,
-        "unlabeled persons": fingerprint(sources.unlabeled) if sources.unlabeled else "none",
+        "data": ", ".join(data),
         "input": f"{config.input.height}×{config.input.width}",
         "loss": config.loss.kind,
     }
 
 
-def _loader(config: RunConfig, sources: Sources, geometry: CropGeometry, engine: Engine) -> PairedLoader:
-    unlabeled = open_crops(sources.unlabeled, geometry, on_error="skip", watch=watched) if sources.unlabeled else None
+def _loader(config: RunConfig, labeled: CropStore, unlabeled: CropStore | None, engine: Engine) -> PairedLoader:
     return PairedLoader(
-        open_crops(sources.labeled, geometry, watch=watched),
+        labeled,
         unlabeled,
         batch=config.train.batch,
         unlabeled_batch=config.train.unlabeled_batch,
@@ -211,10 +236,10 @@ def _loader(config: RunConfig, sources: Sources, geometry: CropGeometry, engine:
 
 
 def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
-    unlabeled = len(sources.unlabeled) if sources.unlabeled else 0
+    unlabeled = len(training.loader.unlabeled.persons) if training.loader.unlabeled else 0
     held = f", {len(sources.validation)} for validation" if sources.validation else ""
     say(
-        f"{training.name}: {len(sources.labeled)} labeled and {unlabeled} unlabeled people{held}; "
+        f"{training.name}: {len(training.loader.labeled.persons)} labeled and {unlabeled} unlabeled people{held}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} an epoch), {training.engine.device}, split {sources.split.hash}"
     )

@@ -44,6 +44,11 @@ class Skeleton:
             order[a], order[b] = b, a
         return tuple(order)
 
+    @property
+    def named_pairs(self) -> frozenset[frozenset[str]]:
+        """The flip pairs as names, whatever the order of the joints."""
+        return frozenset(frozenset((self.joints[a], self.joints[b])) for a, b in self.flip_pairs)
+
     def index(self, joint: str) -> int:
         """Position of a joint by name; DataError with the names at hand when there is none."""
         try:

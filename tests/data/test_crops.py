@@ -1,18 +1,16 @@
-"""Crops: joints stay on their pixels, large photographs are averaged, broken ones told, the cache found again."""
+"""Crops: joints stay on their pixels, large photographs are averaged, broken ones told."""
 
-from pathlib import Path
+import os
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from semipose.data.crops import CropGeometry, FreshCrops, cut, open_crops, read_image
-from semipose.data.records import Person, PersonSet
-from semipose.data.sources import read_annotated
+from semipose.data.crops import CropGeometry, cut, read_image
 from semipose.errors import DataError
-from semipose.skeletons import COCO
 
 
 def spot(shape: tuple[int, int], x: float, y: float, width: float) -> np.ndarray:
@@ -51,49 +49,6 @@ def test_the_box_fills_the_input(width, height, x, y):
     np.testing.assert_allclose(span[0] / width, span[1] / height, rtol=1e-6)
 
 
-def test_store_equals_fresh_crops_and_is_found_again(tmp_path, monkeypatch):
-    persons = read_annotated("people", None).subset(range(0, 40, 3))
-    geometry = CropGeometry((64, 64))
-    store, fresh = open_crops(persons, geometry, cache=tmp_path), FreshCrops(persons, geometry)
-    assert [p.annotation_id for p in store.persons.persons] == [p.annotation_id for p in persons.persons]
-    for i in range(len(persons)):
-        assert np.abs(store.crop(i).astype(int) - fresh.crop(i)).mean() < 2
-    monkeypatch.setattr("semipose.data.crops.read_image", lambda path: pytest.fail("decoded twice"))
-    again = open_crops(persons, geometry, cache=tmp_path)
-    np.testing.assert_array_equal(again.crop(2), store.crop(2))
-    assert [p.name for p in tmp_path.rglob("*.tmp")] == []
-
-
-def test_other_settings_make_other_crops(tmp_path):
-    persons = read_annotated("people", None).subset(range(3))
-    for geometry in (CropGeometry((64, 64)), CropGeometry((64, 64), padding=1.5), CropGeometry((96, 64))):
-        assert open_crops(persons, geometry, cache=tmp_path).crop(0).shape[:2] == geometry.crop_size
-    assert len(list((tmp_path / "crops").iterdir())) == 3
-
-
-def photographs(folder: Path) -> PersonSet:
-    """Three photographs, the second truncated."""
-    persons = []
-    for n in range(3):
-        path = folder / f"{n}.jpg"
-        cv2.imwrite(str(path), np.random.default_rng(n).integers(0, 255, (80, 60, 3), np.uint8))
-        persons.append(Person(path, n, -n - 1, (5.0, 5.0, 40.0, 60.0)))
-    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:200])
-    return PersonSet(COCO, tuple(persons), "three photographs")
-
-
-def test_broken_photographs(tmp_path, caplog):
-    persons = photographs(tmp_path)
-    with pytest.raises(DataError, match=r"1\.jpg"):
-        open_crops(persons, CropGeometry((64, 64)), cache=tmp_path / "a")
-    assert not list((tmp_path / "a").rglob("index.npz"))
-    store = open_crops(persons, CropGeometry((64, 64)), cache=tmp_path / "b", on_error="skip")
-    assert [p.image_id for p in store.persons.persons] == [0, 2]
-    assert "1 of 3 photographs" in caplog.text
-    with pytest.raises(DataError, match="no photograph could be read"):
-        open_crops(persons.subset([1]), CropGeometry((64, 64)), cache=tmp_path / "c", on_error="skip")
-
-
 def test_read_image(tmp_path):
     gray = np.arange(60, dtype=np.uint8).reshape(6, 10)
     cv2.imwrite(str(tmp_path / "gray.png"), gray)
@@ -103,3 +58,52 @@ def test_read_image(tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match="broken"):
         read_image(tmp_path / "text.jpg")
+
+
+def test_unusual_photographs_keep_their_pixels(tmp_path):
+    """Each kind within what its compression costs; EXIF orientation is not applied, as annotations expect."""
+    smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint8)
+    image = Image.fromarray(smooth).convert("RGB")
+    turned = image.getexif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=turned, quality=95)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    image.convert("L").save(tmp_path / "gray.jpg", quality=95)
+    image.convert("RGBA").save(tmp_path / "alpha.png")
+    image.quantize(256).save(tmp_path / "palette.png")
+    Image.fromarray(smooth.astype(np.uint16) * 257).save(tmp_path / "gray16.png")
+    cv2.imwrite(str(tmp_path / "color16.png"), np.asarray(image).astype(np.uint16) * 257)
+    black = Image.new("RGB", image.size)
+    image.convert("L").save(tmp_path / "moving.gif", save_all=True, append_images=[black.convert("L")] * 2)
+    for path in sorted(tmp_path.iterdir()):
+        found = read_image(path)
+        assert found.shape == (48, 64, 3), path.name
+        assert found.dtype == np.uint8
+        assert np.abs(found.astype(int) - np.asarray(image)).max() <= 8, path.name
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
+    Image.new("1", (11_000, 11_000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 100_000
+    with pytest.raises(DataError, match="121 megapixels"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_links_are_followed_to_photographs_and_to_nothing_else(tmp_path):
+    """Data sets are linked file by file (git-annex, DVC); what a link shows is decoded as a photograph or refused."""
+    root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    cv2.imwrite(str(elsewhere / "a.png"), np.full((6, 10, 3), 7, np.uint8))
+    (elsewhere / "secret.txt").write_text("a password")
+    os.mkfifo(elsewhere / "pipe")
+    targets = {"a.jpg": "a.png", "b.jpg": "secret.txt", "c.jpg": "gone", "d.jpg": "pipe"}
+    for name, target in targets.items():
+        (root / name).symlink_to(elsewhere / target)
+    (root / "e.jpg").symlink_to("/dev/zero")
+    (root / "f.jpg").symlink_to(root / "f.jpg")
+    assert (read_image(root / "a.jpg") == 7).all()
+    for name in "bcdef":
+        with pytest.raises(DataError, match=rf"{name}\.jpg") as caught:
+            read_image(root / f"{name}.jpg")
+        assert "password" not in str(caught.value)

@@ -54,6 +54,19 @@ def test_a_folder_that_is_not_there_is_free(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_unfinished_files_of_killed_processes_go_away(tmp_path):
+    with python("pass") as gone:
+        gone.wait(10)
+    (tmp_path / "weights").mkdir()
+    dead = [tmp_path / f".{gone.pid}.tmp.a.json", tmp_path / "weights" / f".{gone.pid}.tmp.b.safetensors"]
+    alive = tmp_path / f".{os.getppid()}.tmp.report.html"
+    for path in (*dead, alive):
+        path.write_text("half")
+    with owned(tmp_path):
+        assert not any(path.exists() for path in dead)
+        assert alive.exists()
+
+
 def test_a_process_ends_when_its_standard_input_does():
     with python(STOP) as process:
         assert process.stdout.readline() == "up\n"

@@ -5,13 +5,16 @@ import sys
 
 from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
 from semipose.cli.app import app
-from semipose.errors import InputError, SemiposeError
+from semipose.errors import BrokenDataError, InputError, SemiposeError
 
 __all__ = ["app", "looking", "main", "training", "using"]
 
 
 def main() -> None:
-    """Entry point: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback only with --debug."""
+    """Entry point: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback only with --debug.
+
+    Of broken data sets the list of what is broken comes before the line.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     debug = "--debug" in sys.argv
     try:
@@ -19,6 +22,8 @@ def main() -> None:
     except SemiposeError as error:
         if debug:
             raise
+        for problem in error.listing() if isinstance(error, BrokenDataError) else ():
+            print(f"  {problem}", file=sys.stderr)
         print(f"semipose: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except Exception as error:

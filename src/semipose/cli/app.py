@@ -21,6 +21,10 @@ app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
+Broken = Annotated[
+    str, typer.Option(help="Broken records and photographs: strict lists them and stops, skip leaves them out.")
+]
+
 
 @app.callback()
 def settings(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.app import Json, app, print_json, print_scores
+from semipose.cli.app import Broken, Json, app, print_json, print_scores
 
 
 @app.command()
@@ -15,14 +15,17 @@ def evaluate(
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
+    broken: Broken = "strict",
     json: Json = False,
 ) -> None:
     """OKS AP and PCK of a run, of weights or of a predictions file."""
     from semipose.api import evaluate as score
 
-    evaluation = score(what, data, images=images, boxes=boxes, flip_test=flip_test)
+    evaluation = score(what, data, images=images, boxes=boxes, flip_test=flip_test, broken=broken)  # type: ignore[arg-type]
     if json:
-        print_json({**evaluation.scores.as_dict(), "protocol": evaluation.protocol.describe()})
+        protocol = evaluation.protocol.describe()
+        found = {"protocol": protocol, "seen": evaluation.seen, "left_out": evaluation.left_out}
+        print_json({**evaluation.scores.as_dict(), **found})
         return
     print_scores({what.name: evaluation.scores.as_dict()})
     print(
@@ -46,11 +49,13 @@ def predict(
     draw: Annotated[bool, typer.Option("--draw", help="Also write pictures (a video for a video).")] = False,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
     from semipose.api import predict as run
 
-    for path in run(what, source, images=images, boxes=boxes, out=out, draw=draw, flip_test=flip_test, device=device):
+    options = {"images": images, "boxes": boxes, "draw": draw, "flip_test": flip_test, "device": device}
+    for path in run(what, source, out=out, broken=broken, **options):  # type: ignore[arg-type]
         print(path)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import finite, read_json
+from semipose.data.coco import finite, read_json, require_images
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
 from semipose.files import is_file
@@ -38,8 +38,7 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
                 empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
     if not persons:
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
-    if not is_file(persons[0].image):
-        raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")
+    require_images([person.image for person in persons], annotations, problems)
     return PersonSet(AI_CHALLENGER, tuple(persons), str(annotations), tuple(empty))
 
 

@@ -95,16 +95,14 @@ def read_coco(
         raise DataError(f"annotation file {path} has no annotations; label at least one person")
     kept, skeleton = _category(lists["categories"], path, skeleton if not labels else None)
     root = _image_root(path, images)
-    files = _files(lists["images"], root, path)
+    files = _files(lists["images"], root, path, problems)
     known = {c.get("id") for c in lists["categories"]}
     persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
     if not persons:
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
         )
-    first = persons[0].image
-    if not is_file(first):
-        raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
+    require_images([person.image for person in persons], path, problems)
     shown = {person.image_id for person in persons}
     empty = tuple((identity, image) for identity, image in files.items() if identity not in shown)
     return PersonSet(skeleton, tuple(persons), str(path), empty)
@@ -143,6 +141,15 @@ def is_trainable(person: Person) -> bool:
 def usable_boxes(persons: PersonSet) -> PersonSet:
     """Persons whose image can serve without labels: no crowd, a box with an area."""
     return persons.subset([i for i, p in enumerate(persons.persons) if _usable(p)])
+
+
+def require_images(images: list[Path], source: Path, problems: list[str] | None = None) -> None:
+    """DataError when the first photograph is missing: the image folder is a wrong one.
+
+    With a list of `problems` one photograph that is there will do; the missing ones are told when they are read.
+    """
+    if not any(map(is_file, dict.fromkeys(images if problems is not None else images[:1]))):
+        raise DataError(f"image {images[0]} of {source} is missing; give the image folder with --images")
 
 
 def check_images(persons: PersonSet) -> list[Path]:
@@ -231,20 +238,21 @@ def _image_root(path: Path, images: Path | str | None) -> Path:
     return next(c for c in candidates if c.is_dir())
 
 
-def _files(records: list[dict], root: Path, path: Path) -> dict[Any, Path]:
+def _files(records: list[dict], root: Path, path: Path, problems: list[str] | None = None) -> dict[Any, Path]:
     files: dict[Any, Path] = {}
     for number, record in enumerate(records):
-        identity, name = record.get("id"), record.get("file_name")
-        if not isinstance(identity, int | str) or not isinstance(name, str) or not name:
-            raise DataError(f"{path}: image record {number} needs an 'id' and a 'file_name'")
-        if identity in files:
-            raise DataError(f"{path}: image id {identity} occurs twice; ids must be unique")
-        relative = Path(name)
-        if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-            raise DataError(
-                f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it"
-            )
-        files[identity] = root / relative
+        with noting(problems):
+            identity, name = record.get("id"), record.get("file_name")
+            if not isinstance(identity, int | str) or not isinstance(name, str) or not name:
+                raise DataError(f"{path}: image record {number} needs an 'id' and a 'file_name'")
+            if identity in files:
+                raise DataError(f"{path}: image id {identity} occurs twice; ids must be unique")
+            relative = Path(name)
+            if relative.is_absolute() or ".." in relative.parts or "\0" in name:
+                raise DataError(
+                    f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it"
+                )
+            files[identity] = root / relative
     return files
 
 

@@ -1,29 +1,21 @@
-"""Crops: each person cut from its photograph once, with context for rotation and scale, and kept in a packed file."""
+"""Crops: a person cut from its photograph with context for rotation and scale."""
 
-import hashlib
 import io
-import json
-import logging
-import mmap
-import os
+import stat
 import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-from semipose.data.records import Person, PersonSet
+from semipose.data.records import PersonSet
 from semipose.errors import DataError
-
-log = logging.getLogger(__name__)
 
 MOST_PIXELS = 100_000_000
 """Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""
@@ -94,10 +86,22 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises DataError with the path when it is missing, broken or larger than `MOST_PIXELS`.
     """
+    return decode_image(path, image_bytes(path))
+
+
+def image_bytes(path: Path) -> bytes:
+    """The file of a photograph. DataError when it is missing or none that ends: a pipe, a device."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"image {path} can't be read ({error.strerror}); check the image folder") from None
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"image {path} is no file; check the image folder")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"image {path} can't be read ({reason}); check the image folder") from None
+
+
+def decode_image(path: Path, content: bytes) -> np.ndarray:
+    """The content of the file `path` as (H, W, 3) uint8 RGB. DataError when it is broken or too large."""
     try:
         if simplejpeg.is_jpeg(content):
             height, width, _, _ = simplejpeg.decode_jpeg_header(content)
@@ -110,6 +114,9 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow warns of large images; what is too large is refused here
             with Image.open(io.BytesIO(content)) as image:
                 _refuse_bombs(path, *image.size)
+                if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would cut off at 255
+                    gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+                    return np.repeat(gray[:, :, None], 3, axis=2)
                 return np.asarray(image.convert("RGB"))
     except DataError:
         raise
@@ -145,142 +152,23 @@ def cut(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndar
 
 
 class FreshCrops:
-    """Crops cut on demand, for prediction; the last photograph stays in memory for its other persons."""
+    """Crops cut on demand, for prediction; the last photograph stays in memory for its other persons.
 
-    def __init__(self, persons: PersonSet, geometry: CropGeometry) -> None:
-        self.persons, self.geometry = persons, geometry
+    With `broken`, photographs that can't be read are noted there with the reason, and their crops show nothing.
+    """
+
+    def __init__(self, persons: PersonSet, geometry: CropGeometry, broken: dict[Path, str] | None = None) -> None:
+        self.persons, self.geometry, self.broken = persons, geometry, broken
         self._read = lru_cache(maxsize=2)(read_image)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB; DataError for an unreadable photograph."""
         person = self.persons[index]
-        return cut(self._read(person.image), self.geometry.from_image(person.box), self.geometry.crop_size)
-
-
-class CropStore:
-    """Crops in one packed file of JPEGs, memory-mapped: memory stays bounded whatever the number of persons."""
-
-    QUALITY = 95
-
-    def __init__(self, path: Path, persons: PersonSet, geometry: CropGeometry) -> None:
-        index = np.load(path / "index.npz")
-        self.persons, self.geometry = persons.subset(index["kept"].tolist()), geometry
-        self._offsets = index["offsets"]
-        with (path / "crops.bin").open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
-        return simplejpeg.decode_jpeg(self._bytes[self._offsets[index] : self._offsets[index + 1]], "RGB")
-
-
-def cache_root() -> Path:
-    """Where packed crops live: $SEMIPOSE_CACHE, else the user's cache folder."""
-    base = os.environ.get("SEMIPOSE_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semipose"
-
-
-def open_crops(
-    persons: PersonSet,
-    geometry: CropGeometry,
-    *,
-    cache: Path | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-    watch: "Watch | None" = None,
-) -> CropStore:
-    """The packed crops of `persons`, made on first use and found again by their content.
-
-    `on_error`: an unreadable photograph raises DataError, or its persons are left out with a warning that counts them.
-    `watch(iterable, total, what)` may wrap the work in a progress bar.
-    """
-    path = (cache or cache_root()) / "crops" / _key(persons, geometry)
-    if not (path / "index.npz").is_file():
-        _build(path, persons, geometry, on_error, watch)
-    return CropStore(path, persons, geometry)
-
-
-class Watch(Protocol):
-    """Wraps an iterable to show how far it is."""
-
-    def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
-        """The same items."""
-        ...
-
-
-def _key(persons: PersonSet, geometry: CropGeometry) -> str:
-    digest = hashlib.sha256(json.dumps([asdict(geometry), CropStore.QUALITY, 1]).encode())
-    stats: dict[Path, tuple[int, int]] = {}
-    for person in persons.persons:
-        if person.image not in stats:
-            try:
-                stat = person.image.stat()
-                stats[person.image] = (stat.st_size, stat.st_mtime_ns)
-            except OSError:
-                stats[person.image] = (-1, -1)
-        digest.update(repr((str(person.image), stats[person.image], person.box)).encode())
-    return digest.hexdigest()[:24]
-
-
-def _build(path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str, watch: Watch | None) -> None:
-    """Cuts photograph by photograph in threads, in order; both files appear by renaming, the index last."""
-    path.mkdir(parents=True, exist_ok=True)
-    temporary = path / f"crops.{os.getpid()}.tmp"
-    order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
-    groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]
-    encoded: dict[int, tuple[int, int]] = {}
-    failed: list[str] = []
-    position = 0
-    try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool, temporary.open("wb") as file:
-            results: Iterable = pool.map(lambda g: _encode(persons, g, geometry), groups)
-            for group, result in zip(
-                groups, watch(results, len(groups), "cutting people") if watch else results, strict=True
-            ):
-                if isinstance(result, DataError):
-                    if on_error == "raise":
-                        raise result
-                    failed.append(str(result))
-                    continue
-                for i, jpeg in zip(group, result, strict=True):
-                    file.write(jpeg)
-                    encoded[i] = (position, len(jpeg))
-                    position += len(jpeg)
-        if failed:
-            log.warning("%d of %d photographs left out; the first: %s", len(failed), len(groups), failed[0])
-        if not encoded:
-            raise DataError(
-                f"{persons.source}: no photograph could be read; " + (failed[0] if failed else "the set is empty")
-            )
-        _repack(temporary, encoded, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _repack(temporary: Path, encoded: dict[int, tuple[int, int]], path: Path) -> None:
-    """Puts the crops in the order of the set, so that neighbors in the set are neighbors on disk."""
-    kept = sorted(encoded)
-    packed = path / f"packed.{os.getpid()}.tmp"
-    offsets = np.zeros(len(kept) + 1, dtype=np.int64)
-    with temporary.open("rb") as source, packed.open("wb") as target:
-        for n, i in enumerate(kept):
-            start, length = encoded[i]
-            source.seek(start)
-            target.write(source.read(length))
-            offsets[n + 1] = offsets[n] + length
-    packed.replace(path / "crops.bin")
-    index = path / f"index.{os.getpid()}.npz"
-    np.savez(index, kept=np.array(kept), offsets=offsets)
-    index.replace(path / "index.npz")
-
-
-def _encode(persons: PersonSet, group: list[int], geometry: CropGeometry) -> list[bytes] | DataError:
-    try:
-        image = read_image(persons[group[0]].image)
-    except DataError as error:
-        return error
-    return [_jpeg(image, persons[i], geometry) for i in group]
-
-
-def _jpeg(image: np.ndarray, person: Person, geometry: CropGeometry) -> bytes:
-    crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
-    return simplejpeg.encode_jpeg(crop, CropStore.QUALITY, "RGB", "444", fastdct=False)
+        try:
+            image = self._read(person.image)
+        except DataError as error:
+            if self.broken is None:
+                raise
+            self.broken[person.image] = str(error)
+            return np.full((*self.geometry.crop_size, 3), MEAN_COLOR, dtype=np.uint8)
+        return cut(image, self.geometry.from_image(person.box), self.geometry.crop_size)

@@ -4,12 +4,13 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from semipose.data.coco import AREA_OF_BOX, finite, read_json
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
+from semipose.errors import DataError, noting
 from semipose.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
@@ -38,16 +39,22 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_folder(
-    folder: Path | str, skeleton: Skeleton, *, boxes: Path | None = None, min_score: float = 0.0
+    folder: Path | str,
+    skeleton: Skeleton,
+    *,
+    boxes: Path | None = None,
+    min_score: float = 0.0,
+    problems: list[str] | None = None,
 ) -> PersonSet:
     """Persons without labels in the images below `folder`.
 
     Without `boxes` each whole image is one person; with a COCO detections file each detection of at least `min_score`.
-    Images that can't be opened are left out with a warning. Raises DataError when nothing is left.
+    Images that can't be opened are left out with a warning; where `problems` is a list they are noted there, and so
+    are broken detections. Raises DataError when nothing is left.
     """
     images = list_images(Path(folder))
     if boxes is None:
-        return whole_images(images, skeleton, str(folder))
+        return whole_images(images, skeleton, str(folder), problems)
     by_name: dict[int | str, list[int]] = defaultdict(list)
     root = Path(folder)
     for number, image in enumerate(images):
@@ -57,7 +64,7 @@ def read_folder(
             by_name[int(image.stem)].append(number)
     persons: list[Person] = []
     unknown = ambiguous = 0
-    detections = [d for d in read_detections(boxes) if d.score >= min_score]
+    detections = [d for d in read_detections(boxes, problems) if d.score >= min_score]
     for detection in detections:
         where = by_name.get(detection.image, [])
         if len(where) != 1:
@@ -74,8 +81,8 @@ def read_folder(
     return PersonSet(skeleton, tuple(persons), str(folder))
 
 
-def whole_images(images: list[Path], skeleton: Skeleton, source: str) -> PersonSet:
-    """Each image as the box of one person; unreadable ones are left out with a warning."""
+def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PersonSet:
+    """Each image as the box of one person; unreadable ones are left out with a warning, or noted in `problems`."""
     persons, broken = [], []
     for number, path in enumerate(images, start=1):
         try:
@@ -86,7 +93,9 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str) -> PersonS
             continue
         box = (0.0, 0.0, float(width), float(height))
         persons.append(Person(path, number, -number, box, area=width * height * AREA_OF_BOX))
-    if broken:
+    if problems is not None:
+        problems += [f"image {path} can't be opened; it may be truncated or mislabeled" for path in broken]
+    elif broken:
         log.warning(
             "%s: %d of %d images can't be opened and are left out, the first is %s",
             source,
@@ -101,44 +110,53 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str) -> PersonS
     return PersonSet(skeleton, tuple(persons), source)
 
 
-def read_detections(path: Path | str) -> list[Detection]:
+def read_detections(path: Path | str, problems: list[str] | None = None) -> list[Detection]:
     """A COCO detections file `[{image_id, category_id, bbox, score}]`; persons (category 1) only.
 
-    `file_name` may stand for `image_id`. Raises DataError with the record's number.
+    `file_name` may stand for `image_id`. Raises DataError with the record's number; broken records are left out instead
+    where `problems` is a list to note them in.
     """
     content = read_json(Path(path), "detections file")
     if not isinstance(content, list):
         raise DataError(f"detections file {path} is no list; it needs [{{image_id, category_id, bbox, score}}, …]")
     found = []
     for number, record in enumerate(content):
-        where = f"{path}: detection {number}"
-        if not isinstance(record, dict):
-            raise DataError(f"{where} is no object with image_id, bbox and score")
-        if record.get("category_id", 1) != 1:
-            continue
-        image = record.get("image_id", record.get("file_name"))
-        box, score = record.get("bbox"), record.get("score", 1.0)
-        if not isinstance(image, int | str):
-            raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
-        numbers = finite([*box, score], 5) if isinstance(box, list) and len(box) == 4 else None
-        if numbers is None:
-            raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
-        x, y, width, height = numbers[:4].tolist()
-        if width > 0 and height > 0:
-            found.append(Detection(image, (x, y, width, height), float(numbers[4])))
+        with noting(problems):
+            detection = _detection(record, f"{path}: detection {number}")
+            if detection is not None:
+                found.append(detection)
     return found
 
 
-def apply_detections(persons: PersonSet, boxes: Path | str, min_score: float = 0.0) -> PersonSet:
+def _detection(record: Any, where: str) -> Detection | None:
+    """One record; None for what is no person or has no area."""
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is no object with image_id, bbox and score")
+    if record.get("category_id", 1) != 1:
+        return None
+    image = record.get("image_id", record.get("file_name"))
+    box, score = record.get("bbox"), record.get("score", 1.0)
+    if not isinstance(image, int | str):
+        raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
+    numbers = finite([*box, score], 5) if isinstance(box, list) and len(box) == 4 else None
+    if numbers is None:
+        raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
+    x, y, width, height = numbers[:4].tolist()
+    return Detection(image, (x, y, width, height), float(numbers[4])) if width > 0 and height > 0 else None
+
+
+def apply_detections(
+    persons: PersonSet, boxes: Path | str, min_score: float = 0.0, problems: list[str] | None = None
+) -> PersonSet:
     """The set's images with detected boxes in place of annotated ones (evaluation with a detector); no labels.
 
-    Raises DataError when no detection lies in an image of the set.
+    Raises DataError when no detection lies in an image of the set; broken ones are noted where `problems` is a list.
     """
     images = {p.image_id: p.image for p in persons.persons} | dict(persons.empty)
     names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
     found: list[Person] = []
     unknown = 0
-    for detection in read_detections(boxes):
+    for detection in read_detections(boxes, problems):
         identity = detection.image if detection.image in images else names.get(str(detection.image))
         if identity is None:
             unknown += 1

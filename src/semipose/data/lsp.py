@@ -4,36 +4,39 @@ from pathlib import Path
 
 import numpy as np
 
-from semipose.data.coco import AREA_OF_BOX
+from semipose.data.coco import AREA_OF_BOX, require_images
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError
-from semipose.files import is_file
+from semipose.errors import DataError, noting
 from semipose.skeletons import LSP
 
 MARGIN = 0.1
 """The sets have no boxes: the joints' extent grows by this share of its longer side on every side."""
 
 
-def read_lsp(annotations: Path, images: Path | None = None) -> PersonSet:
+def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
     """One person an image, in the order of the file.
 
     LSP is (3, 14, N) with a flag for occluded joints, LSP Extended (14, 3, N) with a flag for labeled ones; positions
     are 1-based. Images are `images/im0001.jpg` (LSP) or `im00001.jpg` (extended) beside the file.
-    Raises DataError with the remedy.
+    Raises DataError with the remedy; broken persons are left out instead where `problems` is a list to note them in.
     """
     array = load_mat(annotations, ("joints",))["joints"]
     if array.ndim != 3 or {array.shape[0], array.shape[1]} != {3, len(LSP)}:
         raise DataError(f"{annotations}: joints has shape {array.shape}, LSP's is (3, 14, N), LSPET's (14, 3, N)")
     extended = array.shape[0] == len(LSP)
     rows = array.transpose(2, 0, 1) if extended else array.transpose(2, 1, 0)
-    if not np.isfinite(rows).all():
-        raise DataError(f"{annotations}: joints holds values that are no numbers; take another copy")
     root = images or next((p for p in (annotations.parent / "images",) if p.is_dir()), annotations.parent)
     digits = 5 if extended else 4
-    persons = [_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i) for i, row in enumerate(rows)]
-    if not persons or not is_file(persons[0].image):
-        raise DataError(f"image {root / f'im{1:0{digits}d}.jpg'} is missing; give the image folder with --images")
+    persons = []
+    for i, row in enumerate(rows):
+        with noting(problems):
+            if not np.isfinite(row).all():
+                raise DataError(f"{annotations}: person {i + 1}: joints holds values that are no numbers")
+            persons.append(_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i))
+    if not persons:
+        raise DataError(f"{annotations} has no usable person; see semipose data check")
+    require_images([person.image for person in persons], annotations, problems)
     return PersonSet(LSP, tuple(persons), str(annotations))
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import AREA_OF_BOX, finite, read_json
+from semipose.data.coco import AREA_OF_BOX, finite, read_json, require_images
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
-from semipose.files import is_file
 from semipose.skeletons import MPII
 
 HEAD_SHARE = 0.6
@@ -42,10 +41,9 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
     if not persons:
         raise DataError(f"MPII list {annotations} has no usable person; see semipose data check")
     measured = annotations.with_name("gt_valid.mat")
-    if "valid" in annotations.stem and measured.is_file() and not problems:
-        persons = _with_heads(persons, measured)
-    if not is_file(persons[0].image):
-        raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")
+    if "valid" in annotations.stem and measured.is_file():
+        persons = _with_heads(persons, measured, len(records))
+    require_images([person.image for person in persons], annotations, problems)
     return PersonSet(MPII, tuple(persons), str(annotations))
 
 
@@ -94,10 +92,13 @@ def _joints(record: dict, where: str) -> tuple[np.ndarray | None, np.ndarray | N
     return (np.array(found) - 1) * (visibility > 0)[:, None], visibility
 
 
-def _with_heads(persons: list[Person], path: Path) -> list[Person]:
-    """The official evaluation's positions, missing joints and head boxes, in the order of valid.json."""
+def _with_heads(persons: list[Person], path: Path, count: int) -> list[Person]:
+    """The official evaluation's positions, missing joints and head boxes, in the order of valid.json's `count` records.
+
+    A person's annotation id is its record's place there.
+    """
     content = load_mat(path, ("headboxes_src", "jnt_missing", "pos_gt_src"))
-    count, k = len(persons), len(MPII)
+    k = len(MPII)
     wanted = {"headboxes_src": (2, 2, count), "jnt_missing": (k, count), "pos_gt_src": (k, 2, count)}
     for name, shape in wanted.items():
         if content[name].shape != shape:
@@ -107,7 +108,8 @@ def _with_heads(persons: list[Person], path: Path) -> list[Person]:
             )
     diagonal = np.linalg.norm(content["headboxes_src"][1] - content["headboxes_src"][0], axis=0)
     found = []
-    for i, person in enumerate(persons):
+    for person in persons:
+        i = person.annotation_id
         visibility = np.where(content["jnt_missing"][:, i] == 0, 2, 0).astype(np.int8)
         joints = (content["pos_gt_src"][:, :, i] - 1) * (visibility > 0)[:, None]
         head = HEAD_SHARE * float(diagonal[i])

@@ -1,11 +1,74 @@
 """Photographs that two sets share, found by content: figures on a set that was trained on are worth nothing."""
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from semipose.data.records import PersonSet
+from semipose.files import write_text
+
+RECORD = "photographs.json"
+"""File of a run folder with the digests of the photographs it saw."""
+
+
+def digest(content: bytes) -> str:
+    """16 hexadecimal digits that name a photograph by its content."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Digests of the photographs a training saw: with labels, without, and those that chose its best weights."""
+
+    labeled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Writes photographs.json."""
+        write_text(folder / RECORD, json.dumps(asdict(self)))
+
+    def among(self, photographs: Iterable[str]) -> dict[str, int]:
+        """How many of `photographs` (digests) served each purpose, and `of` how many."""
+        judged = set(photographs)
+        counts = {name: len(judged.intersection(known)) for name, known in asdict(self).items()}
+        return {**counts, "of": len(judged)}
+
+
+def read_seen(what: Path) -> Seen | None:
+    """The photographs of the run that `what`, its folder or one of its files, belongs to; None where none is known."""
+    for folder in (what, what.parent, what.parent.parent):
+        path = folder / RECORD
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+            return Seen(**{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")})
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def describe_seen(counts: dict[str, int] | None) -> str:
+    """The counts of `Seen.among` for a protocol, in words."""
+    if counts is None:
+        return "not known whether its photographs were trained on"
+    purposes = {
+        "labeled": "were trained on with labels",
+        "unlabeled": "were trained on without labels",
+        "validation": "chose the best weights",
+    }
+    parts = [f"{counts[name]} {words}" for name, words in purposes.items() if counts[name]]
+    if not parts:
+        return f"none of its {counts['of']} photographs was seen in training"
+    return f"SEEN IN TRAINING: of {counts['of']} photographs {', '.join(parts)}"
+
+
+def digests(paths: Iterable[Path]) -> list[str]:
+    """Digests of the files that are there."""
+    return [digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
 
 
 def shared_photographs(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:

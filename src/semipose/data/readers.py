@@ -29,7 +29,7 @@ def read_annotations(
     if folder is not None and not folder.is_dir():
         raise DataError(f"image folder {folder} is not there; check --images")
     if path.suffix == ".mat":
-        persons = read_lsp(path, folder)
+        persons = read_lsp(path, folder, problems)
     elif _starts_with_bracket(path):
         reader = read_ai_challenger if _is_ai_challenger(path) else read_mpii
         persons = reader(path, folder, problems)

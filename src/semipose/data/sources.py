@@ -1,6 +1,6 @@
 """DataConfig, and the persons it names: labeled, unlabeled, validation and test, with the split that made them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from semipose.data.coco import read_coco, trainable, usable_boxes
 from semipose.data.folder import read_folder
+from semipose.data.policy import BrokenConfig, Intake
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.splits import Split, keep_labels
@@ -58,17 +59,25 @@ class DataConfig(BaseModel):
     """COCO keypoints file scored once, at the end, with the selected weights; embedded people bring one."""
     test_images: str | None = None
     """Image folder of `test`."""
+    broken: BrokenConfig = BrokenConfig()
+    """What happens to broken records and unreadable photographs, set by set."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing."""
+    """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing.
+
+    `intake` knows the policy of train, unlabeled, val and test, and what was left out of them; `validation_set` is the
+    one of them that `validation` was taken from.
+    """
 
     labeled: PersonSet
     unlabeled: PersonSet | None
     validation: PersonSet | None
     test: PersonSet | None
     split: Split
+    intake: Intake = field(default_factory=Intake)
+    validation_set: str = "train"
 
 
 def resolve(config: DataConfig) -> DataConfig:
@@ -108,17 +117,26 @@ def located(config: DataConfig) -> DataConfig:
     return config.model_copy(update=known)
 
 
-def read_annotated(name: str, images: str | None, part: str = "train") -> PersonSet:
-    """Persons of a COCO keypoints file, or of a part ("train", "val") of the embedded set when `name` is `people`."""
+def read_annotated(name: str, images: str | None, part: str = "train", problems: list[str] | None = None) -> PersonSet:
+    """Persons of an annotation file, or of a part ("train", "val") of the embedded set when `name` is `people`.
+
+    Broken records raise DataError, or are left out where `problems` is a list to note them in.
+    """
     if name == "people":
-        return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images")
-    return read_annotations(Path(name), images)
+        return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
+    return read_annotations(Path(name), images, problems=problems)
 
 
 def load_sources(config: DataConfig) -> Sources:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
-    everyone = trainable(_over(config, read_annotated(config.train, config.images)))
+    intake = Intake(dict(config.broken))
+    everyone = trainable(
+        _over(
+            config,
+            intake.read("train", lambda problems: read_annotated(config.train, config.images, "train", problems)),
+        )
+    )
     held_out = _held_out(config, len(everyone))
     split = keep_labels(
         everyone,
@@ -129,14 +147,34 @@ def load_sources(config: DataConfig) -> Sources:
     )
     labeled = everyone.subset(split.labeled)
     validation = everyone.subset(split.validation) if split.validation else None
-    if config.val:
-        read = read_annotated(config.val, config.val_images, "val")
-        validation = _same_skeleton(_over(config, read), everyone, "val")
     test = None
+    if config.val:
+        validation = _judging(config, intake, everyone, "val", config.val, config.val_images)
     if config.test or config.train == "people":
-        read = read_annotated(config.test or "people", config.test_images, "val")
-        test = _same_skeleton(_over(config, read), everyone, "test")
-    return Sources(labeled, _unlabeled(config, everyone, split), validation, test, split)
+        test = _judging(config, intake, everyone, "test", config.test or "people", config.test_images)
+    return Sources(
+        labeled,
+        _unlabeled(config, intake, everyone, split),
+        validation,
+        test,
+        split,
+        intake,
+        "val" if config.val else "train",
+    )
+
+
+def _judging(
+    config: DataConfig, intake: Intake, train: PersonSet, what: str, name: str, images: str | None
+) -> PersonSet:
+    """A validation or test set, over the joints of the training set."""
+    read = intake.read(what, lambda problems: read_annotated(name, images, "val", problems))
+    persons = _over(config, read)
+    if set(persons.skeleton.joints) == set(train.skeleton.joints):
+        return persons.mapped(train.skeleton)  # the same joints in another order
+    raise ConfigError(
+        f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
+        f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); map them: data.skeleton=union"
+    )
 
 
 def _over(config: DataConfig, persons: PersonSet) -> PersonSet:
@@ -160,29 +198,23 @@ def _held_out(config: DataConfig, available: int) -> int:
     return min(500, max(1, round(wanted / 10)), max(0, available - (config.labels or 1)))
 
 
-def _unlabeled(config: DataConfig, everyone: PersonSet, split: Split) -> PersonSet | None:
+def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: Split) -> PersonSet | None:
     """Persons that lost their labels, joined by further images; None where all images are labeled."""
     lost = len(split.labeled) + len(split.validation) < len(everyone)
     own = everyone.subset(split.unlabeled).without_labels() if lost and split.unlabeled else None
     if config.unlabeled is None:
         return own
     path = Path(config.unlabeled)
-    if path.is_dir():
-        boxes = Path(config.boxes) if config.boxes else None
-        more = read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score)
-    elif path.suffix in (".json", ".mat"):
-        more = usable_boxes(read_annotations(path, labels=False, skeleton=everyone.skeleton))
-    else:
+    boxes = Path(config.boxes) if config.boxes else None
+
+    def read(problems: list[str]) -> PersonSet:
+        if path.is_dir():
+            return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
+        return usable_boxes(read_annotations(path, labels=False, skeleton=everyone.skeleton, problems=problems))
+
+    if not path.is_dir() and path.suffix not in (".json", ".mat"):
         raise DataError(f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat)")
+    more = intake.read("unlabeled", read)
     if own is None and config.include_labeled:
         own = everyone.subset(split.labeled).without_labels()
     return own.joined(more.without_labels()) if own else more.without_labels()
-
-
-def _same_skeleton(persons: PersonSet, train: PersonSet, what: str) -> PersonSet:
-    if persons.skeleton.joints != train.skeleton.joints:
-        raise ConfigError(
-            f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
-            f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); map them: data.skeleton=union"
-        )
-    return persons

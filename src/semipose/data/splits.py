@@ -35,6 +35,16 @@ class Split:
         write_text(path, json.dumps({"hash": self.hash, **asdict(self)}))
 
 
+def fingerprint(persons: PersonSet) -> str:
+    """Twelve hexadecimal digits that change with any image name, box or joint of a set, wherever it lies."""
+    found = hashlib.sha256(" ".join(persons.skeleton.joints).encode())
+    for person in persons.persons:
+        found.update(repr((person.image.name, *map(float, person.box))).encode())
+        if person.joints is not None and person.visibility is not None:
+            found.update(np.asarray(person.joints, np.float64).tobytes() + person.visibility.astype(np.int8).tobytes())
+    return found.hexdigest()[:12]
+
+
 def load_split(path: Path) -> Split:
     """Reads split.json; DataError when it is missing, no split, or changed since it was written."""
     try:
@@ -47,14 +57,6 @@ def load_split(path: Path) -> Split:
     if split.hash != claimed:
         raise DataError(f"split file {path} was changed: its hash is {split.hash}, not {claimed}; restore it")
     return split
-
-
-def fingerprint(persons: PersonSet) -> str:
-    """Twelve hexadecimal digits that change with the boxes of a set, their order or their photographs' names."""
-    digest = hashlib.sha256()
-    for person in persons.persons:
-        digest.update(f"{person.image.name} {person.box}\n".encode())
-    return digest.hexdigest()[:12]
 
 
 def keep_labels(

@@ -10,7 +10,7 @@ import numpy as np
 
 from semipose.data.coco import finite, read_json
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError, RunError
+from semipose.errors import DataError, RunError, noting
 from semipose.files import write_text
 from semipose.skeletons import COCO, Skeleton
 
@@ -37,16 +37,19 @@ class Prediction:
 
 
 def save_predictions(
-    predictions: Iterable[Prediction], path: Path | str, files: Mapping[int | str, str] | None = None
+    predictions: Iterable[Prediction],
+    path: Path | str,
+    sums: Path | None = None,
+    files: Mapping[int | str, str] | None = None,
 ) -> None:
     """Writes COCO keypoint results, [{image_id, category_id, keypoints: [x, y, score] * K, score, bbox}], by renaming.
 
     Numbers keep full precision; `annotation_id` is an extra key where it is known, `file_name` where `files` has the
-    image's. Raises DataError when the folder can't be written.
+    image's. `sums` is the folder whose SHA256SUMS knows the file. Raises DataError when the folder can't be written.
     """
     known = files or {}
     records = [_record(p) | ({"file_name": known[p.image_id]} if p.image_id in known else {}) for p in predictions]
-    _write_by_renaming(records, Path(path))
+    _write_by_renaming(records, Path(path), sums)
 
 
 def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None:
@@ -72,26 +75,31 @@ def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None
     _write_by_renaming(records, path)
 
 
-def load_predictions(path: Path | str, skeleton: Skeleton, truth: PersonSet | None = None) -> list[Prediction]:
+def load_predictions(
+    path: Path | str, skeleton: Skeleton, problems: list[str] | None = None, truth: PersonSet | None = None
+) -> list[Prediction]:
     """Predictions of a COCO keypoint results file, in its order.
 
     A record with a `file_name` belongs to the image of `truth` so named, whatever its `image_id`: numbers given to the
     images of a folder are not those of an annotation file. A missing `bbox`, which COCO's format leaves out, becomes
     the box of the joints; `annotation_id` may be missing.
-    Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints.
+    Raises DataError with file, record number (from 1) and remedy for anything that doesn't fit `skeleton`'s K joints;
+    broken records are left out instead where `problems` is a list to note them in.
     """
     path = Path(path)
     records = read_json(path, "predictions file")
     if not isinstance(records, list):
         raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
-    found = [_prediction(path, number, record, len(skeleton)) for number, record in enumerate(records, start=1)]
-    if truth is None:
-        return found
-    named = {image.name: identity for identity, image in _images(truth).items()}
-    return [
-        replace(p, image_id=named.get(Path(str(r["file_name"])).name, str(r["file_name"]))) if r.get("file_name") else p
-        for p, r in zip(found, records, strict=True)
-    ]
+    named = {image.name: identity for identity, image in _images(truth).items()} if truth else {}
+    found = []
+    for number, record in enumerate(records, start=1):
+        with noting(problems):
+            prediction = _prediction(path, number, record, len(skeleton))
+            name = record.get("file_name")
+            if truth is not None and isinstance(name, str):
+                prediction = replace(prediction, image_id=named.get(Path(name).name, name))
+            found.append(prediction)
+    return found
 
 
 def _images(truth: PersonSet) -> dict[int | str, Path]:
@@ -109,15 +117,6 @@ def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
 def is_evaluated(person: Person) -> bool:
     """Whether figures count the person: at least one labeled joint and no crowd."""
     return person.labeled and not person.is_crowd
-
-
-def looked_at(truth: PersonSet) -> PersonSet:
-    """The persons whose annotated box a top-down network is given: those that count, with a box that has an area.
-
-    Any other box would add predictions that the protocol of annotated boxes does not have.
-    """
-    kept = [i for i, p in enumerate(truth.persons) if is_evaluated(p) and p.box[2] > 0 and p.box[3] > 0]
-    return truth.subset(kept)
 
 
 def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> None:
@@ -144,10 +143,10 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
         )
 
 
-def _write_by_renaming(content: list[dict[str, Any]], path: Path) -> None:
+def _write_by_renaming(content: list[dict[str, Any]], path: Path, sums: Path | None = None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(content))
+        write_text(path, json.dumps(content), sums)
     except OSError as error:
         raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another place") from None
 

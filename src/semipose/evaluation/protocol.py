@@ -14,7 +14,8 @@ class Protocol:
     """What a figure was measured on and how: two figures compare only where their protocols agree.
 
     `boxes` is 'ground truth' or 'detections FILE'; `sigmas` names the set of OKS constants; `source` the data set;
-    `weights_selection` how the weights were picked, for example 'best AP on a validation split'.
+    `weights_selection` how the weights were picked, for example 'best AP on a validation split'; `left_out` counts
+    what was broken and left out, `seen` the photographs that the training knew, both in words, empty when untold.
     """
 
     boxes: str
@@ -24,9 +25,20 @@ class Protocol:
     n_images: int
     source: str
     weights_selection: str
+    left_out: str = ""
+    seen: str = ""
 
     @classmethod
-    def of(cls, truth: PersonSet, *, boxes: str, flip_test: bool, weights_selection: str) -> "Protocol":
+    def of(
+        cls,
+        truth: PersonSet,
+        *,
+        boxes: str,
+        flip_test: bool,
+        weights_selection: str,
+        left_out: str = "",
+        seen: str = "",
+    ) -> "Protocol":
         """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
         persons = [p for p in truth.persons if is_evaluated(p)]
         return cls(
@@ -37,6 +49,8 @@ class Protocol:
             n_images=len({p.image_id for p in persons}),
             source=truth.source,
             weights_selection=weights_selection,
+            left_out=left_out,
+            seen=seen,
         )
 
     def describe(self) -> str:
@@ -50,6 +64,8 @@ class Protocol:
                 f"flip test: {'on' if self.flip_test else 'off'}",
                 f"OKS sigmas: {self.sigmas}",
                 f"weights: {self.weights_selection}",
+                *([f"left out as broken: {self.left_out}"] if self.left_out else []),
+                *([self.seen] if self.seen else []),
             )
         )
 

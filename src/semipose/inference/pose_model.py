@@ -1,9 +1,10 @@
 """PoseModel: a network with everything needed to use it, as a pair of files: NAME.safetensors and NAME.json."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
 from semipose.errors import WeightsError
-from semipose.files import replacing, write_text
+from semipose.files import SUMS, replacing, unchanged, write_text
 from semipose.heatmaps import Decoder
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.skeletons import Skeleton
 
 FORMAT = 1
+Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,15 @@ class PoseModel:
         """Turns raw outputs into heatmaps."""
         return self.loss.build()
 
-    def save(self, path: Path, state: dict[str, Tensor] | None = None) -> None:
+    def save(self, path: Path, state: dict[str, Tensor] | None = None, sums: Path | None = None) -> None:
         """Writes `path` (.safetensors) and the description beside it (.json), each by renaming.
 
-        `state` is written in place of the network's own weights. Raises OSError; what was there stays then.
+        `state` is written in place of the network's own weights; `sums` is the folder whose SHA256SUMS knows both.
+        Raises OSError; what was there stays then.
         """
         own = self.network.state_dict() if state is None else state
         tensors = {n: t.detach().cpu().contiguous() for n, t in own.items()}
-        with replacing(path) as temporary:
+        with replacing(path, sums) as temporary:
             save_file(tensors, temporary)
         description = {
             "format": FORMAT,
@@ -65,7 +68,7 @@ class PoseModel:
             "loss": self.loss.model_dump(),
             "decoder": self.decoder,
         }
-        write_text(description_path(path), json.dumps(description, indent=1))
+        write_text(description_path(path), json.dumps(description, indent=1), sums)
 
 
 def description_path(weights: Path) -> Path:
@@ -74,34 +77,61 @@ def description_path(weights: Path) -> Path:
 
 
 def load_pose_model(path: Path | str) -> PoseModel:
-    """The model of a run folder (its best) or of one .safetensors file; WeightsError says what is missing or unfit."""
+    """The model of a run folder (its best) or of one .safetensors file; WeightsError says what is missing or unfit.
+
+    Files of a run are what its SHA256SUMS says; a weights file elsewhere, with its description, needs none.
+    """
     path = Path(path)
     weights = path / "best.safetensors" if path.is_dir() else path
     if not weights.is_file():
         raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
+    require_unchanged(weights)
+    model = _described(weights, _build)
+    _fill(model.network, weights)
+    return model
+
+
+def read_skeleton(weights: Path) -> Skeleton:
+    """The skeleton of a weights file, from its description."""
+    return _described(weights, lambda content: _skeleton(content["skeleton"]))
+
+
+def _described(weights: Path, build: Callable[[dict[str, Any]], Built]) -> Built:
+    """What `build` makes of the description beside a weights file; WeightsError where it is missing or unfit."""
     description = description_path(weights)
     if not description.is_file():
         raise WeightsError(f"{weights} has no description {description.name} beside it; keep the two files together")
+    require_unchanged(description)
     try:
         content = json.loads(description.read_text())
         if content["format"] > FORMAT:
             raise WeightsError(
                 f"{description} has format {content['format']}, this semipose reads {FORMAT}: upgrade it"
             )
-        model = _build(content)
+        return build(content)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{description} is no model description ({error}); write it anew with semipose train"
         ) from None
-    _fill(model.network, weights)
-    return model
+
+
+def require_unchanged(path: Path) -> None:
+    """WeightsError when a file is not the one its run wrote."""
+    if unchanged(path) is False:
+        raise WeightsError(
+            f"{path} is not what its run wrote: its SHA-256 differs from {SUMS}; take another copy, or remove its line "
+            "there if you changed it on purpose"
+        )
+
+
+def _skeleton(content: dict[str, Any]) -> Skeleton:
+    pairs = tuple((int(a), int(b)) for a, b in content["flip_pairs"])
+    limbs = tuple((int(a), int(b)) for a, b in content["limbs"])
+    return Skeleton(content["name"], tuple(content["joints"]), pairs, tuple(content["sigmas"]), limbs)
 
 
 def _build(content: dict[str, Any]) -> PoseModel:
-    s = content["skeleton"]
-    pairs = tuple((int(a), int(b)) for a, b in s["flip_pairs"])
-    limbs = tuple((int(a), int(b)) for a, b in s["limbs"])
-    skeleton = Skeleton(s["name"], tuple(s["joints"]), pairs, tuple(s["sigmas"]), limbs)
+    skeleton = _skeleton(content["skeleton"])
     config = ModelConfig(**content["model"])
     height, width = content["input_size"]
     network = PoseNet(config, len(skeleton), content["levels"], pretrained=False)

@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from semipose.config import RunConfig, load_config
+from semipose.data.policy import describe_dropped, read_dropped, without_photographs
 from semipose.data.sources import load_sources
 from semipose.errors import ConfigError, DataError
 from semipose.evaluation.pck import match
@@ -47,6 +48,8 @@ def _run(folder: Path) -> dict[str, Any]:
     sources = load_sources(config.data)
     truth = sources.test or sources.validation
     assert truth is not None  # scores exist
+    dropped = read_dropped(folder)
+    truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
     detail = score(truth, predictions)
     log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -62,7 +65,11 @@ def _run(folder: Path) -> dict[str, Any]:
     ]
     return {
         "title": f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
-        "lead": [results["protocol"], f"{_persons(sources)}; split {results['split']}; folder {folder.resolve().name}"],
+        "lead": [
+            results["protocol"],
+            f"{_persons(sources)}; split {results['split']}; folder {folder.resolve().name}",
+            *([f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []),
+        ],
         "tables": [_score_table(results), _option_table(config)],
         "charts": [chart for chart in charts if chart["image"]],
         "galleries": [gallery for gallery in galleries if gallery.tiles],

@@ -128,7 +128,7 @@ def load_checkpoint(
     except (KeyError, TypeError):
         raise WeightsError(f"checkpoint {path} holds no state of a training; start anew") from None
     for key, value in identity.items():
-        if state.identity.get(key) != value:
+        if state.identity.get(key, value) != value:  # checkpoints of before know less of themselves
             raise WeightsError(
                 f"checkpoint {path} was made with {key} {state.identity.get(key)!r}, this run has {value!r}; "
                 "resume with the run's own configuration or choose another --out"

@@ -9,13 +9,18 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from semipose.data.crops import CropGeometry, Crops, open_crops
+from semipose.data.coco import trainable
+from semipose.data.crops import CropGeometry
+from semipose.data.overlap import Seen, describe_seen
+from semipose.data.packed import CropStore, open_crops
+from semipose.data.policy import without_photographs
+from semipose.data.records import PersonSet
 from semipose.data.sources import Sources
 from semipose.errors import RunError
-from semipose.evaluation.predictions import Prediction, looked_at, save_predictions
+from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.evaluation.protocol import Protocol, score
 from semipose.files import write_text
-from semipose.inference.pose_model import PoseModel, description_path
+from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.models.pose_net import PoseNet
@@ -67,9 +72,28 @@ class Judge:
         self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
         self.select, self.flip_test = select, flip_test
         self._latest: str = engine.method.reported[0]
-        self._crops: dict[str, Crops] = {}
+        self._crops: dict[str, CropStore] = {}
+        self._truth: dict[str, PersonSet] = {}
+        self._open("validation", sources.validation, sources.validation_set)
+        self._open("test", sources.test, "test")
         self._kept: dict[str, dict[str, Tensor]] | None = None
         self._kept_best = self._latest
+
+    def _open(self, which: str, persons: PersonSet | None, name: str) -> None:
+        """Before the training, so that broken photographs are told then; what is left out is not judged on either."""
+        if persons is None:
+            return
+        broken = self.sources.intake.photographs(name)
+        self._crops[which] = open_crops(trainable(persons), self.geometry, broken=broken, watch=watched)
+        self._truth[which] = without_photographs(persons, self._crops[which].failed)
+
+    def photographs(self, which: str) -> dict[Path, str]:
+        """The photographs of the validation or test set with their digests; empty where there is no such set."""
+        return self._crops[which].photographs if which in self._crops else {}
+
+    def persons(self, which: str) -> PersonSet | None:
+        """The persons of the validation or test set that are judged on."""
+        return self._truth.get(which)
 
     def validate(self, step: int, log: MetricsLog) -> float | None:
         """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
@@ -106,25 +130,36 @@ class Judge:
         folder.mkdir(exist_ok=True)
         for name, network in self._candidates().items():
             model = self._pose_model(name, network)
-            model.save(folder / f"{name}.safetensors", self._kept[name])
+            model.save(folder / f"{name}.safetensors", self._kept[name], self.out)
             if name == self._kept_best:
-                model.save(self.out / "best.safetensors", self._kept[name])
+                model.save(self.out / "best.safetensors", self._kept[name], self.out)
         self._kept = None
 
-    def conclude(self, seconds: float) -> Result:
-        """Scores the kept weights on the test split (else on validation) and writes predictions and scores."""
+    def conclude(self, seconds: float, seen: Seen) -> Result:
+        """Scores the kept weights on the test split (else on validation) and writes predictions and scores.
+
+        The protocol says how many of the test photographs the training has `seen`.
+        """
         which = "test" if self.sources.test else "validation"
         reported = tuple(self.engine.method.reported)
-        truth = self.sources.test or self.sources.validation
+        truth = self._truth.get(which)
         if truth is None:
             return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
         self._write_last_kept()
         for name, network in self._candidates().items():
-            network.load_state_dict(load_file(self.out / "weights" / f"{name}.safetensors"))
+            weights = self.out / "weights" / f"{name}.safetensors"
+            require_unchanged(weights)
+            network.load_state_dict(load_file(weights))
         scores = self._score(which, save=True)
         selection = self._selection(which)
+        counts = seen.among(self.photographs(which).values())
         protocol = Protocol.of(
-            truth, boxes="ground truth", flip_test=self.flip_test, weights_selection=selection
+            truth,
+            boxes="ground truth",
+            flip_test=self.flip_test,
+            weights_selection=selection,
+            left_out=self.sources.intake.describe(),
+            seen=describe_seen(counts) if which == "test" else "",
         ).describe()
         content = {
             "scores": scores,
@@ -134,7 +169,7 @@ class Judge:
             "seconds": seconds,
         }
         if self.engine.is_main:
-            write_text(self.out / "scores.json", json.dumps(content, indent=1))
+            write_text(self.out / "scores.json", json.dumps(content, indent=1), self.out)
         return Result(self.out, scores, reported, protocol, seconds)
 
     def _write_last_kept(self) -> None:
@@ -161,13 +196,13 @@ class Judge:
     def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
         """Scores by candidate, then the mean of the reported ones and their ensemble."""
         candidates, reported = self._candidates(), tuple(self.engine.method.reported)
-        truth = getattr(self.sources, which)
+        truth = self._truth[which]
         scores = {}
         for name, network in candidates.items():
             predictions = self._predict(which, [network])
             scores[name] = score(truth, predictions).as_dict()
             if save and self.engine.is_main and name == self._best_name():
-                save_predictions(predictions, self.out / "predictions.json")
+                save_predictions(predictions, self.out / "predictions.json", self.out)
         if len(reported) > 1:
             scores["mean"] = _mean([scores[name] for name in reported])
             together = self._predict(which, [candidates[name] for name in reported])
@@ -179,9 +214,6 @@ class Judge:
         return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
 
     def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
-        if which not in self._crops:
-            persons = looked_at(getattr(self.sources, which))
-            self._crops[which] = open_crops(persons, self.geometry, watch=watched)
         predictor = Predictor(
             networks,
             self.loss.build(),

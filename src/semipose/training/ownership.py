@@ -30,6 +30,7 @@ def owned(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"run folder {folder} can't be written ({error.strerror}); choose another --out") from None
     try:
+        _tidy(folder)
         write_text(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
         yield
     finally:
@@ -59,6 +60,25 @@ def stop_with_stdin() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _tidy(folder: Path) -> None:
+    """Removes unfinished files (`files.replacing`) of processes that were killed."""
+    for leftover in [*folder.glob(".*.tmp.*"), *folder.glob("*/.*.tmp.*")]:
+        number = leftover.name[1:].partition(".")[0]
+        if number.isdigit() and not _runs(int(number)):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _describe(owner: Path) -> str:

@@ -1,0 +1,315 @@
+"""Crops cut once and kept in a packed file that is found again by its content and shared by processes.
+
+A cache folder holds `index.npz` and the file of JPEGs that it names. The file's name is its content's hash: whoever
+builds at the same time writes the same bytes or another file, and an index never meets crops that are not its own.
+"""
+
+import hashlib
+import json
+import logging
+import mmap
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+import simplejpeg
+from filelock import FileLock, Timeout
+
+from semipose.data.crops import CropGeometry, cut, decode_image, image_bytes
+from semipose.data.overlap import digest
+from semipose.data.policy import Decide, refuse
+from semipose.data.records import Person, PersonSet
+from semipose.errors import BrokenDataError, DataError, RunError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+PATIENCE = 5.0
+"""Seconds of waiting for another builder before it is said."""
+ATTEMPTS = 5
+"""Times a cache is built anew when it disappears under the builder's hands."""
+
+
+class CropStore:
+    """Crops in one packed file of JPEGs, memory-mapped: memory stays bounded whatever the number of persons.
+
+    `persons` are those whose photographs could be read; `failed` says of the other photographs what is wrong.
+    """
+
+    QUALITY = 95
+
+    def __init__(self, path: Path, persons: PersonSet, geometry: CropGeometry) -> None:
+        """Opens what lies at `path`. Raises OSError, ValueError, KeyError or BadZipFile when it is not whole."""
+        with np.load(path / "index.npz", allow_pickle=False) as index:
+            kept, self._offsets, self._sums = index["kept"], index["offsets"], index["sums"]
+            failed, self._digests = json.loads(index["failed"].tobytes()), index["digests"]
+            self.file_names = ("index.npz", f"{index['content'].tobytes().hex()}.bin")
+        with (path / self.file_names[1]).open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(self._bytes) != self._offsets[-1]:
+            raise ValueError(f"{path} is cut off")
+        self.path, self.geometry = path, geometry
+        self.failed: dict[Path, str] = {persons[i].image: text for i, text in failed}
+        self.persons = persons.subset(kept.tolist())
+
+    @property
+    def photographs(self) -> dict[Path, str]:
+        """The photographs of the store, each with the digest of its content."""
+        images = dict.fromkeys(person.image for person in self.persons.persons)
+        return {image: f"{int(value):016x}" for image, value in zip(images, self._digests, strict=True)}
+
+    def crop(self, index: int) -> np.ndarray:
+        """Crop (S, T, 3) uint8 RGB. Raises RunError when the file has been damaged."""
+        jpeg = self._bytes[self._offsets[index] : self._offsets[index + 1]]
+        if zlib.crc32(jpeg) != self._sums[index]:
+            raise RunError(f"crop {index} of {self.path} is damaged; remove this folder, it is then made anew")
+        return simplejpeg.decode_jpeg(jpeg, "RGB")
+
+
+def cache_root() -> Path:
+    """Where packed crops live: $SEMIPOSE_CACHE, else the user's cache folder."""
+    base = os.environ.get("SEMIPOSE_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semipose"
+
+
+class Watch(Protocol):
+    """Wraps an iterable to show how far it is."""
+
+    def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
+        """The same items."""
+        ...
+
+
+def open_crops(
+    persons: PersonSet,
+    geometry: CropGeometry,
+    *,
+    cache: Path | None = None,
+    broken: Decide = refuse,
+    watch: Watch | None = None,
+) -> CropStore:
+    """The packed crops of `persons`, made on first use and found again by their content.
+
+    Of several processes one makes them, the others wait. `broken` decides about photographs that can't be read: it
+    raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
+    work in a progress bar. Raises RunError when the cache can't be written.
+    """
+    root = cache or cache_root()
+    path = root / "crops" / _key(persons, geometry)
+    store = _up_to_date(path, persons, geometry)
+    for _ in range(ATTEMPTS):
+        if store is not None:
+            break
+        try:
+            with _alone(root, path.name) as locked:
+                store = _up_to_date(path, persons, geometry)
+                if store is None:
+                    _build(path, persons, geometry, broken, watch)
+                    store = _find(path, persons, geometry)
+                    if locked:
+                        _clear(path, store)
+                        _sweep(root)
+        except FileNotFoundError:
+            continue  # somebody removed the cache meanwhile
+        except OSError as error:
+            raise RunError(
+                f"crops can't be kept in {path} ({error.strerror or error}); make room or let $SEMIPOSE_CACHE name "
+                "another folder"
+            ) from None
+    if store is None:
+        raise RunError(f"crops of {path} disappear while they are made; let $SEMIPOSE_CACHE name another folder")
+    if store.failed:
+        broken(persons.source, store.failed, len(store.failed) + len(store.photographs))
+    return store
+
+
+def _find(path: Path, persons: PersonSet, geometry: CropGeometry) -> CropStore | None:
+    """What is there, if it is whole."""
+    try:
+        return CropStore(path, persons, geometry)
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _up_to_date(path: Path, persons: PersonSet, geometry: CropGeometry) -> CropStore | None:
+    """What is there, unless a photograph that could not be read can be read now (a drive that was away)."""
+    store = _find(path, persons, geometry)
+    if store is None or any(_readable(image) for image in store.failed):
+        return None
+    return store
+
+
+def _readable(image: Path) -> bool:
+    try:
+        decode_image(image, image_bytes(image))
+    except DataError:
+        return False
+    return True
+
+
+def _key(persons: PersonSet, geometry: CropGeometry) -> str:
+    key = hashlib.sha256(json.dumps([asdict(geometry), CropStore.QUALITY, FORMAT]).encode())
+    stats: dict[Path, tuple[int, int]] = {}
+    for person in persons.persons:
+        if person.image not in stats:
+            try:
+                stat = person.image.stat()
+                stats[person.image] = (stat.st_size, stat.st_mtime_ns)
+            except (OSError, ValueError):
+                stats[person.image] = (-1, -1)
+        key.update(repr((str(person.image), stats[person.image], person.box)).encode())
+    return key.hexdigest()[:24]
+
+
+@contextmanager
+def _alone(root: Path, key: str) -> Iterator[bool]:
+    """One builder of a cache at a time, by a lock of the system, which ends with its process however that ends.
+
+    False where the file system has no locks: builders then work twice, and nothing else.
+    """
+    (root / "locks").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / "locks" / f"{key}.lock")
+    locked = True
+    try:
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            log.warning("another process cuts the same people; waiting for it")
+            lock.acquire()
+    except (OSError, NotImplementedError):
+        locked = False
+    try:
+        yield locked
+    finally:
+        if locked:
+            lock.release()
+
+
+def _clear(path: Path, store: CropStore | None) -> None:
+    """Removes what builders that were killed, or an index that is gone, left in the cache. The lock is held."""
+    keep = store.file_names if store else ()
+    for other in path.iterdir():
+        if other.name not in keep:
+            other.unlink(missing_ok=True)
+
+
+def _sweep(root: Path) -> None:
+    """The same for unfinished files of all other caches that nobody is building now."""
+    for leftover in root.glob("crops/*/*.tmp"):
+        lock = FileLock(root / "locks" / f"{leftover.parent.name}.lock")
+        with suppress(Timeout, OSError), lock.acquire(timeout=0):
+            leftover.unlink(missing_ok=True)
+            leftover.parent.rmdir()  # fails, as it should, where an index lies
+
+
+@dataclass
+class _Cut:
+    """What cutting has come to so far: place and length of each JPEG, failures by person, digests by photograph."""
+
+    places: dict[int, tuple[int, int]]
+    failed: dict[int, str]
+    digests: dict[Path, int]
+
+
+def _build(path: Path, persons: PersonSet, geometry: CropGeometry, broken: Decide, watch: Watch | None) -> None:
+    """Cuts photograph by photograph in threads; files appear by renaming, the index last."""
+    path.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(8)
+    temporary = path / f"cut.{token}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            found = _cut_all(persons, geometry, file, watch)
+        if not found.places:
+            failed = {persons[i].image: text for i, text in found.failed.items()}
+            if failed:
+                broken(persons.source, failed, len(failed))
+            raise BrokenDataError(
+                f"{persons.source}: no photograph could be read; "
+                + (next(iter(failed.values())) if failed else "the set is empty"),
+                list(failed.values()),
+            )
+        _pack(temporary, found, persons, path, token)
+    finally:
+        for name in ("cut", "packed", "index"):
+            with suppress(OSError):
+                (path / f"{name}.{token}.tmp").unlink(missing_ok=True)
+
+
+def _cut_all(persons: PersonSet, geometry: CropGeometry, file: BinaryIO, watch: Watch | None) -> _Cut:
+    """Writes the JPEGs of all persons to `file`, in the order of their photographs' names."""
+    order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
+    groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]
+    found, position = _Cut({}, {}, {}), 0
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        results: Iterable = pool.map(lambda g: _encode(persons, g, geometry), groups)
+        watched = watch(results, len(groups), "cutting people") if watch else results
+        for group, result in zip(groups, watched, strict=True):
+            if isinstance(result, DataError):
+                found.failed[group[0]] = str(result)
+                continue
+            content, jpegs = result
+            found.digests[persons[group[0]].image] = int(content, 16)
+            for i, jpeg in zip(group, jpegs, strict=True):
+                file.write(jpeg)
+                found.places[i] = (position, len(jpeg))
+                position += len(jpeg)
+    finally:
+        pool.shutdown(cancel_futures=True)  # a full disk or Ctrl-C does not wait for all the others
+    return found
+
+
+def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: str) -> None:
+    """Puts the crops in the order of the set, so that neighbors in the set are neighbors on disk, and names them."""
+    kept = sorted(found.places)
+    packed, index = path / f"packed.{token}.tmp", path / f"index.{token}.tmp"
+    offsets, sums = np.zeros(len(kept) + 1, dtype=np.int64), np.zeros(len(kept), dtype=np.uint32)
+    content = hashlib.blake2b(digest_size=16)
+    with temporary.open("rb") as source, packed.open("wb") as target:
+        for n, i in enumerate(kept):
+            start, length = found.places[i]
+            source.seek(start)
+            jpeg = source.read(length)
+            target.write(jpeg)
+            content.update(jpeg)
+            offsets[n + 1], sums[n] = offsets[n] + length, zlib.crc32(jpeg)
+        target.flush()
+        os.fsync(target.fileno())
+    packed.replace(path / f"{content.hexdigest()}.bin")
+    images = dict.fromkeys(person.image for person in persons.persons)
+    with index.open("wb") as target:
+        np.savez(
+            target,
+            kept=np.array(kept),
+            offsets=offsets,
+            sums=sums,
+            content=np.frombuffer(content.digest(), np.uint8),
+            failed=np.frombuffer(json.dumps(list(found.failed.items())).encode(), np.uint8),
+            digests=np.array([found.digests[image] for image in images if image in found.digests], dtype=np.uint64),
+        )
+    index.replace(path / "index.npz")
+
+
+def _encode(persons: PersonSet, group: list[int], geometry: CropGeometry) -> tuple[str, list[bytes]] | DataError:
+    """The digest of a photograph and the JPEGs of its persons."""
+    path = persons[group[0]].image
+    try:
+        content = image_bytes(path)
+        image = decode_image(path, content)
+    except DataError as error:
+        return error
+    return digest(content), [_jpeg(image, persons[i], geometry) for i in group]
+
+
+def _jpeg(image: np.ndarray, person: Person, geometry: CropGeometry) -> bytes:
+    crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
+    return simplejpeg.encode_jpeg(crop, CropStore.QUALITY, "RGB", "444", fastdct=False)

@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 import simplejpeg
+from filelock import FileLock
 from PIL import Image
 
 from semipose.data.records import Person, PersonSet
@@ -157,6 +158,23 @@ class FreshCrops:
         return cut(self._read(person.image), self.geometry.from_image(person.box), self.geometry.crop_size)
 
 
+class SomeCrops:
+    """Those of `crops` at `indices`."""
+
+    def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
+        self.persons, self.geometry = crops.persons.subset(indices), crops.geometry
+        self._crops, self._indices = crops, indices
+
+    def crop(self, index: int) -> np.ndarray:
+        """Crop (S, T, 3) uint8 RGB."""
+        return self._crops.crop(self._indices[index])
+
+
+def shared_out(crops: Crops, rank: int, world: int) -> Crops:
+    """Every `world`-th of the crops from number `rank` on."""
+    return crops if world == 1 else SomeCrops(crops, range(rank, len(crops.persons), world))
+
+
 class CropStore:
     """Crops in one packed file of JPEGs, memory-mapped: memory stays bounded whatever the number of persons."""
 
@@ -195,7 +213,10 @@ def open_crops(
     """
     path = (cache or cache_root()) / "crops" / _key(persons, geometry)
     if not (path / "index.npz").is_file():
-        _build(path, persons, geometry, on_error, watch)
+        path.mkdir(parents=True, exist_ok=True)
+        with FileLock(path / ".lock"):  # one process of a machine cuts, the others wait and find what it made
+            if not (path / "index.npz").is_file():
+                _build(path, persons, geometry, on_error, watch)
     return CropStore(path, persons, geometry)
 
 
@@ -223,7 +244,6 @@ def _key(persons: PersonSet, geometry: CropGeometry) -> str:
 
 def _build(path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str, watch: Watch | None) -> None:
     """Cuts photograph by photograph in threads, in order; both files appear by renaming, the index last."""
-    path.mkdir(parents=True, exist_ok=True)
     temporary = path / f"crops.{os.getpid()}.tmp"
     order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
     groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]

@@ -3,13 +3,14 @@
 import json
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from semipose.data.crops import CropGeometry, Crops, open_crops
+from semipose.data.crops import CropGeometry, Crops, open_crops, shared_out
 from semipose.data.sources import Sources
 from semipose.errors import RunError
 from semipose.evaluation.predictions import Prediction, save_predictions
@@ -119,6 +120,7 @@ class Judge:
         if truth is None:
             return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
         self._write_last_kept()
+        self.engine.barrier()
         for name, network in self._candidates().items():
             network.load_state_dict(load_file(self.out / "weights" / f"{name}.safetensors"))
         scores = self._score(which, save=True)
@@ -174,17 +176,21 @@ class Judge:
         return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
 
     def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
+        """One prediction a person; every process looks at its share of them and learns what the others found."""
+        engine = self.engine
         if which not in self._crops:
-            self._crops[which] = open_crops(getattr(self.sources, which), self.geometry, watch=watched)
+            crops: Crops = open_crops(getattr(self.sources, which), self.geometry, watch=watched)
+            self._crops[which] = shared_out(crops, engine.rank, engine.world)
         predictor = Predictor(
             networks,
             self.loss.build(),
             flip_test=self.flip_test,
             sigma=self.loss.sigma,
-            device=self.engine.device,
+            device=engine.device,
         )
-        with self.engine.autocast():
-            return predictor.predict(self._crops[which])
+        with engine.autocast():
+            parts = engine.gather(predictor.predict(self._crops[which]))
+        return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
         assert isinstance(network, PoseNet)

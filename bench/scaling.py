@@ -112,7 +112,7 @@ def measure(arguments: argparse.Namespace, fabric: Fabric) -> dict[str, Any]:
     for name, key in (("one", "ratio"), ("one_all_cores", "ratio_all_cores")):
         if name in rounds:
             ratios = [engine.world * a / b for a, b in zip(rounds[name], rounds["all"], strict=True) if b]
-            found |= {key: statistics.median(ratios), f"{key}s": [round(r, 3) for r in ratios]}
+            found |= {key: statistics.median(ratios), f"{key}_rounds": [round(r, 3) for r in ratios]}
     return found
 
 

@@ -26,7 +26,8 @@ from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
 from semipose.training.ownership import owned
 from semipose.training.precision import choose_precision
-from semipose.training.progress import MetricsLog, say, watched
+from semipose.training.processes import Plan, helpers, plan_processes, read_message, together
+from semipose.training.progress import MetricsLog, NoLog, mute, say, watched
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
 
@@ -41,14 +42,24 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     InterruptedTrainingError after saving when a signal asked for the end.
     """
     config = config.model_copy(update={"data": located(resolve(config.data))})
+    plan = plan_processes(config.train.device, config.train.devices, config.train.nodes)
+    if plan.rank:
+        mute()
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     _claim(out, resume)
-    config = with_precision(config, sources)
-    fabric = start_fabric(config.train.device, config.train.precision)
-    with owned(out) if fabric.is_global_zero else nullcontext():
+    config = with_precision(config, sources, plan)
+    message = {"config": config.model_dump(mode="json"), "out": str(out.resolve()), "resume": resume}
+    with owned(out) if plan.rank == 0 else nullcontext(), helpers(plan, message), together(plan):
+        fabric = start_fabric(config.train.device, config.train.precision, plan)
         return _train(config, sources, fabric, out, resume)
+
+
+def join() -> None:
+    """Takes part in a training that another process of this machine started and describes on standard input."""
+    message = read_message()
+    train(RunConfig(**message["config"]), Path(message["out"]), resume=message["resume"])
 
 
 def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resume: bool) -> Result:
@@ -68,15 +79,18 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     )
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
+    _same_everywhere(engine, state, out, resume)
     if resume:
         state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
+        _compare_batches(state, joint_batch(config, engine))
     elif engine.is_main:
         config.save(out / "config.yaml")
         sources.split.save(out / "split.json")
     if engine.is_main:
         seen.write(out)
         sources.intake.write(out)
-    log = MetricsLog(out, state.log_bytes)
+    state.extra["joint_batch"] = joint_batch(config, engine)
+    log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
     loader = _loader(config, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
@@ -115,19 +129,21 @@ def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torc
     trained = [p for p in method.parameters() if p.requires_grad]
     fused = fabric.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
-    return make_engine(fabric, method, optimizer)
+    return make_engine(fabric, method, optimizer, sync_batch_norm=config.train.sync_batch_norm)
 
 
-def with_precision(config: RunConfig, sources: Sources) -> RunConfig:
+def with_precision(config: RunConfig, sources: Sources, plan: Plan) -> RunConfig:
     """The configuration with `train.precision: auto` resolved on a CPU, where a long training is worth measuring for.
 
-    The run folder keeps what was chosen, so that a resumed run goes on in it.
+    The run folder keeps what was chosen, so that a resumed run goes on in it. Processes that a launcher or several
+    machines have started can't measure for each other and take fp32.
     """
     on_cpu = config.train.device == "cpu" or (config.train.device == "auto" and not torch.cuda.is_available())
     if config.train.precision != "auto" or not on_cpu:
         return config
     chosen = "32-true"
-    if (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
+    alone = not plan.started and plan.nodes == 1
+    if alone and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
         size = (config.input.height, config.input.width)
         chosen = choose_precision(config.model, len(sources.labeled.skeleton), torch.device("cpu"), size)
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
@@ -202,6 +218,31 @@ def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config:
     return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
 
 
+def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:
+    """Raises ConfigError when processes, perhaps of several machines, see other data or no run folder."""
+    seen = engine.gather([state.identity, not resume or has_checkpoint(out / "last" / "state.pt")])
+    different = [rank for rank, (identity, _) in enumerate(seen) if identity != seen[0][0]]
+    if different:
+        raise ConfigError(f"process {different[0]} reads other data than process 0; every machine needs the same files")
+    if not all(found for _, found in seen) and seen[0][1]:
+        raise ConfigError(f"{out} is not there on every machine; put the run folder where all of them see it")
+
+
+def joint_batch(config: RunConfig, engine: Engine) -> list[int]:
+    """Labeled and unlabeled samples that all processes together see in a step."""
+    return [config.train.batch * engine.world, config.train.unlabeled_batch * engine.world]
+
+
+def _compare_batches(state: TrainingState, now: list[int]) -> None:
+    """Says when a run goes on with another joint batch; with the same one the order of the data goes on as it was."""
+    before = state.extra.get("joint_batch", now)
+    if before != now:
+        say(
+            f"the joint batch was {before[0]} + {before[1]} and is {now[0]} + {now[1]} now: the data comes in another "
+            "order and epochs have another length; train.batch and train.unlabeled_batch bring it back"
+        )
+
+
 def _identity(
     config: RunConfig, sources: Sources, labeled: CropStore, unlabeled: CropStore | None, judge: Judge
 ) -> dict[str, str]:
@@ -230,16 +271,18 @@ def _loader(config: RunConfig, labeled: CropStore, unlabeled: CropStore | None, 
         batch=config.train.batch,
         unlabeled_batch=config.train.unlabeled_batch,
         seed=config.train.seed,
-        rank=engine.fabric.global_rank,
-        world=engine.fabric.world_size,
+        rank=engine.rank,
+        world=engine.world,
     )
 
 
 def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
     unlabeled = len(training.loader.unlabeled.persons) if training.loader.unlabeled else 0
+    engine = training.engine
+    where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
     held = f", {len(sources.validation)} for validation" if sources.validation else ""
     say(
         f"{training.name}: {len(training.loader.labeled.persons)} labeled and {unlabeled} unlabeled people{held}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
-        f"({training.loader.steps_per_epoch} an epoch), {training.engine.device}, split {sources.split.hash}"
+        f"({training.loader.steps_per_epoch} an epoch), {where}, split {sources.split.hash}"
     )

@@ -5,7 +5,7 @@ import sys
 
 from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
 from semipose.cli.app import app
-from semipose.errors import BrokenDataError, InputError, SemiposeError
+from semipose.errors import BrokenDataError, InputError, RunError, SemiposeError
 
 __all__ = ["app", "looking", "main", "training", "using"]
 
@@ -22,6 +22,8 @@ def main() -> None:
     except SemiposeError as error:
         if debug:
             raise
+        if isinstance(error, RunError) and not _speaks():
+            sys.exit(1)
         for problem in error.listing() if isinstance(error, BrokenDataError) else ():
             print(f"  {problem}", file=sys.stderr)
         print(f"semipose: {error}", file=sys.stderr)
@@ -30,9 +32,17 @@ def main() -> None:
         from semipose.training.loop import InterruptedTrainingError
 
         if isinstance(error, InterruptedTrainingError):
-            print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
+            if _speaks():
+                print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
             sys.exit(128 + error.signal)
         if debug:
             raise
         print(f"semipose: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
         sys.exit(1)
+
+
+def _speaks() -> bool:
+    """Whether this process tells how its training ended; of several processes one does."""
+    from semipose.training.processes import speaks
+
+    return speaks()

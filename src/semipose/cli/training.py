@@ -68,6 +68,7 @@ def train(
     """Train a network; leaves a run folder with weights, metrics, predictions and the resolved configuration."""
     from semipose.api import train as start
     from semipose.training.ownership import stop_with_stdin
+    from semipose.training.processes import is_first
 
     if with_stdin:
         stop_with_stdin()
@@ -79,6 +80,8 @@ def train(
     }  # fmt: skip
     given = {key: value for key, value in overrides.items() if value is not None}
     result = start(*(arguments or []), out=out, resume=resume, overrides=given)
+    if not is_first():
+        return
     if json:
         print_json(
             {
@@ -92,6 +95,14 @@ def train(
     print_scores(result.scores)
     print(result.protocol)
     print(result.folder)
+
+
+@app.command(hidden=True)
+def join() -> None:
+    """What semipose train starts where a training takes several processes; not for people."""
+    from semipose.run import join as take_part
+
+    take_part()
 
 
 @app.command()

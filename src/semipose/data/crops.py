@@ -172,3 +172,20 @@ class FreshCrops:
             self.broken[person.image] = str(error)
             return np.full((*self.geometry.crop_size, 3), MEAN_COLOR, dtype=np.uint8)
         return cut(image, self.geometry.from_image(person.box), self.geometry.crop_size)
+
+
+class SomeCrops:
+    """Those of `crops` at `indices`."""
+
+    def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
+        self.persons, self.geometry = crops.persons.subset(indices), crops.geometry
+        self._crops, self._indices = crops, indices
+
+    def crop(self, index: int) -> np.ndarray:
+        """Crop (S, T, 3) uint8 RGB."""
+        return self._crops.crop(self._indices[index])
+
+
+def shared_out(crops: Crops, rank: int, world: int) -> Crops:
+    """Every `world`-th of the crops from number `rank` on."""
+    return crops if world == 1 else SomeCrops(crops, range(rank, len(crops.persons), world))

@@ -1,37 +1,61 @@
 """The only file that imports the distribution engine: devices, precision, processes."""
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule, _unwrap_objects
-from torch import Tensor, nn
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from semipose.errors import ConfigError
+from semipose.models.synchronized import synchronize
+from semipose.training.processes import Plan
 
 __all__ = ["Engine", "Fabric", "make_engine", "start_fabric"]
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a run says itself where it runs
+
+LONGEST_STALL = timedelta(minutes=5)
+"""GPUs that wait longer for each other than this within a step end the run; hosts wait for each other half an hour."""
 
 
 @dataclass
 class Engine:
-    """A method and its optimizer, placed on devices and wrapped for their precision."""
+    """A method and its optimizer, placed on devices, with everything its processes do together.
+
+    `forward` computes the method's losses and shares gradients; `hosts` joins the processes without their devices, so
+    that agreeing on something never waits for a GPU. With `synchronized` BatchNorm there are no averages to share.
+    """
 
     fabric: Fabric
-    wrapped: _FabricModule
+    method: Any
     optimizer: Any
-
-    @property
-    def method(self) -> Any:
-        """The method without its wrapper."""
-        return _unwrap_objects(self.wrapped)
+    forward: nn.Module
+    hosts: Any = None
+    synchronized: bool = False
 
     @property
     def device(self) -> torch.device:
         """Where tensors go."""
         return self.fabric.device
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return self.fabric.global_rank
+
+    @property
+    def world(self) -> int:
+        """Number of processes."""
+        return self.fabric.world_size
 
     @property
     def is_main(self) -> bool:
@@ -40,24 +64,24 @@ class Engine:
 
     def losses(self, *arguments: Any) -> Any:
         """The method's losses, under the precision's autocast and with gradients shared between processes."""
-        with self.fabric.autocast():  # on one device Fabric gives a marked method no autocast of its own
-            return self.wrapped.losses(*arguments)
+        with self.fabric.autocast():
+            return self.forward(*arguments)
 
     def step(self, total: Tensor, clip: float | None) -> Tensor:
         """Backward, clipping and one optimizer step, which is left out where loss or gradient are not finite.
 
-        Returns whether the step was taken, as a tensor on the device: nothing waits for it. A fused optimizer decides
-        on the device, any other makes this process wait.
+        Returns whether the step was taken, as a tensor on the device: nothing waits for it, and all processes decide
+        alike. A fused optimizer decides on the device, any other makes this process wait.
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
         if clip:
-            norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False)
+            norm = self.fabric.clip_gradients(self.method, self.optimizer, max_norm=clip, error_if_nonfinite=False)
         else:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         assert isinstance(norm, Tensor)
-        taken = torch.isfinite(norm) & torch.isfinite(total.detach())
+        taken = torch.isfinite(norm) & self._agreed(torch.isfinite(total.detach()))
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
         if self._scales_gradients:
             self.optimizer.step()  # the scaler looks itself
@@ -67,6 +91,22 @@ class Engine:
         elif bool(taken):
             self.optimizer.step()
         return taken
+
+    def _agreed(self, finite: Tensor) -> Tensor:
+        """Whether every process found its loss finite; in the same message BatchNorm's averages become everybody's.
+
+        Moving averages that follow afterwards are then the same in all processes.
+        """
+        if self.world == 1:
+            return finite
+        averages = [] if self.synchronized else [b for b in self.method.buffers() if b.is_floating_point()]
+        shared = torch.cat([finite.float().view(1), *(b.float().flatten() for b in averages)])
+        distributed.all_reduce(shared)
+        shared /= self.world
+        agreed, *parts = shared.split([1, *(b.numel() for b in averages)])
+        if averages:
+            torch._foreach_copy_(averages, [part.view_as(b) for part, b in zip(parts, averages, strict=True)])
+        return agreed[0] == 1
 
     @property
     def _scales_gradients(self) -> bool:
@@ -80,39 +120,121 @@ class Engine:
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean over processes."""
-        if self.fabric.world_size == 1:
+        if self.world == 1:
             return value
-        shared = self.fabric.all_reduce(value, reduce_op="mean")
-        assert isinstance(shared, Tensor)
-        return shared
+        shared = value.clone()
+        distributed.all_reduce(shared)
+        return shared / self.world
+
+    def highest(self, number: int) -> int:
+        """The highest `number` of all processes; whoever calls it waits for the others."""
+        if self.world == 1:
+            return number
+        shared = torch.tensor([number])
+        distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=self.hosts)
+        return int(shared)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The `value` of every process, in their order."""
+        found: list[Any] = [value] * self.world
+        if self.world > 1:
+            distributed.all_gather_object(found, value, group=self.hosts)
+        return found
 
     def barrier(self) -> None:
         """Waits for all processes."""
-        self.fabric.barrier()
+        self.highest(0)
 
 
-def start_fabric(device: str, precision: str) -> Fabric:
+class _Losses(nn.Module):
+    """A method whose forward pass is its losses: what gradient sharing wraps."""
+
+    def __init__(self, method: nn.Module) -> None:
+        super().__init__()
+        self.method: Any = method
+        # DistributedDataParallel warns where its search for parameters without gradient finds none in a step.
+        self.without_gradient = nn.Parameter(torch.zeros(1))
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.method.losses(*arguments)
+
+
+class _Place(LightningEnvironment):
+    """Where a plan puts this process, for Fabric, which is to start none itself."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return self.plan.address
+
+    @property
+    def main_port(self) -> int:
+        return self.plan.port
+
+    def local_rank(self) -> int:
+        return self.plan.local_rank
+
+    def node_rank(self) -> int:
+        return self.plan.node_rank
+
+
+def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabric:
     """Fabric on `device` (auto, cpu, cuda, cuda:0, …); `precision` auto is bf16 on GPUs that have it, fp32 elsewhere.
 
+    With a `plan` of several processes it waits for all of them: gloo joins CPUs, NCCL joins GPUs, one a process.
     Raises ConfigError for a device that is not there.
     """
+    plan = plan or Plan()
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
         raise ConfigError(f"train.device: {device!r} is none of auto, cpu, cuda, cuda:N, mps")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"train.device: {device!r} is not there ({torch.cuda.device_count()} GPUs); use cpu or auto")
-    devices: Any = [int(index)] if index else 1
+    if kind == "cuda" and max(int(index or 0), plan.per_node - 1) >= torch.cuda.device_count():
+        wanted = f"{device!r}" + (f" for {plan.per_node} processes" if plan.per_node > 1 else "")
+        raise ConfigError(f"train.device: {wanted} is not there ({torch.cuda.device_count()} GPUs); use cpu or auto")
+    devices: Any = [int(index)] if index else plan.per_node
     if precision == "auto":
         precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
-    fabric = Fabric(accelerator=kind, devices=devices, precision=precision)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"accelerator": kind, "devices": devices, "precision": precision}
+    if plan.world > 1:
+        strategy = DDPStrategy(timeout=LONGEST_STALL) if kind == "cuda" else DDPStrategy()
+        options |= {"strategy": strategy, "num_nodes": plan.nodes, "plugins": [_Place(plan)]}
+    fabric = Fabric(**options)
     fabric.launch()
     return fabric
 
 
-def make_engine(fabric: Fabric, method: nn.Module, optimizer: torch.optim.Optimizer) -> Engine:
-    """Places and wraps; `losses` becomes the wrapped module's forward pass."""
-    wrapped, wrapped_optimizer = fabric.setup(method, optimizer)
-    wrapped.mark_forward_method("losses")
-    return Engine(fabric, wrapped, wrapped_optimizer)
+def make_engine(
+    fabric: Fabric, method: nn.Module, optimizer: torch.optim.Optimizer, *, sync_batch_norm: bool = False
+) -> Engine:
+    """Places the method and, where there are several processes, lets them share gradients.
+
+    Which networks learn changes within a training (a teacher first, then its student; frozen copies never), so
+    DistributedDataParallel looks for parameters without gradient in each step rather than taking one graph for all.
+    Its buffers stay alone: `Engine.step` shares them after the pass, means instead of the first process's.
+    """
+    method = method.to(fabric.device)
+    wrapped = fabric.setup_optimizers(optimizer)
+    if fabric.world_size == 1:
+        return Engine(fabric, method, wrapped, _Losses(method))
+    if sync_batch_norm:
+        synchronize(method)
+    on_cpu = fabric.device.type == "cpu"
+    hosts = None if on_cpu else distributed.new_group(backend="gloo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # later versions call broadcast_buffers otherwise
+        forward = DistributedDataParallel(
+            _Losses(method).to(fabric.device),
+            device_ids=None if on_cpu else [fabric.device.index],
+            find_unused_parameters=True,
+            broadcast_buffers=False,
+        )
+    return Engine(fabric, method, wrapped, forward, hosts, sync_batch_norm)

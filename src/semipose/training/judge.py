@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from semipose.data.coco import trainable
-from semipose.data.crops import CropGeometry
+from semipose.data.crops import CropGeometry, shared_out
 from semipose.data.overlap import Seen, describe_seen
 from semipose.data.packed import CropStore, open_crops
 from semipose.data.policy import without_photographs
@@ -146,6 +147,7 @@ class Judge:
         if truth is None:
             return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
         self._write_last_kept()
+        self.engine.barrier()
         for name, network in self._candidates().items():
             weights = self.out / "weights" / f"{name}.safetensors"
             require_unchanged(weights)
@@ -214,15 +216,19 @@ class Judge:
         return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
 
     def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
+        """One prediction a person; every process looks at its share of them and learns what the others found."""
+        engine = self.engine
+        share = shared_out(self._crops[which], engine.rank, engine.world)
         predictor = Predictor(
             networks,
             self.loss.build(),
             flip_test=self.flip_test,
             sigma=self.loss.sigma,
-            device=self.engine.device,
+            device=engine.device,
         )
-        with self.engine.autocast():
-            return predictor.predict(self._crops[which])
+        with engine.autocast():
+            parts = engine.gather(predictor.predict(share))
+        return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
         assert isinstance(network, PoseNet)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,6 +64,13 @@ class TrainConfig(BaseModel):
     """torch.compile the networks: faster steps after a minute or two of compiling; needs a C++ compiler."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    devices: int = Field(1, ge=0)
+    """Processes on each machine, one a GPU; 0 = one for every GPU there is. Each takes batches of its own, so the joint
+    batch grows with them; see docs/scaling.md. torchrun decides where it is used."""
+    nodes: int = Field(1, ge=1)
+    """Machines that train together; MASTER_ADDR, MASTER_PORT and NODE_RANK say which is which, or torchrun does."""
+    sync_batch_norm: bool = False
+    """BatchNorm takes its statistics over the batches of all processes instead of each over its own."""
     seed: int = Field(0, ge=0)
     """Seed of weights, order and augmentation."""
 
@@ -164,13 +172,14 @@ class Training:
             if state.step % evaluate_every == 0 or state.step == steps:
                 self._evaluate()
             due = state.step % config.checkpoint_every == 0 or state.step == self._retry_at
-            if asked or due or state.step == steps:
+            number = self.engine.highest(asked[0] if asked else 0)  # a signal to one process stops all
+            if number or due or state.step == steps:
                 saved = self.save()
                 self._retry_at = None if saved else state.step + config.log_every
-            if asked:
+            if number:
                 if not saved:
                     raise RunError(f"stopped without saving: {self.folder} can't be written; see the line above")
-                raise InterruptedTrainingError(asked[0])
+                raise InterruptedTrainingError(number)
 
     def _step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None) -> None:
         """One optimizer step: losses, gradients, teachers."""
@@ -189,9 +198,17 @@ class Training:
         self._record({**losses.terms, TAKEN: torch.ones_like(losses.total)}, taken)
 
     def save(self) -> bool:
-        """Writes the checkpoint last/state.pt; false, with a warning, when it can't be written now."""
-        if not self.engine.is_main:
-            return True
+        """Writes the checkpoint last/state.pt; false, with a warning, when it can't be written now.
+
+        The first process writes, with what each process has of its own; the others wait for it.
+        """
+        meter = {name: total.cpu() for name, total in self._meter.items()}
+        own = {"generator": self.generator.get_state(), "torch_rng": torch.get_rng_state(), "meter": meter}
+        everyones = self.engine.gather(own)
+        failed = self.engine.is_main and not self._write(everyones)
+        return not self.engine.highest(failed)
+
+    def _write(self, everyones: list[dict[str, Any]]) -> bool:
         path = self.folder / "last" / "state.pt"
         if not self._finite_buffers():
             say(f"step {self.state.step}: BatchNorm's averages are not finite; the checkpoint before stays")
@@ -199,7 +216,7 @@ class Training:
         try:
             self.keep_best(False)
             self.state.log_bytes = self.log.size
-            self.state.extra |= {"meter": self._meter, "count": self._count}
+            self.state.extra |= {"processes": everyones, "count": self._count}
             save_checkpoint(path, self.state, self.engine.method, self.engine.optimizer, self.generator)
         except OSError as error:
             say(
@@ -218,11 +235,14 @@ class Training:
 
     def _write_losses(self, samples: int) -> str:
         """One line of the log over the steps since the one before. Raises _DivergedError when half of them failed."""
-        totals = {name: float(self.engine.mean(total)) for name, total in self._meter.items()}
+        shared = self.engine.mean(torch.stack([total.float() for total in self._meter.values()]))
+        totals: dict[str, float] = dict(zip(self._meter, shared.tolist(), strict=True))
         taken, count = round(totals.pop(TAKEN)), self._count
         means = {name: total / max(1, taken) for name, total in totals.items()}
         rate = self.engine.optimizer.param_groups[0]["lr"]
-        speed = samples * count / max(1e-9, self.state.seconds - self.state.extra.get("logged_at", 0.0))
+        speed = (
+            samples * self.engine.world * count / max(1e-9, self.state.seconds - self.state.extra.get("logged_at", 0.0))
+        )
         self.state.extra["logged_at"] = self.state.seconds
         self._meter, self._count = {}, 0
         if 2 * taken <= count or (taken < count and not self._finite_buffers()):
@@ -261,8 +281,22 @@ class Training:
         self.save()
 
     def _take_up_line(self) -> None:
-        """A resumed training goes on adding to the line of the log it was about to write."""
-        self._meter = {n: t.to(self.engine.device) for n, t in self.state.extra.get("meter", {}).items()}
+        """Each process goes on drawing where it was, and adding to the line of the log that was about to be written.
+
+        With another number of processes the newcomers draw by their own number and the step.
+        """
+        rank, known = self.engine.rank, self.state.extra.get("processes", [])
+        if rank < len(known):
+            self.generator.set_state(known[rank]["generator"])
+            torch.set_rng_state(known[rank]["torch_rng"])
+        elif rank:
+            seeds = np.random.SeedSequence([self.config.seed, rank, self.state.step]).generate_state(2).tolist()
+            self.generator.manual_seed(seeds[0])
+            torch.manual_seed(seeds[1])
+        same = len(known) == self.engine.world
+        lines = [known[rank]["meter"]] if same else [process["meter"] for process in known]
+        names = lines[0] if lines else {}
+        self._meter = {n: torch.stack([m[n] for m in lines]).mean(dim=0).to(self.engine.device) for n in names}
         self._count = self.state.extra.get("count", 0)
 
     def _evaluate(self) -> None:

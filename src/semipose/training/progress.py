@@ -1,6 +1,7 @@
 """What a person and a program see of a training: progress bars on stderr, metrics.jsonl, TensorBoard events."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
+
+
+def mute() -> None:
+    """From now on this process says nothing but errors: another one speaks for it."""
+    console.quiet = True
+    logging.disable(logging.WARNING)
 
 
 def say(message: str) -> None:
@@ -55,7 +62,9 @@ def _bar(*columns: Any) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    progress = Progress(*standard, *columns, console=console, transient=True, disable=not sys.stderr.isatty())
+    progress = Progress(
+        *standard, *columns, console=console, transient=True, disable=console.quiet or not sys.stderr.isatty()
+    )
     if columns:
         add = progress.add_task
         progress.add_task = lambda *a, **k: add(*a, **{"note": "", **k})  # type: ignore[method-assign]
@@ -115,3 +124,19 @@ class MetricsLog:
             file.write(self._waiting)
         self._written += len(self._waiting)
         self._waiting = b""
+
+
+class NoLog(MetricsLog):
+    """What processes besides the first one write to: nothing."""
+
+    def __init__(self) -> None:
+        self._written, self._waiting = 0, b""
+
+    def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def cut(self, length: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from semipose.config import RunConfig
-from semipose.data.crops import CropGeometry, open_crops
+from semipose.data.crops import CropGeometry, Crops, open_crops
 from semipose.data.loaders import PairedLoader
 from semipose.data.overlap import photographs, shared_photographs
+from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.sources import Sources, load_sources
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
@@ -44,7 +45,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     if plan.rank:
         mute()
     sources = load_sources(config.data)
-    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
+    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None and sources.shards is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     if plan.rank == 0:
         _warn_of_overlap(sources)
@@ -226,7 +227,9 @@ def _compare_batches(state: TrainingState, now: list[int]) -> None:
 
 
 def _identity(config: RunConfig, sources: Sources) -> dict[str, str]:
+    shards = {"shards": content_hash(sources.shards)} if sources.shards else {}
     return {
+        **shards,
         "method": config.method.name,
         "backbone": config.model.backbone,
         "skeleton": " ".join(sources.labeled.skeleton.joints),
@@ -235,7 +238,13 @@ def _identity(config: RunConfig, sources: Sources) -> dict[str, str]:
 
 
 def _loader(config: RunConfig, sources: Sources, geometry: CropGeometry, engine: Engine) -> PairedLoader:
-    unlabeled = open_crops(sources.unlabeled, geometry, on_error="skip", watch=watched) if sources.unlabeled else None
+    unlabeled: Crops | None = None
+    if sources.unlabeled:
+        unlabeled = open_crops(sources.unlabeled, geometry, on_error="skip", watch=watched)
+    if sources.shards:
+        unlabeled = ShardedCrops(
+            sources.shards, sources.labeled.skeleton, geometry, unlabeled, config.data.local_shards
+        )
     return PairedLoader(
         open_crops(sources.labeled, geometry, watch=watched),
         unlabeled,
@@ -248,7 +257,7 @@ def _loader(config: RunConfig, sources: Sources, geometry: CropGeometry, engine:
 
 
 def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
-    unlabeled = len(sources.unlabeled) if sources.unlabeled else 0
+    unlabeled = len(training.loader.unlabeled or ())
     engine = training.engine
     where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
     held = f", {len(sources.validation)} for validation" if sources.validation else ""

@@ -7,7 +7,7 @@ import logging
 import mmap
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -85,6 +85,10 @@ class Crops(Protocol):
     geometry: CropGeometry
     persons: PersonSet
 
+    def __len__(self) -> int:
+        """Number of crops."""
+        ...
+
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
         ...
@@ -152,6 +156,9 @@ class FreshCrops:
         self.persons, self.geometry = persons, geometry
         self._read = lru_cache(maxsize=2)(read_image)
 
+    def __len__(self) -> int:
+        return len(self.persons)
+
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB; DataError for an unreadable photograph."""
         person = self.persons[index]
@@ -164,6 +171,9 @@ class SomeCrops:
     def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
         self.persons, self.geometry = crops.persons.subset(indices), crops.geometry
         self._crops, self._indices = crops, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
@@ -186,6 +196,9 @@ class CropStore:
         self._offsets = index["offsets"]
         with (path / "crops.bin").open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self.persons)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
@@ -251,8 +264,8 @@ def _build(path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str
     failed: list[str] = []
     position = 0
     try:
-        with ThreadPoolExecutor(os.cpu_count()) as pool, temporary.open("wb") as file:
-            results: Iterable = pool.map(lambda g: _encode(persons, g, geometry), groups)
+        with temporary.open("wb") as file:
+            results: Iterable = encode_people(persons, groups, geometry)
             for group, result in zip(
                 groups, watch(results, len(groups), "cutting people") if watch else results, strict=True
             ):
@@ -291,6 +304,14 @@ def _repack(temporary: Path, encoded: dict[int, tuple[int, int]], path: Path) ->
     index = path / f"index.{os.getpid()}.npz"
     np.savez(index, kept=np.array(kept), offsets=offsets)
     index.replace(path / "index.npz")
+
+
+def encode_people(
+    persons: PersonSet, groups: list[list[int]], geometry: CropGeometry
+) -> Iterator[list[bytes] | DataError]:
+    """Crops as JPEGs, in threads, in order: for each group of persons, who share a photograph, theirs or the error."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda group: _encode(persons, group, geometry), groups)
 
 
 def _encode(persons: PersonSet, group: list[int], geometry: CropGeometry) -> list[bytes] | DataError:

@@ -11,6 +11,7 @@ from semipose.data.coco import read_coco, trainable, usable_boxes
 from semipose.data.folder import read_folder
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
+from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError
 from semipose.skeletons import SKELETONS
@@ -39,7 +40,10 @@ class DataConfig(BaseModel):
     include_labeled: bool = True
     """The unlabeled set also holds the labeled persons' images, as in the papers' tables."""
     unlabeled: str | None = None
-    """More unlabeled images: a folder, or a COCO file whose labels are not read."""
+    """More unlabeled images: a folder, an annotation file whose labels are not read, or a folder of shards that
+    `semipose data pack` made."""
+    local_shards: int = Field(0, ge=0)
+    """Shards that are copied to the cache folder at a time, for a set on slow storage; 0 reads them where they lie."""
     boxes: str | None = None
     """COCO detections file with person boxes for `unlabeled`; without one each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)
@@ -58,13 +62,17 @@ class DataConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Sources:
-    """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing."""
+    """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing.
+
+    `shards` is a folder of packed unlabeled crops besides `unlabeled`.
+    """
 
     labeled: PersonSet
     unlabeled: PersonSet | None
     validation: PersonSet | None
     test: PersonSet | None
     split: Split
+    shards: Path | None = None
 
 
 def resolve(config: DataConfig) -> DataConfig:
@@ -121,7 +129,16 @@ def load_sources(config: DataConfig) -> Sources:
     if config.test or config.train == "people":
         read = read_annotated(config.test or "people", config.test_images, "val")
         test = _same_skeleton(_over(config, read), everyone, "test")
-    return Sources(labeled, _unlabeled(config, everyone, split), validation, test, split)
+    return Sources(labeled, _unlabeled(config, everyone, split), validation, test, split, _shards(config))
+
+
+def _shards(config: DataConfig) -> Path | None:
+    """The folder of shards that `unlabeled` names. Raises ConfigError for options that belong to packing."""
+    if config.unlabeled is None or not is_sharded(Path(config.unlabeled)):
+        return None
+    if config.boxes is not None:
+        raise ConfigError(f"data.boxes: {config.unlabeled} is packed already; give the boxes to semipose data pack")
+    return Path(config.unlabeled)
 
 
 def _over(config: DataConfig, persons: PersonSet) -> PersonSet:
@@ -152,6 +169,8 @@ def _unlabeled(config: DataConfig, everyone: PersonSet, split: Split) -> PersonS
     if config.unlabeled is None:
         return own
     path = Path(config.unlabeled)
+    if is_sharded(path):
+        return own or (everyone.subset(split.labeled).without_labels() if config.include_labeled else None)
     if path.is_dir():
         boxes = Path(config.boxes) if config.boxes else None
         more = read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score)

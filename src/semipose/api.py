@@ -8,13 +8,15 @@ from typing import Any, get_args
 import torch
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
-from semipose.data.coco import read_image_list, trainable, write_coco
-from semipose.data.crops import FreshCrops
+from semipose.data.coco import read_image_list, trainable, usable_boxes, write_coco
+from semipose.data.crops import CropGeometry, FreshCrops
 from semipose.data.folder import apply_detections, read_folder, whole_images
 from semipose.data.overlap import describe_seen, digests, photographs, read_seen
 from semipose.data.policy import Intake, Policy, without_photographs
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
+from semipose.data.shards import TABLE as SHARD_TABLE
+from semipose.data.shards import pack as pack_shards
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
 from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions, save_submission
@@ -30,6 +32,7 @@ from semipose.run import train as train_run
 from semipose.skeletons import COCO, SKELETONS, Skeleton
 from semipose.training.engine import start_fabric
 from semipose.training.judge import Result
+from semipose.training.progress import say, watched
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,33 @@ def convert(
         persons = persons.mapped(SKELETONS[skeleton])
     write_coco(persons, Path(out))
     return Path(out)
+
+
+def pack(
+    source: Path | str,
+    out: Path | str,
+    *,
+    images: Path | str | None = None,
+    boxes: Path | str | None = None,
+    min_score: float = 0.5,
+    shard_size: int = 4000,
+    input_size: tuple[int, int] = (256, 192),
+    padding: float = 1.25,
+) -> Path:
+    """Cuts the people of an unlabeled set into shards below `out` and returns the table that lists them.
+
+    `source`: an image folder, with or without detected `boxes`, or an annotation file. `input_size` (H, W) and
+    `padding` are those of the trainings to come.
+    """
+    source, out = Path(source), Path(out)
+    if source.is_dir():
+        persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
+    else:
+        persons = usable_boxes(read_annotations(source, images, labels=False, skeleton=COCO))
+    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, watch=watched)
+    if left_out:
+        say(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
+    return out / SHARD_TABLE
 
 
 def all_options(method: str) -> list[tuple[str, str, str, str]]:

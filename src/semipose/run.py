@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from semipose.config import RunConfig
-from semipose.data.crops import CropGeometry
+from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader
 from semipose.data.overlap import Seen
 from semipose.data.packed import CropStore, open_crops
 from semipose.data.records import PersonSet
+from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.sources import Sources, load_sources, located, resolve
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
@@ -46,7 +47,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     if plan.rank:
         mute()
     sources = load_sources(config.data)
-    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None:
+    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None and sources.shards is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     _claim(out, resume)
     config = with_precision(config, sources, plan)
@@ -91,7 +92,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         sources.intake.write(out)
     state.extra["joint_batch"] = joint_batch(config, engine)
     log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
-    loader = _loader(config, labeled, unlabeled, engine)
+    loader = _loader(config, sources, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
     def evaluate(step: int, steps: int) -> float | None:
@@ -253,7 +254,9 @@ def _identity(
         "validation": judge.persons("validation"),
     }
     data = [f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in sets.items() if persons is not None]
+    shards = {"shards": content_hash(sources.shards)} if sources.shards else {}
     return {
+        **shards,
         "method": config.method.name,
         "backbone": config.model.backbone,
         "skeleton": " ".join(sources.labeled.skeleton.joints),
@@ -264,7 +267,14 @@ def _identity(
     }
 
 
-def _loader(config: RunConfig, labeled: CropStore, unlabeled: CropStore | None, engine: Engine) -> PairedLoader:
+def _loader(
+    config: RunConfig, sources: Sources, labeled: CropStore, own: CropStore | None, engine: Engine
+) -> PairedLoader:
+    """Batches of the labeled crops and of the unlabeled ones: a run's own, packed shards, or both."""
+    unlabeled: Crops | None = own
+    if sources.shards:
+        skeleton = sources.labeled.skeleton
+        unlabeled = ShardedCrops(sources.shards, skeleton, labeled.geometry, own, config.data.local_shards)
     return PairedLoader(
         labeled,
         unlabeled,
@@ -277,7 +287,7 @@ def _loader(config: RunConfig, labeled: CropStore, unlabeled: CropStore | None, 
 
 
 def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
-    unlabeled = len(training.loader.unlabeled.persons) if training.loader.unlabeled else 0
+    unlabeled = len(training.loader.unlabeled or ())
     engine = training.engine
     where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
     held = f", {len(sources.validation)} for validation" if sources.validation else ""

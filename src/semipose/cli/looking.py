@@ -1,4 +1,4 @@
-"""Commands that look things up: config, methods, data check, data convert."""
+"""Commands about options, methods and data: config, methods, data check, data pack, data convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -74,6 +74,26 @@ def data_check(
         print("\n".join(found.problems) or "no broken record")
     if found.problems:
         raise typer.Exit(2)
+
+
+@data_app.command("pack")
+def data_pack(
+    source: Annotated[Path, typer.Argument(help="Unlabeled images: a folder, or an annotation file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the shards; data.unlabeled takes it.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
+    min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
+    shard_size: Annotated[int, typer.Option(min=1, help="Persons a shard.")] = 4000,
+    height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
+    width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
+    padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
+) -> None:
+    """Cut the people of a large unlabeled set into shards, of which a training needs a few at a time."""
+    from semipose.api import pack
+
+    size = (height, width)
+    print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
+               padding=padding))  # fmt: skip
 
 
 @data_app.command("convert")

@@ -76,6 +76,10 @@ class Crops(Protocol):
     geometry: CropGeometry
     persons: PersonSet
 
+    def __len__(self) -> int:
+        """Number of crops."""
+        ...
+
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
         ...
@@ -161,6 +165,9 @@ class FreshCrops:
         self.persons, self.geometry, self.broken = persons, geometry, broken
         self._read = lru_cache(maxsize=2)(read_image)
 
+    def __len__(self) -> int:
+        return len(self.persons)
+
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB; DataError for an unreadable photograph."""
         person = self.persons[index]
@@ -180,6 +187,9 @@ class SomeCrops:
     def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
         self.persons, self.geometry = crops.persons.subset(indices), crops.geometry
         self._crops, self._indices = crops, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""

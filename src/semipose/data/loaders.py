@@ -10,6 +10,7 @@ import torch
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.data.crops import Crops
+from semipose.data.shards import ShardedCrops, ShardStream
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,12 @@ class PairedLoader:
         ahead: int = 3,
     ) -> None:
         self.labeled, self.unlabeled, self.ahead = labeled, unlabeled, ahead
-        self._labeled_order = IndexStream(len(labeled.persons), batch, seed, rank, world)
-        self._unlabeled_order = (
-            IndexStream(len(unlabeled.persons), unlabeled_batch, seed + 1, rank, world) if unlabeled else None
-        )
+        self._labeled_order = IndexStream(len(labeled), batch, seed, rank, world)
+        self._unlabeled_order: IndexStream | ShardStream | None = None
+        if isinstance(unlabeled, ShardedCrops):
+            self._unlabeled_order = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world)
+        elif unlabeled is not None:
+            self._unlabeled_order = IndexStream(len(unlabeled), unlabeled_batch, seed + 1, rank, world)
 
     @property
     def steps_per_epoch(self) -> int:

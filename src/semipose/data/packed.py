@@ -12,9 +12,9 @@ import os
 import secrets
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -60,6 +60,9 @@ class CropStore:
         self.path, self.geometry = path, geometry
         self.failed: dict[Path, str] = {persons[i].image: text for i, text in failed}
         self.persons = persons.subset(kept.tolist())
+
+    def __len__(self) -> int:
+        return len(self.persons)
 
     @property
     def photographs(self) -> dict[Path, str]:
@@ -249,9 +252,7 @@ def _cut_all(persons: PersonSet, geometry: CropGeometry, file: BinaryIO, watch: 
     order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
     groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]
     found, position = _Cut({}, {}, {}), 0
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        results: Iterable = pool.map(lambda g: _encode(persons, g, geometry), groups)
+    with closing(encode_people(persons, groups, geometry)) as results:
         watched = watch(results, len(groups), "cutting people") if watch else results
         for group, result in zip(groups, watched, strict=True):
             if isinstance(result, DataError):
@@ -263,9 +264,21 @@ def _cut_all(persons: PersonSet, geometry: CropGeometry, file: BinaryIO, watch: 
                 file.write(jpeg)
                 found.places[i] = (position, len(jpeg))
                 position += len(jpeg)
-    finally:
-        pool.shutdown(cancel_futures=True)  # a full disk or Ctrl-C does not wait for all the others
     return found
+
+
+def encode_people(
+    persons: PersonSet, groups: list[list[int]], geometry: CropGeometry
+) -> Generator[tuple[str, list[bytes]] | DataError]:
+    """Crops as JPEGs, in threads, in order: for each group of persons, who share a photograph, its digest and theirs.
+
+    A photograph that can't be read gives its error. Closed early, it does not wait for the groups to come.
+    """
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        yield from pool.map(lambda group: _encode(persons, group, geometry), groups)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: str) -> None:

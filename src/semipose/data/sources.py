@@ -12,6 +12,7 @@ from semipose.data.folder import read_folder
 from semipose.data.policy import BrokenConfig, Intake
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
+from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError
 from semipose.skeletons import SKELETONS
@@ -44,7 +45,10 @@ class DataConfig(BaseModel):
     include_labeled: bool = True
     """The unlabeled set also holds the labeled persons' images, as in the papers' tables."""
     unlabeled: str | None = None
-    """More unlabeled images: a folder, or a COCO file whose labels are not read."""
+    """More unlabeled images: a folder, an annotation file whose labels are not read, or a folder of shards that
+    `semipose data pack` made."""
+    local_shards: int = Field(0, ge=0)
+    """Shards that are copied to the cache folder at a time, for a set on slow storage; 0 reads them where they lie."""
     boxes: str | None = None
     """COCO detections file with person boxes for `unlabeled`; without one each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)
@@ -68,7 +72,7 @@ class Sources:
     """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing.
 
     `intake` knows the policy of train, unlabeled, val and test, and what was left out of them; `validation_set` is the
-    one of them that `validation` was taken from.
+    one of them that `validation` was taken from. `shards` is a folder of packed unlabeled crops besides `unlabeled`.
     """
 
     labeled: PersonSet
@@ -78,6 +82,7 @@ class Sources:
     split: Split
     intake: Intake = field(default_factory=Intake)
     validation_set: str = "train"
+    shards: Path | None = None
 
 
 def resolve(config: DataConfig) -> DataConfig:
@@ -160,7 +165,17 @@ def load_sources(config: DataConfig) -> Sources:
         split,
         intake,
         "val" if config.val else "train",
+        _shards(config),
     )
+
+
+def _shards(config: DataConfig) -> Path | None:
+    """The folder of shards that `unlabeled` names. Raises ConfigError for options that belong to packing."""
+    if config.unlabeled is None or not is_sharded(Path(config.unlabeled)):
+        return None
+    if config.boxes is not None:
+        raise ConfigError(f"data.boxes: {config.unlabeled} is packed already; give the boxes to semipose data pack")
+    return Path(config.unlabeled)
 
 
 def _judging(
@@ -205,6 +220,8 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
     if config.unlabeled is None:
         return own
     path = Path(config.unlabeled)
+    if is_sharded(path):
+        return own or (everyone.subset(split.labeled).without_labels() if config.include_labeled else None)
     boxes = Path(config.boxes) if config.boxes else None
 
     def read(problems: list[str]) -> PersonSet:

@@ -28,6 +28,9 @@ class _FrameCrops:
     def __init__(self, frame: np.ndarray, persons: PersonSet, geometry: CropGeometry) -> None:
         self.frame, self.persons, self.geometry = frame, persons, geometry
 
+    def __len__(self) -> int:
+        return len(self.persons)
+
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
         return cut(self.frame, self.geometry.from_image(self.persons[index].box), self.geometry.crop_size)

@@ -139,7 +139,7 @@ class Watch:
     def _view(self, name: str) -> View:
         if name not in self._views:
             crops = self.labeled if name == "labeled" or self.unlabeled is None else self.unlabeled
-            chosen = list(range(min(PERSONS, len(crops.persons))))
+            chosen = list(range(min(PERSONS, len(crops))))
             batch = unlabeled_batch(crops, chosen).to(self.engine.device)
             self._views[name] = upright(batch, crops.geometry.input_size)
         return self._views[name]

@@ -25,6 +25,10 @@ class UnlabeledBatch:
         """The batch on `device`."""
         return UnlabeledBatch(self.crops.to(device, non_blocking=True), self.to_input.to(device, non_blocking=True))
 
+    def pinned(self) -> "UnlabeledBatch":
+        """The batch in memory from which a GPU copies while the host goes on."""
+        return UnlabeledBatch(self.crops.pin_memory(), self.to_input.pin_memory())
+
 
 @dataclass(frozen=True)
 class LabeledBatch:
@@ -43,6 +47,10 @@ class LabeledBatch:
         return LabeledBatch(
             *(t.to(device, non_blocking=True) for t in (self.crops, self.to_input, self.joints, self.weights))
         )
+
+    def pinned(self) -> "LabeledBatch":
+        """The batch in memory from which a GPU copies while the host goes on."""
+        return LabeledBatch(*(t.pin_memory() for t in (self.crops, self.to_input, self.joints, self.weights)))
 
 
 @dataclass(frozen=True)

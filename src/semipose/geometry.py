@@ -7,7 +7,7 @@ x -> W - 1 - x; an input pixel maps to its heatmap cell by (x + 0.5) / stride - 
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -70,7 +70,19 @@ def about(center: Float[Tensor, "B 2"], matrix: Matrices) -> Matrices:
 def image_center(size: Sequence[int], batch: int, device: torch.device | None = None) -> Float[Tensor, "B 2"]:
     """Center of an image of `size` = (height, width) in pixels, once per sample."""
     height, width = size
-    return torch.tensor([[(width - 1) / 2, (height - 1) / 2]], device=device).repeat(batch, 1)
+    return constant(((width - 1) / 2, (height - 1) / 2), device).repeat(batch, 1)
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device | None = None) -> Tensor:
+    """`values` as a tensor that stays on `device`: copying them there at each step would make a GPU wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
+def inverse(matrices: Matrices) -> Matrices:
+    """Inverse maps. Unlike `torch.linalg.inv` this does not ask a GPU whether there are any: these always have one."""
+    return torch.linalg.inv_ex(matrices)[0]
 
 
 @in_float32
@@ -109,7 +121,7 @@ def input_to_heatmap(stride: int, batch: int, device: torch.device | None = None
 def to_heatmap_grid(matrices: Matrices, stride: int) -> Matrices:
     """The same map between views, written for heatmap cells instead of input pixels."""
     shrink = input_to_heatmap(stride, len(matrices), matrices.device)
-    return shrink @ matrices @ torch.linalg.inv(shrink)
+    return shrink @ matrices @ inverse(shrink)
 
 
 @in_float32
@@ -125,7 +137,7 @@ def source_positions(matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "
     xs = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
     y, x = torch.meshgrid(ys, xs, indexing="ij")
     grid = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(len(matrices), -1, -1)
-    return apply(torch.linalg.inv(matrices), grid).view(-1, height, width, 2)
+    return apply(inverse(matrices), grid).view(-1, height, width, 2)
 
 
 @in_float32
@@ -162,7 +174,7 @@ def carry_heatmaps(
     if flipped is not None:
         if flip_order is None:
             raise ValueError("carry_heatmaps needs flip_order to mirror heatmaps")
-        swapped = heatmaps[:, list(flip_order)]
+        swapped = heatmaps[:, constant(tuple(flip_order), heatmaps.device)]
         heatmaps = torch.where(flipped[:, None, None, None], swapped, heatmaps)
     positions = source_positions(to_heatmap_grid(matrices, stride), (height, width))
     x, y = positions.unbind(-1)
@@ -174,11 +186,11 @@ def flip_joints(
     joints: Float[Tensor, "B K 2"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K 2"]:
     """Left and right joints change places where `flipped`; positions stay (a mirror matrix moves them)."""
-    return torch.where(flipped[:, None, None], joints[:, list(flip_order)], joints)
+    return torch.where(flipped[:, None, None], joints[:, constant(tuple(flip_order), joints.device)], joints)
 
 
 def flip_weights(
     weights: Float[Tensor, "B K"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K"]:
     """Joint weights in the order of the mirrored sample where `flipped`."""
-    return torch.where(flipped[:, None], weights[:, list(flip_order)], weights)
+    return torch.where(flipped[:, None], weights[:, constant(tuple(flip_order), weights.device)], weights)

@@ -68,7 +68,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(sources, geometry)
+    labeled, unlabeled = _crops(sources, geometry, isinstance(config.method, ConsistencyConfig))
     judge = Judge(
         engine,
         sources,
@@ -195,13 +195,14 @@ def _claim(out: Path, resume: bool) -> None:
         raise ConfigError(f"run folder {out} can't be made ({error.strerror}); choose another --out") from None
 
 
-def _crops(sources: Sources, geometry: CropGeometry) -> tuple[CropStore, CropStore | None]:
-    """The labeled and the unlabeled crops, without what is left out as broken."""
+def _crops(sources: Sources, geometry: CropGeometry, learns: bool) -> tuple[CropStore, CropStore | None]:
+    """The labeled and, where the method learns from them, the unlabeled crops, without what is left out as broken."""
 
     def cut(name: str, persons: PersonSet) -> CropStore:
         return open_crops(persons, geometry, broken=sources.intake.photographs(name), watch=watched)
 
-    return cut("train", sources.labeled), cut("unlabeled", sources.unlabeled) if sources.unlabeled else None
+    wanted = sources.unlabeled if learns else None
+    return cut("train", sources.labeled), cut("unlabeled", wanted) if wanted else None
 
 
 def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config: RunConfig) -> Seen:
@@ -272,7 +273,8 @@ def _loader(
 ) -> PairedLoader:
     """Batches of the labeled crops and of the unlabeled ones: a run's own, packed shards, or both."""
     unlabeled: Crops | None = own
-    if sources.shards:
+    learns = isinstance(config.method, ConsistencyConfig)
+    if sources.shards and learns:
         skeleton = sources.labeled.skeleton
         unlabeled = ShardedCrops(sources.shards, skeleton, labeled.geometry, own, config.data.local_shards)
     return PairedLoader(
@@ -283,6 +285,7 @@ def _loader(
         seed=config.train.seed,
         rank=engine.rank,
         world=engine.world,
+        epoch=None if learns or sources.unlabeled is None else len(sources.unlabeled),
     )
 
 

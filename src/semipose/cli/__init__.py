@@ -17,6 +17,7 @@ def main() -> None:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may stand behind the command, too
     try:
         app()
     except SemiposeError as error:
@@ -37,8 +38,15 @@ def main() -> None:
             sys.exit(128 + error.signal)
         if debug:
             raise
-        print(f"semipose: {type(error).__name__}: {error} (--debug shows where)", file=sys.stderr)
+        print(f"semipose: {_in_one_line(error)} (--debug shows where)", file=sys.stderr)
         sys.exit(1)
+
+
+def _in_one_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    if type(error).__name__ == "OutOfMemoryError":
+        text = "the GPU's memory is full; lower train.batch and train.unlabeled_batch"
+    return " ".join(text.split())[:500]
 
 
 def _speaks() -> bool:

@@ -75,7 +75,11 @@ def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class PairedLoader:
-    """One labeled and one unlabeled batch per step; the smaller set comes round more often."""
+    """One labeled and one unlabeled batch per step; the smaller set comes round more often.
+
+    `epoch` is the number of persons of a pass where there are unlabeled ones that nothing learns from: trainings on one
+    set then have epochs of one length, whatever their method.
+    """
 
     def __init__(
         self,
@@ -88,27 +92,33 @@ class PairedLoader:
         rank: int = 0,
         world: int = 1,
         ahead: int = 3,
+        epoch: int | None = None,
     ) -> None:
         self.labeled, self.unlabeled, self.ahead = labeled, unlabeled, ahead
+        self._pin = torch.cuda.is_available()
         self._labeled_order = IndexStream(len(labeled), batch, seed, rank, world)
         self._unlabeled_order: IndexStream | ShardStream | None = None
         if isinstance(unlabeled, ShardedCrops):
             self._unlabeled_order = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world)
         elif unlabeled is not None:
             self._unlabeled_order = IndexStream(len(unlabeled), unlabeled_batch, seed + 1, rank, world)
+        passes = IndexStream(epoch, unlabeled_batch, seed + 1, rank, world) if epoch else self._labeled_order
+        self._passes = self._unlabeled_order or passes
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of one pass over the unlabeled set, or over the labeled set where there is no other; at least 1."""
-        order = self._unlabeled_order or self._labeled_order
-        return max(1, -(-order.count // (order.batch * order.world)))
+        return max(1, -(-self._passes.count // (self._passes.batch * self._passes.world)))
 
     def load(self, step: int) -> tuple[LabeledBatch, UnlabeledBatch | None]:
-        """The batches of a step."""
+        """The batches of a step, in pinned memory where there is a GPU to copy them to."""
         labeled = labeled_batch(self.labeled, self._labeled_order.indices(step))
-        if self.unlabeled is None or self._unlabeled_order is None:
-            return labeled, None
-        return labeled, unlabeled_batch(self.unlabeled, self._unlabeled_order.indices(step))
+        unlabeled = None
+        if self.unlabeled is not None and self._unlabeled_order is not None:
+            unlabeled = unlabeled_batch(self.unlabeled, self._unlabeled_order.indices(step))
+        if self._pin:
+            return labeled.pinned(), unlabeled.pinned() if unlabeled else None
+        return labeled, unlabeled
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[LabeledBatch, UnlabeledBatch | None]]:
         """Batches of the steps from `start` up to `stop`, loaded `ahead` of their use."""

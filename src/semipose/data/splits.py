@@ -83,6 +83,14 @@ def keep_labels(
         )
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
+    if held_out:  # nobody is learned from whose photograph helps to choose the weights
+        seen = {persons[i].image for i in held_out}
+        rest = [i for i in rest if persons[i].image not in seen]
+        if labels is not None and len(rest) < wanted:
+            raise ConfigError(
+                f"data.labels: {wanted} labels asked, {persons.source} has {len(rest)} labeled persons in photographs "
+                f"other than those of the {validation} held out for validation; ask fewer of one or the other"
+            )
     chosen = rest[:wanted]
     unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]
     return Split(

@@ -73,7 +73,7 @@ class Predictor:
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.persons.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
-        in_crop = geometry.apply(torch.linalg.inv(view.from_crop), joints).double().cpu().numpy()
+        in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).double().cpu().numpy()
         values = scores.double().cpu().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
             person = crops.persons[index]

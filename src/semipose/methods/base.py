@@ -170,7 +170,7 @@ class Workbench:
         matrix = geometry.similarity(size, still, scales, mirrored)
         heatmaps = self._heatmaps(teacher, geometry.warp(easy.images, matrix, size))
         order = self.views.skeleton.flip_order
-        return geometry.carry_heatmaps(heatmaps, torch.linalg.inv(matrix), STRIDE, mirrored, order)
+        return geometry.carry_heatmaps(heatmaps, geometry.inverse(matrix), STRIDE, mirrored, order)
 
     def make_hard(
         self,

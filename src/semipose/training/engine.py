@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semipose.errors import ConfigError
 from semipose.models.synchronized import synchronize
+from semipose.training.precision import gpu_precision
 from semipose.training.processes import Plan
 
 __all__ = ["Engine", "Fabric", "make_engine", "start_fabric"]
@@ -202,7 +203,7 @@ def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabri
         raise ConfigError(f"train.device: {wanted} is not there ({torch.cuda.device_count()} GPUs); use cpu or auto")
     devices: Any = [int(index)] if index else plan.per_node
     if precision == "auto":
-        precision = "bf16-mixed" if kind == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+        precision = gpu_precision() if kind == "cuda" else "32-true"
     options: dict[str, Any] = {"accelerator": kind, "devices": devices, "precision": precision}
     if plan.world > 1:
         strategy = DDPStrategy(timeout=LONGEST_STALL) if kind == "cuda" else DDPStrategy()

@@ -11,6 +11,11 @@ PAYS = 1.15
 """bf16 must be this many times as fast as fp32 to be taken on a CPU."""
 
 
+def gpu_precision() -> str:
+    """bf16 on GPUs that compute in it (emulated it would be slower than fp32), else fp32."""
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
 def choose_precision(model: ModelConfig, joints: int, device: torch.device, size: tuple[int, int]) -> str:
     """`bf16-mixed` or `32-true` for networks of this kind at an input of (H, W).
 
@@ -18,7 +23,7 @@ def choose_precision(model: ModelConfig, joints: int, device: torch.device, size
     global random state is left as it was.
     """
     if device.type == "cuda":
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        return gpu_precision()
     if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32-true"
     with torch.random.fork_rng(devices=[]):

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from semipose.geometry import constant
 from semipose.models.backbones import MEAN, STD
 
 OPERATIONS = (
@@ -35,7 +36,7 @@ class RandAugment(BaseModel):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W) normalized; joints and scores play no part; the altered images."""
-        mean, std = (torch.tensor(v, device=images.device, dtype=images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
+        mean, std = (constant(v, images.device).to(images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
         colors = (images.contiguous() * std + mean).clamp_(0, 1)
         for _ in range(self.operations):
             draws = torch.rand((2, len(images)), generator=generator, device=images.device)
@@ -74,7 +75,7 @@ def _tables(colors: Tensor, sample: Tensor, factor: Tensor, strength: float) -> 
     ramp = torch.arange(256, device=colors.device) / 255
     same = ramp.expand(*colors.shape[:2], -1)
     low, high = ((extreme * 255).round().unsqueeze(-1) / 255 for extreme in colors.flatten(2).aminmax(dim=2))
-    mean = (colors.mean(dim=(2, 3)) * torch.tensor(GRAY, device=colors.device)).sum(dim=1)
+    mean = (colors.mean(dim=(2, 3)) * constant(GRAY, colors.device)).sum(dim=1)
     stretched = torch.where(high > low, (same - low) / (high - low).clamp_min(1 / 255), same)
     step = 2 ** round(4 * strength)
     mean, factor = mean.view(-1, 1, 1), factor.view(-1, 1, 1)

@@ -110,6 +110,6 @@ def upright(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -
 
 def normalize(crops: Tensor) -> Tensor:
     """uint8 (B, 3, S, T) to float, zero mean and unit variance in ImageNet's statistics; zero is the mean color."""
-    mean = torch.tensor(MEAN, device=crops.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=crops.device).view(1, 3, 1, 1) * 255
+    mean = geometry.constant(MEAN, crops.device).view(1, 3, 1, 1) * 255
+    std = geometry.constant(STD, crops.device).view(1, 3, 1, 1) * 255
     return (crops.float() - mean) / std

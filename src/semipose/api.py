@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
@@ -199,9 +200,7 @@ def _truth(data: str, images: str | None) -> PersonSet:
 
 def _with_boxes(truth: PersonSet) -> PersonSet:
     """The persons a top-down network is run on: those the protocol counts, each with its annotated box."""
-    return truth.subset(
-        [i for i, p in enumerate(truth.persons) if p.labeled and not p.is_crowd and p.box[2] > 0 and p.box[3] > 0]
-    )
+    return truth.subset(np.flatnonzero(truth.persons.trainable))
 
 
 def _same_joints(model: PoseModel, truth: PersonSet, what: Path) -> None:

@@ -209,15 +209,15 @@ class Watch(Protocol):
 
 def _key(persons: PersonSet, geometry: CropGeometry) -> str:
     digest = hashlib.sha256(json.dumps([asdict(geometry), CropStore.QUALITY, 1]).encode())
-    stats: dict[Path, tuple[int, int]] = {}
-    for person in persons.persons:
-        if person.image not in stats:
+    stats: dict[str, tuple[int, int]] = {}
+    for path, box in zip(persons.persons.paths, persons.persons.boxes.tolist(), strict=True):
+        if path not in stats:
             try:
-                stat = person.image.stat()
-                stats[person.image] = (stat.st_size, stat.st_mtime_ns)
+                stat = Path(path).stat()
+                stats[path] = (stat.st_size, stat.st_mtime_ns)
             except OSError:
-                stats[person.image] = (-1, -1)
-        digest.update(repr((str(person.image), stats[person.image], person.box)).encode())
+                stats[path] = (-1, -1)
+        digest.update(repr((path, stats[path], tuple(box))).encode())
     return digest.hexdigest()[:24]
 
 
@@ -225,8 +225,8 @@ def _build(path: Path, persons: PersonSet, geometry: CropGeometry, on_error: str
     """Cuts photograph by photograph in threads, in order; both files appear by renaming, the index last."""
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f"crops.{os.getpid()}.tmp"
-    order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
-    groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]
+    image = persons.persons.paths.__getitem__
+    groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
     encoded: dict[int, tuple[int, int]] = {}
     failed: list[str] = []
     position = 0

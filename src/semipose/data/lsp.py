@@ -34,7 +34,7 @@ def read_lsp(annotations: Path, images: Path | None = None) -> PersonSet:
     persons = [_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i) for i, row in enumerate(rows)]
     if not persons or not is_file(persons[0].image):
         raise DataError(f"image {root / f'im{1:0{digits}d}.jpg'} is missing; give the image folder with --images")
-    return PersonSet(LSP, tuple(persons), str(annotations))
+    return PersonSet(LSP, persons, str(annotations))
 
 
 def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Person:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import AREA_OF_BOX, finite, read_json
+from semipose.data.coco import AREA_OF_BOX, finite
+from semipose.data.json_files import read_json
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
@@ -46,7 +47,7 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
         persons = _with_heads(persons, measured)
     if not is_file(persons[0].image):
         raise DataError(f"image {persons[0].image} of {annotations} is missing; give the image folder with --images")
-    return PersonSet(MPII, tuple(persons), str(annotations))
+    return PersonSet(MPII, persons, str(annotations))
 
 
 def _image_root(path: Path, images: Path | None) -> Path:

@@ -55,7 +55,7 @@ def draw_predictions(
     persons: PersonSet, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
 ) -> list[Path]:
     """One picture per photograph with all its predictions, under the photograph's name; the files written."""
-    images = {p.image_id: p.image for p in persons.persons}
+    images = {image_id: Path(path) for image_id, path in persons.persons.images}
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)

@@ -4,7 +4,8 @@ python bench/memory.py [--persons 10000 50000 150000] [--json]
 
 Writes a COCO container of N persons (17 joints, outlines of 30 points, 2.3 persons an image, as many persons without
 joints besides as COCO has), reads it in a process of its own, and notes seconds, highest and final resident size. The
-growth per person is the slope between the smallest and the largest set, of what stays.
+growth per person is the slope between the smallest and the largest set, of what stays. The highest size is given for a
+process that has imported torch, as one that trains has, and for one that only reads.
 """
 
 import argparse
@@ -24,20 +25,22 @@ WITHOUT_JOINTS = 0.75
 
 READ = """
 import gc, json, resource, sys, time
-import torch
+if sys.argv[2] == "training":
+    import torch
 from semipose.data.coco import read_coco, trainable
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()
-before, started = resident(), time.perf_counter()
+before, started, busy = resident(), time.perf_counter(), time.process_time()
 whole = read_coco(sys.argv[1])
 kept = trainable(whole)
-seconds = time.perf_counter() - started
+seconds, busy = time.perf_counter() - started, time.process_time() - busy
 everyone = len(whole.persons)
 del whole
 gc.collect()
 import ctypes
 ctypes.CDLL('libc.so.6').malloc_trim(0)
-print(json.dumps({"persons": len(kept), "annotations": everyone, "seconds": seconds, "stays": resident() - before,
+print(json.dumps({"persons": len(kept), "annotations": everyone, "seconds": seconds, "cpu_seconds": busy,
+                  "imports": before, "stays": resident() - before,
                   "highest": 1024 * int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])}))
 """
 
@@ -58,7 +61,10 @@ def main() -> None:
     for row in rows:
         print(
             f"{row['persons']:8,} persons ({row['annotations']:,} annotations, {row['file'] / 1e6:.0f} MB): "
-            f"{row['seconds']:.1f} s, highest {row['highest'] / 1e9:.2f} GB, stays {row['stays'] / 1e6:.0f} MB"
+            f"{row['seconds']:.1f} s ({row['cpu_seconds']:.1f} of CPU), "
+            f"highest {row['highest'] / 1e9:.2f} GB with torch ({row['imports'] / 1e9:.2f} before reading), "
+            f"{row['highest_without_torch'] / 1e9:.2f} without, "
+            f"stays {row['stays'] / 1e6:.0f} MB"
         )
     print(f"{slope:.0f} bytes a person")
 
@@ -67,8 +73,15 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
     """One size."""
     path = folder / "persons.json"
     write(count, path)
-    done = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True)
-    return {**json.loads(done.stdout), "file": path.stat().st_size}
+    training, reading = (
+        json.loads(
+            subprocess.run(
+                [sys.executable, "-c", READ, str(path), kind], capture_output=True, text=True, check=True
+            ).stdout
+        )
+        for kind in ("training", "reading")
+    )
+    return {**training, "highest_without_torch": reading["highest"], "file": path.stat().st_size}
 
 
 def write(count: int, path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,15 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from semipose.data.coco import (
+    Annotation,
     Container,
     check_images,
     read_coco,
     read_image_list,
-    read_json,
     trainable,
     usable_boxes,
     write_coco,
 )
+from semipose.data.json_files import each, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.skeletons import COCO, SKELETONS, infer_skeleton
@@ -331,7 +333,10 @@ def test_outlines_take_no_memory_and_numbers_beyond_reach_are_told(tmp_path):
     annotation = {"id": 1, "category_id": 1, "segmentation": [[0.5] * 100], "bbox": [1, 2, 3, 4]}
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"images": [], "annotations": [annotation], "categories": []}))
-    assert read_json(path, "file", Container)["annotations"] == [{"id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    (raw,) = read_json(path, "file", Container)["annotations"]
+    assert isinstance(raw, msgspec.Raw)
+    kept = {"id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    assert list(each([raw, kept], path, Annotation)) == [kept, kept]
     path.write_text('{"images": 3, "annotations": [NaN]}')
     assert read_json(path, "file", Container)["images"] == 3
     path.write_text('{"images": [],\n "annotations": [}')
@@ -348,3 +353,20 @@ def test_a_list_of_images_needs_images(tmp_path):
         path.write_text(json.dumps(content))
         with pytest.raises(DataError, match=told):
             read_image_list(path, tmp_path, COCO)
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        (b"null", "no list 'annotations'"),
+        (b'{"id": 9, "image_id": 7, "keypoints": [1e999, 1, 2, 0, 0, 0, 0, 0, 0]}', "annotation 9: keypoints: 'inf'"),
+        (b'{"id": 9, "image_id": "\xff"}', "record 5 is not JSON: UnicodeDecodeError"),
+    ],
+    ids=["no object", "infinite", "no UTF-8"],
+)
+def test_an_odd_record_does_not_make_the_others_slow(folder, odd, told):
+    """Records are read one by one; one that the fast parser refuses is read by the forgiving one, or told."""
+    path = save(folder)
+    path.write_bytes(path.read_bytes().replace(b'}], "categories"', b"}, " + odd + b'], "categories"'))
+    with pytest.raises(DataError, match=told):
+        read_coco(path)

@@ -1,12 +1,15 @@
 """AI Challenger's keypoint annotations in their official JSON."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from semipose.data.coco import finite, read_json, require_images
-from semipose.data.records import Person, PersonSet
+from semipose.data.coco import finite, require_images
+from semipose.data.json_files import each, read_json
+from semipose.data.records import Person, Persons, PersonSet
 from semipose.errors import DataError, noting
 from semipose.files import is_file
 from semipose.skeletons import AI_CHALLENGER
@@ -24,22 +27,28 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
     Raises DataError with file, image and remedy; the persons of a broken record are left out instead where `problems`
     is a list to note it in.
     """
-    records = read_json(annotations, "AI Challenger list")
+    records = read_json(annotations, "AI Challenger list", list[msgspec.Raw])
     if not isinstance(records, list) or not records:
         raise DataError(f"AI Challenger list {annotations} is empty; take the official keypoint_*_annotations json")
-    root = images or _image_root(annotations, records[0])
-    persons: list[Person] = []
-    empty = []
-    for number, record in enumerate(records):
-        with noting(problems):
-            own = _persons(record, number, len(persons), root, annotations)
-            persons += own
-            if not own:
-                empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
-    if not persons:
+    root = images or _image_root(annotations, next(each(records, annotations)))
+    empty: list[tuple[int | str, Path]] = []
+
+    def everyone() -> Iterator[Person]:
+        first = 0
+        for number, record in enumerate(each(records, annotations)):
+            own: list[Person] = []
+            with noting(problems):
+                own = _persons(record, number, first, root, annotations)
+                if not own:
+                    empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
+            first += len(own)
+            yield from own
+
+    persons = Persons.of(everyone(), len(AI_CHALLENGER))
+    if not len(persons):
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
-    require_images([person.image for person in persons], annotations, problems)
-    return PersonSet(AI_CHALLENGER, tuple(persons), str(annotations), tuple(empty))
+    require_images(persons.paths, annotations, problems)
+    return PersonSet(AI_CHALLENGER, persons, str(annotations), tuple(empty))
 
 
 def _image_root(path: Path, record: Any) -> Path:

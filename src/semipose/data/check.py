@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import is_trainable
 from semipose.data.crops import read_image
 from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.readers import read_annotations
@@ -48,7 +47,7 @@ def check_data(
     """
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
-    files = dict.fromkeys([p.image for p in persons.persons] + [image for _, image in persons.empty])
+    files = photographs(persons)
     for image in files:
         problem = _image_problem(image, decode)
         if problem:
@@ -56,18 +55,17 @@ def check_data(
     if against is not None:
         pairs = shared_photographs(photographs(read_annotations(against)), photographs(persons))
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
-    visibility = [p.visibility for p in persons.persons if p.visibility is not None and not p.is_crowd]
-    counts = np.stack(visibility) if visibility else np.zeros((0, len(persons.skeleton)), np.int8)
-    sides = np.array([max(p.box[2:]) for p in persons.persons])
-    for person in persons.persons:
-        if not person.is_crowd and min(person.box[2:]) <= 0:
-            problems.append(f"{path}: annotation {person.annotation_id}: the box has no area; it is not learned from")
+    everyone = persons.persons
+    counts = everyone.visibility[everyone.posed & ~everyone.crowds]
+    sides = everyone.boxes[:, 2:].max(axis=1)
+    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.crowds]:
+        problems.append(f"{path}: annotation {identity}: the box has no area; it is not learned from")
     return Findings(
         source=str(path),
         skeleton=persons.skeleton.name,
         persons=len(persons),
-        trainable=sum(is_trainable(p) for p in persons.persons),
-        crowds=sum(p.is_crowd for p in persons.persons),
+        trainable=int(everyone.trainable.sum()),
+        crowds=int(everyone.crowds.sum()),
         images=len(files),
         empty_images=len(persons.empty),
         joints={

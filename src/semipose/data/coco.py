@@ -2,15 +2,15 @@
 
 import json
 import logging
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
 
-from semipose.data.records import Person, PersonSet
+from semipose.data.json_files import each, read_json
+from semipose.data.records import Person, Persons, PersonSet
 from semipose.errors import DataError, noting
 from semipose.files import is_file, write_text
 from semipose.skeletons import Skeleton, infer_skeleton
@@ -25,7 +25,16 @@ LARGEST_NUMBER = 1e9
 """No coordinate or area of a photograph is larger; beyond it a number is a mistake."""
 
 
-class _Annotation(TypedDict, total=False):
+class Image(TypedDict, total=False):
+    """What is read of an image."""
+
+    id: Any
+    file_name: Any
+
+
+class Annotation(TypedDict, total=False):
+    """What is read of an annotation."""
+
     id: Any
     image_id: Any
     category_id: Any
@@ -37,32 +46,14 @@ class _Annotation(TypedDict, total=False):
 
 
 class Container(TypedDict, total=False):
-    """What is read of a COCO container; other keys, outlines above all, take no memory."""
+    """What is read of a COCO container; other keys, outlines above all, take no memory.
 
-    images: list[dict[str, Any]]
-    annotations: list[_Annotation]
-    categories: list[dict[str, Any]]
-
-
-def read_json(path: Path, what: str, shape: Any = Any) -> Any:
-    """The content of a JSON file; DataError names the file, and the line where it is not JSON.
-
-    A file of another `shape` (a TypedDict) is read whole all the same, for its reader to say what is wrong.
+    Images and annotations stay as they are in the file until `each` reads them as `Image` and `Annotation`.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{what} {path} can't be read ({error.strerror}); check the path") from None
-    try:
-        return msgspec.json.decode(content, type=shape)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        pass  # the standard library is slower and says more
-    try:
-        return json.loads(content.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{what} {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{what} {path} is not JSON: {type(error).__name__}; write it as UTF-8 JSON") from None
+
+    images: list[msgspec.Raw]
+    annotations: list[msgspec.Raw]
+    categories: list[dict[str, Any]]
 
 
 def read_coco(
@@ -85,11 +76,11 @@ def read_coco(
     content = read_json(path, "annotation file", Container)
     if not isinstance(content, dict):
         raise DataError(f"annotation file {path} is no COCO container; it needs images, annotations and categories")
-    lists: dict[str, list[dict]] = {}
+    lists: dict[str, list] = {}
     for key in ("images", "annotations", "categories"):
         found = content.get(key)
-        if not isinstance(found, list) or not all(isinstance(r, dict) for r in found):
-            raise DataError(f"annotation file {path} has no list {key!r}; it needs images, annotations and categories")
+        if not isinstance(found, list) or not all(isinstance(r, dict | msgspec.Raw) for r in found):
+            raise _no_list(path, key)
         lists[key] = found
     if not lists["annotations"]:
         raise DataError(f"annotation file {path} has no annotations; label at least one person")
@@ -97,15 +88,20 @@ def read_coco(
     root = _image_root(path, images)
     files = _files(lists["images"], root, path, problems)
     known = {c.get("id") for c in lists["categories"]}
-    persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
-    if not persons:
+    found_persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
+    persons = Persons.of(found_persons, len(skeleton))
+    if not len(persons):
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
         )
-    require_images([person.image for person in persons], path, problems)
-    shown = {person.image_id for person in persons}
-    empty = tuple((identity, image) for identity, image in files.items() if identity not in shown)
-    return PersonSet(skeleton, tuple(persons), str(path), empty)
+    require_images(persons.paths, path, problems)
+    shown = {identity for identity, _ in persons.images}
+    empty = tuple((identity, Path(image)) for identity, image in files.items() if identity not in shown)
+    return PersonSet(skeleton, persons, str(path), empty)
+
+
+def _no_list(path: Path, key: str) -> DataError:
+    return DataError(f"annotation file {path} has no list {key!r}; it needs images, annotations and categories")
 
 
 def read_image_list(annotations: Path | str, images: Path | str | None, skeleton: Skeleton) -> PersonSet:
@@ -116,54 +112,49 @@ def read_image_list(annotations: Path | str, images: Path | str | None, skeleton
     path = Path(annotations)
     content = read_json(path, "image list", Container)
     records = content.get("images") if isinstance(content, dict) else None
-    if not isinstance(records, list) or not records or not all(isinstance(r, dict) for r in records):
+    if not isinstance(records, list) or not records:
         raise DataError(f"image list {path} has no list 'images'; give COCO's image_info file")
     files = _files(records, _image_root(path, images), path)
-    first = next(iter(files.values()))
+    empty = tuple((identity, Path(image)) for identity, image in files.items())
+    first = empty[0][1]
     if not is_file(first):
         raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
-    return PersonSet(skeleton, (), str(path), tuple(files.items()))
+    return PersonSet(skeleton, (), str(path), empty)
 
 
 def trainable(persons: PersonSet) -> PersonSet:
     """Persons one can learn from: no crowd, a box with an area, at least one labeled joint. DataError when none is."""
-    kept = [i for i, p in enumerate(persons.persons) if is_trainable(p)]
-    if not kept:
+    kept = np.flatnonzero(persons.persons.trainable)
+    if not len(kept):
         raise DataError(f"{persons.source} has no person with a labeled keypoint; label some first")
     return persons.subset(kept)
 
 
-def is_trainable(person: Person) -> bool:
-    """Whether one can learn from this person."""
-    return person.labeled and _usable(person)
-
-
 def usable_boxes(persons: PersonSet) -> PersonSet:
     """Persons whose image can serve without labels: no crowd, a box with an area."""
-    return persons.subset([i for i, p in enumerate(persons.persons) if _usable(p)])
+    return persons.subset(np.flatnonzero(persons.persons.usable))
 
 
-def require_images(images: list[Path], source: Path, problems: list[str] | None = None) -> None:
+def require_images(images: list[str], source: Path, problems: list[str] | None = None) -> None:
     """DataError when the first photograph is missing: the image folder is a wrong one.
 
     With a list of `problems` one photograph that is there will do; the missing ones are told when they are read.
     """
-    if not any(map(is_file, dict.fromkeys(images if problems is not None else images[:1]))):
+    if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
         raise DataError(f"image {images[0]} of {source} is missing; give the image folder with --images")
 
 
 def check_images(persons: PersonSet) -> list[Path]:
     """Photographs of the set that are not there."""
-    return [image for image in dict.fromkeys(p.image for p in persons.persons) if not is_file(image)]
+    return [image for image in map(Path, dict.fromkeys(persons.persons.paths)) if not is_file(image)]
 
 
 def write_coco(persons: PersonSet, path: Path) -> None:
     """Writes a container that `read_coco` reads back; image names are relative to the common image folder."""
-    folders = {p.image.parent for p in persons.persons}
-    root = folders.pop() if len(folders) == 1 else Path(*_common(p.image.parts[:-1] for p in persons.persons))
-    images = {
-        p.image_id: {"id": p.image_id, "file_name": p.image.relative_to(root).as_posix()} for p in persons.persons
-    }
+    shown = {image_id: Path(path) for image_id, path in persons.persons.images}
+    folders = {image.parent for image in shown.values()}
+    root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
+    images = [{"id": i, "file_name": image.relative_to(root).as_posix()} for i, image in shown.items()]
     records = []
     for person in persons.persons:
         record: dict[str, Any] = {
@@ -187,17 +178,13 @@ def write_coco(persons: PersonSet, path: Path) -> None:
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
     }
-    write_text(path, json.dumps({"images": list(images.values()), "annotations": records, "categories": [category]}))
+    write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
 
 
 def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     lists = list(paths)
     first, last = min(lists), max(lists)
     return next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)
-
-
-def _usable(person: Person) -> bool:
-    return not person.is_crowd and person.box[2] > 0 and person.box[3] > 0
 
 
 def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tuple[set, Skeleton]:
@@ -238,9 +225,12 @@ def _image_root(path: Path, images: Path | str | None) -> Path:
     return next(c for c in candidates if c.is_dir())
 
 
-def _files(records: list[dict], root: Path, path: Path, problems: list[str] | None = None) -> dict[Any, Path]:
-    files: dict[Any, Path] = {}
-    for number, record in enumerate(records):
+def _files(records: list[Any], root: Path, path: Path, problems: list[str] | None = None) -> dict[Any, str]:
+    """Paths by image id, as text: a Path takes four times the memory."""
+    files: dict[Any, str] = {}
+    for number, record in enumerate(each(records, path, Image)):
+        if not isinstance(record, dict):
+            raise _no_list(path, "images")
         with noting(problems):
             identity, name = record.get("id"), record.get("file_name")
             if not isinstance(identity, int | str) or not isinstance(name, str) or not name:
@@ -252,22 +242,25 @@ def _files(records: list[dict], root: Path, path: Path, problems: list[str] | No
                 raise DataError(
                     f"{path}: image {identity}: file_name {name!r} leaves the image folder; make it relative to it"
                 )
-            files[identity] = root / relative
+            files[identity] = str(root / relative)
     return files
 
 
 def _persons(
-    records: list[dict],
+    records: list[Any],
     categories: set,
     known: set,
-    files: dict[Any, Path],
+    files: dict[Any, str],
     skeleton: Skeleton,
     path: Path,
     labels: bool,
     problems: list[str] | None,
-) -> list[Person]:
-    persons, seen, boxless = [], set(), 0
-    for number, record in enumerate(records):
+) -> Iterator[Person]:
+    seen, boxless = set(), 0
+    for number, record in enumerate(each(records, path, Annotation)):
+        if not isinstance(record, dict):
+            raise _no_list(path, "annotations")
+        person = None
         identity = record.get("id", number + 1)
         where = f"{path}: annotation {str(identity)[:40]}"
         with noting(problems):
@@ -280,17 +273,15 @@ def _persons(
             if category not in categories:
                 continue
             person = _person(record, identity, files, skeleton, where, labels)
-            if person is None:
-                boxless += 1
-            else:
-                persons.append(person)
+            boxless += person is None
+        if person is not None:
+            yield person
     if boxless:
         log.warning("%s: %d annotations have neither a box nor a labeled joint; left out", path, boxless)
-    return persons
 
 
 def _person(
-    record: dict, identity: int, files: dict[Any, Path], skeleton: Skeleton, where: str, labels: bool
+    record: dict, identity: int, files: dict[Any, str], skeleton: Skeleton, where: str, labels: bool
 ) -> Person | None:
     """One annotation; None where it has neither a box nor a labeled joint."""
     if not _is_id(record.get("image_id")) or record["image_id"] not in files:
@@ -301,7 +292,7 @@ def _person(
         return None
     area = record.get("area")
     return Person(
-        image=files[record["image_id"]],
+        image=Path(files[record["image_id"]]),
         image_id=record["image_id"],
         annotation_id=identity,
         box=box,
@@ -324,11 +315,10 @@ def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, n
     if usable is None:
         wrong = next(v for v in flat if not _is_usable(v))
         raise DataError(f"{where}: keypoints: {str(wrong)[:40]!r} is no usable number")
-    values = usable.reshape(-1, 3)
-    given = values[:, 2]
-    if not ((given == 0) | (given == 1) | (given == 2)).all():
+    if not set(flat[2::3]) <= {0, 1, 2}:
         raise DataError(f"{where}: a visibility is none of 0, 1, 2")
-    visibility = given.astype(np.int8)
+    values = usable.reshape(-1, 3)
+    visibility = values[:, 2].astype(np.int8)
     return values[:, :2] * (visibility > 0)[:, None], visibility
 
 
@@ -340,7 +330,8 @@ def _box(
     if box is not None:
         if not isinstance(box, list) or len(box) != 4:
             raise DataError(f"{where}: 'bbox' needs four numbers, x, y, width and height")
-        x, y, width, height = (_number(v, f"{where}: bbox") for v in box)
+        what = f"{where}: bbox"
+        x, y, width, height = (_number(v, what) for v in box)
         if width < 0 or height < 0:
             raise DataError(f"{where}: 'bbox' has a negative size; it is [x, y, width, height]")
         return x, y, width, height
@@ -365,12 +356,7 @@ def finite(values: Any, count: int) -> np.ndarray | None:
 
 
 def _is_usable(value: Any) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= LARGEST_NUMBER
-        and math.isfinite(value)
-    )
+    return type(value) in (int, float) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER  # neither true nor NaN
 
 
 def _area(value: Any, what: str) -> float:

@@ -8,7 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from semipose.data.coco import AREA_OF_BOX, finite, read_json
+from semipose.data.coco import AREA_OF_BOX, finite
+from semipose.data.json_files import read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
 from semipose.skeletons import Skeleton
@@ -78,7 +79,7 @@ def read_folder(
         )
     if unknown or ambiguous:
         log.warning("%s: %d detections of unknown images and %d of ambiguous names left out", boxes, unknown, ambiguous)
-    return PersonSet(skeleton, tuple(persons), str(folder))
+    return PersonSet(skeleton, persons, str(folder))
 
 
 def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PersonSet:
@@ -107,7 +108,7 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
         raise DataError(
             f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled"
         )
-    return PersonSet(skeleton, tuple(persons), source)
+    return PersonSet(skeleton, persons, source)
 
 
 def read_detections(path: Path | str, problems: list[str] | None = None) -> list[Detection]:
@@ -152,7 +153,7 @@ def apply_detections(
 
     Raises DataError when no detection lies in an image of the set; broken ones are noted where `problems` is a list.
     """
-    images = {p.image_id: p.image for p in persons.persons} | dict(persons.empty)
+    images = {image_id: Path(path) for image_id, path in persons.persons.images} | dict(persons.empty)
     names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
     found: list[Person] = []
     unknown = 0
@@ -166,7 +167,7 @@ def apply_detections(
         log.warning("%s: %d detections of images outside %s left out", boxes, unknown, persons.source)
     if not found:
         raise DataError(f"{boxes}: no detection of score {min_score} or more lies in an image of {persons.source}")
-    return PersonSet(persons.skeleton, tuple(found), f"{persons.source} with boxes {boxes}")
+    return PersonSet(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
 
 
 def _person(image: Path, image_id: int | str, number: int, detection: Detection) -> Person:

@@ -36,8 +36,8 @@ def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] 
             persons.append(_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i))
     if not persons:
         raise DataError(f"{annotations} has no usable person; see semipose data check")
-    require_images([person.image for person in persons], annotations, problems)
-    return PersonSet(LSP, tuple(persons), str(annotations))
+    require_images([str(person.image) for person in persons], annotations, problems)
+    return PersonSet(LSP, persons, str(annotations))
 
 
 def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Person:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import AREA_OF_BOX, finite, read_json, require_images
+from semipose.data.coco import AREA_OF_BOX, finite, require_images
+from semipose.data.json_files import read_json
 from semipose.data.matlab import load_mat
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
@@ -43,8 +44,8 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
     measured = annotations.with_name("gt_valid.mat")
     if "valid" in annotations.stem and measured.is_file():
         persons = _with_heads(persons, measured, len(records))
-    require_images([person.image for person in persons], annotations, problems)
-    return PersonSet(MPII, tuple(persons), str(annotations))
+    require_images([str(person.image) for person in persons], annotations, problems)
+    return PersonSet(MPII, persons, str(annotations))
 
 
 def _image_root(path: Path, images: Path | None) -> Path:

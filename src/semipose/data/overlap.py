@@ -89,7 +89,8 @@ def shared_photographs(first: Iterable[Path], second: Iterable[Path]) -> list[tu
 
 def photographs(persons: PersonSet) -> list[Path]:
     """Every photograph of a set, those without persons included."""
-    return list(dict.fromkeys([p.image for p in persons.persons] + [image for _, image in persons.empty]))
+    shown = map(Path, dict.fromkeys(persons.persons.paths))
+    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty)]))
 
 
 def _size(path: Path) -> int:

@@ -67,7 +67,7 @@ class CropStore:
     @property
     def photographs(self) -> dict[Path, str]:
         """The photographs of the store, each with the digest of its content."""
-        images = dict.fromkeys(person.image for person in self.persons.persons)
+        images = map(Path, dict.fromkeys(self.persons.persons.paths))
         return {image: f"{int(value):016x}" for image, value in zip(images, self._digests, strict=True)}
 
     def crop(self, index: int) -> np.ndarray:
@@ -161,15 +161,15 @@ def _readable(image: Path) -> bool:
 
 def _key(persons: PersonSet, geometry: CropGeometry) -> str:
     key = hashlib.sha256(json.dumps([asdict(geometry), CropStore.QUALITY, FORMAT]).encode())
-    stats: dict[Path, tuple[int, int]] = {}
-    for person in persons.persons:
-        if person.image not in stats:
+    stats: dict[str, tuple[int, int]] = {}
+    for path, box in zip(persons.persons.paths, persons.persons.boxes.tolist(), strict=True):
+        if path not in stats:
             try:
-                stat = person.image.stat()
-                stats[person.image] = (stat.st_size, stat.st_mtime_ns)
+                stat = Path(path).stat()
+                stats[path] = (stat.st_size, stat.st_mtime_ns)
             except (OSError, ValueError):
-                stats[person.image] = (-1, -1)
-        key.update(repr((str(person.image), stats[person.image], person.box)).encode())
+                stats[path] = (-1, -1)
+        key.update(repr((path, stats[path], tuple(box))).encode())
     return key.hexdigest()[:24]
 
 
@@ -249,8 +249,8 @@ def _build(path: Path, persons: PersonSet, geometry: CropGeometry, broken: Decid
 
 def _cut_all(persons: PersonSet, geometry: CropGeometry, file: BinaryIO, watch: Watch | None) -> _Cut:
     """Writes the JPEGs of all persons to `file`, in the order of their photographs' names."""
-    order = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
-    groups = [list(members) for _, members in groupby(order, key=lambda i: persons[i].image)]
+    image = persons.persons.paths.__getitem__
+    groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
     found, position = _Cut({}, {}, {}), 0
     with closing(encode_people(persons, groups, geometry)) as results:
         watched = watch(results, len(groups), "cutting people") if watch else results
@@ -298,7 +298,7 @@ def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: s
         target.flush()
         os.fsync(target.fileno())
     packed.replace(path / f"{content.hexdigest()}.bin")
-    images = dict.fromkeys(person.image for person in persons.persons)
+    images = map(Path, dict.fromkeys(persons.persons.paths))
     with index.open("wb") as target:
         np.savez(
             target,

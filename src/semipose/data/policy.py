@@ -130,7 +130,7 @@ def without_photographs(persons: PersonSet, images: Collection[Path]) -> PersonS
     """The set without the persons in some photographs."""
     if not images:
         return persons
-    return persons.subset([i for i, person in enumerate(persons.persons) if person.image not in images])
+    return persons.subset([i for i, path in enumerate(persons.persons.paths) if Path(path) not in images])
 
 
 def read_dropped(folder: Path) -> dict[str, Any]:

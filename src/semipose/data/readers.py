@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
+
 from semipose.data.ai_challenger import read_ai_challenger
-from semipose.data.coco import read_coco, read_json
+from semipose.data.coco import read_coco
+from semipose.data.json_files import each, read_json
 from semipose.data.lsp import read_lsp
 from semipose.data.mpii import read_mpii
 from semipose.data.records import PersonSet
@@ -48,8 +51,8 @@ def _starts_with_bracket(path: Path) -> bool:
 
 
 def _is_ai_challenger(path: Path) -> bool:
-    records = read_json(path, "annotation list")
-    first = records[0] if isinstance(records, list) and records else None
+    records = read_json(path, "annotation list", list[msgspec.Raw])
+    first = next(each(records, path), None) if isinstance(records, list) else None
     if not isinstance(first, dict) or not ({"keypoint_annotations", "image"} & set(first)):
         raise DataError(
             f"annotation file {path} is a list, but neither MPII's (image, center, scale, joints) nor AI Challenger's "

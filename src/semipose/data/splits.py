@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.coco import is_trainable
 from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
 from semipose.files import write_text
@@ -38,10 +37,9 @@ class Split:
 def fingerprint(persons: PersonSet) -> str:
     """Twelve hexadecimal digits that change with any image name, box or joint of a set, wherever it lies."""
     found = hashlib.sha256(" ".join(persons.skeleton.joints).encode())
-    for person in persons.persons:
-        found.update(repr((person.image.name, *map(float, person.box))).encode())
-        if person.joints is not None and person.visibility is not None:
-            found.update(np.asarray(person.joints, np.float64).tobytes() + person.visibility.astype(np.int8).tobytes())
+    found.update("\n".join(Path(path).name for path in persons.persons.paths).encode())
+    for column in (persons.persons.boxes, persons.persons.joints.astype(np.float64), persons.persons.visibility):
+        found.update(np.ascontiguousarray(column).tobytes())
     return found.hexdigest()[:12]
 
 
@@ -73,7 +71,7 @@ def keep_labels(
     end), so for a seed the smaller labeled set is part of the larger. The unlabeled persons are the rest, and the
     labeled ones too if asked. Raises ConfigError when more are asked than there are.
     """
-    usable = [i for i, p in enumerate(persons.persons) if is_trainable(p)]
+    usable = np.flatnonzero(persons.persons.trainable).tolist()
     available = len(usable) - validation
     wanted = available if labels is None else labels
     if wanted > available or wanted < 1 or validation < 0 or seed < 0:
@@ -97,7 +95,7 @@ def keep_labels(
         labeled=tuple(sorted(chosen)),
         unlabeled=tuple(sorted(unlabeled)),
         validation=tuple(sorted(held_out)),
-        labeled_ids=tuple(persons[i].annotation_id for i in sorted(chosen)),
+        labeled_ids=tuple(persons.persons.annotation_ids[sorted(chosen)].tolist()),
         seed=seed,
         persons=len(persons),
     )

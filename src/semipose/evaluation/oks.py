@@ -8,7 +8,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from semipose.data.records import PersonSet
-from semipose.evaluation.predictions import Prediction, check_predictions, is_evaluated
+from semipose.evaluation.predictions import Prediction, check_predictions, evaluated
 
 MAX_DETECTIONS = 20
 """Best-ranked predictions that COCO's keypoint evaluation keeps per image."""
@@ -30,7 +30,7 @@ def oks_scores(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str,
     predictions of another skeleton or data set, RunError for predictions that are not finite.
     """
     check_predictions(truth, predictions)
-    if not any(is_evaluated(p) and p.area > 0 for p in truth.persons):
+    if not (evaluated(truth) & (truth.persons.areas > 0)).any():
         return dict.fromkeys(FIGURES)
     images = _image_numbers(truth, predictions)
     annotated = COCO(print_function=_silent)
@@ -83,7 +83,7 @@ def best_ranked(predictions: Iterable[Prediction]) -> list[Prediction]:
 
 def _image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[int | str, int]:
     """A number from 1 for each image, in the order of the ids: COCO needs numbers, and ties are settled by them."""
-    ids: set[int | str] = {p.image_id for p in truth.persons} | {p.image_id for p in predictions}
+    ids: set[int | str] = {*truth.persons.image_ids, *(p.image_id for p in predictions)}
     numbers = sorted(i for i in ids if isinstance(i, int))
     texts = sorted(i for i in ids if isinstance(i, str))
     order: list[int | str] = [*numbers, *texts]
@@ -108,8 +108,8 @@ def _similarities(
     As in COCO, a person without labeled joints is as near as the prediction's joints are to its doubled box.
     """
     shown: dict[int | str, list[int]] = defaultdict(list)
-    for n, person in enumerate(truth.persons):
-        shown[person.image_id].append(n)
+    for n, image_id in enumerate(truth.persons.image_ids):
+        shown[image_id].append(n)
     ranked: dict[int | str, list[int]] = defaultdict(list)
     for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
         if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
@@ -119,51 +119,40 @@ def _similarities(
         return {}
     rows = np.concatenate([np.repeat(ranked[i], len(shown[i])) for i in both])
     columns = np.concatenate([np.tile(shown[i], len(ranked[i])) for i in both])
-    joints, visibility, boxes, areas = _columns(truth)
+    persons = truth.persons
     found = np.stack([p.joints for p in predictions])[rows]
-    labeled = visibility[columns] > 0
-    distance = found - joints[columns]
+    labeled = persons.visibility[columns] > 0
+    distance = found - persons.joints[columns]
     unlabeled = ~labeled.any(axis=1)
-    corner, size = boxes[columns[unlabeled], None, :2], boxes[columns[unlabeled], None, 2:]
+    corner, size = np.split(persons.boxes[columns[unlabeled], None], 2, axis=2)
     outside = found[unlabeled]
     distance[unlabeled] = np.maximum(0, corner - size - outside) + np.maximum(0, outside - corner - 2 * size)
     labeled[unlabeled] = True
     variances = (2 * np.asarray(truth.skeleton.sigmas)) ** 2
-    errors = (distance**2).sum(axis=-1) / variances / (areas[columns, None] + np.spacing(1)) / 2
+    errors = (distance**2).sum(axis=-1) / variances / (persons.areas[columns, None] + np.spacing(1)) / 2
     values = (np.exp(-errors) * labeled).sum(axis=1) / labeled.sum(axis=1)
     parts = np.split(values, np.cumsum([len(ranked[i]) * len(shown[i]) for i in both])[:-1])
     return {images[i]: part.reshape(len(ranked[i]), len(shown[i])) for i, part in zip(both, parts, strict=True)}
 
 
-def _columns(truth: PersonSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Joints (N, K, 2), visibility (N, K), boxes (N, 4) and areas (N,) of all persons; zeros where nothing is known."""
-    k = len(truth.skeleton)
-    none, unseen = np.zeros((k, 2)), np.zeros(k, np.int8)
-    return (
-        np.stack([none if p.joints is None else p.joints for p in truth.persons]),
-        np.stack([unseen if p.visibility is None else p.visibility for p in truth.persons]),
-        np.array([p.box for p in truth.persons], np.float64),
-        np.array([p.area for p in truth.persons], np.float64),
-    )
-
-
 def _annotations(truth: PersonSet, images: dict[int | str, int]) -> list[dict[str, Any]]:
     """COCO records, numbered anew from 1: faster_coco_eval takes id 0 for "unmatched", and joined sets repeat ids."""
-    joints, visibility, _, _ = _columns(truth)
-    flat = np.concatenate([joints, visibility[..., None]], axis=2).reshape(len(truth), -1).tolist()
-    counts = (visibility > 0).sum(axis=1).tolist()
+    p = truth.persons
+    flat = np.concatenate([p.joints, p.visibility[..., None]], axis=2, dtype=np.float64).reshape(len(p), -1).tolist()
+    counts = (p.visibility > 0).sum(axis=1).tolist()
+    columns = zip(p.image_ids, flat, counts, p.boxes.tolist(), p.areas.tolist(), p.crowds.tolist(), strict=True)
     return [
         {
             "id": number,
-            "image_id": images[person.image_id],
+            "image_id": images[image_id],
             "category_id": 1,
-            "keypoints": flat[number - 1],
-            "num_keypoints": counts[number - 1],
-            "bbox": list(person.box),
-            "area": float(person.area),
-            "iscrowd": int(person.is_crowd),
+            "keypoints": keypoints,
+            "num_keypoints": count,
+            "bbox": box,
+            "area": area,
+            "iscrowd": int(crowd),
         }
-        for number, person in enumerate(truth.persons, start=1)
+        for number, (image_id, keypoints, count, box, area, crowd) in enumerate(columns, start=1)
     ]
 
 

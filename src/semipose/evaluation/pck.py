@@ -9,7 +9,7 @@ import numpy as np
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.oks import best_ranked, object_keypoint_similarity
-from semipose.evaluation.predictions import Prediction, check_predictions, is_evaluated
+from semipose.evaluation.predictions import Prediction, check_predictions, evaluated
 from semipose.skeletons import Skeleton
 
 NOT_IN_PCKH_TOTAL = ("pelvis", "thorax")
@@ -73,19 +73,21 @@ def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Predictio
     Raises DataError when an annotation id occurs twice within an image.
     """
     position: dict[tuple[int | str, int], int] = {}
-    for i, person in enumerate(truth.persons):
-        if position.setdefault((person.image_id, person.annotation_id), i) != i:
+    names = zip(truth.persons.image_ids, truth.persons.annotation_ids.tolist(), strict=True)
+    for i, (image_id, identity) in enumerate(names):
+        if position.setdefault((image_id, identity), i) != i:
             raise DataError(
-                f"{truth.source}: annotation id {person.annotation_id} occurs twice in image {person.image_id!r}; "
+                f"{truth.source}: annotation id {identity} occurs twice in image {image_id!r}; "
                 "evaluate joined sets one by one"
             )
+    counted = evaluated(truth)
     matched: list[Prediction | None] = [None] * len(truth)
     detections: dict[int | str, list[Prediction]] = defaultdict(list)
     for p in predictions:
         place = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
         if place is None:
             detections[p.image_id].append(p)
-        elif is_evaluated(truth[place]):
+        elif counted[place]:
             other = matched[place]
             matched[place] = p if other is None or p.score > other.score else other
     _give_out(truth, detections, matched)
@@ -97,9 +99,10 @@ def _give_out(
 ) -> None:
     """Gives detections to the persons that have no prediction yet; changes `matched`."""
     waiting: dict[int | str, list[int]] = defaultdict(list)
-    for i, person in enumerate(truth.persons):
-        if matched[i] is None and is_evaluated(person) and person.image_id in detections:
-            waiting[person.image_id].append(i)
+    image_ids = truth.persons.image_ids
+    for i in np.flatnonzero(evaluated(truth)).tolist():
+        if matched[i] is None and image_ids[i] in detections:
+            waiting[image_ids[i]].append(i)
     for image_id, persons in waiting.items():
         candidates = best_ranked(detections[image_id])
         poses = np.stack([p.joints for p in candidates])
@@ -130,9 +133,9 @@ def _pck(
     k = len(truth.skeleton)
     correct, labeled = np.zeros(k, np.int64), np.zeros(k, np.int64)
     persons = unmeasured = missing = 0
-    for person, prediction in zip(truth.persons, matched, strict=True):
-        if not is_evaluated(person) or person.joints is None or person.visibility is None:
-            continue
+    for i in np.flatnonzero(evaluated(truth)).tolist():
+        person, prediction = truth[i], matched[i]
+        assert person.joints is not None and person.visibility is not None
         size = size_of(person)
         if not size:
             unmeasured += 1

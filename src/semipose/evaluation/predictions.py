@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from semipose.data.coco import finite, read_json
+from semipose.data.coco import finite
+from semipose.data.json_files import read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, RunError, noting
 from semipose.files import write_text
@@ -119,6 +120,11 @@ def is_evaluated(person: Person) -> bool:
     return person.labeled and not person.is_crowd
 
 
+def evaluated(persons: PersonSet) -> np.ndarray:
+    """`is_evaluated` of everyone, (N,)."""
+    return persons.persons.labeled & ~persons.persons.crowds
+
+
 def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> None:
     """Raises DataError when predictions belong to another skeleton or data set, RunError when one is not finite.
 
@@ -135,7 +141,7 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
             )
         if not (np.isfinite(p.joints).all() and np.isfinite(p.scores).all() and np.isfinite(p.score)):
             raise RunError(f"{where} is not finite; the network has diverged: lower the learning rate")
-    known = {p.image_id for p in truth.persons}
+    known = set(truth.persons.image_ids)
     if predictions and known and not any(p.image_id in known for p in predictions):
         raise DataError(
             f"none of {len(predictions)} predictions is for an image of {truth.source} "

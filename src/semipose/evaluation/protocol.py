@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from semipose.data.records import PersonSet
 from semipose.evaluation.oks import oks_scores
 from semipose.evaluation.pck import match, pck_torso, pckh
-from semipose.evaluation.predictions import Prediction, is_evaluated
+from semipose.evaluation.predictions import Prediction, evaluated
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Protocol:
         seen: str = "",
     ) -> "Protocol":
         """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
-        persons = [p for p in truth.persons if is_evaluated(p)]
+        persons = truth.persons.take(np.flatnonzero(evaluated(truth)))
         return cls(
             boxes=boxes,
             flip_test=flip_test,
             sigmas=truth.skeleton.name,
             n_persons=len(persons),
-            n_images=len({p.image_id for p in persons}),
+            n_images=len(set(persons.image_ids)),
             source=truth.source,
             weights_selection=weights_selection,
             left_out=left_out,
@@ -111,8 +113,8 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
     """
     oks = oks_scores(truth, predictions)
     torso, head = pck_torso(truth, predictions), pckh(truth, predictions)
-    evaluated, matched = [p for p in truth.persons if is_evaluated(p)], match(truth, predictions)
-    images = {p.image_id for p in truth.persons}
+    counted, matched = np.flatnonzero(evaluated(truth)), match(truth, predictions)
+    persons, images = truth.persons.take(counted), set(truth.persons.image_ids)
     return Scores(
         ap=oks["AP"],
         ap50=oks["AP50"],
@@ -125,13 +127,13 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
         per_joint=torso["per_joint"],
         per_joint_pckh=head["per_joint"],
         counts={
-            "persons": len(evaluated),
-            "images": len({p.image_id for p in evaluated}),
+            "persons": len(persons),
+            "images": len(set(persons.image_ids)),
             "predictions": len(predictions),
             "elsewhere": sum(p.image_id not in images for p in predictions),
-            "no_prediction": sum(is_evaluated(p) and m is None for p, m in zip(truth.persons, matched, strict=True)),
+            "no_prediction": sum(matched[i] is None for i in counted),
             "no_torso": torso["unmeasured"],
             "no_head_size": head["unmeasured"],
-            "no_area": sum(p.area <= 0 for p in evaluated),
+            "no_area": int((persons.areas <= 0).sum()),
         },
     )

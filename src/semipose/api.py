@@ -134,20 +134,24 @@ def predict(
     draw: bool = False,
     flip_test: bool = False,
     device: str = "auto",
+    min_score: float = 0.0,
     broken: Policy = "skip",
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
     predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
-    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. `broken`: images and
+    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. Boxes with a score
+    below `min_score` are left out. `broken`: images and
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
     model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
     out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
-        return predict_video(predictor, model, source, out, boxes=boxes, draw=draw)
-    persons = intake.read("images", lambda problems: _pictured(source, model.skeleton, images, boxes, problems))
+        return predict_video(predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, watch=watched)
+    persons = intake.read(
+        "images", lambda problems: _pictured(source, model.skeleton, images, boxes, min_score, problems)
+    )
     predictions, _ = _look(model, persons, intake, "images", flip_test=flip_test, device=device)
     intake.write(out)
     written = [out / "predictions.json"]
@@ -173,26 +177,32 @@ def _look(
     """Predictions, and the photographs that could not be read, whose persons have none."""
     failed: dict[Path, str] = {}
     predictor = make_predictor(model, flip_test=flip_test, device=device)
-    found = predictor.predict(FreshCrops(persons, model.geometry, failed))
+    found = predictor.predict(FreshCrops(persons, model.geometry, failed), watched)
     if failed:
         intake.photographs(name)(persons.source, failed, len({p.image for p in persons.persons}))
     return [p for p, person in zip(found, persons.persons, strict=True) if person.image not in failed], failed
 
 
 def _pictured(
-    source: Path, skeleton: Skeleton, images: Path | str | None, boxes: Path | str | None, problems: list[str]
+    source: Path,
+    skeleton: Skeleton,
+    images: Path | str | None,
+    boxes: Path | str | None,
+    min_score: float,
+    problems: list[str],
 ) -> PersonSet:
     """The persons to look at in an image, a folder or the images of a COCO file."""
     if source.suffix == ".json":
         if boxes is None:
             raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
-        return apply_detections(read_image_list(source, images, skeleton), boxes, problems=problems)
+        return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
     if source.is_dir():
-        return read_folder(source, skeleton, boxes=Path(boxes) if boxes else None, problems=problems)
+        found = Path(boxes) if boxes else None
+        return read_folder(source, skeleton, boxes=found, min_score=min_score, problems=problems)
     if not source.is_file():
         raise DataError(f"{source} is not there; give an image, a folder of images or a video")
     persons = whole_images([source], skeleton, str(source), problems)
-    return apply_detections(persons, boxes, problems=problems) if boxes else persons
+    return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
 
 
 def _intake(broken: str) -> Intake:

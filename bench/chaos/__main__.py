@@ -1,6 +1,7 @@
 """Breaks things on purpose and counts what does not survive.
 
 python -m bench.chaos kills [--count 200]         SIGKILL at random moments of trainings of every method, then resume
+python -m bench.chaos processes [--count 20]      SIGKILL to one of two processes that train together, then resume
 python -m bench.chaos annotations [--count 10000] mutated annotation, detection and result files
 python -m bench.chaos images [--count 1000]       mutated and unusual photographs
 
@@ -12,9 +13,14 @@ import json
 import sys
 import time
 
-from bench.chaos import annotations, images, kills
+from bench.chaos import annotations, images, kills, processes
 
-HARNESSES = {"kills": (kills.run, 200), "annotations": (annotations.run, 10_000), "images": (images.run, 1_000)}
+HARNESSES = {
+    "kills": (kills.run, 200),
+    "processes": (processes.run, 20),
+    "annotations": (annotations.run, 10_000),
+    "images": (images.run, 1_000),
+}
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def image_center(size: Sequence[int], batch: int, device: torch.device | None = 
 
 
 @lru_cache(maxsize=64)
-def constant(values: tuple[float, ...], device: torch.device | None = None) -> Tensor:
+def constant(values: tuple[int | float, ...], device: torch.device | None = None) -> Tensor:
     """`values` as a tensor that stays on `device`: copying them there at each step would make a GPU wait."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)

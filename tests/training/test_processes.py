@@ -240,21 +240,22 @@ def test_plans(monkeypatch):
 
 
 def test_one_process_cuts_and_the_others_wait(tmp_path, monkeypatch):
-    from semipose.data import crops
+    from semipose.data import packed
+    from semipose.data.crops import CropGeometry
     from semipose.data.sources import read_annotated
 
-    persons, built, build = read_annotated("people", None).subset(range(4)), [], crops._build
+    persons, built, build = read_annotated("people", None).subset(range(4)), [], packed._build
 
     def slowly(*arguments):
         built.append(arguments)
         time.sleep(0.3)
         build(*arguments)
 
-    monkeypatch.setattr(crops, "_build", slowly)
+    monkeypatch.setattr(packed, "_build", slowly)
     opened = []
     threads = [
         threading.Thread(
-            target=lambda: opened.append(crops.open_crops(persons, crops.CropGeometry((32, 32)), cache=tmp_path))
+            target=lambda: opened.append(packed.open_crops(persons, CropGeometry((32, 32)), cache=tmp_path))
         )
         for _ in range(3)
     ]

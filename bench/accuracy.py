@@ -26,8 +26,9 @@ from clock import timed
 from step import make
 
 from semipose.config import RunConfig, load_config
-from semipose.data.crops import CropGeometry, Crops, FreshCrops, open_crops
+from semipose.data.crops import CropGeometry, Crops, FreshCrops
 from semipose.data.loaders import PairedLoader
+from semipose.data.packed import open_crops
 from semipose.data.sources import Sources, load_sources
 from semipose.methods.base import Progress, Workbench
 from semipose.training.engine import Engine, make_engine, start_fabric

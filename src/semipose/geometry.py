@@ -10,8 +10,10 @@ from contextlib import ExitStack
 from functools import lru_cache, wraps
 from typing import Any, TypeVar
 
+import cv2
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -74,7 +76,7 @@ def image_center(size: Sequence[int], batch: int, device: torch.device | None = 
 
 
 @lru_cache(maxsize=64)
-def constant(values: tuple[Any, ...], device: torch.device | None = None) -> Tensor:
+def constant(values: tuple[int | float, ...], device: torch.device | None = None) -> Tensor:
     """`values` as a tensor that stays on `device`: copying them there at each step would make a GPU wait."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
@@ -147,6 +149,21 @@ def warp(images: Float[Tensor, "B C H W"], matrices: Matrices, size: Sequence[in
     `size` = (h, w) of the target.
     """
     return _sample(images, source_positions(matrices, size))
+
+
+def warp_bytes(
+    images: UInt8[Tensor, "B C H W"], matrices: Matrices, size: Sequence[int], outside: Sequence[int]
+) -> UInt8[Tensor, "B C h w"]:
+    """`warp` of photographs on a CPU, where `grid_sample` is slow: the same to a gray level, `outside` the source too.
+
+    The source is best stored pixel by pixel, as the loaders' crops are; the result is stored channel by channel.
+    """
+    height, width = size
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    moved = np.empty((len(images), height, width, images.shape[1]), np.uint8)
+    for image, matrix, target in zip(pixels, matrices.double().numpy(), moved, strict=True):
+        cv2.warpAffine(image, matrix[:2], (width, height), dst=target, flags=cv2.INTER_LINEAR, borderValue=outside)
+    return torch.from_numpy(moved).permute(0, 3, 1, 2).contiguous()
 
 
 def _sample(images: Tensor, positions: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semipose.api import pack
-from semipose.data.crops import CropGeometry, FreshCrops, open_crops
+from semipose.data.crops import CropGeometry, FreshCrops
 from semipose.data.loaders import PairedLoader
+from semipose.data.packed import open_crops
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
 from semipose.data.sources import PEOPLE, read_annotated
 from semipose.errors import ConfigError, DataError

@@ -241,6 +241,7 @@ def test_plans(monkeypatch):
 
 def test_one_process_cuts_and_the_others_wait(tmp_path, monkeypatch):
     from semipose.data import packed
+    from semipose.data.crops import CropGeometry
     from semipose.data.sources import read_annotated
 
     persons, built, build = read_annotated("people", None).subset(range(4)), [], packed._build
@@ -254,7 +255,7 @@ def test_one_process_cuts_and_the_others_wait(tmp_path, monkeypatch):
     opened = []
     threads = [
         threading.Thread(
-            target=lambda: opened.append(packed.open_crops(persons, packed.CropGeometry((32, 32)), cache=tmp_path))
+            target=lambda: opened.append(packed.open_crops(persons, CropGeometry((32, 32)), cache=tmp_path))
         )
         for _ in range(3)
     ]

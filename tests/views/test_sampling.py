@@ -7,8 +7,9 @@ import torch
 from semipose import geometry
 from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.heatmaps import decode
+from semipose.models.backbones import STD
 from semipose.skeletons import LSP
-from semipose.views.sampling import ViewSampler, ViewsConfig, normalize, upright
+from semipose.views.sampling import ViewSampler, ViewsConfig, look, normalize, upright
 
 SIZE, CROP = (128, 96), (160, 120)
 
@@ -100,3 +101,17 @@ def test_upright_and_normalize():
     torch.testing.assert_close(view.images, middle, atol=1e-3, rtol=0)
     mean = torch.tensor([124, 116, 104], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     assert normalize(mean).abs().max() < 0.01
+
+
+def test_views_on_a_cpu_equal_those_of_a_gpu_to_a_gray_level():
+    """Noise, the worst case, through matrices that turn, mirror, shrink, enlarge and leave the crop."""
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (20, 3, *CROP), np.uint8))
+    matrices = sampler(scale=0.5).easy(UnlabeledBatch(crops, to_input(20))).from_crop
+    exact = geometry.warp(normalize(crops), matrices, SIZE)
+    found = look(crops, matrices, SIZE)
+    assert found.is_contiguous()
+    assert found.dtype == exact.dtype
+    levels = (found - exact).abs() * torch.tensor(STD).view(1, 3, 1, 1) * 255
+    assert levels.mean() < 0.3
+    assert levels.max() < 1.1
+    assert (exact == 0).float().mean() > 0.01  # some of the surroundings are seen

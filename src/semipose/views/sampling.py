@@ -59,8 +59,7 @@ class ViewSampler:
         n, device = len(batch), batch.crops.device
         flipped = self._uniform(n, device) < self.config.flip_probability
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
-        images = geometry.warp(normalize(batch.crops), matrices, self.input_size)
-        return View(images, matrices, flipped)
+        return View(look(batch.crops, matrices, self.input_size), matrices, flipped)
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
         """An easy view with Gaussian targets at its joints, left and right exchanged where mirrored."""
@@ -105,11 +104,21 @@ class ViewSampler:
 def upright(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -> View:
     """The view for evaluation: no random change."""
     flipped = torch.zeros(len(batch), dtype=torch.bool, device=batch.crops.device)
-    return View(geometry.warp(normalize(batch.crops), batch.to_input, input_size), batch.to_input, flipped)
+    return View(look(batch.crops, batch.to_input, input_size), batch.to_input, flipped)
+
+
+def look(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Normalized images (B, 3, *size) of crops (B, 3, S, T) uint8 through `matrices`; the mean color lies around them.
+
+    A CPU moves bytes and then normalizes what is left of them, much faster and the same to a gray level.
+    """
+    if crops.device.type == "cpu":
+        return normalize(geometry.warp_bytes(crops, matrices, size, [round(255 * m) for m in MEAN]))
+    return geometry.warp(normalize(crops), matrices, size)
 
 
 def normalize(crops: Tensor) -> Tensor:
     """uint8 (B, 3, S, T) to float, zero mean and unit variance in ImageNet's statistics; zero is the mean color."""
     mean = geometry.constant(MEAN, crops.device).view(1, 3, 1, 1) * 255
     std = geometry.constant(STD, crops.device).view(1, 3, 1, 1) * 255
-    return (crops.float() - mean) / std
+    return crops.float().sub_(mean).div_(std)

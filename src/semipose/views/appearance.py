@@ -40,9 +40,9 @@ class RandAugment(BaseModel):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W) normalized; joints and scores play no part; the altered images."""
-        shape = (self.operations, 2, len(images))
-        draws = torch.rand(shape, generator=generator, device=images.device)
-        at_once = AT_ONCE if images.device.type == "cpu" else len(images)
+        shape, device = (2, len(images)), images.device
+        draws = torch.stack([torch.rand(shape, generator=generator, device=device) for _ in range(self.operations)])
+        at_once = AT_ONCE if device.type == "cpu" else len(images)
         parts = zip(images.split(at_once), draws.split(at_once, dim=2), strict=True)
         return torch.cat([self._change(part, drawn) for part, drawn in parts])
 

@@ -297,23 +297,30 @@ def _skeleton_beside(predictions: Path) -> Skeleton | None:
 
 
 def _over_joints(skeleton: Skeleton | None, truth: PersonSet, what: Path) -> PersonSet:
-    """The persons with their joints in the order of what predicts them; ConfigError where joints or pairs differ."""
+    """The persons over the joints of what predicts them, which may be more (a union): those are not judged.
+
+    Raises ConfigError where the set has a joint that is not predicted, or other pairs.
+    """
     if skeleton is None:
         return truth
     theirs = truth.skeleton
-    odd = sorted(set(skeleton.joints) ^ set(theirs.joints))
+    odd = sorted(set(theirs.joints) - set(skeleton.joints))
     if odd:
         raise ConfigError(
             f"{what} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
             f"{len(theirs)} of {theirs.name!r} (first difference: {odd[0]}); take data of its own skeleton"
         )
-    changed = sorted(map(sorted, skeleton.named_pairs ^ theirs.named_pairs))
+    shared = {pair for pair in skeleton.named_pairs if pair <= set(theirs.joints)}
+    changed = sorted(map(sorted, shared ^ theirs.named_pairs))
     if changed:
         raise ConfigError(
             f"{what} was trained with other flip pairs than {truth.source} has (first difference: "
             f"{' and '.join(changed[0])}); take data of its own skeleton"
         )
-    sigmas = tuple(theirs.sigmas[theirs.index(joint)] for joint in skeleton.joints)
+    own = dict(zip(skeleton.joints, skeleton.sigmas, strict=True)) | dict(
+        zip(theirs.joints, theirs.sigmas, strict=True)
+    )
+    sigmas = tuple(own[joint] for joint in skeleton.joints)
     return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
 
 

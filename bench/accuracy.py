@@ -156,7 +156,7 @@ def side(
     batch, seed = config.train.batch, config.train.seed
     loader = PairedLoader(*crops, batch=batch, unlabeled_batch=batch, seed=seed)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    judge = Judge(engine, sources, geometry, config.loss, folder, select="last", flip_test=False)
+    judge = Judge(engine, sources, geometry, config.loss, folder, select="last", evaluation=config.evaluation)
     return Side(config, engine, loader, judge, MetricsLog(folder), waits=not fused)
 
 

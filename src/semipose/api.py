@@ -96,7 +96,7 @@ def evaluate(
     if what.suffix == ".json":
         truth = _over_joints(_skeleton_beside(what), truth, what)
         predictions = intake.read(what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth))
-        origin, selection, flip_test = f"of {what.name}", "a predictions file", False
+        origin, selection, flip_test, decoder = f"of {what.name}", "a predictions file", False, ""
     else:
         model = load_pose_model(what)
         truth = _over_joints(model.skeleton, truth, what)
@@ -106,6 +106,7 @@ def evaluate(
         predictions, failed = _look(model, persons, intake, "data", flip_test=flip_test, device=device)
         truth = without_photographs(truth, failed)
         origin, selection = str(boxes) if boxes else "ground truth", f"{what} ({model.name})"
+        decoder = model.decoder
     known = read_seen(what)
     seen = known.among(digests(photographs(truth))) if known else None
     protocol = Protocol.of(
@@ -115,6 +116,7 @@ def evaluate(
         weights_selection=selection,
         left_out=intake.describe(),
         seen=describe_seen(seen),
+        decoder=decoder,
     )
     return Evaluation(score(truth, predictions), protocol, seen, intake.content())
 

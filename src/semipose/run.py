@@ -69,9 +69,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     labeled, unlabeled = _crops(sources, geometry, isinstance(config.method, ConsistencyConfig))
-    judge = Judge(
-        engine, sources, geometry, config.loss, out, select=config.train.select, flip_test=config.evaluation.flip_test
-    )
+    judge = Judge(engine, sources, geometry, config.loss, out, select=config.train.select, evaluation=config.evaluation)
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)

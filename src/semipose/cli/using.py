@@ -24,14 +24,13 @@ def evaluate(
     evaluation = score(what, data, images=images, boxes=boxes, flip_test=flip_test, broken=broken)  # type: ignore[arg-type]
     if json:
         protocol = evaluation.protocol.describe()
-        found = {"protocol": protocol, "seen": evaluation.seen, "left_out": evaluation.left_out}
+        by_joint = evaluation.scores.by_joint
+        found = {"by_joint": by_joint, "protocol": protocol, "seen": evaluation.seen, "left_out": evaluation.left_out}
         print_json({**evaluation.scores.as_dict(), **found})
         return
     print_scores({what.name: evaluation.scores.as_dict()})
-    print(
-        "PCK by joint: "
-        + "  ".join(f"{n} {100 * v:.1f}" for n, v in evaluation.scores.per_joint.items() if v is not None)
-    )
+    for name, figures in evaluation.scores.by_joint.items():
+        print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in figures.items()))
     print(evaluation.protocol.describe())
 
 

@@ -17,7 +17,8 @@ class Protocol:
 
     `boxes` is 'ground truth' or 'detections FILE'; `sigmas` names the set of OKS constants; `source` the data set;
     `weights_selection` how the weights were picked, for example 'best AP on a validation split'; `left_out` counts
-    what was broken and left out, `seen` the photographs that the training knew, both in words, empty when untold.
+    what was broken and left out, `seen` the photographs that the training knew, both in words, empty when untold;
+    `decoder` how joints were read off heatmaps.
     """
 
     boxes: str
@@ -29,6 +30,7 @@ class Protocol:
     weights_selection: str
     left_out: str = ""
     seen: str = ""
+    decoder: str = ""
 
     @classmethod
     def of(
@@ -40,6 +42,7 @@ class Protocol:
         weights_selection: str,
         left_out: str = "",
         seen: str = "",
+        decoder: str = "",
     ) -> "Protocol":
         """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
         persons = truth.persons.take(np.flatnonzero(evaluated(truth)))
@@ -53,6 +56,7 @@ class Protocol:
             weights_selection=weights_selection,
             left_out=left_out,
             seen=seen,
+            decoder=decoder,
         )
 
     def describe(self) -> str:
@@ -64,6 +68,7 @@ class Protocol:
                 f"{self.source}: {persons} in {images}",
                 f"boxes: {self.boxes}",
                 f"flip test: {'on' if self.flip_test else 'off'}",
+                *([f"decoder: {self.decoder}"] if self.decoder else []),
                 f"OKS sigmas: {self.sigmas}",
                 f"weights: {self.weights_selection}",
                 *([f"left out as broken: {self.left_out}"] if self.left_out else []),
@@ -77,9 +82,9 @@ class Scores:
     """Figures of one set of predictions, as fractions; None where the data lacks what a figure needs.
 
     `ap` … `ar` are COCO's over OKS, `ap_m` and `ap_l` those of medium and large persons; `pck` is PCK@0.2 of the torso,
-    `pckh` PCKh@0.5, each with the same by joint name. `counts`: `persons` and `images` evaluated, `predictions`, of
-    which `elsewhere` lie on images where the set has nobody (they count against AP), and how many persons have
-    `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
+    `pckh` PCKh@0.5 and `pckh_strict` PCKh@0.1, each with the same by joint name. `counts`: `persons` and `images`
+    evaluated, `predictions`, of which `elsewhere` lie on images where the set has nobody (they count against AP), and
+    how many persons have `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
     """
 
     ap: float | None
@@ -92,7 +97,20 @@ class Scores:
     pckh: float | None
     per_joint: Mapping[str, float | None]
     per_joint_pckh: Mapping[str, float | None]
+    pckh_strict: float | None
+    per_joint_pckh_strict: Mapping[str, float | None]
     counts: Mapping[str, int]
+
+    @property
+    def by_joint(self) -> dict[str, dict[str, float]]:
+        """PCK@0.2, PCKh@0.5 and PCKh@0.1 by joint name, and in `total`; what has no figure is left out."""
+        found = {
+            "PCK@0.2": {**self.per_joint, "total": self.pck},
+            "PCKh@0.5": {**self.per_joint_pckh, "total": self.pckh},
+            "PCKh@0.1": {**self.per_joint_pckh_strict, "total": self.pckh_strict},
+        }
+        known = {name: {j: v for j, v in figures.items() if v is not None} for name, figures in found.items()}
+        return {name: figures for name, figures in known.items() if figures}
 
     def as_dict(self) -> dict[str, float | None]:
         """The figures under their public names: AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5."""
@@ -112,7 +130,7 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
     Raises DataError for predictions of another skeleton or data set, RunError for predictions that are not finite.
     """
     oks = oks_scores(truth, predictions)
-    torso, head = pck_torso(truth, predictions), pckh(truth, predictions)
+    torso, head, strict = pck_torso(truth, predictions), pckh(truth, predictions), pckh(truth, predictions, 0.1)
     counted, matched = np.flatnonzero(evaluated(truth)), match(truth, predictions)
     persons, images = truth.persons.take(counted), set(truth.persons.image_ids)
     return Scores(
@@ -126,6 +144,8 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
         pckh=head["total"],
         per_joint=torso["per_joint"],
         per_joint_pckh=head["per_joint"],
+        pckh_strict=strict["total"],
+        per_joint_pckh_strict=strict["per_joint"],
         counts={
             "persons": len(persons),
             "images": len(set(persons.image_ids)),

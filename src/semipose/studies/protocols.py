@@ -33,8 +33,10 @@ PAPERS: dict[str, Any] = {
     "train.select": "last",
     "data.include_labeled": True,
     "evaluation.flip_test": False,
+    "evaluation.decoder": "quarter",
 }
-"""What the papers' tables share: heatmap regression, Adam at 1e-3, last weights, no flip test, and an unlabeled set
+"""What the papers' tables share: heatmap regression, Adam at 1e-3, last weights, no flip test, joints read with the
+quarter offset, and an unlabeled set
 that holds the labeled images too (`data.include_labeled=false` is the strict reading)."""
 
 COCO_FILES = {
@@ -131,7 +133,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "lspet": Protocol(
         text="LSP Extended as COCO containers: N persons keep their labels, the others are unlabeled; PCK@0.2 on val",
         files={"data.train": "train.json", "data.val": "val.json"},
-        settings={**PAPERS, **LONG, "data.include_labeled": False},
+        settings={**PAPERS, **LONG, "data.include_labeled": False, "evaluation.decoder": "dark"},
         labels=(800,),
         metric="PCK@0.2",
         source="LSP Extended (Johnson and Everingham, CVPR 2011)",
@@ -139,7 +141,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "people": Protocol(
         text="The embedded people: N keep their labels, the others are unlabeled; AP on 400 others",
         files={},
-        settings={**PAPERS, **LONG, "data.train": "people", "data.validation": 98},
+        settings={**PAPERS, **LONG, "data.train": "people", "data.validation": 98, "evaluation.decoder": "dark"},
         labels=(100,),
         metric="AP",
         source="",

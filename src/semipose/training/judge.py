@@ -21,6 +21,7 @@ from semipose.errors import RunError
 from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.evaluation.protocol import Protocol, score
 from semipose.files import write_text
+from semipose.heatmaps import Decoder
 from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
@@ -36,6 +37,9 @@ class EvaluationConfig(BaseModel):
 
     flip_test: bool = False
     """Average heatmaps with those of the mirror image; off in the papers' tables."""
+    decoder: Decoder = "dark"
+    """How joints are read off heatmaps, here and wherever the network is used later: `dark` (DARK, sub-cell), or
+    `quarter` (arg-max with a quarter offset), as the papers' code does."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Result:
 class Judge:
     """Scores candidates: on the validation split while training, on the test split once, at the end.
 
-    `select` says whether the best weights on validation are kept or the last; `flip_test` holds for every evaluation.
+    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time.
     """
 
     def __init__(
@@ -68,10 +72,10 @@ class Judge:
         out: Path,
         *,
         select: str,
-        flip_test: bool,
+        evaluation: EvaluationConfig,
     ) -> None:
         self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
-        self.select, self.flip_test = select, flip_test
+        self.select, self.evaluation = select, evaluation
         self._latest: str = engine.method.reported[0]
         self._crops: dict[str, CropStore] = {}
         self._truth: dict[str, PersonSet] = {}
@@ -158,7 +162,8 @@ class Judge:
         protocol = Protocol.of(
             truth,
             boxes="ground truth",
-            flip_test=self.flip_test,
+            flip_test=self.evaluation.flip_test,
+            decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.sources.intake.describe(),
             seen=describe_seen(counts) if which == "test" else "",
@@ -222,7 +227,8 @@ class Judge:
         predictor = Predictor(
             networks,
             self.loss.build(),
-            flip_test=self.flip_test,
+            flip_test=self.evaluation.flip_test,
+            decoder=self.evaluation.decoder,
             sigma=self.loss.sigma,
             device=engine.device,
         )
@@ -233,7 +239,9 @@ class Judge:
     def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
         assert isinstance(network, PoseNet)
         skeleton = self.sources.labeled.skeleton
-        return PoseModel(network, name, network.config, network.levels, skeleton, self.geometry, self.loss)
+        return PoseModel(
+            network, name, network.config, network.levels, skeleton, self.geometry, self.loss, self.evaluation.decoder
+        )
 
 
 def _figure(scores: dict[str, float | None]) -> float:

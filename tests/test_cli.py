@@ -12,9 +12,11 @@ import pytest
 import yaml
 from pycocotools.coco import COCO
 
+import semipose
 from semipose.cli import main
 from semipose.data.coco import read_coco
 from semipose.data.sources import PEOPLE
+from semipose.errors import DataError
 from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
 
 TINY = """
@@ -185,6 +187,47 @@ def test_predict_video(cli, trained, tmp_path):
         assert sum(1 for _ in container.decode(video=0)) == 5
 
 
+def test_a_video_that_breaks_off_keeps_what_was_found(cli, trained, tmp_path, monkeypatch):
+    def frames(source):
+        yield np.zeros((48, 64, 3), np.uint8), 10
+        yield np.zeros((48, 64, 3), np.uint8), 10
+        raise DataError(f"video {source} can't be read (cut off)")
+
+    monkeypatch.setattr("semipose.inference.video._frames", frames)
+    (tmp_path / "clip.mp4").touch()
+    code, _, _ = cli("predict", trained, tmp_path / "clip.mp4", "--out", tmp_path / "found")
+    assert code == 0
+    assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 2
+
+
+def test_detections_are_told_by_category_and_score(cli, trained, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), 90, np.uint8))
+    records = [{"image_id": "a.png", "category_id": 0, "bbox": [5, 5, 40 + n, 40], "score": n / 10} for n in range(10)]
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps(records))
+    arguments = ("predict", trained, tmp_path / "a.png", "--boxes", boxes, "--out", tmp_path / "found")
+    one_line(cli(*arguments), "category_id 1")
+    boxes.write_text(json.dumps([{**r, "category_id": 1} for r in records]))
+    assert cli(*arguments, "--min-score", 0.65)[0] == 0
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert [p["bbox"][2] for p in found] == [47, 48, 49]
+
+
+def test_a_network_in_python(trained):
+    model = semipose.load(trained)
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    joints, scores = model.predict(image, [[10, 10, 50, 70], [40, 5, 30, 60]])
+    assert joints.shape == (2, 17, 2)
+    assert scores.shape == (2, 17)
+    alone, _ = model.predict(image, [[40, 5, 30, 60]])
+    assert np.allclose(alone[0], joints[1], atol=1e-3)
+    assert model.predict(image)[0].shape == (1, 17, 2)
+    with pytest.raises(semipose.DataError, match="uint8"):
+        model.predict(image / 255)
+    with pytest.raises(semipose.DataError, match="area"):
+        model.predict(image, [[1, 2, 0, 4]])
+
+
 def test_export_is_the_network(cli, trained, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx")
@@ -192,6 +235,9 @@ def test_export_is_the_network(cli, trained, tmp_path):
     session = onnxruntime.InferenceSession(out.strip())
     (maps,) = session.run(None, {"images": np.zeros((3, 3, 64, 64), np.float32)})
     assert maps.shape == (3, 17, 16, 16)
+    usage = json.loads((tmp_path / "pose.json").read_text())
+    assert usage["joints"][0] == "nose"
+    assert (usage["input"]["height"], usage["output"]["stride"], usage["box"]["padding"]) == (64, 4, 1.25)
 
 
 def test_lists(cli):

@@ -1,6 +1,7 @@
 """Breaks things on purpose and counts what does not survive.
 
 python -m bench.chaos kills [--count 200]         SIGKILL at random moments of trainings of every method, then resume
+python -m bench.chaos processes [--count 20]      SIGKILL to one of two processes that train together, then resume
 python -m bench.chaos annotations [--count 10000] mutated annotation, detection and result files
 python -m bench.chaos images [--count 1000]       mutated and unusual photographs
 python -m bench.chaos caches [--count 100]        one crop cache under several builders, killed builders and readers
@@ -13,10 +14,11 @@ import json
 import sys
 import time
 
-from bench.chaos import annotations, caches, images, kills
+from bench.chaos import annotations, caches, images, kills, processes
 
 HARNESSES = {
     "kills": (kills.run, 200),
+    "processes": (processes.run, 20),
     "annotations": (annotations.run, 10_000),
     "images": (images.run, 1_000),
     "caches": (caches.run, 100),

@@ -61,7 +61,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
                 whole[name] = (path, time.perf_counter() - started)
             path = Path(folder) / f"{name}-{runs}"
             kills += _disturbed(config, path, whole[name][1], count - kills)
-            problem = _difference(whole[name][0], path)
+            problem = difference(whole[name][0], path)
             if problem:
                 bad.append(f"{name}, run {runs}: {problem}")
             runs += 1
@@ -110,7 +110,7 @@ def _disturbed(config: Any, path: Path, usual: float, most: int) -> int:
     return kills
 
 
-def _difference(whole: Path, other: Path) -> str | None:
+def difference(whole: Path, other: Path) -> str | None:
     """What differs between two finished runs, None when nothing does."""
     if not (other / "scores.json").is_file():
         return f"did not finish: {other.with_suffix('.log').read_text(errors='replace')[-300:]}"

@@ -134,20 +134,24 @@ def predict(
     draw: bool = False,
     flip_test: bool = False,
     device: str = "auto",
+    min_score: float = 0.0,
     broken: Policy = "skip",
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
     predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
-    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. `broken`: images and
+    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. Boxes with a score
+    below `min_score` are left out. `broken`: images and
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
     model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
     out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
-        return predict_video(predictor, model, source, out, boxes=boxes, draw=draw)
-    persons = intake.read("images", lambda problems: _pictured(source, model.skeleton, images, boxes, problems))
+        return predict_video(predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, watch=watched)
+    persons = intake.read(
+        "images", lambda problems: _pictured(source, model.skeleton, images, boxes, min_score, problems)
+    )
     predictions, _ = _look(model, persons, intake, "images", flip_test=flip_test, device=device)
     intake.write(out)
     written = [out / "predictions.json"]
@@ -173,26 +177,32 @@ def _look(
     """Predictions, and the photographs that could not be read, whose persons have none."""
     failed: dict[Path, str] = {}
     predictor = make_predictor(model, flip_test=flip_test, device=device)
-    found = predictor.predict(FreshCrops(persons, model.geometry, failed))
+    found = predictor.predict(FreshCrops(persons, model.geometry, failed), watched)
     if failed:
         intake.photographs(name)(persons.source, failed, len({p.image for p in persons.persons}))
     return [p for p, person in zip(found, persons.persons, strict=True) if person.image not in failed], failed
 
 
 def _pictured(
-    source: Path, skeleton: Skeleton, images: Path | str | None, boxes: Path | str | None, problems: list[str]
+    source: Path,
+    skeleton: Skeleton,
+    images: Path | str | None,
+    boxes: Path | str | None,
+    min_score: float,
+    problems: list[str],
 ) -> PersonSet:
     """The persons to look at in an image, a folder or the images of a COCO file."""
     if source.suffix == ".json":
         if boxes is None:
             raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
-        return apply_detections(read_image_list(source, images, skeleton), boxes, problems=problems)
+        return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
     if source.is_dir():
-        return read_folder(source, skeleton, boxes=Path(boxes) if boxes else None, problems=problems)
+        found = Path(boxes) if boxes else None
+        return read_folder(source, skeleton, boxes=found, min_score=min_score, problems=problems)
     if not source.is_file():
         raise DataError(f"{source} is not there; give an image, a folder of images or a video")
     persons = whole_images([source], skeleton, str(source), problems)
-    return apply_detections(persons, boxes, problems=problems) if boxes else persons
+    return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
 
 
 def _intake(broken: str) -> Intake:
@@ -287,23 +297,30 @@ def _skeleton_beside(predictions: Path) -> Skeleton | None:
 
 
 def _over_joints(skeleton: Skeleton | None, truth: PersonSet, what: Path) -> PersonSet:
-    """The persons with their joints in the order of what predicts them; ConfigError where joints or pairs differ."""
+    """The persons over the joints of what predicts them, which may be more (a union): those are not judged.
+
+    Raises ConfigError where the set has a joint that is not predicted, or other pairs.
+    """
     if skeleton is None:
         return truth
     theirs = truth.skeleton
-    odd = sorted(set(skeleton.joints) ^ set(theirs.joints))
+    odd = sorted(set(theirs.joints) - set(skeleton.joints))
     if odd:
         raise ConfigError(
             f"{what} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
             f"{len(theirs)} of {theirs.name!r} (first difference: {odd[0]}); take data of its own skeleton"
         )
-    changed = sorted(map(sorted, skeleton.named_pairs ^ theirs.named_pairs))
+    shared = {pair for pair in skeleton.named_pairs if pair <= set(theirs.joints)}
+    changed = sorted(map(sorted, shared ^ theirs.named_pairs))
     if changed:
         raise ConfigError(
             f"{what} was trained with other flip pairs than {truth.source} has (first difference: "
             f"{' and '.join(changed[0])}); take data of its own skeleton"
         )
-    sigmas = tuple(theirs.sigmas[theirs.index(joint)] for joint in skeleton.joints)
+    own = dict(zip(skeleton.joints, skeleton.sigmas, strict=True)) | dict(
+        zip(theirs.joints, theirs.sigmas, strict=True)
+    )
+    sigmas = tuple(own[joint] for joint in skeleton.joints)
     return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
 
 

@@ -70,13 +70,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     labeled, unlabeled = _crops(sources, geometry, config.data.crops, isinstance(config.method, ConsistencyConfig))
     judge = Judge(
-        engine,
-        sources,
-        geometry,
-        config.loss,
-        out,
-        select=config.train.select,
-        flip_test=config.evaluation.flip_test,
+        engine, sources, geometry, config.loss, out, select=config.train.select, flip_test=config.evaluation.flip_test
     )
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))

@@ -1,6 +1,7 @@
 """Splits: sizes, disjointness, nesting, reproducibility, and the saved file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_validation_takes_its_part():
         keep_labels(people(10), 8, seed=0, validation=3)
     with pytest.raises(ConfigError, match="validation"):
         keep_labels(people(10), None, seed=0, validation=10)
+
+
+def test_nobody_is_learned_from_beside_somebody_held_out():
+    three_each = people(60)
+    image = np.arange(60, dtype=np.int32) // 3
+    columns = replace(three_each.persons, images=tuple((i, f"{i}.jpg") for i in range(20)), image=image)
+    crowd = PersonSet(COCO, columns, "groups")
+    split = keep_labels(crowd, 12, seed=3, validation=6)
+    held = {int(image[i]) for i in split.validation}
+    assert not held & {int(image[i]) for i in (*split.labeled, *split.unlabeled)}
+    assert len(split.labeled) == 12
+    assert len(split.validation) == 6
+    with pytest.raises(ConfigError, match="photographs other than those"):
+        keep_labels(crowd, 50, seed=3, validation=10)
 
 
 def test_only_trainable_persons_keep_labels():

@@ -1,6 +1,7 @@
 """Predictions survive saving exactly; broken files are refused with file, record and remedy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from semipose.evaluation.predictions import (
     save_predictions,
     save_submission,
 )
+from semipose.evaluation.protocol import score
 from semipose.skeletons import infer_skeleton
 
 PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
@@ -180,3 +182,19 @@ def test_what_the_server_would_refuse_is_not_written(tmp_path, changes, error, t
     with pytest.raises(error, match=told):
         save_submission([Prediction(**{**fields, **changes}, box=(0.0, 0.0, 1.0, 1.0))], path)
     assert not path.exists()
+
+
+def test_predictions_of_a_folder_find_their_images_by_name(tmp_path: Path) -> None:
+    """A folder's images are numbered from 1, and an annotation file has numbers of its own."""
+    truth = read_coco(PEOPLE).subset(range(4))
+    found = ground_truth_as_predictions(truth)
+    numbered = [replace(p, image_id=4 - n) for n, p in enumerate(found)]
+    names = {4 - n: f"below/{person.image.name}" for n, person in enumerate(truth.persons)}
+    save_predictions(numbered, tmp_path / "found.json", files=names)
+    read = load_predictions(tmp_path / "found.json", truth.skeleton, truth=truth)
+    assert [p.image_id for p in read] == [p.image_id for p in found]
+    assert score(truth, read).ap == pytest.approx(1.0)
+    assert [p.image_id for p in load_predictions(tmp_path / "found.json", truth.skeleton)] == [4, 3, 2, 1]
+    save_predictions(numbered, tmp_path / "other.json", files=dict.fromkeys(names, "elsewhere.jpg"))
+    with pytest.raises(DataError, match="none of 4 predictions"):
+        score(truth, load_predictions(tmp_path / "other.json", truth.skeleton, truth=truth))

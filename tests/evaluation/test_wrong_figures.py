@@ -79,6 +79,21 @@ def test_other_joints_are_refused(run, tmp_path):
         evaluate(run, str(others(tmp_path, rename)), images=str(IMAGES))
 
 
+def test_a_set_with_fewer_joints_is_judged_on_those_it_has(run, tmp_path):
+    """As with a network of the union skeleton: what the set lacks has no figure, and changes none of the others'."""
+
+    def without_nose(content: dict) -> None:
+        content["categories"][0]["keypoints"] = content["categories"][0]["keypoints"][1:]
+        content["categories"][0]["skeleton"] = []
+        for record in content["annotations"]:
+            record["keypoints"] = record["keypoints"][3:]
+
+    usual = evaluate(run, str(others(tmp_path)), images=str(IMAGES)).scores.per_joint
+    fewer = evaluate(run, str(others(tmp_path, without_nose)), images=str(IMAGES)).scores.per_joint
+    assert fewer["nose"] is None
+    assert {n: v for n, v in fewer.items() if n != "nose"} == {n: v for n, v in usual.items() if n != "nose"}
+
+
 def test_other_flip_pairs_are_refused(run, tmp_path):
     """A description that pairs the eyes with nobody belongs to a network that mirrors them wrongly."""
     copy = tmp_path / "copy"

@@ -8,10 +8,12 @@ import pytest
 
 import semipose
 from semipose.data.coco import read_coco
+from semipose.data.crops import read_image
+from semipose.data.folder import read_folder
 from semipose.errors import DataError
-from semipose.evaluation.predictions import ground_truth_as_predictions
+from semipose.evaluation.predictions import Prediction, ground_truth_as_predictions
 from semipose.inference.draw import LEFT, MIDDLE, RIGHT, comparison_sheet, draw_pose, draw_predictions, save_image
-from semipose.skeletons import SKELETONS, infer_skeleton
+from semipose.skeletons import COCO, SKELETONS, infer_skeleton
 
 PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
 POINTS = infer_skeleton(["left_wrist", "right_wrist", "nose"], name="points")
@@ -143,3 +145,16 @@ def test_predictions_are_drawn_one_picture_a_photograph(tmp_path: Path) -> None:
     written = draw_predictions(people, [*found, found[0]], people.skeleton, tmp_path)
     assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in people.persons]
     assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)
+
+
+def test_no_picture_takes_a_photograph_or_another_picture(tmp_path: Path) -> None:
+    """One folder for photographs and pictures, two photographs of one name."""
+    image = read_image(read_coco(PEOPLE)[0].image)
+    for name in ("a.jpg", "a.png", "b.jpg"):
+        save_image(image, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    people = read_folder(tmp_path, COCO)
+    found = [Prediction(p.image_id, None, np.zeros((17, 2)), np.ones(17), 1.0, p.box) for p in people.persons]
+    written = draw_predictions(people, found, people.skeleton, tmp_path)
+    assert sorted(p.name for p in written) == ["a_jpg_pose.jpg", "a_png_pose.jpg", "b_pose.jpg"]
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -187,6 +187,10 @@ def test_scaling():
     assert grid.configuration(Cell("trs", 10, 0)).train.epochs == 1
     assert not any(row.published for row in grid.rows.values())
     assert load_grid("trs-table2").scaled(1).labels == [1000, 5000, 10000]
+    tenth = load_grid("trs-table2").scaled(0.1)  # 100, 500 and 1,000 labels: the last is no 1K column
+    epochs = {(c.row, c.labels): tenth.configuration(c).train.epochs for c in tenth.cells()}
+    assert [epochs["single", n] for n in (100, 500, 1000)] == [3, 10, 10]
+    assert [epochs["dual", n] for n in (100, 500, 1000)] == [7, 10, 10]
 
 
 def test_options_for_every_cell_win_over_rows():

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from semipose.config import load_config
+from semipose.data.sources import PEOPLE
 from semipose.errors import ConfigError, WeightsError
 from semipose.methods import METHODS
 from semipose.run import train
@@ -184,3 +187,31 @@ def test_a_full_disk_leaves_the_run_going(tiny, tmp_path, monkeypatch, capsys):
     assert "No space left on device" in told
     assert "the run goes on" in told
     same_runs(tmp_path / "whole", tmp_path / "full")
+
+
+def test_a_run_from_a_data_file_resumes_from_anywhere_on_the_same_data(tiny, small_people, tmp_path, monkeypatch):
+    """config.yaml says where everything lies; the data file need not be there, nor the folder it was started in."""
+    images = tmp_path / "data" / "more"
+    images.mkdir(parents=True)
+    for photograph in sorted((PEOPLE / "images").iterdir())[:6]:
+        shutil.copy(photograph, images)
+    content = {"train": str(small_people), "images": str(PEOPLE / "images"), "unlabeled": "more", "labels": 24}
+    (tmp_path / "data" / "mine.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path / "data")
+    from tests.conftest import TINY
+
+    config = load_config(None, {**TINY, "method": "single", "data.train": "mine.yaml", "train.steps": 6})
+    stop_at(monkeypatch, 3)
+    with pytest.raises(InterruptedTrainingError):
+        train(config, tmp_path / "run")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "mine.yaml").unlink()
+    saved = load_config(tmp_path / "run" / "config.yaml")
+    assert saved.data.unlabeled == str(images)
+    train(saved, tmp_path / "run", resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert any("unlabeled" in line for line in lines if line["kind"] == "train" and line["step"] > 3)
+    shutil.copy(next((PEOPLE / "images").iterdir()), images / "one_more.jpg")
+    with pytest.raises(WeightsError, match="made with data"):
+        train(saved, tmp_path / "run", resume=True)

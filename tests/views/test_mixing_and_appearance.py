@@ -438,6 +438,13 @@ def test_rand_augment_applies_operations_in_turn():
     assert (error > 0.1).float().mean() < 0.01
 
 
+def test_how_many_samples_are_worked_on_together_changes_nothing(monkeypatch):
+    images = normalized(photos(19, 24))
+    found = apply(RandAugment(), images, generator(4))
+    monkeypatch.setattr(appearance, "AT_ONCE", 19)
+    assert torch.equal(found, apply(RandAugment(), images, generator(4)))
+
+
 def test_operations_and_signs_are_drawn_alike_and_apart(monkeypatch):
     drawn = []
 
@@ -446,6 +453,7 @@ def test_operations_and_signs_are_drawn_alike_and_apart(monkeypatch):
         return colors
 
     monkeypatch.setattr(appearance, "operate", record)
+    monkeypatch.setattr(appearance, "AT_ONCE", 18_000)
     apply(RandAugment(operations=2, magnitude=12), torch.zeros(18_000, 3, 1, 1), generator(6))
     assert len(drawn) == 2
     table = np.zeros((2, 9, 2))

@@ -49,13 +49,25 @@ def predict(
     draw: Annotated[bool, typer.Option("--draw", help="Also write pictures (a video for a video).")] = False,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    min_score: Annotated[float, typer.Option(help="Boxes of a lower score are left out.")] = 0.0,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
     from semipose.api import predict as run
 
-    options = {"images": images, "boxes": boxes, "draw": draw, "flip_test": flip_test, "device": device}
-    for path in run(what, source, out=out, broken=broken, **options):  # type: ignore[arg-type]
+    written = run(
+        what,
+        source,
+        images=images,
+        boxes=boxes,
+        out=out,
+        draw=draw,
+        flip_test=flip_test,
+        device=device,
+        min_score=min_score,
+        broken=broken,  # type: ignore[arg-type]
+    )
+    for path in written:
         print(path)
 
 

@@ -126,6 +126,12 @@ def read_detections(path: Path | str, problems: list[str] | None = None) -> list
             detection = _detection(record, f"{path}: detection {number}")
             if detection is not None:
                 found.append(detection)
+    others = [r["category_id"] for r in content if isinstance(r, dict) and r.get("category_id", 1) != 1]
+    if not found and others:
+        raise DataError(
+            f"detections file {path}: none of its {len(content)} detections is a person, category_id 1 (the first is "
+            f"{str(others[0])[:20]!r}); number persons 1, as COCO does"
+        )
     return found
 
 

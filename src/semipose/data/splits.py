@@ -69,7 +69,8 @@ def keep_labels(
 
     One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
     end), so for a seed the smaller labeled set is part of the larger. The unlabeled persons are the rest, and the
-    labeled ones too if asked. Raises ConfigError when more are asked than there are.
+    labeled ones too if asked; others in the photographs of those held out take no part. Raises ConfigError when more
+    are asked than there are.
     """
     usable = np.flatnonzero(persons.persons.trainable).tolist()
     available = len(usable) - validation
@@ -82,8 +83,8 @@ def keep_labels(
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
     if held_out:  # nobody is learned from whose photograph helps to choose the weights
-        seen = {persons[i].image for i in held_out}
-        rest = [i for i in rest if persons[i].image not in seen]
+        shared = np.isin(persons.persons.image, persons.persons.image[held_out])
+        rest = [i for i in rest if not shared[i]]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(
                 f"data.labels: {wanted} labels asked, {persons.source} has {len(rest)} labeled persons in photographs "

@@ -1,20 +1,23 @@
 """PoseModel: a network with everything needed to use it, as a pair of files: NAME.safetensors and NAME.json."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
-from semipose.errors import WeightsError
+from semipose.data.records import Person, PersonSet
+from semipose.errors import DataError, WeightsError
 from semipose.files import SUMS, replacing, unchanged, write_text
 from semipose.heatmaps import Decoder
+from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.skeletons import Skeleton
@@ -40,6 +43,26 @@ class PoseModel:
     def reads(self) -> HeatmapLoss:
         """Turns raw outputs into heatmaps."""
         return self.loss.build()
+
+    def predict(
+        self, image: np.ndarray, boxes: Sequence[Sequence[float]] | None = None, *, flip_test: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joints (N, K, 2) in pixels of `image` and their scores (N, K) for N `boxes` [x, y, width, height].
+
+        `image` (H, W, 3) uint8 RGB; without boxes the whole image is one person. Runs where the network is.
+        Raises DataError for an image of another kind or a box without an area.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(f"predict needs an image (H, W, 3) of uint8, not {image.shape} of {image.dtype}")
+        places = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))] if boxes is None else boxes
+        if not all(len(box) == 4 and np.isfinite(box).all() and box[2] > 0 and box[3] > 0 for box in places):
+            raise DataError("predict needs boxes [x, y, width, height] with an area")
+        device = next(self.network.parameters()).device
+        predictor = Predictor([self.network], self.reads, flip_test, self.decoder, self.loss.sigma, device=device)
+        people = (Person(Path(), 0, -n - 1, tuple(map(float, box))) for n, box in enumerate(places))  # type: ignore[arg-type]
+        found = predictor.predict(FrameCrops(image, PersonSet(self.skeleton, people, "image"), self.geometry))
+        k = len(self.skeleton)
+        return np.array([p.joints for p in found]).reshape(-1, k, 2), np.array([p.scores for p in found]).reshape(-1, k)
 
     def save(self, path: Path, state: dict[str, Tensor] | None = None, sums: Path | None = None) -> None:
         """Writes `path` (.safetensors) and the description beside it (.json), each by renaming.

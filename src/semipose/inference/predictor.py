@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,13 +11,36 @@ from torch import Tensor, nn
 
 from semipose import geometry
 from semipose.batch import View
-from semipose.data.crops import Crops
+from semipose.data.crops import CropGeometry, Crops, cut
 from semipose.data.loaders import unlabeled_batch
+from semipose.data.records import PersonSet
 from semipose.evaluation.predictions import Prediction
 from semipose.heatmaps import Decoder, decode
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.views.sampling import upright
+
+
+class Watch(Protocol):
+    """Wraps an iterable to show how far it is."""
+
+    def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
+        """The same items."""
+        ...
+
+
+class FrameCrops:
+    """Crops of the persons in one image (H, W, 3) uint8 RGB that is in memory."""
+
+    def __init__(self, frame: np.ndarray, persons: PersonSet, geometry: CropGeometry) -> None:
+        self.frame, self.persons, self.geometry = frame, persons, geometry
+
+    def __len__(self) -> int:
+        return len(self.persons)
+
+    def crop(self, index: int) -> np.ndarray:
+        """Crop (S, T, 3) uint8 RGB."""
+        return cut(self.frame, self.geometry.from_image(self.persons[index].box), self.geometry.crop_size)
 
 
 @dataclass(frozen=True)
@@ -42,14 +66,20 @@ class Predictor:
             maps = (maps + mirrored[:, list(flip_order)]) / 2
         return maps
 
-    def predict(self, crops: Crops) -> list[Prediction]:
-        """One prediction per person of `crops`, in its order. Networks return to the mode they were in."""
+    def predict(self, crops: Crops, watch: Watch | None = None) -> list[Prediction]:
+        """One prediction per person of `crops`, in its order. Networks return to the mode they were in.
+
+        `watch(iterable, total, what)` may wrap the batches in a progress bar.
+        """
         modes = [network.training for network in self.networks]
         for network in self.networks:
             network.eval()
         try:
             with torch.inference_mode():
-                return [p for chunk, view in self._views(crops) for p in self._read(crops, chunk, view)]
+                views = self._views(crops)
+                if watch:
+                    views = watch(views, -(-len(crops.persons) // self.batch), "looking at people")
+                return [p for chunk, view in views for p in self._read(crops, chunk, view)]
         finally:
             for network, mode in zip(self.networks, modes, strict=True):
                 network.train(mode)

@@ -7,14 +7,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crops import CropGeometry, cut
 from semipose.data.folder import read_detections
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
-from semipose.inference.predictor import Predictor
+from semipose.inference.predictor import FrameCrops, Predictor, Watch
 
 log = logging.getLogger(__name__)
 
@@ -22,41 +21,37 @@ SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
 """Files taken for videos."""
 
 
-class _FrameCrops:
-    """Crops of the persons in one frame."""
-
-    def __init__(self, frame: np.ndarray, persons: PersonSet, geometry: CropGeometry) -> None:
-        self.frame, self.persons, self.geometry = frame, persons, geometry
-
-    def __len__(self) -> int:
-        return len(self.persons)
-
-    def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
-        return cut(self.frame, self.geometry.from_image(self.persons[index].box), self.geometry.crop_size)
-
-
 def predict_video(
-    predictor: Predictor, model: PoseModel, source: Path, out: Path, *, boxes: Path | str | None, draw: bool
+    predictor: Predictor,
+    model: PoseModel,
+    source: Path,
+    out: Path,
+    *,
+    boxes: Path | str | None,
+    draw: bool,
+    min_score: float = 0.0,
+    watch: Watch | None = None,
 ) -> list[Path]:
     """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
 
     `boxes` is a COCO detections file whose image_id is the frame number; without one the whole frame is one person.
+    Boxes of less than `min_score` are left out; `watch(iterable, total, what)` may show a progress bar.
     A video that breaks off keeps what was found before, with a warning. Raises DataError when no frame can be read.
     """
-    by_frame = _boxes_by_frame(Path(boxes)) if boxes else None
+    by_frame = _boxes_by_frame(Path(boxes), min_score) if boxes else None
     found: list[Prediction] = []
     painted = out / f"{source.stem}_pose.mp4"
     writer = _Writer(painted) if draw else None
     number = -1
     try:
-        for number, (frame, rate) in enumerate(_frames(source)):
+        frames = _frames(source)
+        for number, (frame, rate) in enumerate(watch(frames, _count(source), "looking at frames") if watch else frames):
             whole = (0.0, 0.0, float(frame.shape[1]), float(frame.shape[0]))
             places = [whole] if by_frame is None else by_frame.get(number, [])
             persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
-                crops = _FrameCrops(frame, PersonSet(model.skeleton, persons, str(source)), model.geometry)
+                crops = FrameCrops(frame, PersonSet(model.skeleton, persons, str(source)), model.geometry)
                 predictions = predictor.predict(crops)
                 found += predictions
             if writer:
@@ -74,9 +69,9 @@ def predict_video(
     return [out / "predictions.json", *([painted] if draw else [])]
 
 
-def _boxes_by_frame(path: Path) -> dict[int, list[tuple[float, float, float, float]]]:
+def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[tuple[float, float, float, float]]]:
     by_frame: dict[int, list[tuple[float, float, float, float]]] = {}
-    detections = read_detections(path)
+    detections = [d for d in read_detections(path) if d.score >= min_score]
     for detection in detections:
         if str(detection.image).isdigit():
             by_frame.setdefault(int(detection.image), []).append(detection.box)
@@ -100,6 +95,15 @@ def _frames(source: Path) -> Iterator[tuple[np.ndarray, int]]:
                 yield frame.to_ndarray(format="rgb24"), rate
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None
+
+
+def _count(source: Path) -> int:
+    """Frames as the file states them, 0 where it does not."""
+    try:
+        with av.open(str(source)) as container:
+            return container.streams.video[0].frames if container.streams.video else 0
+    except (av.FFmpegError, OSError):
+        return 0
 
 
 class _Writer:

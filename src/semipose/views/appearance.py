@@ -19,6 +19,10 @@ GRAY = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in gray, as in torchvision."""
 
 
+AT_ONCE = 8
+"""Samples that a CPU works on together: their intermediate values stay in its caches."""
+
+
 class RandAugment(BaseModel):
     """Random color operations, one after the other (Cubuk et al., CVPR Workshops 2020).
 
@@ -36,12 +40,19 @@ class RandAugment(BaseModel):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """`images` (B, 3, H, W) normalized; joints and scores play no part; the altered images."""
+        shape, device = (2, len(images)), images.device
+        draws = torch.stack([torch.rand(shape, generator=generator, device=device) for _ in range(self.operations)])
+        at_once = AT_ONCE if device.type == "cpu" else len(images)
+        parts = zip(images.split(at_once), draws.split(at_once, dim=2), strict=True)
+        return torch.cat([self._change(part, drawn) for part, drawn in parts])
+
+    def _change(self, images: Tensor, draws: Tensor) -> Tensor:
+        """The operations that `draws` (operations, 2, B) in [0, 1) stand for: which one, and which way."""
         mean, std = (constant(v, images.device).to(images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
         colors = (images.contiguous() * std + mean).clamp_(0, 1)
-        for _ in range(self.operations):
-            draws = torch.rand((2, len(images)), generator=generator, device=images.device)
-            operation = (draws[0] * len(OPERATIONS)).long().clamp_max(len(OPERATIONS) - 1)
-            colors = operate(colors, operation, torch.where(draws[1] < 0.5, -1.0, 1.0), self.magnitude / 30)
+        for which, way in draws:
+            operation = (which * len(OPERATIONS)).long().clamp_max(len(OPERATIONS) - 1)
+            colors = operate(colors, operation, torch.where(way < 0.5, -1.0, 1.0), self.magnitude / 30)
         return (colors - mean) / std
 
 

@@ -10,7 +10,7 @@ from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader
 from semipose.data.overlap import Seen
-from semipose.data.packed import CropStore, open_crops
+from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.records import PersonSet
 from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.sources import Sources, load_sources, located, resolve
@@ -68,7 +68,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(sources, geometry, isinstance(config.method, ConsistencyConfig))
+    labeled, unlabeled = _crops(sources, geometry, config.data.crops, isinstance(config.method, ConsistencyConfig))
     judge = Judge(engine, sources, geometry, config.loss, out, select=config.train.select, evaluation=config.evaluation)
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
@@ -187,11 +187,11 @@ def _claim(out: Path, resume: bool) -> None:
         raise ConfigError(f"run folder {out} can't be made ({error.strerror}); choose another --out") from None
 
 
-def _crops(sources: Sources, geometry: CropGeometry, learns: bool) -> tuple[CropStore, CropStore | None]:
+def _crops(sources: Sources, geometry: CropGeometry, form: Form, learns: bool) -> tuple[CropStore, CropStore | None]:
     """The labeled and, where the method learns from them, the unlabeled crops, without what is left out as broken."""
 
     def cut(name: str, persons: PersonSet) -> CropStore:
-        return open_crops(persons, geometry, broken=sources.intake.photographs(name), watch=watched)
+        return open_crops(persons, geometry, form=form, broken=sources.intake.photographs(name), watch=watched)
 
     wanted = sources.unlabeled if learns else None
     return cut("train", sources.labeled), cut("unlabeled", wanted) if wanted else None

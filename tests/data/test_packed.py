@@ -36,6 +36,16 @@ def test_store_equals_fresh_crops_and_is_found_again(tmp_path, monkeypatch):
     assert {p.suffix for p in (tmp_path / "crops").rglob("*.*")} == {".npz", ".bin"}
 
 
+def test_raw_crops_are_exact_and_kept_apart(tmp_path):
+    persons = read_annotated("people", None).subset(range(0, 40, 9))
+    raw, fresh = open_crops(persons, GEOMETRY, form="raw", cache=tmp_path), FreshCrops(persons, GEOMETRY)
+    for i in range(len(persons)):
+        np.testing.assert_array_equal(raw.crop(i), fresh.crop(i))
+    jpeg = open_crops(persons, GEOMETRY, cache=tmp_path)
+    assert len(list((tmp_path / "crops").iterdir())) == 2
+    assert (jpeg.crop(1) != raw.crop(1)).any()
+
+
 def test_other_settings_make_other_crops(tmp_path):
     persons = read_annotated("people", None).subset(range(3))
     for geometry in (GEOMETRY, CropGeometry((64, 64), padding=1.5), CropGeometry((96, 64))):

@@ -1,6 +1,6 @@
 """Crops cut once and kept in a packed file that is found again by its content and shared by processes.
 
-A cache folder holds `index.npz` and the file of JPEGs that it names. The file's name is its content's hash: whoever
+A cache folder holds `index.npz` and the file of crops that it names. The file's name is its content's hash: whoever
 builds at the same time writes the same bytes or another file, and an index never meets crops that are not its own.
 """
 
@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 import simplejpeg
@@ -32,6 +32,8 @@ from semipose.errors import BrokenDataError, DataError, RunError
 
 log = logging.getLogger(__name__)
 
+Form = Literal["jpeg", "raw"]
+"""How crops are kept."""
 FORMAT = 2
 PATIENCE = 5.0
 """Seconds of waiting for another builder before it is said."""
@@ -40,7 +42,7 @@ ATTEMPTS = 5
 
 
 class CropStore:
-    """Crops in one packed file of JPEGs, memory-mapped: memory stays bounded whatever the number of persons.
+    """Crops in one packed file, memory-mapped: memory stays bounded whatever the number of persons.
 
     `persons` are those whose photographs could be read; `failed` says of the other photographs what is wrong.
     """
@@ -58,6 +60,8 @@ class CropStore:
         if len(self._bytes) != self._offsets[-1]:
             raise ValueError(f"{path} is cut off")
         self.path, self.geometry = path, geometry
+        self._checked = np.zeros(len(kept), bool)
+        self._raw = bool((np.diff(self._offsets) == 3 * np.prod(geometry.crop_size)).all())
         self.failed: dict[Path, str] = {persons[i].image: text for i, text in failed}
         self.persons = persons.subset(kept.tolist())
 
@@ -71,11 +75,17 @@ class CropStore:
         return {image: f"{int(value):016x}" for image, value in zip(images, self._digests, strict=True)}
 
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB. Raises RunError when the file has been damaged."""
-        jpeg = self._bytes[self._offsets[index] : self._offsets[index + 1]]
-        if zlib.crc32(jpeg) != self._sums[index]:
+        """Crop (S, T, 3) uint8 RGB; a raw one is a window on the file, not to be written to.
+
+        Raises RunError when the file has been damaged, which is looked for at the first reading.
+        """
+        content = memoryview(self._bytes)[self._offsets[index] : self._offsets[index + 1]]
+        if not self._checked[index] and zlib.crc32(content) != self._sums[index]:
             raise RunError(f"crop {index} of {self.path} is damaged; remove this folder, it is then made anew")
-        return simplejpeg.decode_jpeg(jpeg, "RGB")
+        self._checked[index] = True
+        if self._raw:
+            return np.frombuffer(content, np.uint8).reshape(*self.geometry.crop_size, 3)
+        return simplejpeg.decode_jpeg(content, "RGB")
 
 
 def cache_root() -> Path:
@@ -96,18 +106,20 @@ def open_crops(
     persons: PersonSet,
     geometry: CropGeometry,
     *,
+    form: Form = "jpeg",
     cache: Path | None = None,
     broken: Decide = refuse,
     watch: Watch | None = None,
 ) -> CropStore:
     """The packed crops of `persons`, made on first use and found again by their content.
 
+    `form`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast.
     Of several processes one makes them, the others wait. `broken` decides about photographs that can't be read: it
     raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
     work in a progress bar. Raises RunError when the cache can't be written.
     """
     root = cache or cache_root()
-    path = root / "crops" / _key(persons, geometry)
+    path = root / "crops" / _key(persons, geometry, form)
     store = _up_to_date(path, persons, geometry)
     for _ in range(ATTEMPTS):
         if store is not None:
@@ -116,7 +128,7 @@ def open_crops(
             with _alone(root, path.name) as locked:
                 store = _up_to_date(path, persons, geometry)
                 if store is None:
-                    _build(path, persons, geometry, broken, watch)
+                    _build(path, persons, geometry, form, broken, watch)
                     store = _find(path, persons, geometry)
                     if locked:
                         _clear(path, store)
@@ -159,8 +171,9 @@ def _readable(image: Path) -> bool:
     return True
 
 
-def _key(persons: PersonSet, geometry: CropGeometry) -> str:
-    key = hashlib.sha256(json.dumps([asdict(geometry), CropStore.QUALITY, FORMAT]).encode())
+def _key(persons: PersonSet, geometry: CropGeometry, form: Form) -> str:
+    kept_as: Any = CropStore.QUALITY if form == "jpeg" else form
+    key = hashlib.sha256(json.dumps([asdict(geometry), kept_as, FORMAT]).encode())
     stats: dict[str, tuple[int, int]] = {}
     for path, box in zip(persons.persons.paths, persons.persons.boxes.tolist(), strict=True):
         if path not in stats:
@@ -216,21 +229,23 @@ def _sweep(root: Path) -> None:
 
 @dataclass
 class _Cut:
-    """What cutting has come to so far: place and length of each JPEG, failures by person, digests by photograph."""
+    """What cutting has come to so far: place and length of each crop, failures by person, digests by photograph."""
 
     places: dict[int, tuple[int, int]]
     failed: dict[int, str]
     digests: dict[Path, int]
 
 
-def _build(path: Path, persons: PersonSet, geometry: CropGeometry, broken: Decide, watch: Watch | None) -> None:
+def _build(
+    path: Path, persons: PersonSet, geometry: CropGeometry, form: Form, broken: Decide, watch: Watch | None
+) -> None:
     """Cuts photograph by photograph in threads; files appear by renaming, the index last."""
     path.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)
     temporary = path / f"cut.{token}.tmp"
     try:
         with temporary.open("wb") as file:
-            found = _cut_all(persons, geometry, file, watch)
+            found = _cut_all(persons, geometry, form, file, watch)
         if not found.places:
             failed = {persons[i].image: text for i, text in found.failed.items()}
             if failed:
@@ -247,36 +262,37 @@ def _build(path: Path, persons: PersonSet, geometry: CropGeometry, broken: Decid
                 (path / f"{name}.{token}.tmp").unlink(missing_ok=True)
 
 
-def _cut_all(persons: PersonSet, geometry: CropGeometry, file: BinaryIO, watch: Watch | None) -> _Cut:
-    """Writes the JPEGs of all persons to `file`, in the order of their photographs' names."""
+def _cut_all(persons: PersonSet, geometry: CropGeometry, form: Form, file: BinaryIO, watch: Watch | None) -> _Cut:
+    """Writes the crops of all persons to `file`, in the order of their photographs' names."""
     image = persons.persons.paths.__getitem__
     groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
     found, position = _Cut({}, {}, {}), 0
-    with closing(encode_people(persons, groups, geometry)) as results:
+    with closing(encode_people(persons, groups, geometry, form)) as results:
         watched = watch(results, len(groups), "cutting people") if watch else results
         for group, result in zip(groups, watched, strict=True):
             if isinstance(result, DataError):
                 found.failed[group[0]] = str(result)
                 continue
-            content, jpegs = result
+            content, crops = result
             found.digests[persons[group[0]].image] = int(content, 16)
-            for i, jpeg in zip(group, jpegs, strict=True):
-                file.write(jpeg)
-                found.places[i] = (position, len(jpeg))
-                position += len(jpeg)
+            for i, crop in zip(group, crops, strict=True):
+                file.write(crop)
+                found.places[i] = (position, len(crop))
+                position += len(crop)
     return found
 
 
 def encode_people(
-    persons: PersonSet, groups: list[list[int]], geometry: CropGeometry
+    persons: PersonSet, groups: list[list[int]], geometry: CropGeometry, form: Form = "jpeg"
 ) -> Generator[tuple[str, list[bytes]] | DataError]:
-    """Crops as JPEGs, in threads, in order: for each group of persons, who share a photograph, its digest and theirs.
+    """Crops as they are kept, in threads, in order.
 
-    A photograph that can't be read gives its error. Closed early, it does not wait for the groups to come.
+    For each group of persons, who share a photograph, its digest and their crops. A photograph that can't be read gives
+    its error. Closed early, it does not wait for the groups to come.
     """
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        yield from pool.map(lambda group: _encode(persons, group, geometry), groups)
+        yield from pool.map(lambda group: _encode(persons, group, geometry, form), groups)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -291,10 +307,10 @@ def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: s
         for n, i in enumerate(kept):
             start, length = found.places[i]
             source.seek(start)
-            jpeg = source.read(length)
-            target.write(jpeg)
-            content.update(jpeg)
-            offsets[n + 1], sums[n] = offsets[n] + length, zlib.crc32(jpeg)
+            crop = source.read(length)
+            target.write(crop)
+            content.update(crop)
+            offsets[n + 1], sums[n] = offsets[n] + length, zlib.crc32(crop)
         target.flush()
         os.fsync(target.fileno())
     packed.replace(path / f"{content.hexdigest()}.bin")
@@ -312,17 +328,21 @@ def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: s
     index.replace(path / "index.npz")
 
 
-def _encode(persons: PersonSet, group: list[int], geometry: CropGeometry) -> tuple[str, list[bytes]] | DataError:
-    """The digest of a photograph and the JPEGs of its persons."""
+def _encode(
+    persons: PersonSet, group: list[int], geometry: CropGeometry, form: Form
+) -> tuple[str, list[bytes]] | DataError:
+    """The digest of a photograph and the crops of its persons."""
     path = persons[group[0]].image
     try:
         content = image_bytes(path)
         image = decode_image(path, content)
     except DataError as error:
         return error
-    return digest(content), [_jpeg(image, persons[i], geometry) for i in group]
+    return digest(content), [_kept(image, persons[i], geometry, form) for i in group]
 
 
-def _jpeg(image: np.ndarray, person: Person, geometry: CropGeometry) -> bytes:
+def _kept(image: np.ndarray, person: Person, geometry: CropGeometry, form: Form) -> bytes:
     crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
+    if form == "raw":
+        return crop.tobytes()
     return simplejpeg.encode_jpeg(crop, CropStore.QUALITY, "RGB", "444", fastdct=False)

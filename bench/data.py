@@ -23,6 +23,7 @@ import torch
 
 from semipose import geometry
 from semipose.batch import UnlabeledBatch
+from semipose.cores import usable_cores
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import unlabeled_batch
 from semipose.data.packed import open_crops
@@ -50,7 +51,7 @@ def main() -> None:
         shape = CropGeometry((height, width), 1.25)
         started = time.perf_counter()
         crops = open_crops(persons, shape, form=arguments.crops)
-        built = arguments.persons / (time.perf_counter() - started) / min(os.cpu_count() or 1, usable_cores())
+        built = arguments.persons / (time.perf_counter() - started) / usable_cores()
         found = {
             "cache_persons_per_second_and_core": built,
             "cores": usable_cores(),
@@ -59,11 +60,6 @@ def main() -> None:
             **measure(crops, shape, arguments),
         }
     print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def photographs(count: int, folder: Path) -> PersonSet:

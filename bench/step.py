@@ -24,7 +24,7 @@ from baselines.step import PlainViews, PlainWorkbench
 from clock import timed
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.config import RunConfig, load_config
+from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import PoseNet
@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """One method."""
     height, width = map(int, arguments.input.split("x"))
-    options = dict(option.split("=", 1) for option in arguments.options)
+    options = dict(parse_override(option) for option in arguments.options)
     config = load_config(
         None,
         {

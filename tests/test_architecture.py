@@ -26,7 +26,7 @@ FLOORS = [
     ("geometry",),
     ("models", "teacher"),
     ("skeletons",),
-    ("errors", "files"),
+    ("cores", "errors", "files"),
 ]
 """From the roof down; rooms on one floor do not import each other."""
 

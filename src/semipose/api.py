@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
-
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
 from semipose.data.coco import read_image_list, trainable, usable_boxes, write_coco
 from semipose.data.crops import CropGeometry, FreshCrops
@@ -324,8 +322,3 @@ def _over_joints(skeleton: Skeleton | None, truth: PersonSet, what: Path) -> Per
     )
     sigmas = tuple(own[joint] for joint in skeleton.joints)
     return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
-
-
-def device_name() -> str:
-    """What training would run on: for result tables."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"

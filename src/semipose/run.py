@@ -2,13 +2,14 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.loaders import PairedLoader
+from semipose.data.loaders import PairedLoader, readers
 from semipose.data.overlap import Seen
 from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.records import PersonSet
@@ -16,7 +17,7 @@ from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.sources import Sources, load_sources, located, resolve
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
-from semipose.inference.pose_model import load_pose_model
+from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import build_method
 from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
@@ -42,7 +43,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
     InterruptedTrainingError after saving when a signal asked for the end.
     """
-    config = config.model_copy(update={"data": located(resolve(config.data))})
+    config = _located(config)
     plan = plan_processes(config.train.device, config.train.devices, config.train.nodes)
     if plan.rank:
         mute()
@@ -146,9 +147,17 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     """The configured method with new networks for `skeleton`."""
     size = (config.input.height, config.input.width)
 
+    start = _start(config)
+
     def network(backbone: str | None, levels: int) -> PoseNet:
         changed = {} if backbone is None else {"backbone": backbone, "weights": _weights_for(config, backbone)}
-        return PoseNet(config.model.model_copy(update=changed), len(skeleton), levels)
+        model = config.model.model_copy(update=changed)
+        if start is None or start.model.backbone != model.backbone:
+            return PoseNet(model, len(skeleton), levels)
+        made = PoseNet(model, len(skeleton), levels, pretrained=False)
+        assert isinstance(start.network, PoseNet)
+        made.take_over(start.network, heads=start.skeleton.joints == skeleton.joints)
+        return made
 
     def trained(path: str) -> PoseNet:
         model = load_pose_model(path)
@@ -161,6 +170,19 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
 
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
     return build_method(config.method, Workbench(views, config.loss.build(), network, trained))
+
+
+def _start(config: RunConfig) -> PoseModel | None:
+    """What `train.start` names. Raises ConfigError where it has another backbone."""
+    if config.train.start is None:
+        return None
+    start = load_pose_model(config.train.start)
+    if start.model.backbone != config.model.backbone:
+        raise ConfigError(
+            f"train.start: {config.train.start} holds a {start.model.backbone}, model.backbone is "
+            f"{config.model.backbone}; take the same backbone"
+        )
+    return start
 
 
 def compile_networks(method: nn.Module) -> None:
@@ -176,6 +198,17 @@ def _weights_for(config: RunConfig, backbone: str) -> str:
     if backbone == config.model.backbone:
         return config.model.weights
     return "none" if config.model.weights == "none" else "auto"
+
+
+def _located(config: RunConfig) -> RunConfig:
+    """The configuration with its data file opened and every path absolute: it means the same from anywhere."""
+    changed: dict[str, Any] = {"data": located(resolve(config.data))}
+    for section, option in (("model", "weights"), ("train", "start"), ("method", "teacher")):
+        part = getattr(config, section)
+        value = getattr(part, option, None)
+        if value and Path(value).exists():
+            changed[section] = part.model_copy(update={option: str(Path(value).absolute())})
+    return config.model_copy(update=changed)
 
 
 def _claim(out: Path, resume: bool) -> None:
@@ -277,6 +310,7 @@ def _loader(
         seed=config.train.seed,
         rank=engine.rank,
         world=engine.world,
+        ahead=config.train.workers or readers(),
         epoch=None if learns or sources.unlabeled is None else len(sources.unlabeled),
     )
 

@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import semipose
+from semipose.errors import ConfigError
 from semipose.losses import HeatmapMSE
 from semipose.methods.base import ConsistencyConfig, Progress
 from semipose.run import train
@@ -111,3 +113,18 @@ def test_bf16_trains(tiny, tmp_path):
 
 def test_heatmap_mse_is_the_default_loss(tiny):
     assert isinstance(tiny("trs").loss.build(), HeatmapMSE)
+
+
+def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
+    """Every network of its backbone: heads too where the joints are the same."""
+    train(tiny("supervised", **{"train.steps": 2}), tmp_path / "before")
+    before = semipose.load(tmp_path / "before").network.state_dict()
+    config = tiny("dual", **{"train.steps": 1, "train.lr": 1e-12, "train.start": str(tmp_path / "before")})
+    train(config, tmp_path / "after")
+    for name in ("f1", "f2"):
+        after = semipose.load(tmp_path / "after" / "weights" / f"{name}.safetensors").network.state_dict()
+        learned = [n for n in before if "running" not in n and "batches" not in n]
+        assert all(torch.allclose(before[n], after[n], atol=1e-6) for n in learned)
+    other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
+    with pytest.raises(ConfigError, match=r"train\.start: .*holds a test_resnet"):
+        train(other, tmp_path / "other")

@@ -144,14 +144,12 @@ def require_images(images: list[str], source: Path, problems: list[str] | None =
         raise DataError(f"image {images[0]} of {source} is missing; give the image folder with --images")
 
 
-def check_images(persons: PersonSet) -> list[Path]:
-    """Photographs of the set that are not there."""
-    return [image for image in map(Path, dict.fromkeys(persons.persons.paths)) if not is_file(image)]
-
-
 def write_coco(persons: PersonSet, path: Path) -> None:
-    """Writes a container that `read_coco` reads back; image names are relative to the common image folder."""
-    shown = {image_id: Path(path) for image_id, path in persons.persons.images}
+    """Writes a container that `read_coco` reads back; image names are relative to the common image folder.
+
+    Images that show nobody are listed too: a detector's boxes there count against it.
+    """
+    shown = {image_id: Path(path) for image_id, path in persons.persons.images} | dict(persons.empty)
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
     images = [{"id": i, "file_name": image.relative_to(root).as_posix()} for i, image in shown.items()]

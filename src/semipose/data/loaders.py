@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.cores import usable_cores
 from semipose.data.crops import Crops
 from semipose.data.shards import ShardedCrops, ShardStream
 
@@ -72,6 +73,11 @@ def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
     matrix = crops.geometry.from_image(person.box)
     joints = person.joints @ matrix[:2, :2].T + matrix[:2, 2]
     return joints.astype(np.float32), (person.visibility > 0).astype(np.float32)
+
+
+def readers() -> int:
+    """Threads that read ahead where nothing else is asked for: 3, with more cores all but two of them, 16 at most."""
+    return max(3, min(16, usable_cores() - 2))
 
 
 class PairedLoader:

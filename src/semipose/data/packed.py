@@ -24,6 +24,7 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock, Timeout
 
+from semipose.cores import usable_cores
 from semipose.data.crops import CropGeometry, cut, decode_image, image_bytes
 from semipose.data.overlap import digest
 from semipose.data.policy import Decide, refuse
@@ -290,7 +291,7 @@ def encode_people(
     For each group of persons, who share a photograph, its digest and their crops. A photograph that can't be read gives
     its error. Closed early, it does not wait for the groups to come.
     """
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         yield from pool.map(lambda group: _encode(persons, group, geometry, form), groups)
     finally:

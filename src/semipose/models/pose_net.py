@@ -48,6 +48,13 @@ class PoseNet(nn.Module):
             for channels, reduction in zip(self.backbone.channels, self.backbone.reductions, strict=True)
         )
 
+    def take_over(self, other: "PoseNet", heads: bool) -> None:
+        """The weights of a network with the same backbone: its own and, with `heads`, those of the levels both have."""
+        self.backbone.load_state_dict(other.backbone.state_dict())
+        for own, theirs in zip(self.heads, other.heads, strict=False) if heads else ():
+            if [p.shape for p in own.state_dict().values()] == [p.shape for p in theirs.state_dict().values()]:
+                own.load_state_dict(theirs.state_dict())
+
     @property
     def levels(self) -> int:
         """Number of heads, L."""

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 
 import torch
 
+from semipose.cores import usable_cores
 from semipose.errors import ConfigError
 from semipose.files import write_text
 from semipose.studies.grid import Cell, Grid
@@ -45,7 +46,7 @@ def run_grid(
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
         devices.put(f"cuda:{job % count}" if count else "cpu")
-    threads = max(1, _cores() // jobs)
+    threads = max(1, usable_cores() // jobs)
 
     def work(numbered: tuple[int, Cell]) -> Outcome:
         number, cell = numbered
@@ -65,11 +66,6 @@ def run_grid(
 
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(work, enumerate(cells)))
-
-
-def _cores() -> int:
-    """Cores that this process may use: all, unless it is pinned to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(grid: Grid, out: Path) -> None:

@@ -46,6 +46,11 @@ class TrainConfig(BaseModel):
     """Steps over which the rate rises linearly from zero; 0 in the papers."""
     weight_decay: float = Field(0.0, ge=0)
     """Adam's L2 penalty."""
+    start: str | None = None
+    """A run folder or weights file of semipose from which every network of its backbone starts; of one with other
+    joints the backbone alone is taken."""
+    workers: int | None = Field(None, ge=1)
+    """Threads that read batches ahead of their use; by the number of cores when not given."""
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm; longer gradients are shortened to it."""
     evaluate_every: float | None = Field(None, gt=0)

@@ -70,7 +70,7 @@ class Side:
             self.engine.step(losses.total, None)
             self.engine.method.after_step(progress)
             if self.waits:
-                float(losses.total)
+                losses.total.item()
 
 
 def main() -> None:

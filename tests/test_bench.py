@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench import step
+from bench import accuracy, step
 from bench.chaos import annotations, images
+from semipose.data.sources import PEOPLE
 from semipose.methods import METHODS
 
 
@@ -24,6 +25,17 @@ def test_the_usual_way_of_a_step_comes_to_the_same_loss(name):
     found = step.measure(name, arguments)
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.02)
     assert found["pairs_per_second"] > 0
+    assert found["ratio"] > 0
+
+
+def test_accuracy_against_time_of_both_ways(capsys, monkeypatch):
+    options = "--backbone test_resnet --input 64 --batch 4 --labels 24 --steps 4 --every 2 --json"
+    monkeypatch.setattr(sys, "argv", ["accuracy.py", "--data", str(PEOPLE), *options.split()])
+    accuracy.main()
+    found = json.loads(capsys.readouterr().out)
+    assert [look["step"] for look in found["ours"]] == [look["step"] for look in found["usual"]] == [2, 4]
+    assert 0 < found["ours"][0]["seconds"] < found["ours"][1]["seconds"]
+    assert found["final"] == found["usual"][-1]["AP"]
     assert found["ratio"] > 0
 
 

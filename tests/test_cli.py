@@ -21,7 +21,7 @@ from semipose.evaluation.predictions import ground_truth_as_predictions, load_pr
 
 TINY = """
 data.validation=8 input.height=64 input.width=64 model.backbone=test_resnet model.weights=none model.head_channels=8
-train.steps=4 train.batch=4 train.unlabeled_batch=4 train.device=cpu
+train.steps=4 train.batch=4 train.unlabeled_batch=4 train.device=cpu --no-report
 """.split()  # noqa: SIM905
 
 
@@ -71,11 +71,12 @@ def test_config_alone_reproduces_the_run(cli, trained, tmp_path):
     assert code == 0, err
     first, second = (json.loads((p / "scores.json").read_text())["scores"] for p in (trained, tmp_path / "again"))
     assert first == second
+    assert "</html>" in (tmp_path / "again" / "report.html").read_text()
 
 
 def test_resume(cli, trained):
     before = (trained / "metrics.jsonl").read_bytes(), (trained / "scores.json").read_bytes()
-    code, _, err = cli("train", "--resume", "--out", trained)
+    code, _, err = cli("train", "--resume", "--out", trained, "--no-report")
     assert code == 0, err
     assert ((trained / "metrics.jsonl").read_bytes(), (trained / "scores.json").read_bytes()) == before
     one_line(cli("train", *TINY, "--out", trained), "--resume")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from semipose.cli.app import Json, app, print_json, print_scores, print_table
+from semipose.errors import SemiposeError
 
 
 @app.command()
@@ -63,9 +64,10 @@ def train(
     with_stdin: Annotated[
         bool, typer.Option("--stop-with-stdin", help="Save and leave when standard input ends, as launchers want.")
     ] = False,
+    page: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     json: Json = False,
 ) -> None:
-    """Train a network; leaves a run folder with weights, metrics, predictions and the resolved configuration."""
+    """Train a network; leaves a run folder with weights, metrics, predictions, report and resolved configuration."""
     from semipose.api import train as start
     from semipose.training.ownership import stop_with_stdin
     from semipose.training.processes import is_first
@@ -82,6 +84,7 @@ def train(
     result = start(*(arguments or []), out=out, resume=resume, overrides=given)
     if not is_first():
         return
+    written = _report(result.folder) if page and not with_stdin else None
     if json:
         print_json(
             {
@@ -94,7 +97,21 @@ def train(
         return
     print_scores(result.scores)
     print(result.protocol)
+    if written:
+        print(written)
     print(result.folder)
+
+
+def _report(folder: Path) -> Path | None:
+    """report.html of a run; a training that is done does not fail for want of it."""
+    from semipose.studies.report import write_report
+    from semipose.training.progress import say
+
+    try:
+        return write_report(folder)
+    except (SemiposeError, OSError) as error:
+        say(f"no report.html: {error}")
+        return None
 
 
 @app.command(hidden=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -239,6 +240,17 @@ def test_export_is_the_network(cli, trained, tmp_path):
     usage = json.loads((tmp_path / "pose.json").read_text())
     assert usage["joints"][0] == "nose"
     assert (usage["input"]["height"], usage["output"]["stride"], usage["box"]["padding"]) == (64, 4, 1.25)
+
+
+def test_the_cache_is_told_and_cleared(cli, trained, tmp_path, monkeypatch):
+    full = json.loads(cli("data", "cache", "--json")[1])
+    assert full["sets"] > 0
+    assert full["bytes"] > 10_000
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(Path(full["folder"]) / "crops", tmp_path / "cache" / "crops")
+    assert "sets of people" in cli("data", "cache")[1]
+    assert json.loads(cli("data", "cache", "--clear", "--json")[1])["sets"] == 0
+    assert cli("data", "cache", "--json")[0] == 0
 
 
 def test_lists(cli):

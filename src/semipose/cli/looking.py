@@ -96,6 +96,23 @@ def data_pack(
                padding=padding))  # fmt: skip
 
 
+@data_app.command("cache")
+def data_cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; trainings cut their people anew.")] = False,
+    json: Json = False,
+) -> None:
+    """Where cut people are kept ($SEMIPOSE_CACHE, else the user's cache folder) and how much of them there is."""
+    from semipose.data.packed import cache_root, cache_size, clear_cache
+
+    if clear:
+        clear_cache()
+    sets, size = cache_size()
+    if json:
+        print_json({"folder": str(cache_root()), "sets": sets, "bytes": size})
+    else:
+        print(f"{cache_root()}: {sets} sets of people, {size / 1e6:.0f} MB")
+
+
 @data_app.command("convert")
 def data_convert(
     path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],

@@ -10,6 +10,7 @@ import logging
 import mmap
 import os
 import secrets
+import shutil
 import zipfile
 import zlib
 from collections.abc import Generator, Iterable, Iterator
@@ -93,6 +94,18 @@ def cache_root() -> Path:
     """Where packed crops live: $SEMIPOSE_CACHE, else the user's cache folder."""
     base = os.environ.get("SEMIPOSE_CACHE")
     return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semipose"
+
+
+def cache_size() -> tuple[int, int]:
+    """How many sets of crops and shards the cache holds, and their bytes."""
+    sets = [folder for kind in ("crops", "shards") for folder in cache_root().glob(f"{kind}/*") if folder.is_dir()]
+    return len(sets), sum(file.stat().st_size for folder in sets for file in folder.iterdir() if file.is_file())
+
+
+def clear_cache() -> None:
+    """Removes every set of crops and shards; whoever needs one makes it anew, and readers keep what they opened."""
+    for kind in ("crops", "shards", "locks"):
+        shutil.rmtree(cache_root() / kind, ignore_errors=True)
 
 
 class Watch(Protocol):

@@ -2,11 +2,13 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from semipose.errors import RunError
+from semipose.methods.base import ConsistencyConfig
 from semipose.methods.single import Single
 from semipose.run import train
 from semipose.training import watch as watching
@@ -85,13 +87,37 @@ def test_every_look_is_in_the_log(tiny, tmp_path):
 HEALTHY = Look(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
 
 
-def judged(looks, steps=1000):
-    """Names of the warnings after each of the looks (changes of a healthy one, validation figure)."""
-    watch = Watch(None, None, None, None, TrainingState({}))
+def told(looks, steps=1000, **options):
+    """Warnings after each of the looks (changes of a healthy one, validation figure)."""
+    engine = SimpleNamespace(method=SimpleNamespace(config=ConsistencyConfig(**options)))
+    watch = Watch(engine, None, None, None, TrainingState({}))
     return [
-        list(watch._judge(Look(**{**vars(HEALTHY), **changes}), 100 * n, steps, figure))
+        watch._judge(Look(**{**vars(HEALTHY), **changes}), 100 * n, steps, figure)
         for n, (changes, figure) in enumerate(looks, start=1)
     ]
+
+
+def judged(looks, steps=1000):
+    """Their names alone."""
+    return [list(found) for found in told(looks, steps)]
+
+
+def test_a_validation_figure_that_stays_below_half_its_best_is_told():
+    """The figures of a training with pseudo labels of weight 30: its networks agree less than at their best."""
+    figures = (0.0, 0.004, 0.002, 0.0, 0.0, 0.0, 0.0)
+    found = told([({"distance": 1 + 0.3 * n}, figure) for n, figure in enumerate(figures)], unlabeled_weight=30)
+    assert [list(names) for names in found] == [[], [], [], [], [], ["drift"], ["drift"]]
+    assert "from 0.4 to 0.0 while unlabeled images teach with weight 30" in found[5]["drift"]
+
+
+def test_a_blank_network_is_told_what_may_have_made_it_so():
+    blank = [({"peak_labeled": 0.03, "peak_unlabeled": 0.03}, 0.0)] * 6
+    assert (
+        "unlabeled loss of weight 100: lower method.unlabeled_weight" in told(blank, unlabeled_weight=100)[5]["blank"]
+    )
+    without = told(blank, unlabeled_weight=100, burn_in=0.9)[5]["blank"]
+    assert "raise train.lr or train longer" in without
+    assert "unlabeled_weight" not in without
 
 
 def test_what_is_a_collapse_and_what_is_not():

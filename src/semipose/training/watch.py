@@ -12,6 +12,7 @@ from semipose.data.crops import Crops
 from semipose.data.loaders import unlabeled_batch
 from semipose.heatmaps import decode
 from semipose.losses import HeatmapLoss
+from semipose.methods.base import Progress
 from semipose.models.heads import STRIDE
 from semipose.training.checkpoint import TrainingState
 from semipose.training.engine import Engine
@@ -28,6 +29,8 @@ BLANK = 0.05
 """Labeled peaks below this, in the second half of a training, are background everywhere."""
 FALLEN = 0.15
 """A validation figure this share below its best, `PATIENCE` looks in a row, has fallen."""
+HALVED = 0.5
+"""A validation figure below this share of its best, `PATIENCE` looks in a row, has fallen whatever else is seen."""
 PATIENCE = 3
 
 
@@ -62,7 +65,7 @@ class Watch:
     @property
     def memory(self) -> dict[str, Any]:
         """What earlier looks found; part of the training's state, so that a resumed training goes on in it."""
-        fresh: dict[str, Any] = {"best": -math.inf, "distance": math.inf, "fallen": 0, "told": []}
+        fresh: dict[str, Any] = {"best": -math.inf, "distance": math.inf, "fallen": 0, "halved": 0, "told": []}
         return self.state.extra.setdefault("watch", fresh)
 
     def look(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
@@ -81,11 +84,17 @@ class Watch:
         return list(warnings)
 
     def _judge(self, found: Look, step: int, steps: int, figure: float | None) -> dict[str, str]:
-        warnings = {}
+        warnings, weight = {}, self.engine.method.config.unlabeled_factor(Progress(step, steps, 0))
         if found.peak_labeled < BLANK and step > steps / 2:
             warnings["blank"] = (
-                f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled images); "
-                "raise train.lr or train longer, and look at the labels with semipose data check"
+                f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled, "
+                f"{found.peak_unlabeled:.3f} on unlabeled images); "
+            ) + (
+                f"agreeing on nothing is the easiest way to meet an unlabeled loss of weight {weight:g}: lower "
+                "method.unlabeled_weight, use harder views (method.hard) or a longer method.burn_in; if it was blank "
+                "before that loss began, raise train.lr"
+                if weight
+                else "raise train.lr or train longer, and look at the labels with semipose data check"
             )
         elif found.peak_unlabeled < COLLAPSED * found.peak_labeled:
             warnings["collapse"] = (
@@ -95,15 +104,24 @@ class Watch:
             )
         memory = self.memory
         if figure is not None and figure > memory["best"]:
-            memory |= {"best": figure, "distance": found.distance, "fallen": 0}
+            memory |= {"best": figure, "distance": found.distance, "fallen": 0, "halved": 0}
         elif figure is not None:
             drifting = figure < (1 - FALLEN) * memory["best"] and found.distance < memory["distance"]
             memory["fallen"] = memory["fallen"] + 1 if drifting else 0
+            halved = weight > 0 and figure < HALVED * memory["best"]
+            memory["halved"] = memory.get("halved", 0) + 1 if halved else 0
         if memory["fallen"] >= PATIENCE:
             warnings["drift"] = (
                 f"teachers and students agree more and more ({found.distance:.1f} cells apart) while validation falls "
                 f"({100 * (figure or 0):.1f} after {100 * memory['best']:.1f}): they confirm each other's errors; "
                 "lower method.unlabeled_weight, set method.min_peak, or stop at the best weights"
+            )
+        elif memory.get("halved", 0) >= PATIENCE:
+            warnings["drift"] = (
+                f"validation has fallen from {100 * memory['best']:.1f} to {100 * (figure or 0):.1f} while unlabeled "
+                f"images teach with weight {weight:g}: networks confirm each other's errors; lower "
+                "method.unlabeled_weight, set method.min_peak, give labels a longer method.burn_in, or stop at the "
+                "best weights"
             )
         return warnings
 

@@ -10,7 +10,7 @@ demo: $(READY)                   ## train on embedded people: few labels alone a
 	$(BIN)/semipose demo --upper-bound
 
 test: $(READY)                   ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)                  ## format, lint, types; licences, versions and conflicts of what is installed
 	$(BIN)/ruff format --check src tests bench tools

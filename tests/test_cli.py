@@ -215,6 +215,22 @@ def test_detections_are_told_by_category_and_score(cli, trained, tmp_path):
     assert [p["bbox"][2] for p in found] == [47, 48, 49]
 
 
+def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
+    """What a labeling tool imports is what semipose reads as labels."""
+    folder = tmp_path / "frames"
+    shutil.copytree(PEOPLE / "images", folder, ignore=lambda _, names: sorted(names)[5:])
+    code, out, err = cli("predict", trained, folder, "--out", tmp_path / "found", "--annotations")
+    assert code == 0, err
+    assert out.split()[-1] == str(tmp_path / "found" / "annotations.json")
+    labels = read_coco(tmp_path / "found" / "annotations.json", folder)
+    found = load_predictions(tmp_path / "found" / "predictions.json", labels.skeleton)
+    assert len(labels) == len(found) == 5
+    for person, prediction in zip(labels.persons, found, strict=True):
+        shown = prediction.scores >= 0.2
+        assert np.array_equal(person.visibility > 0, shown)
+        assert np.allclose(person.joints[shown], prediction.joints[shown])
+
+
 def test_a_network_in_python(trained):
     model = semipose.load(trained)
     image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)

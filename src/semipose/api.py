@@ -17,7 +17,13 @@ from semipose.data.shards import TABLE as SHARD_TABLE
 from semipose.data.shards import pack as pack_shards
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.errors import ConfigError, DataError
-from semipose.evaluation.predictions import Prediction, load_predictions, save_predictions, save_submission
+from semipose.evaluation.predictions import (
+    Prediction,
+    as_annotations,
+    load_predictions,
+    save_predictions,
+    save_submission,
+)
 from semipose.evaluation.protocol import Protocol, Scores, score
 from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
@@ -135,13 +141,15 @@ def predict(
     flip_test: bool = False,
     device: str = "auto",
     min_score: float = 0.0,
+    annotations: bool = False,
     broken: Policy = "skip",
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
     predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
     result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. Boxes with a score
-    below `min_score` are left out. `broken`: images and
+    below `min_score` are left out. With `annotations` (not of a video) annotations.json is written too: a COCO
+    container for a labeling tool. `broken`: images and
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
     model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
@@ -161,6 +169,9 @@ def predict(
     if source.suffix == ".json" and model.skeleton.joints == COCO.joints:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
+    if annotations:
+        written.append(out / "annotations.json")
+        write_coco(as_annotations(persons, predictions), written[-1])
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])
 
 

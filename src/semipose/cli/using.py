@@ -49,6 +49,9 @@ def predict(
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     min_score: Annotated[float, typer.Option(help="Boxes of a lower score are left out.")] = 0.0,
+    annotations: Annotated[
+        bool, typer.Option("--annotations", help="Also write annotations.json, to correct in a labeling tool.")
+    ] = False,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
@@ -64,6 +67,7 @@ def predict(
         flip_test=flip_test,
         device=device,
         min_score=min_score,
+        annotations=annotations,
         broken=broken,  # type: ignore[arg-type]
     )
     for path in written:

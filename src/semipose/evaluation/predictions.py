@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from semipose.data.coco import finite
+from semipose.data.coco import AREA_OF_BOX, finite
 from semipose.data.json_files import read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, RunError, noting
@@ -113,6 +113,27 @@ def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
     Crowds and persons without labeled joints have none; joints without a label get score 0.
     """
     return [_truth(p) for p in persons.persons if is_evaluated(p)]
+
+
+def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_score: float = 0.2) -> PersonSet:
+    """The photographs of `persons` with predictions as if they were labels, to be corrected in a labeling tool.
+
+    Joints with a lower score than `min_score` are left unlabeled; annotation ids count from 1.
+    """
+    images = {image_id: Path(path) for image_id, path in persons.persons.images}
+    labeled = (
+        Person(
+            images[p.image_id],
+            p.image_id,
+            number,
+            p.box,
+            p.joints,
+            np.where(p.scores >= min_score, 2, 0).astype(np.int8),
+            area=p.box[2] * p.box[3] * AREA_OF_BOX,
+        )
+        for number, p in enumerate(predictions, start=1)
+    )
+    return PersonSet(persons.skeleton, labeled, "predictions", persons.empty)
 
 
 def is_evaluated(person: Person) -> bool:

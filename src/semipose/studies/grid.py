@@ -41,6 +41,8 @@ class Grid(BaseModel):
     """What the table shows."""
     protocol: str | None = None
     """A named protocol whose files, settings, labels and metric hold unless the study says otherwise."""
+    comparable: bool = True
+    """Whether the published figures stand for this data and network; where not, no difference from them is shown."""
     note: str = ""
     """Printed below the table: where the published figures come from, what differs."""
     shared: dict[str, Any] = {}

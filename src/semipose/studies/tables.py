@@ -55,7 +55,8 @@ def table(grid: Grid, records: list[Record]) -> tuple[list[str], list[list[str]]
     metrics = [m for m in ("AP", "AP50", "PCK@0.2", "PCKh@0.5") if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
     head = ["", "labels", "seeds", *metrics, f"gap recovered ({grid.metric})", "units", "minutes"]
-    head += ["published", "difference"] if published else []
+    if published:
+        head += ["published", "difference"] if grid.comparable else ["published elsewhere"]
     rows = []
     for name, row in grid.rows.items():
         for count in [None] if row.all_labels else grid.labels:
@@ -74,7 +75,8 @@ def table(grid: Grid, records: list[Record]) -> tuple[list[str], list[list[str]]
                 f"{statistics.mean(r.seconds for r in own) / 60:.1f}",
             ]
             if published:
-                cells += _beside(row.published.get(count or 0), [r.scores.get(grid.metric) for r in own])
+                beside = _beside(row.published.get(count or 0), [r.scores.get(grid.metric) for r in own])
+                cells += beside if grid.comparable else beside[:1]
             rows.append(cells)
     return head, rows
 

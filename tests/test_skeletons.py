@@ -60,7 +60,10 @@ def test_joints_without_sides_are_told_of(caplog):
     assert "swap none" in caplog.text
 
 
-@pytest.mark.parametrize(("names", "told"), [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name")])
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name"), (["a", None], "no joint name")],
+)
 def test_unusable_names(names, told):
     with pytest.raises(DataError, match=told):
         infer_skeleton(names)

@@ -70,9 +70,9 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
     are none, mirrored views swap no joints, and a warning says so. Sigmas come from the body part named. Raises
     DataError for an empty list or a repeated name.
     """
-    odd = next((n for n in names if not isinstance(n, str) or not n.strip()), None)
-    if odd is not None:
-        raise DataError(f"skeleton {name!r}: {odd!r} is no joint name; write names such as 'left_wrist'")
+    odd = [n for n in names if not isinstance(n, str) or not n.strip()]
+    if odd:
+        raise DataError(f"skeleton {name!r}: {odd[0]!r} is no joint name; write names such as 'left_wrist'")
     joints = tuple(_snake(n) for n in names)
     if not joints:
         raise DataError(f"skeleton {name!r} lists no keypoints; give the category a non-empty 'keypoints' list")

@@ -72,17 +72,14 @@ def unlabeled_persons(grid: Grid) -> int | None:
     if "train2017" in files:
         return PERSONS["coco"]
     if "ai_challenger" in files:
-        return PERSONS["ai_challenger"]
+        return PERSONS["ai_challenger"] + PERSONS["mpii"]
     return PERSONS["mpii"] if "mpii" in files else None
 
 
 def cell_cost(grid: Grid, cell: Cell, persons: int) -> dict[str, float]:
     """Steps, FLOPs and memory of a cell."""
     config: RunConfig = grid.configuration(cell)
-    supervised = config.method.name == "supervised"
-    seen = cell.labels or persons if supervised else persons
-    batch = config.train.batch if supervised else config.train.unlabeled_batch
-    steps = config.train.total_steps(max(1, -(-seen // batch)))
+    steps = config.train.total_steps(max(1, -(-persons // config.train.unlabeled_batch)))
     cost = step_cost(config.method)
     size = (config.input.height, config.input.width)
     levels = getattr(config.method, "levels", 1)

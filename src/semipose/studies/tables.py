@@ -89,8 +89,12 @@ def spread(values: list[float | None]) -> str:
     return f"{statistics.mean(known):.1f}" + (f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else "")
 
 
+LEAST_GAP = 0.01
+"""A share of a smaller gap, as a fraction, would be a share of noise."""
+
+
 def gap_recovered(grid: Grid, own: list[Record], records: list[Record]) -> str:
-    """(method − floor) / (all labels − floor), seed by seed, then the mean; – where there is no gap."""
+    """(method − floor) / (all labels − floor), seed by seed, then the mean; – where the gap is less than a point."""
     floor = next(iter(grid.rows))
     top = next((name for name, row in grid.rows.items() if row.all_labels), None)
     found = []
@@ -100,7 +104,7 @@ def gap_recovered(grid: Grid, own: list[Record], records: list[Record]) -> str:
         low = _figure(grid, records, floor, record.cell.labels, record.cell.seed)
         high = _figure(grid, records, top, None, record.cell.seed)
         value = record.scores.get(grid.metric)
-        if None not in (low, high, value) and high > low:  # type: ignore[operator]
+        if None not in (low, high, value) and high - low >= LEAST_GAP:  # type: ignore[operator]
             found.append((value - low) / (high - low))  # type: ignore[operator]
     return f"{100 * statistics.mean(found):.0f} %" if found else "–"
 

@@ -215,6 +215,25 @@ def test_detections_are_told_by_category_and_score(cli, trained, tmp_path):
     assert [p["bbox"][2] for p in found] == [47, 48, 49]
 
 
+def test_options_of_a_method_without_its_name_are_those_of_the_default(cli, small_people, tmp_path):
+    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--out", tmp_path / "run"]
+    assert cli("train", *TINY, *arguments, "method.unlabeled_weight=0.5")[0] == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert (config["method"]["name"], config["method"]["unlabeled_weight"]) == ("trs", 0.5)
+
+
+def test_pictures_do_not_fall_among_the_photographs(cli, trained, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((40, 40, 3), np.uint8))
+    one_line(cli("predict", trained, tmp_path, "--draw", "--out", tmp_path), "--out")
+    one_line(cli("predict", trained, tmp_path, "--draw", "--out", tmp_path / "below"), "--out")
+
+
+def test_predict_takes_the_boxes_of_an_annotation_file(cli, trained, small_people, tmp_path):
+    code, _, err = cli("predict", trained, small_people, "--images", PEOPLE / "images", "--out", tmp_path / "found")
+    assert code == 0, err
+    assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 60
+
+
 def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     """What a labeling tool imports is what semipose reads as labels."""
     folder = tmp_path / "frames"
@@ -253,7 +272,7 @@ def test_export_is_the_network(cli, trained, tmp_path):
     session = onnxruntime.InferenceSession(out.strip())
     (maps,) = session.run(None, {"images": np.zeros((3, 3, 64, 64), np.float32)})
     assert maps.shape == (3, 17, 16, 16)
-    usage = json.loads((tmp_path / "pose.json").read_text())
+    usage = json.loads((tmp_path / "pose.onnx.json").read_text())
     assert usage["joints"][0] == "nose"
     assert (usage["input"]["height"], usage["output"]["stride"], usage["box"]["padding"]) == (64, 4, 1.25)
 

@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from semipose.cli import app
+from semipose.data.sources import DataConfig
 from semipose.methods import METHODS, VARIANTS
-from semipose.studies.grid import shipped
+from semipose.studies.grid import load_grid, shipped
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
@@ -49,3 +51,15 @@ def test_every_method_has_its_section():
 def test_every_study_is_listed():
     listed = (ROOT / "docs" / "protocols.md").read_text()
     assert all(f"`{name}`" in listed for name in shipped())
+
+
+def test_the_study_in_the_documents_is_one(tmp_path):
+    text = (ROOT / "docs" / "protocols.md").read_text()
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
+    assert len(load_grid(str(tmp_path / "mine.yaml")).cells()) == (2 + 2) * 3 + 3
+
+
+def test_the_data_file_in_the_documents_has_known_keys():
+    text = (ROOT / "docs" / "data.md").read_text()
+    keys = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
+    assert set(keys) <= set(DataConfig.model_fields)

@@ -73,9 +73,10 @@ def train(
         if not saved.is_file():
             raise ConfigError(f"{out} holds no run to resume (no config.yaml); start it without --resume")
         return train_run(load_config(saved, given), Path(out), resume=True)
+    if not files and "method" not in given:
+        rest = {key: value for key, value in given.items() if not key.startswith("method.")}
+        given = {**given, "method": "trs" if _has_unlabeled(load_config(None, rest).data) else "supervised"}
     config = load_config(files[0] if files else None, given)
-    if not files and "method" not in given and not any(key.startswith("method.") for key in given):
-        config = load_config(None, {**given, "method": "trs" if _has_unlabeled(config.data) else "supervised"})
     return train_run(config, Path(out) if out else Path("runs") / config.method.name)
 
 
@@ -153,6 +154,8 @@ def predict(
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
     model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
+    if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ConfigError(f"--out: pictures in {out} would be taken for photographs of {source}; choose another folder")
     out.mkdir(parents=True, exist_ok=True)
     if source.suffix.lower() in VIDEO_SUFFIXES:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
@@ -205,7 +208,7 @@ def _pictured(
     """The persons to look at in an image, a folder or the images of a COCO file."""
     if source.suffix == ".json":
         if boxes is None:
-            raise ConfigError(f"{source} lists images without people; give a detector's boxes with --boxes")
+            return _annotated_boxes(source, skeleton, images, problems)
         return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
     if source.is_dir():
         found = Path(boxes) if boxes else None
@@ -214,6 +217,16 @@ def _pictured(
         raise DataError(f"{source} is not there; give an image, a folder of images or a video")
     persons = whole_images([source], skeleton, str(source), problems)
     return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
+
+
+def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PersonSet:
+    """The persons that an annotation file has boxes of; ConfigError where it has none."""
+    try:
+        return usable_boxes(read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems))
+    except DataError as error:
+        raise ConfigError(
+            f"{error}; of a list of images without people, give a detector's boxes with --boxes"
+        ) from None
 
 
 def _intake(broken: str) -> Intake:
@@ -231,8 +244,9 @@ def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "
 
 def export(what: Path | str, out: Path | str, *, to: str = "onnx") -> Path:
     """Writes the network for other runtimes and checks the file against it."""
-    if to != "onnx":
-        raise ConfigError(f"export format {to!r} is unknown; known: onnx")
+    if to != "onnx" or Path(out).suffix != ".onnx":
+        raise ConfigError(f"export writes .onnx files alone: --to {to}, --out {out}")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     return export_onnx(load_pose_model(what), Path(out))
 
 
@@ -245,6 +259,7 @@ def convert(
         if skeleton not in SKELETONS:
             raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
         persons = persons.mapped(SKELETONS[skeleton])
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_coco(persons, Path(out))
     return Path(out)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from semipose.config import RunConfig
+from semipose.config import RunConfig, load_config
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader, readers
 from semipose.data.overlap import Seen
@@ -50,6 +50,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     sources = load_sources(config.data)
     if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None and sources.shards is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
+    if config.data.unlabeled and not isinstance(config.method, ConsistencyConfig):
+        say(f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is")
     _claim(out, resume)
     config = with_precision(config, sources, plan)
     message = {"config": config.model_dump(mode="json"), "out": str(out.resolve()), "resume": resume}
@@ -77,6 +79,10 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     if resume:
         state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
         _compare_batches(state, joint_batch(config, engine))
+        say(f"goes on at step {state.step}")
+        if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
+            say("with other options than before: config.yaml is written anew")
+            config.save(out / "config.yaml")
     elif engine.is_main:
         config.save(out / "config.yaml")
         sources.split.save(out / "split.json")

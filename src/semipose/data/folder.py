@@ -65,7 +65,7 @@ def read_folder(
             by_name[int(image.stem)].append(number)
     persons: list[Person] = []
     unknown = ambiguous = 0
-    detections = [d for d in read_detections(boxes, problems) if d.score >= min_score]
+    detections = _of_score(boxes, min_score, problems)
     for detection in detections:
         where = by_name.get(detection.image, [])
         if len(where) != 1:
@@ -152,6 +152,18 @@ def _detection(record: Any, where: str) -> Detection | None:
     return Detection(image, (x, y, width, height), float(numbers[4])) if width > 0 and height > 0 else None
 
 
+def _of_score(path: Path | str, least: float, problems: list[str] | None) -> list[Detection]:
+    """The detections of a file with at least this score. Raises DataError when all are below it."""
+    found = read_detections(path, problems)
+    kept = [d for d in found if d.score >= least]
+    if found and not kept:
+        highest = max(d.score for d in found)
+        raise DataError(
+            f"{path}: all {len(found)} detections score below {least:g}, the highest {highest:.2g}; ask less"
+        )
+    return kept
+
+
 def apply_detections(
     persons: PersonSet, boxes: Path | str, min_score: float = 0.0, problems: list[str] | None = None
 ) -> PersonSet:
@@ -163,11 +175,11 @@ def apply_detections(
     names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
     found: list[Person] = []
     unknown = 0
-    for detection in read_detections(boxes, problems):
+    for detection in _of_score(boxes, min_score, problems):
         identity = detection.image if detection.image in images else names.get(str(detection.image))
         if identity is None:
             unknown += 1
-        elif detection.score >= min_score:
+        else:
             found.append(_person(images[identity], identity, -len(found) - 1, detection))
     if unknown:
         log.warning("%s: %d detections of images outside %s left out", boxes, unknown, persons.source)

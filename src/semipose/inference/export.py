@@ -32,8 +32,8 @@ class _Exported(nn.Module):
 def export_onnx(model: PoseModel, path: Path) -> Path:
     """Writes `path`: input `images` (batch, 3, H, W), normalized with ImageNet's statistics; output `heatmaps`.
 
-    What a program needs to use it lies beside it as JSON: joints, limbs, input size, padding of the box, normalization,
-    decoder. Raises ConfigError when the extra packages are missing, RunError when the file differs from the network.
+    What a program needs to use it lies beside it, NAME.onnx.json (see `usage`). Raises ConfigError when the extra
+    packages are missing, RunError when the file differs from the network.
     """
     try:
         import onnxruntime
@@ -66,23 +66,34 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
                 raise RunError(
                     f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written"
                 )
-    write_text(path.with_suffix(".json"), json.dumps(usage(model), indent=1))
+    write_text(path.with_name(f"{path.name}.json"), json.dumps(usage(model), indent=1))
     return path
 
 
 def usage(model: PoseModel) -> dict[str, Any]:
-    """How images go into the exported network and joints come out of its heatmaps.
+    """How images go into the exported network and joints come out of its heatmaps, in formulas.
 
-    `to_input` maps pixels of a photograph to pixels of the input for a box [x, y, w, h]: the box is widened to the
-    input's aspect about its center, grown by `padding`, and scaled to the input; pixel centers are integers.
+    Pixel centers are integers everywhere, so that an image of W pixels spans [-.5, W - .5].
     """
     height, width = model.geometry.input_size
+    padding = model.geometry.padding
     return {
+        "pixels": "centers are integers: x spans [-0.5, W - 0.5]",
+        "to_input": {
+            "scale": f"s = min({width} / box_width, {height} / box_height) / {padding}",
+            "x": f"({width} - 1) / 2 + s * (x - (box_x + (box_width - 1) / 2))",
+            "y": f"({height} - 1) / 2 + s * (y - (box_y + (box_height - 1) / 2))",
+            "resampling": "bilinear; where s < 1, averaged over areas of 1 / s pixels first",
+            "outside": [round(255 * m) for m in MEAN],
+        },
+        "from_heatmap": f"input pixel = (cell + 0.5) * {STRIDE} - 0.5; dark: after a Gaussian blur, one Newton step on "
+        "the logarithm from the highest cell; quarter: the highest cell, a quarter toward its higher neighbors",
+        "score": "the heatmap's highest value",
         "joints": model.skeleton.joints,
         "flip_pairs": model.skeleton.flip_pairs,
         "limbs": model.skeleton.limbs,
         "input": {"name": "images", "layout": "NCHW", "color": "RGB", "height": height, "width": width},
         "normalization": {"scale": 1 / 255, "mean": MEAN, "std": STD},
-        "box": {"padding": model.geometry.padding, "aspect": width / height},
+        "box": {"padding": padding, "aspect": width / height},
         "output": {"name": "heatmaps", "stride": STRIDE, "sigma": model.loss.sigma, "decoder": model.decoder},
     }

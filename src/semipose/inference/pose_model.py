@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
@@ -52,10 +52,13 @@ class PoseModel:
         `image` (H, W, 3) uint8 RGB; without boxes the whole image is one person. Runs where the network is.
         Raises DataError for an image of another kind or a box without an area.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise DataError(f"predict needs an image (H, W, 3) of uint8, not {image.shape} of {image.dtype}")
-        places = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))] if boxes is None else boxes
-        if not all(len(box) == 4 and np.isfinite(box).all() and box[2] > 0 and box[3] > 0 for box in places):
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            what = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise DataError(f"predict needs an image (H, W, 3) of uint8 as a NumPy array, not {what}")
+        places = np.array([(0, 0, image.shape[1], image.shape[0])] if boxes is None else boxes, dtype=float)
+        if places.size and (places.ndim != 2 or places.shape[1] != 4 or not np.isfinite(places).all()):
+            raise DataError("predict needs a list of boxes [x, y, width, height]")
+        if places.size and not (places[:, 2:] > 0).all():
             raise DataError("predict needs boxes [x, y, width, height] with an area")
         device = next(self.network.parameters()).device
         predictor = Predictor([self.network], self.reads, flip_test, self.decoder, self.loss.sigma, device=device)
@@ -73,7 +76,7 @@ class PoseModel:
         own = self.network.state_dict() if state is None else state
         tensors = {n: t.detach().cpu().contiguous() for n, t in own.items()}
         with replacing(path, sums) as temporary:
-            save_file(tensors, temporary)
+            temporary.write_bytes(save(tensors))  # save_file would leave it readable by its owner alone
         description = {
             "format": FORMAT,
             "network": self.name,

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+BETWEEN_LINES = 60.0
+"""Seconds between two lines on a training's losses in a log file."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -39,12 +43,15 @@ class TrainingBar:
     """One bar for the whole training: losses, samples per second, time left."""
 
     def __init__(self, bar: Progress, steps: int, done: int, name: str) -> None:
-        self._bar = bar
+        self._bar, self._steps, self._said = bar, steps, time.monotonic()
         self._task = bar.add_task(name, total=steps, completed=done)
 
     def update(self, step: int, text: str) -> None:
-        """Moves to `step` and shows `text`."""
+        """Moves to `step` and shows `text`; where there is no terminal, as a line now and then."""
         self._bar.update(self._task, completed=step, note=text)
+        if not sys.stderr.isatty() and time.monotonic() - self._said > BETWEEN_LINES:
+            self._said = time.monotonic()
+            say(f"step {step} of {self._steps}: {text}")
 
 
 @contextmanager

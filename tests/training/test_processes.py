@@ -144,7 +144,7 @@ def test_under_torchrun(whole):
     done, folder = whole
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("2 processes on cpu") == 1
-    assert done.stdout.count(str(folder)) == 1
+    assert done.stdout.splitlines().count(str(folder)) == 1
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
     extra = read_checkpoint(folder / "last" / "state.pt")["state"]["extra"]

@@ -147,10 +147,10 @@ def predict(
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
-    predictions.json comes first. A COCO file (`images` is its image folder) needs `boxes`; with COCO's joints the
-    result as its server takes it is written beside, `person_keypoints_NAME_semipose_results.json`. Boxes with a score
-    below `min_score` are left out. With `annotations` (not of a video) annotations.json is written too: a COCO
-    container for a labeling tool. `broken`: images and
+    predictions.json comes first. Of a COCO file (`images` is its image folder) the annotated boxes are looked at, or
+    `boxes`, a detector's; with COCO's joints the result as its server takes it is written beside,
+    `person_keypoints_NAME_semipose_results.json`. Boxes with a score below `min_score` are left out. With `annotations`
+    (not of a video) annotations.json is written too: a COCO container for a labeling tool. `broken`: images and
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
     """
     model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)

@@ -48,9 +48,9 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     if plan.rank:
         mute()
     sources = load_sources(config.data)
-    if isinstance(config.method, ConsistencyConfig) and sources.unlabeled is None and sources.shards is None:
+    if _takes_unlabeled(config) and sources.unlabeled is None and sources.shards is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
-    if config.data.unlabeled and not isinstance(config.method, ConsistencyConfig):
+    if config.data.unlabeled and not _takes_unlabeled(config):
         say(f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is")
     _claim(out, resume)
     config = with_precision(config, sources, plan)
@@ -71,7 +71,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(sources, geometry, config.data.crops, isinstance(config.method, ConsistencyConfig))
+    labeled, unlabeled = _crops(sources, geometry, config.data.crops, _takes_unlabeled(config))
     judge = Judge(engine, sources, geometry, config.loss, out, select=config.train.select, evaluation=config.evaluation)
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
@@ -206,6 +206,11 @@ def _weights_for(config: RunConfig, backbone: str) -> str:
     return "none" if config.model.weights == "none" else "auto"
 
 
+def _takes_unlabeled(config: RunConfig) -> bool:
+    """Whether the method learns from unlabeled images."""
+    return isinstance(config.method, ConsistencyConfig)
+
+
 def _located(config: RunConfig) -> RunConfig:
     """The configuration with its data file opened and every path absolute: it means the same from anywhere."""
     changed: dict[str, Any] = {"data": located(resolve(config.data))}
@@ -304,7 +309,7 @@ def _loader(
 ) -> PairedLoader:
     """Batches of the labeled crops and of the unlabeled ones: a run's own, packed shards, or both."""
     unlabeled: Crops | None = own
-    learns = isinstance(config.method, ConsistencyConfig)
+    learns = _takes_unlabeled(config)
     if sources.shards and learns:
         skeleton = sources.labeled.skeleton
         unlabeled = ShardedCrops(sources.shards, skeleton, labeled.geometry, own, config.data.local_shards)

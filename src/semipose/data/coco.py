@@ -149,7 +149,7 @@ def write_coco(persons: PersonSet, path: Path) -> None:
 
     Images that show nobody are listed too: a detector's boxes there count against it.
     """
-    shown = {image_id: Path(path) for image_id, path in persons.persons.images} | dict(persons.empty)
+    shown = persons.photographs
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
     images = [{"id": i, "file_name": image.relative_to(root).as_posix()} for i, image in shown.items()]

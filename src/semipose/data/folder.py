@@ -65,7 +65,7 @@ def read_folder(
             by_name[int(image.stem)].append(number)
     persons: list[Person] = []
     unknown = ambiguous = 0
-    detections = _of_score(boxes, min_score, problems)
+    detections = confident_detections(boxes, min_score, problems)
     for detection in detections:
         where = by_name.get(detection.image, [])
         if len(where) != 1:
@@ -152,7 +152,7 @@ def _detection(record: Any, where: str) -> Detection | None:
     return Detection(image, (x, y, width, height), float(numbers[4])) if width > 0 and height > 0 else None
 
 
-def _of_score(path: Path | str, least: float, problems: list[str] | None) -> list[Detection]:
+def confident_detections(path: Path | str, least: float, problems: list[str] | None = None) -> list[Detection]:
     """The detections of a file with at least this score. Raises DataError when all are below it."""
     found = read_detections(path, problems)
     kept = [d for d in found if d.score >= least]
@@ -171,11 +171,11 @@ def apply_detections(
 
     Raises DataError when no detection lies in an image of the set; broken ones are noted where `problems` is a list.
     """
-    images = {image_id: Path(path) for image_id, path in persons.persons.images} | dict(persons.empty)
+    images = persons.photographs
     names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
     found: list[Person] = []
     unknown = 0
-    for detection in _of_score(boxes, min_score, problems):
+    for detection in confident_detections(boxes, min_score, problems):
         identity = detection.image if detection.image in images else names.get(str(detection.image))
         if identity is None:
             unknown += 1

@@ -208,6 +208,11 @@ class PersonSet:
     def __len__(self) -> int:
         return len(self.persons)
 
+    @property
+    def photographs(self) -> dict[int | str, Path]:
+        """Every photograph by its id, those that show nobody last."""
+        return {identity: Path(path) for identity, path in self.persons.images} | dict(self.empty)
+
     def __getitem__(self, index: int) -> Person:
         return self.persons[index]
 

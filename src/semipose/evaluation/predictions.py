@@ -91,7 +91,7 @@ def load_predictions(
     records = read_json(path, "predictions file")
     if not isinstance(records, list):
         raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
-    named = {image.name: identity for identity, image in _images(truth).items()} if truth else {}
+    named = {image.name: identity for identity, image in truth.photographs.items()} if truth else {}
     found = []
     for number, record in enumerate(records, start=1):
         with noting(problems):
@@ -101,10 +101,6 @@ def load_predictions(
                 prediction = replace(prediction, image_id=named.get(Path(name).name, name))
             found.append(prediction)
     return found
-
-
-def _images(truth: PersonSet) -> dict[int | str, Path]:
-    return {p.image_id: p.image for p in truth.persons} | dict(truth.empty)
 
 
 def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
@@ -120,7 +116,7 @@ def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_sc
 
     Joints with a lower score than `min_score` are left unlabeled; annotation ids count from 1.
     """
-    images = {image_id: Path(path) for image_id, path in persons.persons.images}
+    images = persons.photographs
     labeled = (
         Person(
             images[p.image_id],

@@ -60,7 +60,7 @@ def draw_predictions(
     Photographs of several folders keep their place below the folder they share, and those that differ in their endings
     alone keep these: no picture stands for two photographs, and none takes a photograph's own name.
     """
-    images = {image_id: Path(path) for image_id, path in persons.persons.images}
+    images = persons.photographs
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)

@@ -83,7 +83,8 @@ def usage(model: PoseModel) -> dict[str, Any]:
             "scale": f"s = min({width} / box_width, {height} / box_height) / {padding}",
             "x": f"({width} - 1) / 2 + s * (x - (box_x + (box_width - 1) / 2))",
             "y": f"({height} - 1) / 2 + s * (y - (box_y + (box_height - 1) / 2))",
-            "resampling": "bilinear; where s < 1, averaged over areas of 1 / s pixels first",
+            "resampling": "bilinear; where s < 1, averaged over areas of 1 / s pixels first (semipose cuts a crop of "
+            "1.25 times this resolution on the way: heatmaps come out alike, not equal)",
             "outside": [round(255 * m) for m in MEAN],
         },
         "from_heatmap": f"input pixel = (cell + 0.5) * {STRIDE} - 0.5; dark: after a Gaussian blur, one Newton step on "

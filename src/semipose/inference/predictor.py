@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,20 +12,13 @@ from semipose import geometry
 from semipose.batch import View
 from semipose.data.crops import CropGeometry, Crops, cut
 from semipose.data.loaders import unlabeled_batch
+from semipose.data.packed import Watch
 from semipose.data.records import PersonSet
 from semipose.evaluation.predictions import Prediction
 from semipose.heatmaps import Decoder, decode
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.views.sampling import upright
-
-
-class Watch(Protocol):
-    """Wraps an iterable to show how far it is."""
-
-    def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
-        """The same items."""
-        ...
 
 
 class FrameCrops:

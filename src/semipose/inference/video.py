@@ -7,13 +7,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.folder import read_detections
+from semipose.data.folder import confident_detections
+from semipose.data.packed import Watch
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
-from semipose.inference.predictor import FrameCrops, Predictor, Watch
+from semipose.inference.predictor import FrameCrops, Predictor
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def predict_video(
 
 def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[tuple[float, float, float, float]]]:
     by_frame: dict[int, list[tuple[float, float, float, float]]] = {}
-    detections = [d for d in read_detections(path) if d.score >= min_score]
+    detections = confident_detections(path, min_score)
     for detection in detections:
         if str(detection.image).isdigit():
             by_frame.setdefault(int(detection.image), []).append(detection.box)

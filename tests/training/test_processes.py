@@ -191,6 +191,16 @@ def first_process_is_killed(config, folder):
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize(("lost", "rank", "told"), [(True, "1", True), (True, "2", False), (False, "1", False)])
+def test_an_orphan_tells_it_though_its_parent_takes_its_time_to_die(monkeypatch, lost, rank, told):
+    """A killed process closes its connections first; the system hands its children on a moment later."""
+    parents = iter([7] * 4)
+    monkeypatch.setattr(processes, "_parent", 7)
+    monkeypatch.setattr(processes.os, "getppid", lambda: next(parents, 1))
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    assert processes.speaks(lost) is told
+
+
 def helper_is_killed(config, folder, monkeypatch):
     """One line says which process is gone and how."""
     started, start = [], processes._start

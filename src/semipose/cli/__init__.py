@@ -23,7 +23,7 @@ def main() -> None:
     except SemiposeError as error:
         if debug:
             raise
-        if isinstance(error, RunError) and not _speaks():
+        if isinstance(error, RunError) and not _speaks(error):
             sys.exit(1)
         for problem in error.listing() if isinstance(error, BrokenDataError) else ():
             print(f"  {problem}", file=sys.stderr)
@@ -33,7 +33,7 @@ def main() -> None:
         from semipose.training.loop import InterruptedTrainingError
 
         if isinstance(error, InterruptedTrainingError):
-            if _speaks():
+            if _speaks(error):
                 print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
             sys.exit(128 + error.signal)
         if debug:
@@ -49,8 +49,8 @@ def _in_one_line(error: Exception) -> str:
     return " ".join(text.split())[:500]
 
 
-def _speaks() -> bool:
+def _speaks(error: Exception) -> bool:
     """Whether this process tells how its training ended; of several processes one does."""
-    from semipose.training.processes import speaks
+    from semipose.training.processes import LostProcessError, speaks
 
-    return speaks()
+    return speaks(lost=isinstance(error, LostProcessError))

@@ -25,6 +25,8 @@ GRACE = 20.0
 """Seconds that a process has to leave by itself once another one is gone: a GPU may wait for it forever."""
 FAREWELL = 5.0
 """Seconds that helpers have to leave when the training has failed."""
+PARTING = 2.0
+"""Seconds for which a helper may look like a child still, after its dying parent has closed every connection."""
 
 
 class LostProcessError(RunError):
@@ -66,10 +68,17 @@ def is_first() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
-def speaks() -> bool:
-    """Whether this process tells how its training ended: the first one, or its first helper when that one is gone."""
-    orphan = _parent is not None and os.getppid() != _parent
-    return is_first() or (orphan and os.environ["LOCAL_RANK"] == "1")
+def speaks(lost: bool = False) -> bool:
+    """Whether this process tells how its training ended: the first one, or its first helper when that one is gone.
+
+    `lost` says that some process is gone: connections of a killed process close before its children become orphans.
+    """
+    if is_first() or _parent is None:
+        return is_first()
+    end = time.monotonic() + (PARTING if lost else 0.0)
+    while os.getppid() == _parent and time.monotonic() < end:
+        time.sleep(0.02)
+    return os.getppid() != _parent and os.environ["LOCAL_RANK"] == "1"
 
 
 def plan_processes(device: str, devices: int, nodes: int) -> Plan:

@@ -20,12 +20,13 @@ def test_the_usual_way_of_a_step_comes_to_the_same_loss(name):
     """Same weights and draws; what is left is OpenCV's fixed-point resampling (a tiny network, its loss near .5)."""
     arguments = argparse.Namespace(
         backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, repeats=1,
-        options=["model.head_channels=8"],
+        options=["model.head_channels=8"], merged=name == "dual",
     )  # fmt: skip
     found = step.measure(name, arguments)
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.02)
     assert found["pairs_per_second"] > 0
     assert found["ratio"] > 0
+    assert ("merged_ratio" in found) == (name == "dual")
 
 
 def test_accuracy_against_time_of_both_ways(capsys, monkeypatch):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semipose import geometry
 from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
-from semipose.methods.base import ConsistencyConfig, Workbench
+from semipose.methods.base import ConsistencyConfig, Lesson, Workbench
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.views.masking import JointCutout
@@ -85,19 +85,14 @@ class PlainWorkbench(Workbench):
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
 
-    def learn(
-        self,
-        student: nn.Module,
-        hard: HardView,
-        teachers: list[Tensor],
-        config: ConsistencyConfig,
-        trust: Tensor | None = None,
-    ) -> Tensor:
+    def study(self, student: nn.Module, lesson: Lesson, config: ConsistencyConfig) -> Tensor:
         """A pass of the student for each teacher, and a loss joint by joint."""
-        total = hard.images.new_zeros(())
-        for heatmaps in teachers:
-            targets, weights, seen = self.targets(heatmaps, hard, config)
-            total = total + by_joint(student(hard.images), targets, weights if trust is None else weights * trust, seen)
+        images = lesson.hard.images
+        total = images.new_zeros(())
+        for heatmaps in lesson.teachers:
+            targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
+            weights = weights if lesson.trust is None else weights * lesson.trust
+            total = total + by_joint(student(images), targets, weights, seen)
         return total
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from semipose.config import load_config, options
 from semipose.errors import ConfigError
 from semipose.methods import METHODS, build_method
-from semipose.methods.base import ConsistencyConfig, Progress, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Progress, losses
 from semipose.views.sampling import ViewsConfig
 
 STUDENTS = {
@@ -61,9 +61,9 @@ def case(request):
 
 @pytest.fixture
 def build(workbench):
-    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse"):
+    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", **more):
         name, changed = CASES[case]
-        return build_method(METHODS[name][0](**changed), workbench(size, views=views, loss=loss, seed=seed))
+        return build_method(METHODS[name][0](**changed, **more), workbench(size, views=views, loss=loss, seed=seed))
 
     return make
 
@@ -226,9 +226,50 @@ def test_teaching_first_does_not_freeze_the_student_under_autocast(workbench, un
     easy = bench.views.easy(unlabeled)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         heatmaps = bench.teach(network, easy, ConsistencyConfig(teacher_mode="train"))
-        loss = bench.learn(network, bench.make_hard(easy, heatmaps, []), [heatmaps], ConsistencyConfig())
+        lesson = Lesson(bench.make_hard(easy, heatmaps, []), [heatmaps])
+        loss = bench.study(network, lesson, ConsistencyConfig())
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def without_norms(method):
+    """The method with networks whose outputs for one image do not depend on the other images."""
+    for module in method.modules():
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.BatchNorm2d):
+                setattr(module, name, torch.nn.Identity())
+    return method
+
+
+def test_merged_passes(build, case, labeled, unlabeled, start):
+    """One pass a student for its labeled and hard views: the same losses and gradients but for BatchNorm."""
+    if case == "supervised":
+        with pytest.raises(ValidationError, match="merge_passes"):
+            build(case, merge_passes=True)
+        return
+    found, passes = {}, {}
+    for merged in (False, True):
+        method, counts = without_norms(build(case, merge_passes=merged)), []
+        for name in STUDENTS[CASES[case][0]]:
+            student = getattr(method, name, None)  # teaching asks for level z alone and does not come through here
+            if student is not None:
+                student.register_forward_hook(lambda module, images, outputs, c=counts: c.append(len(outputs)))
+        value = method.losses(labeled, unlabeled, start)
+        value.total.backward()
+        found[merged] = value.terms | {n: p.grad for n, p in method.named_parameters() if p.grad is not None}
+        passes[merged] = counts
+    assert found[True].keys() == found[False].keys()
+    for key, expected in found[False].items():
+        torch.testing.assert_close(found[True][key], expected, rtol=1e-4, atol=1e-6)
+    assert sum(passes[True]) == sum(passes[False])  # images
+    assert len(passes[True]) < len(passes[False])
+
+
+def test_merged_passes_share_batch_norms_statistics(build, labeled, unlabeled, start):
+    one, two = (build("single", merge_passes=merged).losses(labeled, unlabeled, start) for merged in (True, False))
+    assert not torch.allclose(one.terms["supervised"], two.terms["supervised"], rtol=1e-3)
+    with pytest.raises(ValidationError, match="set hard_statistics to true"):
+        build("single", merge_passes=True, hard_statistics=False)
 
 
 def test_candidates_include_all_that_is_reported(build, case):

@@ -148,10 +148,10 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
     method, _ = build(2, networks=2)
     bench, config = method.bench, method.config
     taught = []
-    learn = type(bench).learn
+    study = type(bench).study
 
     def one_student(self, student, *arguments):
-        value = learn(self, student, *arguments)
+        value = study(self, student, *arguments)
         gradients = torch.autograd.grad(value, list(method.parameters()), allow_unused=True, retain_graph=True)
         own = {id(p) for p in student.parameters()}
         for parameter, gradient in zip(method.parameters(), gradients, strict=True):
@@ -160,7 +160,7 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(bench), "learn", one_student)
+        patch.setattr(type(bench), "study", one_student)
         method.losses(labeled, unlabeled, Progress(0, 10, 0)).total.backward()
     assert [taught.count(method.f1), taught.count(method.f2)] == [len(config.paths)] * 2
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.methods.base import ConsistencyConfig
+from semipose.methods.base import ConsistencyConfig, Lesson
 from semipose.views.sampling import ViewsConfig
 
 SIZE, CELLS, SIGMA, STRIDE = (128, 96), (32, 24), 1.0, 4
@@ -91,7 +91,7 @@ def test_the_loss_of_a_student_adds_its_teachers(bench, joints, reference, tiny,
     student = tiny.Network(None, 2)
     maps = [teach(joints), teach(joints[:, ::-1].copy())]
     config = ConsistencyConfig(target=target)
-    value = bench.learn(student, hard, maps, config)
+    value = bench.study(student, Lesson(hard, maps), config)
     outputs = student.double()(hard.images.double())
     expected = torch.zeros((), dtype=torch.float64)
     for one, places in zip(maps, (joints, joints[:, ::-1]), strict=True):

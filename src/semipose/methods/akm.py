@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semipose.batch import HardView, LabeledBatch, UnlabeledBatch
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.models.feature_mixing import Place, mixed_forward
 from semipose.views.alterations import Alteration
 from semipose.views.masking import AdaptiveJointCutout
@@ -55,14 +55,14 @@ class AdaptiveKeypointMasking(nn.Module):
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Supervised term, consistency with itself, and the mixed branch."""
         bench, config = self.bench, self.config
-        supervised = bench.supervised(self.f, bench.views.labeled(labeled))
-        factor = config.unlabeled_factor(progress)
+        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            return losses(supervised=bench.supervised(self.f, view))
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.f, easy, config)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        terms = {"unlabeled": factor * bench.learn(self.f, hard, [heatmaps], config)}
+        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+        terms = {"unlabeled": factor * learned}
         if config.mixup.enabled:
             terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(progress))
         return losses(supervised=supervised, **terms)

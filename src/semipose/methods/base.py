@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from semipose import geometry
@@ -106,8 +106,17 @@ class ConsistencyConfig(BaseModel):
     hard_statistics: bool = True
     """BatchNorm's running averages follow the hard views too, as in the peers; false = they do not, and fit the images
     that networks are used on better. With `teacher_mode: train` they follow a teacher's easy views all the same."""
+    merge_passes: bool = False
+    """Each student looks at its labeled and hard views in one pass. Faster where batches or inputs are small, and not
+    the same: BatchNorm normalizes by the statistics of both together, and its running averages follow both."""
     hard: list[Alteration] = []
     """Alterations of the hard view, applied one after the other."""
+
+    @model_validator(mode="after")
+    def _one_pass_has_one_statistic(self) -> "ConsistencyConfig":
+        if self.merge_passes and not self.hard_statistics:
+            raise ValueError("merge_passes takes one statistic of labeled and hard views; set hard_statistics to true")
+        return self
 
     def statistics(self, student: nn.Module) -> AbstractContextManager[None]:
         """Wraps a student's pass over a hard view."""
@@ -119,6 +128,18 @@ class ConsistencyConfig(BaseModel):
         if since < 0 or progress.fraction >= 1 - self.cool_down:
             return 0.0
         return self.unlabeled_weight * min(1.0, since / self.ramp_up if self.ramp_up else 1.0)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A hard view, and the easy-view heatmaps (B, K, h, w) of each teacher that a student learns from on it.
+
+    `trust` (B, K) multiplies the weights of the joints.
+    """
+
+    hard: HardView
+    teachers: list[Tensor]
+    trust: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -190,23 +211,32 @@ class Workbench:
         return self.views.hard(images, from_easy)
 
     def learn(
-        self,
-        student: nn.Module,
-        hard: HardView,
-        teachers: list[Tensor],
-        config: ConsistencyConfig,
-        trust: Float[Tensor, "B K"] | None = None,
-    ) -> Float[Tensor, ""]:
-        """Loss of the student on the hard view against each teacher's easy-view heatmaps, added over teachers.
+        self, student: nn.Module, labeled: LabeledView, lessons: list[Lesson], config: ConsistencyConfig
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The student's supervised loss, and its loss over all lessons; with `merge_passes` from a single pass."""
+        if config.merge_passes:
+            images = [labeled.view.images, *(lesson.hard.images for lesson in lessons)]
+            own, *outputs = student(torch.cat(images)).split([len(i) for i in images])
+            supervised = self.loss(own, labeled.targets, labeled.weights)
+            learned = [self._graded(o, lesson, config) for o, lesson in zip(outputs, lessons, strict=True)]
+        else:
+            supervised = self.supervised(student, labeled)
+            learned = [self.study(student, lesson, config) for lesson in lessons]
+        return supervised, torch.stack(learned).sum()
 
-        `trust` multiplies the weights of the joints.
-        """
+    def study(self, student: nn.Module, lesson: Lesson, config: ConsistencyConfig) -> Float[Tensor, ""]:
+        """Loss of the student on one lesson, from a pass of its own."""
         with config.statistics(student):
-            outputs = student(hard.images)
+            outputs = student(lesson.hard.images)
+        return self._graded(outputs, lesson, config)
+
+    def _graded(self, outputs: Tensor, lesson: Lesson, config: ConsistencyConfig) -> Tensor:
+        """Loss of outputs on a hard view against each teacher's easy-view heatmaps, added over teachers."""
         total = outputs.new_zeros((), dtype=torch.float32)
-        for heatmaps in teachers:
-            targets, weights, seen = self.targets(heatmaps, hard, config)
-            total = total + self.loss(outputs, targets, weights if trust is None else weights * trust, seen)
+        for heatmaps in lesson.teachers:
+            targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
+            weights = weights if lesson.trust is None else weights * lesson.trust
+            total = total + self.loss(outputs, targets, weights, seen)
         return total
 
     def targets(

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.views.alterations import Alteration
 from semipose.views.masking import JointCutout
 
@@ -42,21 +42,17 @@ class Dual(nn.Module):
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Supervised terms, and each network's distance to the other's view of the easy image."""
         bench, config = self.bench, self.config
-        view = bench.views.labeled(labeled)
-        supervised = config.supervised_weight * (bench.supervised(self.f1, view) + bench.supervised(self.f2, view))
-        factor = config.unlabeled_factor(progress)
+        view, factor, weight = bench.views.labeled(labeled), config.unlabeled_factor(progress), config.supervised_weight
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            return losses(supervised=weight * (bench.supervised(self.f1, view) + bench.supervised(self.f2, view)))
         easy = bench.views.easy(unlabeled)
         maps1 = bench.teach(self.f1, easy, config)
         maps2 = bench.teach(self.f2, easy, config)
         hard1 = bench.make_hard(easy, maps1, config.hard)
         hard2 = bench.make_hard(easy, maps2, config.hard)
-        return losses(
-            supervised=supervised,
-            unlabeled_1=factor * bench.learn(self.f1, hard2, [maps2], config),
-            unlabeled_2=factor * bench.learn(self.f2, hard1, [maps1], config),
-        )
+        one, by_two = bench.learn(self.f1, view, [Lesson(hard2, [maps2])], config)
+        two, by_one = bench.learn(self.f2, view, [Lesson(hard1, [maps1])], config)
+        return losses(supervised=weight * (one + two), unlabeled_1=factor * by_two, unlabeled_2=factor * by_one)
 
     def after_step(self, progress: Progress) -> None:
         """Nothing follows."""

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.methods.base import NOT_PUBLISHED, ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import NOT_PUBLISHED, ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.teacher import ema_update, frozen_copy, warmed_momentum
 from semipose.views.alterations import Alteration
 from semipose.views.masking import JointCutout
@@ -38,14 +38,14 @@ class MeanTeacher(nn.Module):
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Supervised term, and the student's distance to its average."""
         bench, config = self.bench, self.config
-        supervised = bench.supervised(self.f, bench.views.labeled(labeled))
-        factor = config.unlabeled_factor(progress)
+        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            return losses(supervised=bench.supervised(self.f, view))
         easy = bench.views.easy(unlabeled)
         heatmaps = bench.teach(self.teacher, easy, config)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config))
+        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+        return losses(supervised=supervised, unlabeled=factor * learned)
 
     def after_step(self, progress: Progress) -> None:
         """The teacher moves toward the student."""

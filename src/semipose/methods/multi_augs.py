@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.views.alterations import Alteration
 from semipose.views.masking import CutOcclude, Cutout, JointCutout
 from semipose.views.mixing import CutMix
@@ -55,21 +55,21 @@ class MultiAugs(nn.Module):
         """Supervised terms, and each network's distance to its teacher's view of the easy image on every path."""
         bench, config = self.bench, self.config
         networks = list(self.candidates().values())
-        view = bench.views.labeled(labeled)
-        supervised = config.supervised_weight * torch.stack([bench.supervised(n, view) for n in networks]).sum()
-        factor = config.unlabeled_factor(progress)
+        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            supervised = [bench.supervised(network, view) for network in networks]
+            return losses(supervised=config.supervised_weight * torch.stack(supervised).sum())
         easy = bench.views.easy(unlabeled)
         maps = [bench.teach(network, easy, config) for network in networks]
         from_easy = bench.views.second_affine(len(easy), easy.images.device)
-        terms = {}
+        terms, supervised = {}, []
         # The other network teaches; a single one is its own teacher.
         for number, (student, taught) in enumerate(zip(networks, maps[::-1], strict=True), start=1):
-            views = [bench.make_hard(easy, taught, path, from_easy) for path in config.paths]
-            learned = torch.stack([bench.learn(student, hard, [taught], config) for hard in views])
-            terms[f"unlabeled_{number}"] = factor * learned.sum()
-        return losses(supervised=supervised, **terms)
+            lessons = [Lesson(bench.make_hard(easy, taught, path, from_easy), [taught]) for path in config.paths]
+            own, learned = bench.learn(student, view, lessons, config)
+            supervised.append(own)
+            terms[f"unlabeled_{number}"] = factor * learned
+        return losses(supervised=config.supervised_weight * torch.stack(supervised).sum(), **terms)
 
     def after_step(self, progress: Progress) -> None:
         """Nothing follows."""

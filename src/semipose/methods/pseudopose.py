@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch, View
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, TeacherMode, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, TeacherMode, Workbench, losses
 from semipose.teacher import frozen_copy
 from semipose.views.alterations import Alteration
 
@@ -55,14 +55,14 @@ class PseudoPose(nn.Module):
         self.teacher.requires_grad_(teaching)
         if teaching:
             return losses(teacher=bench.supervised(self.teacher, view))
-        supervised = bench.supervised(self.f, view)
         factor = config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            return losses(supervised=bench.supervised(self.f, view))
         easy = bench.views.easy(unlabeled)
         heatmaps = self.teach(easy)
         hard = bench.make_hard(easy, heatmaps, config.hard)
-        return losses(supervised=supervised, unlabeled=factor * bench.learn(self.f, hard, [heatmaps], config))
+        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+        return losses(supervised=supervised, unlabeled=factor * learned)
 
     def teach(self, easy: View) -> Tensor:
         """The frozen teacher's heatmaps on the easy view, (B, K, h, w)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch, View
 from semipose.heatmaps import peaks
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.teacher import frozen_copy
 from semipose.views.alterations import Alteration
 from semipose.views.masking import CutOcclude
@@ -64,12 +64,10 @@ class Sspcm(nn.Module):
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Supervised terms; T1 and T2 teach each other; S learns from the pair that agrees best, joint by joint."""
         bench, config = self.bench, self.config
-        view = bench.views.labeled(labeled)
-        one, two, student = (bench.supervised(network, view) for network in (self.T1, self.T2, self.S))
-        supervised = config.supervised_weight * (one + two + student)
-        factor = config.unlabeled_factor(progress)
+        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
+            one, two, student = (bench.supervised(network, view) for network in (self.T1, self.T2, self.S))
+            return losses(supervised=config.supervised_weight * (one + two + student))
         easy = bench.views.easy(unlabeled)
         maps1 = bench.teach(self.T1, easy, config)
         maps2 = bench.teach(self.T2, easy, config)
@@ -78,11 +76,14 @@ class Sspcm(nn.Module):
         pseudo = self.pseudo_label(easy, maps1, maps2)
         hard = bench.make_hard(easy, pseudo, config.hard)
         trust = inliers(maps1, maps2, config.outliers)
+        one, by_two = bench.learn(self.T1, view, [Lesson(hard2, [maps2])], config)
+        two, by_one = bench.learn(self.T2, view, [Lesson(hard1, [maps1])], config)
+        student, by_both = bench.learn(self.S, view, [Lesson(hard, [pseudo], trust)], config)
         return losses(
-            supervised=supervised,
-            unlabeled_1=factor * bench.learn(self.T1, hard2, [maps2], config),
-            unlabeled_2=factor * bench.learn(self.T2, hard1, [maps1], config),
-            unlabeled_s=factor * bench.learn(self.S, hard, [pseudo], config, trust),
+            supervised=config.supervised_weight * (one + two + student),
+            unlabeled_1=factor * by_two,
+            unlabeled_2=factor * by_one,
+            unlabeled_s=factor * by_both,
         )
 
     def pseudo_label(self, easy: View, maps1: Tensor, maps2: Tensor) -> Tensor:

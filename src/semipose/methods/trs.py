@@ -2,11 +2,12 @@
 
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
+from torch import nn
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.methods.base import ConsistencyConfig, Losses, Progress, Workbench, losses
+from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.teacher import ema_update, frozen_copy, warmed_momentum
 from semipose.views.alterations import Alteration
 from semipose.views.mixing import KeypointMix
@@ -68,24 +69,23 @@ class TeacherReviewerStudent(nn.Module):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
         """Eq. 12; during burn-in its supervised part alone."""
-        supervised = self.config.supervised_weight * self.supervised_loss(labeled)
-        factor = self.config.unlabeled_factor(progress)
+        bench, config = self.bench, self.config
+        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        # Eq. 3 and 9: all trained networks, all levels.
+        reviewed = [bench.supervised(reviewer, view) for reviewer in self._supervised_reviewers()]
         if unlabeled is None or factor == 0:
-            return losses(supervised=supervised)
-        unlabeled_1, unlabeled_2 = self.unlabeled_losses(unlabeled)
-        return losses(supervised=supervised, unlabeled_1=factor * unlabeled_1, unlabeled_2=factor * unlabeled_2)
-
-    def supervised_loss(self, labeled: LabeledBatch) -> Tensor:
-        """Eq. 3 and 9: all trained networks, all levels."""
-        view = self.bench.views.labeled(labeled)
-        trained: list[nn.Module] = [self.G, self.F]
-        if self.config.reviewers.enabled and self.config.reviewers.supervised:
-            trained += [self.R1, self.R2]
-        return sum(
-            (self.bench.supervised(network, view) for network in trained[1:]), self.bench.supervised(self.G, view)
+            supervised = torch.stack([bench.supervised(self.G, view), bench.supervised(self.F, view), *reviewed]).sum()
+            return losses(supervised=config.supervised_weight * supervised)
+        for_f, for_g = self.lessons(unlabeled)
+        own_f, unlabeled_1 = bench.learn(self.F, view, [for_f], config)
+        own_g, unlabeled_2 = bench.learn(self.G, view, [for_g], config)
+        return losses(
+            supervised=config.supervised_weight * torch.stack([own_g, own_f, *reviewed]).sum(),
+            unlabeled_1=factor * unlabeled_1,
+            unlabeled_2=factor * unlabeled_2,
         )
 
-    def unlabeled_losses(self, unlabeled: UnlabeledBatch) -> tuple[Tensor, Tensor]:
+    def lessons(self, unlabeled: UnlabeledBatch) -> tuple[Lesson, Lesson]:
         """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""
         bench, config = self.bench, self.config
         easy = bench.views.easy(unlabeled)
@@ -93,10 +93,7 @@ class TeacherReviewerStudent(nn.Module):
         by_f = [bench.teach(teacher, easy, config) for teacher in self._teachers("F", "R2")]
         for_f = bench.make_hard(easy, by_g[0], config.hard)
         for_g = bench.make_hard(easy, by_f[0], config.hard)
-        return (
-            bench.learn(self.F, for_f, by_g, config),
-            bench.learn(self.G, for_g, by_f, config),
-        )
+        return Lesson(for_f, by_g), Lesson(for_g, by_f)
 
     def after_step(self, progress: Progress) -> None:
         """Eq. 7: reviewers follow their teachers, buffers included."""
@@ -108,6 +105,11 @@ class TeacherReviewerStudent(nn.Module):
     def candidates(self) -> dict[str, nn.Module]:
         """Both teachers and, where there are some, their reviewers."""
         return {name: getattr(self, name) for name in self._names("G", "F", "R1", "R2")}
+
+    def _supervised_reviewers(self) -> list[nn.Module]:
+        """The reviewers that learn from labels as well."""
+        reviewers = self.config.reviewers
+        return [self.R1, self.R2] if reviewers.enabled and reviewers.supervised else []
 
     def _teachers(self, teacher: str, reviewer: str) -> list[nn.Module]:
         """Who teaches, the one whose joints place the alteration first."""

@@ -68,8 +68,11 @@ def test_train_leaves_a_run_folder(trained):
 
 
 def test_config_alone_reproduces_the_run(cli, trained, tmp_path):
-    code, _, err = cli("train", trained / "config.yaml", "--out", tmp_path / "again")
+    code, out, err = cli("train", trained / "config.yaml", "--out", tmp_path / "again")
     assert code == 0, err
+    best = json.loads((tmp_path / "again" / "scores.json").read_text())["best"]
+    assert best in ("G", "F", "R1", "R2")
+    assert f"best.safetensors is {best}" in out
     first, second = (json.loads((p / "scores.json").read_text())["scores"] for p in (trained, tmp_path / "again"))
     assert first == second
     assert "</html>" in (tmp_path / "again" / "report.html").read_text()
@@ -110,7 +113,8 @@ def test_evaluate(cli, trained, small_people):
     assert 0 <= found["PCK@0.2"] <= 1
     assert found["PCKh@0.5"] is None
     assert "60 persons" in found["protocol"]
-    code, out, _ = cli("evaluate", trained / "weights" / "G.safetensors", "--data", "people", "--flip-test")
+    weights = trained / "weights" / "G.safetensors"
+    code, out, _ = cli("evaluate", weights, "--data", "people", "--flip-test", "--device", "cpu")
     assert code == 0
     assert "flip test: on" in out
 

@@ -101,7 +101,7 @@ def test_convert(coco, tmp_path):
         convert(coco(), out, skeleton="dog")
 
 
-def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path):
+def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path, capsys):
     path = coco()
     (tmp_path / "test").mkdir()
     other = {**json.loads(path.read_text()), "images": [{"id": 1, "file_name": "renamed.jpg"}]}
@@ -112,6 +112,8 @@ def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path):
     assert [p for p in found.problems if "is also in" in p and "renamed.jpg" in p and "a.jpg" in p]
     (tmp_path / "test" / "renamed.jpg").write_bytes(photograph[:-1] + b"x")  # the same size, another content
     assert check_data(tmp_path / "test" / "set.json", against=path).problems == ()
+    app(["data", "check", str(tmp_path / "test" / "set.json"), "--against", str(path)], standalone_mode=False)
+    assert "no photograph in common" in capsys.readouterr().out
 
 
 def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_path, capsys):

@@ -71,7 +71,11 @@ def data_check(
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
+        if found.shared == 0:
+            print(f"no photograph in common with {against}")
         print("\n".join(found.problems) or "no broken record")
+        if len(found.problems) > 1:
+            print(f"{len(found.problems)} problems")
     if found.problems:
         raise typer.Exit(2)
 

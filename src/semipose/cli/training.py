@@ -91,12 +91,15 @@ def train(
                 "scores": result.scores,
                 "reported": result.reported,
                 "protocol": result.protocol,
+                "best": result.best,
                 "out": str(result.folder),
             }
         )
         return
     print_scores(result.scores)
     print(result.protocol)
+    if result.best and len(result.scores) > 1:
+        print(f"best.safetensors is {result.best}: evaluate, predict and export take it of the folder")
     if written:
         print(written)
     print(result.folder)

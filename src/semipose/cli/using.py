@@ -15,13 +15,22 @@ def evaluate(
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     broken: Broken = "strict",
     json: Json = False,
 ) -> None:
     """OKS AP and PCK of a run, of weights or of a predictions file."""
     from semipose.api import evaluate as score
 
-    evaluation = score(what, data, images=images, boxes=boxes, flip_test=flip_test, broken=broken)  # type: ignore[arg-type]
+    evaluation = score(
+        what,
+        data,
+        images=images,
+        boxes=boxes,
+        flip_test=flip_test,
+        device=device,
+        broken=broken,  # type: ignore[arg-type]
+    )
     if json:
         protocol = evaluation.protocol.describe()
         by_joint = evaluation.scores.by_joint

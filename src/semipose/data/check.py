@@ -18,7 +18,8 @@ class Findings:
     """Counts of a data set and its broken records.
 
     `joints`: by name, how many persons have it visible, occluded and unlabeled. `box_sides`: least, median and largest
-    longer side of a box in pixels. `problems`: one line per broken record or image.
+    longer side of a box in pixels. `shared`: photographs that the other file has too, None when there was none to
+    compare with. `problems`: one line per broken record or image.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Findings:
     empty_images: int
     joints: dict[str, tuple[int, int, int]]
     box_sides: tuple[float, float, float]
+    shared: int | None
     problems: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -52,8 +54,10 @@ def check_data(
         problem = _image_problem(image, decode)
         if problem:
             problems.append(problem)
+    shared = None
     if against is not None:
         pairs = shared_photographs(photographs(read_annotations(against)), photographs(persons))
+        shared = len(pairs)
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
     everyone = persons.persons
     counts = everyone.visibility[everyone.posed & ~everyone.crowds]
@@ -73,6 +77,7 @@ def check_data(
             for name, own in zip(persons.skeleton.joints, counts.T, strict=True)
         },
         box_sides=(float(sides.min()), float(np.median(sides)), float(sides.max())),
+        shared=shared,
         problems=tuple(problems),
     )
 

@@ -47,7 +47,9 @@ class Result:
     """What a finished run found: scores of the selected weights by candidate, and where everything lies.
 
     `reported` names the candidates whose mean is the method's figure; `scores` also holds "mean" and, for several
-    networks, "ensemble". Empty when there was nothing to score on.
+    networks, "ensemble". Empty when there was nothing to score on. `best` names the network of best.safetensors, which
+    `evaluate`, `predict` and `export` take of the folder; None without scores and
+    in processes that write nothing.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class Result:
     reported: tuple[str, ...]
     protocol: str
     seconds: float
+    best: str | None = None
 
 
 class Judge:
@@ -175,9 +178,11 @@ class Judge:
             "split": self.sources.split.hash,
             "seconds": seconds,
         }
-        if self.engine.is_main:
-            write_text(self.out / "scores.json", json.dumps(content, indent=1), self.out)
-        return Result(self.out, scores, reported, protocol, seconds)
+        if not self.engine.is_main:
+            return Result(self.out, scores, reported, protocol, seconds)
+        best = self._best_name()
+        write_text(self.out / "scores.json", json.dumps({**content, "best": best}, indent=1), self.out)
+        return Result(self.out, scores, reported, protocol, seconds, best)
 
     def _write_last_kept(self) -> None:
         try:

@@ -201,6 +201,33 @@ def test_an_orphan_tells_it_though_its_parent_takes_its_time_to_die(monkeypatch,
     assert processes.speaks(lost) is told
 
 
+HELPER = """import time
+from semipose.training import processes
+processes.GRACE = 0.3
+processes.read_message()
+print("busy", flush=True)
+time.sleep(60)
+"""
+FIRST = f"""import subprocess, sys, time
+helper = subprocess.Popen([sys.executable, "-c", {HELPER!r}], stdin=subprocess.PIPE)
+helper.stdin.write(b"{{}}\\n")
+helper.stdin.flush()
+time.sleep(60)
+"""
+
+
+def test_a_helper_that_never_meets_the_others_again_tells_it_as_well():
+    """Its main thread is busy when the first process is killed: it leaves, with the line."""
+    environment, pipe = {**os.environ, "RANK": "1", "LOCAL_RANK": "1"}, subprocess.PIPE
+    command = [sys.executable, "-c", FIRST]
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "busy\n"
+        process.kill()
+        _, told = process.communicate(timeout=30)
+    assert told == "semipose: a process of this training is gone; go on from the last checkpoint with --resume\n"
+
+
 def helper_is_killed(config, folder, monkeypatch):
     """One line says which process is gone and how."""
     started, start = [], processes._start

@@ -233,6 +233,8 @@ def read_message() -> dict[str, Any]:
             while os.read(0, 4096):
                 pass
         time.sleep(GRACE)
+        if speaks(lost=True):  # the main thread has not met the others since
+            print(f"semipose: {LostProcessError()}", file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

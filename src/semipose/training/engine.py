@@ -84,7 +84,7 @@ class Engine:
         assert isinstance(norm, Tensor)
         taken = torch.isfinite(norm) & self._agreed(torch.isfinite(total.detach()))
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
-        if self._scales_gradients:
+        if self.scaler:
             self.optimizer.step()  # the scaler looks itself
         elif inner.defaults.get("fused"):
             inner.grad_scale, inner.found_inf = None, (~taken).float()
@@ -110,8 +110,9 @@ class Engine:
         return agreed[0] == 1
 
     @property
-    def _scales_gradients(self) -> bool:
-        return getattr(self.fabric._precision, "scaler", None) is not None
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What scales gradients in fp16 (16-mixed), with a state of its own; None in every other precision."""
+        return getattr(self.fabric._precision, "scaler", None)
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

@@ -221,7 +221,12 @@ class Training:
         try:
             self.keep_best(False)
             self.state.log_bytes = self.log.size
-            self.state.extra |= {"processes": everyones, "count": self._count}
+            scaler = self.engine.scaler
+            self.state.extra |= {
+                "processes": everyones,
+                "count": self._count,
+                "scaler": scaler.state_dict() if scaler else {},
+            }
             save_checkpoint(path, self.state, self.engine.method, self.engine.optimizer, self.generator)
         except OSError as error:
             say(
@@ -303,6 +308,8 @@ class Training:
         names = lines[0] if lines else {}
         self._meter = {n: torch.stack([m[n] for m in lines]).mean(dim=0).to(self.engine.device) for n in names}
         self._count = self.state.extra.get("count", 0)
+        if self.engine.scaler and self.state.extra.get("scaler"):
+            self.engine.scaler.load_state_dict(self.state.extra["scaler"])
 
     def _evaluate(self) -> None:
         score = self.evaluate(self.state.step, self.steps)

@@ -90,6 +90,18 @@ def test_the_command_exits_with_2(coco, capsys):
     assert "annotation 2" in found["problems"][0]
 
 
+def test_photographs_stored_turned_are_counted(coco, tmp_path, capsys):
+    path = coco()
+    with Image.open(tmp_path / "a.jpg") as image:
+        turned = image.getexif()
+        turned[0x0112] = 6
+        image.save(tmp_path / "a.jpg", exif=turned)
+    assert check_data(path).turned is None
+    assert check_data(path, decode=True).turned == 1
+    app(["data", "check", str(path), "--decode"], standalone_mode=False)
+    assert "1 images are stored turned" in capsys.readouterr().out
+
+
 def test_convert(coco, tmp_path):
     out = tmp_path / "union.json"
     convert(coco(), out, skeleton="union")

@@ -64,6 +64,20 @@ def test_broken_images_are_counted(folder, caplog):
     assert "2 of 6" in caplog.text
 
 
+def test_photographs_stored_turned_are_told(tmp_path, caplog):
+    image = Image.new("RGB", (40, 30))
+    turned = image.getexif()
+    turned[0x0112] = 6
+    image.save(tmp_path / "phone.jpg", exif=turned)
+    image.save(tmp_path / "upright.jpg")
+    (tmp_path / "odd.jpg").write_bytes((tmp_path / "phone.jpg").read_bytes().replace(b"Exif", b"Exig"))
+    with caplog.at_level(logging.WARNING):
+        people = read_folder(tmp_path, COCO)
+    assert [person.box for person in people.persons] == [(0, 0, 40, 30)] * 3  # as it is stored
+    assert "1 of 3 images are stored turned (EXIF orientation)" in caplog.text
+    assert "phone.jpg" in caplog.text
+
+
 def test_folders_without_images(tmp_path):
     with pytest.raises(DataError, match="gone"):
         read_folder(tmp_path / "gone", COCO)

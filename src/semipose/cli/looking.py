@@ -71,6 +71,8 @@ def data_check(
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
+        if found.turned:
+            print(f"{found.turned} images are stored turned (EXIF orientation); joints refer to the pixels as stored")
         if found.shared == 0:
             print(f"no photograph in common with {against}")
         print("\n".join(found.problems) or "no broken record")

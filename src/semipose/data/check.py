@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from semipose.data.crops import read_image
+from semipose.data.crops import is_turned, read_image
 from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.readers import read_annotations
 from semipose.errors import DataError
@@ -19,7 +20,8 @@ class Findings:
 
     `joints`: by name, how many persons have it visible, occluded and unlabeled. `box_sides`: least, median and largest
     longer side of a box in pixels. `shared`: photographs that the other file has too, None when there was none to
-    compare with. `problems`: one line per broken record or image.
+    compare with. `turned`: photographs that EXIF wants turned, whose joints refer to the pixels as they are stored; None
+    where none was opened. `problems`: one line per broken record or image.
     """
 
     source: str
@@ -32,6 +34,7 @@ class Findings:
     joints: dict[str, tuple[int, int, int]]
     box_sides: tuple[float, float, float]
     shared: int | None
+    turned: int | None
     problems: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,10 +53,12 @@ def check_data(
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
     files = photographs(persons)
+    turned = 0
     for image in files:
-        problem = _image_problem(image, decode)
-        if problem:
-            problems.append(problem)
+        try:
+            turned += _look_at(image, decode)
+        except DataError as error:
+            problems.append(str(error))
     shared = None
     if against is not None:
         pairs = shared_photographs(photographs(read_annotations(against)), photographs(persons))
@@ -78,16 +83,17 @@ def check_data(
         },
         box_sides=(float(sides.min()), float(np.median(sides)), float(sides.max())),
         shared=shared,
+        turned=turned if decode else None,
         problems=tuple(problems),
     )
 
 
-def _image_problem(image: Path, decode: bool) -> str | None:
-    if not is_file(image):
-        return f"image {image} is missing; check the image folder"
-    if decode:
-        try:
-            read_image(image)
-        except DataError as error:
-            return str(error)
-    return None
+def _look_at(path: Path, decode: bool) -> bool:
+    """Whether EXIF wants the photograph turned, if it is decoded; DataError when it is missing or broken."""
+    if not is_file(path):
+        raise DataError(f"image {path} is missing; check the image folder")
+    if not decode:
+        return False
+    read_image(path)
+    with Image.open(path) as image:
+        return is_turned(image)

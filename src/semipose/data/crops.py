@@ -12,7 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import ExifTags, Image
 
 from semipose.data.records import PersonSet
 from semipose.errors import DataError
@@ -126,6 +126,14 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
         raise
     except Exception as error:
         raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether a photograph's EXIF record asks viewers to turn or mirror it, which `read_image` does not do."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except Exception:  # a record that is broken asks for nothing
+        return False
 
 
 def _refuse_bombs(path: Path, width: int, height: int) -> None:

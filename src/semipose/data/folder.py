@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from semipose.data.coco import AREA_OF_BOX, finite
+from semipose.data.crops import is_turned
 from semipose.data.json_files import read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
@@ -84,11 +85,12 @@ def read_folder(
 
 def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PersonSet:
     """Each image as the box of one person; unreadable ones are left out with a warning, or noted in `problems`."""
-    persons, broken = [], []
+    persons, broken, turned = [], [], []
     for number, path in enumerate(images, start=1):
         try:
             with Image.open(path) as image:
                 width, height = image.size
+                turned += [path] if is_turned(image) else []
         except Exception:
             broken.append(path)
             continue
@@ -103,6 +105,15 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
             len(broken),
             len(images),
             broken[0],
+        )
+    if turned:
+        log.warning(
+            "%s: %d of %d images are stored turned (EXIF orientation) and are taken as stored, the first is %s; "
+            "save them upright, for example with mogrify -auto-orient",
+            source,
+            len(turned),
+            len(images),
+            turned[0],
         )
     if not persons:
         raise DataError(

@@ -20,7 +20,7 @@ class Findings:
 
     `joints`: by name, how many persons have it visible, occluded and unlabeled. `box_sides`: least, median and largest
     longer side of a box in pixels. `shared`: photographs that the other file has too, None when there was none to
-    compare with. `turned`: photographs that EXIF wants turned, whose joints refer to the pixels as they are stored; None
+    compare with. `turned`: photographs that EXIF wants turned, whose joints refer to the pixels as stored; None
     where none was opened. `problems`: one line per broken record or image.
     """
 

@@ -95,6 +95,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "input.width": width, "train.precision": arguments.precision, **options,
         },
     )  # fmt: skip
+    if getattr(config.method, "merge_passes", False):
+        sys.exit("method.merge_passes is timed by --merged, against our usual step")
+    if arguments.merged and not getattr(config.method, "hard_statistics", False):
+        sys.exit(f"--merged: {name} with these options has no passes to merge; leave it out")
     batches = make_batches(config, arguments.batch, torch.device(arguments.device))
     start = networks(config, arguments.device)
     plain = the_usual_way(config, copy.deepcopy(start), batches)

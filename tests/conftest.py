@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 
 from semipose.config import RunConfig, load_config
 
@@ -56,3 +58,17 @@ def tiny(small_people: Path) -> Any:
         return load_config(None, {**TINY, **data, "method": method, **changes})
 
     return make
+
+
+@pytest.fixture
+def half_precision(monkeypatch):
+    """Call it, and trainings work in 16-mixed on a CPU from then on, where `train.precision` would refuse to."""
+
+    def switch(scale, growth_interval=2000):
+        def start(*_):
+            scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=growth_interval)
+            return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+
+        monkeypatch.setattr("semipose.run.start_fabric", start)
+
+    return switch

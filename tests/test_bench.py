@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import accuracy, step
+from bench import accuracy, looks, step
 from bench.chaos import annotations, images
 from semipose.data.sources import PEOPLE
 from semipose.methods import METHODS
@@ -27,6 +27,20 @@ def test_the_usual_way_of_a_step_comes_to_the_same_loss(name):
     assert found["pairs_per_second"] > 0
     assert found["ratio"] > 0
     assert ("merged_ratio" in found) == (name == "dual")
+
+
+def test_one_look_is_what_the_run_scored(tiny, tmp_path, monkeypatch):
+    """And two looks are what `flip_test` makes of them."""
+    from semipose.inference.predictor import Predictor
+    from semipose.run import train
+
+    found = train(tiny("dual", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run").scores
+    figures = looks.measure(tmp_path / "run", ["f1", "f2"], ["one", "mirror"])
+    assert figures["one"] == pytest.approx({key: found["ensemble"][key] for key in looks.FIGURES}, abs=1e-6)
+    monkeypatch.setattr(looks, "ManyLooks", lambda *given, looks: Predictor(*given[:2], len(looks) == 2, *given[3:]))
+    assert figures["mirror"] == pytest.approx(
+        looks.measure(tmp_path / "run", ["f1", "f2"], ["mirror"])["mirror"], abs=1e-6
+    )
 
 
 def test_accuracy_against_time_of_both_ways(capsys, monkeypatch):

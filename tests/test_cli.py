@@ -114,6 +114,7 @@ def test_evaluate(cli, trained, small_people):
     assert found["PCKh@0.5"] is None
     assert "60 persons" in found["protocol"]
     weights = trained / "weights" / "G.safetensors"
+    one_line(cli("evaluate", weights, "--data", "people", "--device", "cuda:99"), "cuda:99")
     code, out, _ = cli("evaluate", weights, "--data", "people", "--flip-test", "--device", "cpu")
     assert code == 0
     assert "flip test: on" in out

@@ -15,11 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 from safetensors.torch import load_file
 
-from semipose import run
 from semipose.config import load_config
 from semipose.data.sources import PEOPLE
 from semipose.errors import ConfigError, WeightsError
@@ -82,31 +79,22 @@ def test_interrupted_and_resumed(method, tiny, tmp_path, monkeypatch):
         same_runs(tmp_path / "whole", tmp_path / f"at{step}")
 
 
-def test_the_scale_of_fp16_goes_on(tiny, tmp_path, monkeypatch):
+def test_the_scale_of_fp16_goes_on(tiny, tmp_path, monkeypatch, half_precision):
     """16-mixed scales its losses by a factor that it finds on the way: doubled here after every two steps."""
-
-    def half_precision(*_):
-        scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
-        return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-
-    def patched():
-        monkeypatch.setattr(run, "start_fabric", half_precision)
-
     config = tiny("single", **{"train.steps": 7})
-    patched()
+    half_precision(4.0, growth_interval=2)
     train(config, tmp_path / "whole")
     stop_at(monkeypatch, 5)
     with pytest.raises(InterruptedTrainingError):
         train(config, tmp_path / "stopped")
     monkeypatch.undo()
-    patched()
+    half_precision(4.0, growth_interval=2)
     train(config, tmp_path / "stopped", resume=True)
     same_runs(tmp_path / "whole", tmp_path / "stopped")
-    scalers = [
-        read_checkpoint(tmp_path / p / "last" / "state.pt")["state"]["extra"]["scaler"] for p in ("whole", "stopped")
-    ]
-    assert scalers[0] == scalers[1]
-    assert (scalers[0]["scale"], scalers[0]["_growth_tracker"]) == (4.0 * 2**3, 1)
+    states = [read_checkpoint(tmp_path / p / "last" / "state.pt")["state"] for p in ("whole", "stopped")]
+    first, second = (state["extra"]["scaler"] for state in states)
+    assert first == second
+    assert (first["scale"], first["_growth_tracker"]) == (4.0 * 2**3, 1)
 
 
 def test_killed_and_resumed(tiny, tmp_path):

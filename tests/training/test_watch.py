@@ -69,6 +69,15 @@ def test_a_diverged_training_goes_back_with_a_lower_rate(tiny, tmp_path, monkeyp
     assert finite(tmp_path / "run")
 
 
+def test_the_scale_of_fp16_is_not_what_it_goes_back_to(tiny, tmp_path, monkeypatch, half_precision):
+    """Halved by every step that overflowed: with the scale of before they would overflow again."""
+    half_precision(64.0)
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **OPTIONS), tmp_path / "run")
+    assert [line["what"] for line in log_of(tmp_path / "run") if line["kind"] == "warning"] == ["diverged"]
+    assert read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]["extra"]["scaler"]["scale"] == 8.0
+
+
 def test_a_training_that_cannot_be_helped_stops_with_its_last_good_state(tiny, tmp_path, monkeypatch):
     poison(monkeypatch, [5, 6, 7], also_later=True)
     with pytest.raises(RunError, match=r"after 2 returns.+state\.pt is the last good one: lower train\.lr"):

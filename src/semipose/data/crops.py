@@ -129,9 +129,16 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether a photograph's EXIF record asks viewers to turn or mirror it, which `read_image` does not do."""
+    """Whether EXIF asks viewers to turn or mirror an opened photograph, which `read_image` does not do.
+
+    Nothing is decoded. Of a TIFF it is never said: Pillow turns TIFFs itself.
+    """
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # That of a PNG, asked itself, decodes the picture to look for a record behind it.
+            exif = Image.Image.getexif(image)
+        return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception:  # a record that is broken asks for nothing
         return False
 

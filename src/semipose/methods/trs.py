@@ -71,16 +71,17 @@ class TeacherReviewerStudent(nn.Module):
         """Eq. 12; during burn-in its supervised part alone."""
         bench, config = self.bench, self.config
         view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
-        # Eq. 3 and 9: all trained networks, all levels.
-        reviewed = [bench.supervised(reviewer, view) for reviewer in self._supervised_reviewers()]
+        reviewers = self._supervised_reviewers()
         if unlabeled is None or factor == 0:
-            supervised = torch.stack([bench.supervised(self.G, view), bench.supervised(self.F, view), *reviewed]).sum()
-            return losses(supervised=config.supervised_weight * supervised)
+            supervised = [bench.supervised(network, view) for network in (self.G, self.F, *reviewers)]
+            return losses(supervised=config.supervised_weight * torch.stack(supervised).sum())
         for_f, for_g = self.lessons(unlabeled)
         own_f, unlabeled_1 = bench.learn(self.F, view, [for_f], config)
         own_g, unlabeled_2 = bench.learn(self.G, view, [for_g], config)
+        # Eq. 3 and 9: all trained networks, all levels.
+        supervised = [own_g, own_f, *(bench.supervised(reviewer, view) for reviewer in reviewers)]
         return losses(
-            supervised=config.supervised_weight * torch.stack([own_g, own_f, *reviewed]).sum(),
+            supervised=config.supervised_weight * torch.stack(supervised).sum(),
             unlabeled_1=factor * unlabeled_1,
             unlabeled_2=factor * unlabeled_2,
         )

@@ -143,6 +143,9 @@ class Training:
 
     def __post_init__(self) -> None:
         self._take_up_line()
+        # Not when the training goes back: the scale that was found since then stays.
+        if self.engine.scaler and self.state.extra.get("scaler"):
+            self.engine.scaler.load_state_dict(self.state.extra["scaler"])
 
     @property
     def steps(self) -> int:
@@ -308,8 +311,6 @@ class Training:
         names = lines[0] if lines else {}
         self._meter = {n: torch.stack([m[n] for m in lines]).mean(dim=0).to(self.engine.device) for n in names}
         self._count = self.state.extra.get("count", 0)
-        if self.engine.scaler and self.state.extra.get("scaler"):
-            self.engine.scaler.load_state_dict(self.state.extra["scaler"])
 
     def _evaluate(self) -> None:
         score = self.evaluate(self.state.step, self.steps)

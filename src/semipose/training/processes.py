@@ -21,6 +21,8 @@ from semipose.training.progress import say
 
 _parent: int | None = None
 """In a helper: the process that started it."""
+_spoken = False
+"""In a helper: whether it has been settled who tells that the first process is gone."""
 GRACE = 20.0
 """Seconds that a process has to leave by itself once another one is gone: a GPU may wait for it forever."""
 FAREWELL = 5.0
@@ -75,9 +77,11 @@ def speaks(lost: bool = False) -> bool:
     """
     if is_first() or _parent is None:
         return is_first()
+    global _spoken
     end = time.monotonic() + (PARTING if lost else 0.0)
     while os.getppid() == _parent and time.monotonic() < end:
         time.sleep(0.02)
+    _spoken = _spoken or (lost and os.getppid() != _parent)
     return os.getppid() != _parent and os.environ["LOCAL_RANK"] == "1"
 
 
@@ -233,7 +237,7 @@ def read_message() -> dict[str, Any]:
             while os.read(0, 4096):
                 pass
         time.sleep(GRACE)
-        if speaks(lost=True):  # the main thread has not met the others since
+        if not _spoken and speaks(lost=True):  # the main thread has not met the others since
             print(f"semipose: {LostProcessError()}", file=sys.stderr, flush=True)
         os._exit(1)
 

@@ -1,0 +1,99 @@
+"""What averaging heatmaps over looks (mirror image, scales, rotations) and networks brings to a trained run.
+
+python bench/looks.py RUN [NETWORK ...] [--looks one mirror 18 50] [--json]
+
+Scores the networks of a run folder (all that weights/ holds when none is named), together, on the run's test persons,
+or validation persons where it has no test: what teachers that look several times, or together, could hand on.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from semipose import geometry
+from semipose.batch import View
+from semipose.config import load_config
+from semipose.data.coco import trainable
+from semipose.data.crops import CropGeometry
+from semipose.data.packed import open_crops
+from semipose.data.sources import load_sources
+from semipose.evaluation.protocol import score
+from semipose.inference.pose_model import load_pose_model
+from semipose.inference.predictor import Predictor
+from semipose.models.heads import STRIDE
+
+Look = tuple[float, float, bool]
+"""Scale, rotation in degrees, mirrored."""
+
+LOOKS: dict[str, list[Look]] = {
+    "one": [(1.0, 0.0, False)],
+    "mirror": list(itertools.product([1.0], [0.0], [False, True])),
+    "18": list(itertools.product([0.9, 1.0, 1.1], [-15.0, 0.0, 15.0], [False, True])),
+    "50": list(itertools.product([0.8, 0.9, 1.0, 1.1, 1.2], [-30.0, -15.0, 0.0, 15.0, 30.0], [False, True])),
+}
+FIGURES = ("AP", "AP50", "PCK@0.2")
+
+
+@dataclass(frozen=True)
+class ManyLooks(Predictor):
+    """Heatmaps averaged over `looks`, brought back to the upright view first; of a cell, over looks that show it."""
+
+    looks: Sequence[Look] = ()
+
+    def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
+        """Mean heatmaps (B, K, h, w) of a view."""
+        size, batch = (view.images.shape[-2], view.images.shape[-1]), len(view)
+        total = shown = torch.zeros(())
+        for scale, degrees, mirrored in self.looks:
+            flipped = torch.full((batch,), mirrored)
+            matrix = geometry.similarity(size, torch.full((batch,), degrees), torch.full((batch,), scale), flipped)
+            heatmaps = self._mean(geometry.warp(view.images, matrix, size))
+            back = geometry.inverse(matrix)
+            carried, seen = geometry.carry_heatmaps(heatmaps, back, STRIDE, flipped, list(flip_order))
+            total, shown = total + carried * seen, shown + seen
+        return total / shown.clamp_min(1)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    parser.add_argument("--looks", nargs="+", default=["one", "mirror", "18"], choices=LOOKS)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    found = measure(arguments.run, arguments.networks, arguments.looks)
+    if arguments.json:
+        print(json.dumps(found))
+        return
+    for name, figures in found.items():
+        print(f"{name:8s}" + "  ".join(f"{key} {100 * (value or 0):.1f}" for key, value in figures.items()))
+
+
+def measure(run: Path, networks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Scores by name of the looks."""
+    config = load_config(run / "config.yaml")
+    sources = load_sources(config.data)
+    truth = sources.test or sources.validation
+    if truth is None:
+        sys.exit(f"{run} has neither test nor validation persons")
+    crops = open_crops(trainable(truth), CropGeometry((config.input.height, config.input.width), config.input.padding))
+    chosen = networks or sorted(path.stem for path in (run / "weights").glob("*.safetensors"))
+    models = [load_pose_model(run / "weights" / f"{network}.safetensors") for network in chosen]
+    together, first, found = [model.network for model in models], models[0], {}
+    for name in names:
+        looking = ManyLooks(together, first.reads, False, first.decoder, first.loss.sigma, looks=LOOKS[name])
+        scores = score(truth, looking.predict(crops)).as_dict()
+        found[name] = {key: scores[key] for key in FIGURES}
+    return found
+
+
+if __name__ == "__main__":
+    main()

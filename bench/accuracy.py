@@ -35,7 +35,7 @@ from semipose.training.engine import Engine, make_engine, start_fabric
 from semipose.training.judge import Judge
 from semipose.training.loop import phase
 from semipose.training.precision import choose_precision
-from semipose.training.progress import MetricsLog
+from semipose.training.progress import NoLog
 from semipose.views.sampling import ViewSampler
 
 
@@ -47,7 +47,7 @@ class Side:
     engine: Engine
     loader: PairedLoader
     judge: Judge
-    log: MetricsLog
+    log: NoLog
     waits: bool
     seconds: float = 0.0
     looks: list[dict[str, float]] = field(default_factory=list)
@@ -157,7 +157,7 @@ def side(
     loader = PairedLoader(*crops, batch=batch, unlabeled_batch=batch, seed=seed)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     judge = Judge(engine, sources, geometry, config.loss, folder, select="last", evaluation=config.evaluation)
-    return Side(config, engine, loader, judge, MetricsLog(folder), waits=not fused)
+    return Side(config, engine, loader, judge, NoLog(), waits=not fused)
 
 
 def summary(ours: Side, usual: Side) -> dict[str, Any]:

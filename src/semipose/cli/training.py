@@ -1,12 +1,15 @@
 """Commands that train: demo, train, study."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semipose.cli.app import Json, app, print_json, print_scores, print_table
 from semipose.errors import SemiposeError
+
+if TYPE_CHECKING:
+    from semipose.api import Result
 
 
 @app.command()
@@ -85,6 +88,11 @@ def train(
     if not is_first():
         return
     written = _report(result.folder) if page and not with_stdin else None
+    _print_result(result, written, json)
+
+
+def _print_result(result: "Result", page: Path | None, json: bool) -> None:
+    """Scores and protocol, which network is the best one, and where everything lies."""
     if json:
         print_json(
             {
@@ -100,8 +108,8 @@ def train(
     print(result.protocol)
     if result.best and len(result.scores) > 1:
         print(f"best.safetensors is {result.best}: evaluate, predict and export take it of the folder")
-    if written:
-        print(written)
+    if page:
+        print(page)
     print(result.folder)
 
 

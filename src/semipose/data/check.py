@@ -1,5 +1,6 @@
 """What a data set holds and what is wrong with it, record by record."""
 
+import io
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semipose.data.crops import is_turned, read_image
+from semipose.data.crops import decode_image, image_bytes, is_turned
 from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.readers import read_annotations
 from semipose.errors import DataError
@@ -95,8 +96,9 @@ def _look_at(path: Path, decode: bool) -> bool:
         raise DataError(f"image {path} is missing; check the image folder")
     if not decode:
         return False
-    read_image(path)
+    content = image_bytes(path)
+    decode_image(path, content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             return is_turned(image)

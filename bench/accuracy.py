@@ -1,11 +1,12 @@
 """Accuracy against training time, ours against the field's usual way, taking turns in one process.
 
-python bench/accuracy.py --data DIR [--method dual] [--labels 800] [--steps 600] [--every 60] [--json]
+python bench/accuracy.py --data DIR [--method dual] [--steps 600] [--compile] [--options key=value ...] [--json]
 
 DIR holds train.json and val.json, COCO containers with their photographs. Both sides start from the same weights and
 make the same number of steps of the same method at the same learning rates; the usual way decodes the photograph of
 every sample, works in fp32 and NCHW, with loops over samples (bench/baselines). Every `--every` steps each side is
-scored, which is not part of its time. Printed: when each side is where the usual way ends.
+scored, which is not part of its time, and told on the error stream; compiling (`--compile`) is part of ours. Printed:
+when each side is where the usual way ends.
 """
 
 import argparse
@@ -25,12 +26,13 @@ from baselines.step import PlainViews, PlainWorkbench
 from clock import timed
 from step import make
 
-from semipose.config import RunConfig, load_config
+from semipose.config import RunConfig, load_config, parse_override
 from semipose.data.crops import CropGeometry, Crops, FreshCrops
 from semipose.data.loaders import PairedLoader
 from semipose.data.packed import open_crops
 from semipose.data.sources import Sources, load_sources
 from semipose.methods.base import Progress, Workbench
+from semipose.run import compile_networks
 from semipose.training.engine import Engine, make_engine, start_fabric
 from semipose.training.judge import Judge
 from semipose.training.loop import phase
@@ -82,8 +84,9 @@ def main() -> None:
         ours, usual = both(config, sources, Path(folder))
         for start in range(0, arguments.steps, arguments.every):
             stop = min(start + arguments.every, arguments.steps)
-            for side in (ours, usual):
+            for name, side in (("ours", ours), ("usual", usual)):
                 side.advance(start, stop)
+                print(f"{name}: {json.dumps(side.looks[-1])}", file=sys.stderr, flush=True)
     found = summary(ours, usual)
     if arguments.json:
         print(json.dumps({"options": vars(arguments), "split": sources.split.hash, **found}))
@@ -106,18 +109,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--input", type=int, default=96, help="side of the square input")
     for name, default in (("labels", 800), ("steps", 600), ("every", 60), ("batch", 32), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--compile", action="store_true", help="torch.compile our networks")
+    parser.add_argument("--options", nargs="*", default=[], help="key=value ..., for both sides")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Overrides of the configuration."""
+    options = dict(parse_override(option) for option in arguments.options)
     return {
         "method": arguments.method, "method.burn_in": 0.3, "data.train": f"{arguments.data}/train.json",
         "data.val": f"{arguments.data}/val.json", "data.labels": arguments.labels, "data.include_labeled": False,
         "model.backbone": arguments.backbone, "model.weights": arguments.weights, "input.height": arguments.input,
         "input.width": arguments.input, "train.steps": arguments.steps, "train.batch": arguments.batch,
         "train.unlabeled_batch": arguments.batch, "train.seed": arguments.seed, "loss.sigma": 1.5,
+        "train.compile": arguments.compile, **options,
     }  # fmt: skip
 
 
@@ -127,7 +134,9 @@ def both(config: RunConfig, sources: Sources, folder: Path) -> tuple[Side, Side]
     skeleton = sources.labeled.skeleton
     size = (config.input.height, config.input.width)
     ours = make(config, Workbench, ViewSampler, "cpu", skeleton)
-    usual = copy.deepcopy(ours)
+    usual = copy.deepcopy(ours)  # before ours is compiled
+    if config.train.compile:
+        compile_networks(ours)
     usual.bench = make(config, PlainWorkbench, PlainViews, "cpu", skeleton).bench
     geometry = CropGeometry(size, config.input.padding)
     assert sources.unlabeled is not None

@@ -15,18 +15,27 @@ from semipose.data.sources import PEOPLE
 from semipose.methods import METHODS
 
 
+def step_arguments(*options: str, merged: bool = False) -> argparse.Namespace:
+    return argparse.Namespace(
+        backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, repeats=1,
+        options=["model.head_channels=8", *options], merged=merged,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_the_usual_way_of_a_step_comes_to_the_same_loss(name):
     """Same weights and draws; what is left is OpenCV's fixed-point resampling (a tiny network, its loss near .5)."""
-    arguments = argparse.Namespace(
-        backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, repeats=1,
-        options=["model.head_channels=8"], merged=name == "dual",
-    )  # fmt: skip
-    found = step.measure(name, arguments)
+    found = step.measure(name, step_arguments(merged=name == "dual"))
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.02)
     assert found["pairs_per_second"] > 0
     assert found["ratio"] > 0
     assert ("merged_ratio" in found) == (name == "dual")
+
+
+def test_the_usual_way_of_the_cross_entropy_comes_to_the_same_loss():
+    found = step.measure("trs", step_arguments("loss.kind=cross_entropy"))
+    assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.002)
+    assert found["loss"] > 1
 
 
 def test_one_look_is_what_the_run_scored(tiny, tmp_path, monkeypatch):
@@ -45,7 +54,8 @@ def test_one_look_is_what_the_run_scored(tiny, tmp_path, monkeypatch):
 
 def test_accuracy_against_time_of_both_ways(capsys, monkeypatch):
     options = "--backbone test_resnet --input 64 --batch 4 --labels 24 --steps 4 --every 2 --json"
-    monkeypatch.setattr(sys, "argv", ["accuracy.py", "--data", str(PEOPLE), *options.split()])
+    argv = ["accuracy.py", "--data", str(PEOPLE), *options.split(), "--options", "loss.kind=cross_entropy"]
+    monkeypatch.setattr(sys, "argv", argv)
     accuracy.main()
     found = json.loads(capsys.readouterr().out)
     assert [look["step"] for look in found["ours"]] == [look["step"] for look in found["usual"]] == [2, 4]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from semipose import geometry
 from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.losses import SpatialCrossEntropy
 from semipose.methods.base import ConsistencyConfig, Lesson, Workbench
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
@@ -66,7 +67,7 @@ class PlainWorkbench(Workbench):
 
     def supervised(self, network: nn.Module, labeled: LabeledView) -> Tensor:
         """Joint by joint."""
-        return by_joint(network(labeled.view.images), labeled.targets, labeled.weights)
+        return self.compare(network(labeled.view.images), labeled.targets, labeled.weights)
 
     def make_hard(
         self, easy: View, heatmaps: Tensor, alterations: list[Any], from_easy: Tensor | None = None
@@ -92,8 +93,14 @@ class PlainWorkbench(Workbench):
         for heatmaps in lesson.teachers:
             targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
             weights = weights if lesson.trust is None else weights * lesson.trust
-            total = total + by_joint(student(images), targets, weights, seen)
+            total = total + self.compare(student(images), targets, weights, seen)
         return total
+
+    def compare(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The configured loss, level by level and joint by joint."""
+        if isinstance(self.loss, SpatialCrossEntropy):
+            return entropy_by_joint(outputs, targets / self.loss.mass, weights, seen)
+        return by_joint(outputs, targets, weights, seen)
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: tuple[float, ...]) -> np.ndarray:
@@ -185,4 +192,19 @@ def by_joint(outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | N
         for k in range(count):
             squares = (outputs[:, level, k] - targets[:, k]) ** 2 * weights[:, k, None, None]
             total = total + 0.5 * (squares if seen is None else squares * seen[:, 0]).mean() / count
+    return total
+
+
+def entropy_by_joint(outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy between the target and the softmax over seen cells, joint by joint, added over levels."""
+    total = outputs.new_zeros(())
+    levels, count = outputs.shape[1:3]
+    for level in range(levels):
+        for k in range(count):
+            logits, target = outputs[:, level, k].flatten(1), targets[:, k].flatten(1)
+            if seen is not None:
+                logits = logits.masked_fill(~seen[:, 0].flatten(1), -1e4)
+                target = target * seen[:, 0].flatten(1)
+            chances = torch.log_softmax(logits, dim=1)
+            total = total - ((target * chances).sum(dim=1) * weights[:, k]).mean() / count
     return total

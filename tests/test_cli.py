@@ -17,6 +17,7 @@ import semipose
 from semipose.cli import main
 from semipose.data.coco import read_coco
 from semipose.data.sources import PEOPLE
+from semipose.data.video import Frame
 from semipose.errors import DataError
 from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
 
@@ -196,15 +197,37 @@ def test_predict_video(cli, trained, tmp_path):
 
 def test_a_video_that_breaks_off_keeps_what_was_found(cli, trained, tmp_path, monkeypatch):
     def frames(source):
-        yield np.zeros((48, 64, 3), np.uint8), 10
-        yield np.zeros((48, 64, 3), np.uint8), 10
+        yield Frame(np.zeros((48, 64, 3), np.uint8), 0.0, 10)
+        yield Frame(np.zeros((48, 64, 3), np.uint8), 0.1, 10)
         raise DataError(f"video {source} can't be read (cut off)")
 
-    monkeypatch.setattr("semipose.inference.video._frames", frames)
+    monkeypatch.setattr("semipose.inference.video.read_frames", frames)
     (tmp_path / "clip.mp4").touch()
     code, _, _ = cli("predict", trained, tmp_path / "clip.mp4", "--out", tmp_path / "found")
     assert code == 0
     assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 2
+
+
+def test_frames_of_a_video_are_unlabeled_images_of_a_training(cli, small_people, tmp_path):
+    """The way of a practitioner: labels in a file, images in a video."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 96))
+    for n in range(12):
+        writer.write(np.full((96, 64, 3), 20 * n, np.uint8))
+    writer.release()
+    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--unlabeled", path]
+    one_line(cli("train", *TINY, *arguments, "--out", tmp_path / "run"), "semipose data frames")
+    code, out, err = cli("data", "frames", path, "--out", tmp_path / "frames", "--every", 0, "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"folder": str(tmp_path / "frames"), "frames": 12, "alike": 0}
+    arguments[-1] = tmp_path / "frames"
+    code, _, err = cli(
+        "train", *TINY, *arguments, "--labels", 20, "--out", tmp_path / "run", "data.include_labeled=false"
+    )
+    assert code == 0, err
+    split = json.loads((tmp_path / "run/split.json").read_text())
+    assert len(split["labeled"]) == 20
+    one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "frames"), "gone.mp4")
 
 
 def test_detections_are_told_by_category_and_score(cli, trained, tmp_path):

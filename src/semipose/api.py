@@ -16,6 +16,9 @@ from semipose.data.records import PersonSet
 from semipose.data.shards import TABLE as SHARD_TABLE
 from semipose.data.shards import pack as pack_shards
 from semipose.data.sources import DataConfig, read_annotated, resolve
+from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
+from semipose.data.video import list_videos
+from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError, DataError
 from semipose.evaluation.predictions import (
     Prediction,
@@ -29,7 +32,6 @@ from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
 from semipose.inference.pose_model import PoseModel, load_pose_model, read_skeleton, require_unchanged
 from semipose.inference.predictor import Predictor
-from semipose.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS, VARIANTS
 from semipose.run import train as train_run
@@ -262,6 +264,17 @@ def convert(
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_coco(persons, Path(out))
     return Path(out)
+
+
+def take_frames(
+    source: Path | str, out: Path | str, *, every: float = 1.0, min_change: float = 8.0
+) -> tuple[list[Path], int]:
+    """Frames of a video, or of all videos below a folder, as JPEGs in the folder `out`: unlabeled images.
+
+    At most one in `every` seconds, and none that looks like the one kept before (`min_change`, gray levels of 255, in
+    some part of the picture). Returns the files and how many frames looked at were left out for being alike.
+    """
+    return take_video_frames(list_videos(Path(source)), Path(out), every=every, min_change=min_change, watch=watched)
 
 
 def pack(

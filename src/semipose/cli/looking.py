@@ -1,4 +1,4 @@
-"""Commands about options, methods and data: config, methods, data check, data pack, data convert."""
+"""Commands about options, methods and data: config, methods, data check, frames, pack, cache, convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +80,26 @@ def data_check(
             print(f"{len(found.problems)} problems")
     if found.problems:
         raise typer.Exit(2)
+
+
+@data_app.command("frames")
+def data_frames(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of videos.")],
+    out: Annotated[Path, typer.Option(help="Folder of the images; --unlabeled of train takes it.")],
+    every: Annotated[float, typer.Option(min=0, help="Seconds between two frames at least; 0 looks at all.")] = 1.0,
+    min_change: Annotated[
+        float, typer.Option(min=0, max=255, help="Gray levels by which some part of the picture must have changed.")
+    ] = 8.0,
+    json: Json = False,
+) -> None:
+    """Take frames out of videos as unlabeled images, leaving out those that look like the one before."""
+    from semipose.api import take_frames
+
+    found, alike = take_frames(source, out, every=every, min_change=min_change)
+    if json:
+        print_json({"folder": str(out), "frames": len(found), "alike": alike})
+    else:
+        print(f"{out}: {len(found)} frames; {alike} left out, since they look like the one before")
 
 
 @data_app.command("pack")

@@ -232,7 +232,10 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
         return usable_boxes(read_annotations(path, labels=False, skeleton=everyone.skeleton, problems=problems))
 
     if not path.is_dir() and path.suffix not in (".json", ".mat"):
-        raise DataError(f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat)")
+        raise DataError(
+            f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat); of a video, "
+            "semipose data frames makes a folder of images"
+        )
     more = intake.read("unlabeled", read)
     if own is None and config.include_labeled:
         own = everyone.subset(split.labeled).without_labels()

@@ -1,7 +1,6 @@
 """Joints in every frame of a video, and the video with them drawn."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -10,6 +9,7 @@ import numpy as np
 from semipose.data.folder import confident_detections
 from semipose.data.packed import Watch
 from semipose.data.records import Person, PersonSet
+from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.inference.draw import draw_pose
@@ -17,9 +17,6 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops, Predictor
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
-"""Files taken for videos."""
 
 
 def predict_video(
@@ -36,6 +33,7 @@ def predict_video(
     """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
 
     `boxes` is a COCO detections file whose image_id is the frame number; without one the whole frame is one person.
+    Boxes and joints refer to the upright frame, as players and most detectors see it.
     Boxes of less than `min_score` are left out; `watch(iterable, total, what)` may show a progress bar.
     A video that breaks off keeps what was found before, with a warning. Raises DataError when no frame can be read.
     """
@@ -45,20 +43,21 @@ def predict_video(
     writer = _Writer(painted) if draw else None
     number = -1
     try:
-        frames = _frames(source)
-        for number, (frame, rate) in enumerate(watch(frames, _count(source), "looking at frames") if watch else frames):
-            whole = (0.0, 0.0, float(frame.shape[1]), float(frame.shape[0]))
+        frames = read_frames(source)
+        shown = watch(frames, count_frames(source), "looking at frames") if watch else frames
+        for number, frame in enumerate(shown):
+            whole = (0.0, 0.0, float(frame.image.shape[1]), float(frame.image.shape[0]))
             places = [whole] if by_frame is None else by_frame.get(number, [])
             persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
-                crops = FrameCrops(frame, PersonSet(model.skeleton, persons, str(source)), model.geometry)
+                crops = FrameCrops(frame.image, PersonSet(model.skeleton, persons, str(source)), model.geometry)
                 predictions = predictor.predict(crops)
                 found += predictions
             if writer:
                 joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
                 scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
-                writer.add(draw_pose(frame, joints, scores, model.skeleton), rate)
+                writer.add(draw_pose(frame.image, joints, scores, model.skeleton), frame.rate)
     except DataError as error:
         if number < 0:
             raise
@@ -82,29 +81,6 @@ def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[tuple[float,
     if left_out:
         log.warning("%s: %d detections without a frame number as image_id left out", path, left_out)
     return by_frame
-
-
-def _frames(source: Path) -> Iterator[tuple[np.ndarray, int]]:
-    """Frames (H, W, 3) uint8 RGB and the frames per second."""
-    try:
-        with av.open(str(source)) as container:
-            if not container.streams.video:
-                raise DataError(f"{source} has no video stream")
-            stream = container.streams.video[0]
-            rate = round(float(stream.average_rate or 25))
-            for frame in container.decode(stream):
-                yield frame.to_ndarray(format="rgb24"), rate
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None
-
-
-def _count(source: Path) -> int:
-    """Frames as the file states them, 0 where it does not."""
-    try:
-        with av.open(str(source)) as container:
-            return container.streams.video[0].frames if container.streams.video else 0
-    except (av.FFmpegError, OSError):
-        return 0
 
 
 class _Writer:

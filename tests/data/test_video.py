@@ -1,0 +1,133 @@
+"""Frames of videos: upright, taken at intervals, without those that look alike."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from semipose.data.video import count_frames, list_videos, read_frames, take_frames
+from semipose.errors import DataError, RunError
+
+RATE = 10
+
+
+def picture(x: int) -> np.ndarray:
+    """A bright square, its left edge at x, on dark ground, (48, 96, 3)."""
+    image = np.full((48, 96, 3), 30, np.uint8)
+    image[16:32, x : x + 16] = 220
+    return image
+
+
+def clip(path: Path, pictures: list[np.ndarray], turned: bool = False) -> Path:
+    """A video of these pictures, ten a second; `turned`: to be shown turned a quarter clockwise, as phones write it."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        for image in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    if turned:
+        content = bytearray(path.read_bytes())
+        start = content.index(b"tkhd") + 44  # the matrix of the track header: (a, b, u, c, d, v, x, y, w)
+        matrix = [0, 1 << 16, 0, -(1 << 16), 0, 0, pictures[0].shape[0] << 16, 0, 1 << 30]
+        content[start : start + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in matrix)
+        path.write_bytes(content)
+    return path
+
+
+def numbers(files: list[Path]) -> list[int]:
+    return [int(file.stem.rpartition("_")[2]) for file in files]
+
+
+def test_frames_come_in_order_with_their_times(tmp_path):
+    path = clip(tmp_path / "walk.mp4", [picture(4 * n) for n in range(20)])
+    frames = list(read_frames(path))
+    assert count_frames(path) == len(frames) == 20
+    np.testing.assert_allclose([f.seconds for f in frames], np.arange(20) / RATE, atol=1e-6)
+    assert frames[0].rate == RATE
+    assert np.abs(frames[5].image.astype(int) - picture(20)).mean() < 3
+
+
+def test_a_phone_s_video_is_upright(tmp_path):
+    path = clip(tmp_path / "phone.mp4", [picture(0)] * 3, turned=True)
+    image = next(read_frames(path)).image
+    assert image.shape == (96, 48, 3)
+    assert np.abs(image.astype(int) - np.rot90(picture(0), -1)).mean() < 3
+
+
+def test_at_most_one_frame_in_so_many_seconds(tmp_path):
+    path = clip(tmp_path / "walk.mp4", [picture(2 * n) for n in range(40)])
+    found, alike = take_frames([path], tmp_path / "frames", every=1.0)
+    assert (numbers(found), alike) == ([0, 10, 20, 30], 0)
+    assert numbers(take_frames([path], tmp_path / "all", every=0, min_change=0)[0]) == list(range(40))
+    image = cv2.imread(str(tmp_path / "frames/walk_000010.jpg"))
+    assert np.abs(image.astype(int) - picture(20)).mean() < 3
+
+
+def test_frames_that_look_alike_are_left_out(tmp_path):
+    """Still for two seconds, then the square jumps, then still again; without an interval every frame is looked at."""
+    path = clip(tmp_path / "still.mp4", [picture(0)] * 20 + [picture(40)] * 10)
+    assert take_frames([path], tmp_path / "a", every=1.0)[0] == [
+        tmp_path / "a/still_000000.jpg",
+        tmp_path / "a/still_000020.jpg",
+    ]
+    found, alike = take_frames([path], tmp_path / "b", every=0)
+    assert (numbers(found), alike) == ([0, 20], 28)
+
+
+def test_a_person_who_is_small_in_the_picture_counts_as_change(tmp_path):
+    """A fiftieth of the picture in each direction: no difference on average, but in its cell."""
+    pictures = [np.full((256, 256, 3), 90, np.uint8) for _ in range(2)]
+    pictures[1][100:106, 100:106] = 200
+    found, _ = take_frames([clip(tmp_path / "far.mp4", pictures)], tmp_path / "frames", every=0)
+    assert numbers(found) == [0, 1]
+
+
+def test_a_folder_of_videos_is_taken_whole(tmp_path):
+    for name in ("a", "b"):
+        clip(tmp_path / f"{name}.mp4", [picture(8 * n) for n in range(3)])
+    (tmp_path / "notes.txt").touch()
+    found, _ = take_frames(list_videos(tmp_path), tmp_path / "frames", every=0)
+    assert len(found) == 6
+    (tmp_path / "broken.mp4").write_text("no video")
+    assert len(take_frames(list_videos(tmp_path), tmp_path / "frames", every=0)[0]) == 6
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below/a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
+    with pytest.raises(DataError, match="a: two videos have this name"):
+        take_frames(list_videos(tmp_path), tmp_path / "frames")
+
+
+def test_what_is_no_video_is_said_in_one_line(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(DataError, match=r"text\.mp4 can't be read"):
+        take_frames([tmp_path / "text.mp4"], tmp_path / "frames")
+    with pytest.raises(DataError, match=r"gone\.mp4 can't be read"):
+        take_frames([tmp_path / "gone.mp4"], tmp_path / "frames")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "more.mp4").touch()
+    with pytest.raises(DataError, match="none of 2 videos has a frame"):
+        take_frames(list_videos(tmp_path), tmp_path / "frames")
+    with pytest.raises(DataError, match="has no video"):
+        list_videos(tmp_path / "empty")
+
+
+def test_a_video_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch, caplog):
+    path = clip(tmp_path / "walk.mp4", [picture(8 * n) for n in range(10)])
+    whole = list(read_frames(path))
+
+    def breaks(source):
+        yield from whole[:4]
+        raise DataError(f"video {source} can't be read (cut off)")
+
+    monkeypatch.setattr("semipose.data.video.read_frames", breaks)
+    assert numbers(take_frames([path], tmp_path / "frames", every=0)[0]) == [0, 1, 2, 3]
+    assert "its first 4 frames are kept" in caplog.text
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    path = clip(tmp_path / "walk.mp4", [picture(0)])
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="can't be written"):
+        take_frames([path], tmp_path / "file/frames")

@@ -26,7 +26,7 @@ FLOORS = [
     ("geometry",),
     ("models", "teacher"),
     ("skeletons",),
-    ("cores", "errors", "files"),
+    ("cores", "errors", "files", "wording"),
 ]
 """From the roof down; rooms on one floor do not import each other."""
 

@@ -32,6 +32,7 @@ from semipose.training.processes import Plan, helpers, plan_processes, read_mess
 from semipose.training.progress import MetricsLog, NoLog, mute, say, watched
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
+from semipose.wording import counted
 
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
@@ -249,7 +250,7 @@ def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config:
     shared = [(image, names[value]) for image, value in judge.photographs("test").items() if value in names]
     if shared:
         say(
-            f"{len(shared)} photographs of the test set are trained on as well (the first: {shared[0][0]} is "
+            f"the training sees {counted(len(shared), 'photograph')} of the test set (the first: {shared[0][0]} is "
             f"{shared[0][1]}); its figures come out too high"
         )
     without = set(learned.values()) - set(labeled.photographs.values())

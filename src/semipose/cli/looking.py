@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.app import Json, app, data_app, print_json, print_table
+from semipose.wording import counted
 
 
 @app.command()
@@ -64,15 +65,16 @@ def data_check(
         print_json(found.as_dict())
     else:
         low, middle, high = found.box_sides
-        print(f"{found.source}: {found.persons} persons ({found.trainable} to learn from, {found.crowds} crowds)")
-        print(
-            f"{found.images} images, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}"
-        )
+        persons, crowds = counted(found.persons, "person"), counted(found.crowds, "crowd")
+        photographs = counted(found.images, "image")
+        print(f"{found.source}: {persons} ({found.trainable} to learn from, {crowds})")
+        print(f"{photographs}, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}")
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
         if found.turned:
-            print(f"{found.turned} images are stored turned (EXIF orientation); joints refer to the pixels as stored")
+            turned = counted(found.turned, "image")
+            print(f"{turned} stored turned (EXIF orientation); joints refer to the pixels as stored")
         if found.shared == 0:
             print(f"no photograph in common with {against}")
         print("\n".join(found.problems) or "no broken record")
@@ -99,7 +101,7 @@ def data_frames(
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
-        print(f"{out}: {len(found)} frames; {alike} left out, since they look like the one before")
+        print(f"{out}: {counted(len(found), 'frame')}; {alike} left out, since they look like the one before")
 
 
 @data_app.command("pack")
@@ -136,7 +138,7 @@ def data_cache(
     if json:
         print_json({"folder": str(cache_root()), "sets": sets, "bytes": size})
     else:
-        print(f"{cache_root()}: {sets} sets of people, {size / 1e6:.0f} MB")
+        print(f"{cache_root()}: {counted(sets, 'set')} of people, {size / 1e6:.0f} MB")
 
 
 @data_app.command("convert")

@@ -11,6 +11,7 @@ import numpy as np
 from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
 from semipose.files import write_text
+from semipose.wording import counted
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def keep_labels(
     if wanted > available or wanted < 1 or validation < 0 or seed < 0:
         held = f", {validation} of them held out for validation" if validation else ""
         raise ConfigError(
-            f"data.labels: {wanted} labels asked, {persons.source} has {len(usable)} labeled persons{held}; ask fewer"
+            f"data.labels: {counted(wanted, 'label')} asked, {persons.source} has "
+            f"{counted(len(usable), 'labeled person')}{held}; ask fewer"
         )
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
@@ -87,7 +89,8 @@ def keep_labels(
         rest = [i for i in rest if not shared[i]]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(
-                f"data.labels: {wanted} labels asked, {persons.source} has {len(rest)} labeled persons in photographs "
+                f"data.labels: {counted(wanted, 'label')} asked, {persons.source} has "
+                f"{counted(len(rest), 'labeled person')} in photographs "
                 f"other than those of the {validation} held out for validation; ask fewer of one or the other"
             )
     chosen = rest[:wanted]

@@ -9,6 +9,7 @@ from semipose.data.records import PersonSet
 from semipose.evaluation.oks import oks_scores
 from semipose.evaluation.pck import match, pck_torso, pckh
 from semipose.evaluation.predictions import Prediction, evaluated
+from semipose.wording import counted
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,9 @@ class Protocol:
 
     def describe(self) -> str:
         """One line to print beside figures."""
-        persons = "1 person" if self.n_persons == 1 else f"{self.n_persons} persons"
-        images = "1 image" if self.n_images == 1 else f"{self.n_images} images"
         return "; ".join(
             (
-                f"{self.source}: {persons} in {images}",
+                f"{self.source}: {counted(self.n_persons, 'person')} in {counted(self.n_images, 'image')}",
                 f"boxes: {self.boxes}",
                 f"flip test: {'on' if self.flip_test else 'off'}",
                 *([f"decoder: {self.decoder}"] if self.decoder else []),

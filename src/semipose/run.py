@@ -10,7 +10,7 @@ from torch import nn
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader, readers
-from semipose.data.overlap import Seen
+from semipose.data.overlap import Seen, read_seen
 from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.records import PersonSet
 from semipose.data.shards import ShardedCrops, content_hash
@@ -80,6 +80,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     if resume:
         state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
         _compare_batches(state, joint_batch(config, engine))
+        seen = _with_before(seen, out, labeled.photographs | (unlabeled.photographs if unlabeled else {}))
         say(f"goes on at step {state.step}")
         if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
             say("with other options than before: config.yaml is written anew")
@@ -255,6 +256,20 @@ def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config:
         )
     without = set(learned.values()) - set(labeled.photographs.values())
     return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
+
+
+def _with_before(seen: Seen, out: Path, learned: dict[Path, str]) -> Seen:
+    """What the run saw before it was stopped as well; says which photographs have another content now."""
+    before = read_seen(out)
+    if before is None:
+        return seen
+    changed = before.new_among(learned)
+    if changed:
+        say(
+            f"{counted(len(changed), 'photograph')} changed since the run began (the first: {changed[0]}): it goes on "
+            "with what is there now; put the old ones back to continue exactly"
+        )
+    return before.joined(seen)
 
 
 def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from semipose.config import load_config
@@ -115,6 +116,34 @@ def test_killed_and_resumed(tiny, tmp_path):
     assert (killed / "last" / "state.pt").exists()
     train(config, killed, resume=True)
     same_runs(tmp_path / "whole", killed)
+
+
+def test_a_resumed_run_says_which_photographs_changed(tiny, small_people, tmp_path, capsys):
+    """And still knows the ones it learned from before."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for record in json.loads(small_people.read_text())["images"]:
+        shutil.copy(PEOPLE / "images" / record["file_name"], images)
+    config = {"data.images": str(images), "train.steps": 1}
+    train(tiny("single", **config), tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "photographs.json").read_text())
+    for image in images.iterdir():
+        os.utime(image, ns=(0, 0))  # cut anew, but the same
+    train(tiny("single", **config | {"train.steps": 2}), tmp_path / "run", resume=True)
+    assert "changed since the run began" not in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "photographs.json").read_text()) == before
+
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    persons = {a["id"]: a["image_id"] for a in json.loads(small_people.read_text())["annotations"]}
+    names = {i["id"]: i["file_name"] for i in json.loads(small_people.read_text())["images"]}
+    changed = images / names[persons[split["labeled_ids"][0]]]
+    with Image.open(changed) as image:
+        image.rotate(180).save(changed)
+    train(tiny("single", **config | {"train.steps": 3}), tmp_path / "run", resume=True)
+    assert f"1 photograph changed since the run began (the first: {changed})" in capsys.readouterr().err
+    after = json.loads((tmp_path / "run" / "photographs.json").read_text())
+    assert set(before["labeled"]) < set(after["labeled"])
+    assert len(after["labeled"]) == len(before["labeled"]) + 1
 
 
 def test_resume_refuses_what_does_not_fit(tiny, tmp_path):

@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,15 @@ class Seen:
     def write(self, folder: Path) -> None:
         """Writes photographs.json."""
         write_text(folder / RECORD, json.dumps(asdict(self)))
+
+    def joined(self, other: "Seen") -> "Seen":
+        """What either saw."""
+        return Seen(*(tuple(sorted({*a, *b})) for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def new_among(self, photographs: Mapping[Path, str]) -> list[Path]:
+        """Those of `photographs` (file to digest) whose content served no purpose here."""
+        known = {value for values in astuple(self) for value in values}
+        return [image for image, value in photographs.items() if value not in known]
 
     def among(self, photographs: Iterable[str]) -> dict[str, int]:
         """How many of `photographs` (digests) served each purpose, and `of` how many."""

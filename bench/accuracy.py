@@ -32,7 +32,7 @@ from semipose.data.loaders import PairedLoader
 from semipose.data.packed import open_crops
 from semipose.data.sources import Sources, load_sources
 from semipose.methods.base import Progress, Workbench
-from semipose.run import compile_networks
+from semipose.training.compiling import compile_networks
 from semipose.training.engine import Engine, make_engine, start_fabric
 from semipose.training.judge import Judge
 from semipose.training.loop import phase

@@ -28,8 +28,8 @@ from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import PoseNet
-from semipose.run import compile_networks
 from semipose.skeletons import COCO, Skeleton
+from semipose.training.compiling import compile_networks
 from semipose.training.engine import make_engine, start_fabric
 from semipose.training.precision import choose_precision
 from semipose.views.sampling import ViewSampler

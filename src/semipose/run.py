@@ -23,6 +23,7 @@ from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
+from semipose.training.compiling import compile_networks
 from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
 from semipose.training.judge import Judge, Result
 from semipose.training.loop import Training
@@ -191,14 +192,6 @@ def _start(config: RunConfig) -> PoseModel | None:
             f"{config.model.backbone}; take the same backbone"
         )
     return start
-
-
-def compile_networks(method: nn.Module) -> None:
-    """Compiles the parts of every network; networks of one architecture share the compiled code."""
-    for network in method.modules():
-        if isinstance(network, PoseNet):
-            for part in (network.backbone, *network.heads):
-                part.compile(dynamic=False)
 
 
 def _weights_for(config: RunConfig, backbone: str) -> str:

@@ -9,8 +9,9 @@ import pytest
 SCRIPT = """
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.run import compile_networks
+from semipose.training.compiling import compile_networks, uncompiled
 
 torch.manual_seed(0)
 config = ModelConfig(backbone="resnet10t", weights="none", head_channels=8)
@@ -26,6 +27,15 @@ second.square().sum().backward()
 for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
     torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-10, msg=name)
 assert list(plain.state_dict()) == list(compiled.state_dict())  # checkpoints and exports know nothing of compiling
+graphs = counters["stats"]["unique_graphs"]
+plain.eval(), compiled.eval()
+for batch in (1, 2, 3):
+    other = torch.randn(batch, 3, 32, 32, dtype=torch.float64)
+    with uncompiled(), torch.no_grad():
+        torch.testing.assert_close(compiled(other), plain(other))
+assert counters["stats"]["unique_graphs"] == graphs
+compiled.train()(images)
+assert counters["stats"]["unique_graphs"] == graphs  # a step after looking is the compiled one
 print("same")
 """
 

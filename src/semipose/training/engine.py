@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semipose.errors import ConfigError
 from semipose.models.synchronized import synchronize
+from semipose.training.compiling import uncompiled
 from semipose.training.precision import gpu_precision
 from semipose.training.processes import Plan
 
@@ -115,9 +116,9 @@ class Engine:
         return getattr(self.fabric._precision, "scaler", None)
 
     @contextmanager
-    def autocast(self) -> Iterator[None]:
-        """The precision of training, for evaluation."""
-        with self.fabric.autocast():
+    def looking(self) -> Iterator[None]:
+        """For passes outside of steps: the precision of training, networks as they were written."""
+        with uncompiled(), self.fabric.autocast():
             yield
 
     def mean(self, value: Tensor) -> Tensor:

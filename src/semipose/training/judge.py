@@ -237,7 +237,7 @@ class Judge:
             sigma=self.loss.sigma,
             device=engine.device,
         )
-        with engine.autocast():
+        with engine.looking():
             parts = engine.gather(predictor.predict(share))
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 

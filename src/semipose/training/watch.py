@@ -130,7 +130,7 @@ class Watch:
         modes = [network.training for network in networks]
         for network in networks:
             network.eval()
-        with torch.inference_mode(), self.engine.autocast():
+        with torch.inference_mode(), self.engine.looking():
             known, other = (self._heatmaps(networks[0], name).float() for name in ("labeled", "unlabeled"))
             if len(networks) > 1:
                 second = self._heatmaps(networks[1], "unlabeled").float()

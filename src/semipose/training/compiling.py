@@ -1,0 +1,28 @@
+"""torch.compile for the networks of a method: in steps, whose shapes stay the same, and nowhere else."""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from semipose.models.pose_net import PoseNet
+
+
+def compile_networks(method: nn.Module) -> None:
+    """Compiles the parts of every network; networks of one architecture share the compiled code."""
+    for network in method.modules():
+        if isinstance(network, PoseNet):
+            for part in (network.backbone, *network.heads):
+                part.compile(dynamic=False)
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """Within it, compiled networks run as they were written.
+
+    For passes outside of steps, whose last batches have sizes of their own: each size would be compiled for a minute,
+    and after eight of them torch gives up compiling that network, steps included.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")

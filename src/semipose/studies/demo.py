@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "model.head_channels": 64,
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.0,
-    "train.steps": 1800,
+    "train.steps": 1600,
     "train.precision": "32-true",
     "train.select": "last",
 }

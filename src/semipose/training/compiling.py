@@ -21,7 +21,7 @@ def uncompiled() -> AbstractContextManager[object]:
     """Within it, compiled networks run as they were written.
 
     For passes outside of steps, whose last batches have sizes of their own: each size would be compiled for a minute,
-    and after eight of them torch gives up compiling that network, steps included.
+    and after eight torch compiles nothing new for these networks, what steps need later included.
     """
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
         return nullcontext()

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -179,7 +180,6 @@ def test_predict_the_images_of_a_coco_list_for_the_server(cli, trained, small_pe
 
 
 def test_predict_video(cli, trained, tmp_path):
-    av = pytest.importorskip("av")
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -197,8 +197,8 @@ def test_predict_video(cli, trained, tmp_path):
 
 def test_a_video_that_breaks_off_keeps_what_was_found(cli, trained, tmp_path, monkeypatch):
     def frames(source):
-        yield Frame(np.zeros((48, 64, 3), np.uint8), 0.0, 10)
-        yield Frame(np.zeros((48, 64, 3), np.uint8), 0.1, 10)
+        for n in range(2):
+            yield Frame(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24"), n / 10, 10)
         raise DataError(f"video {source} can't be read (cut off)")
 
     monkeypatch.setattr("semipose.inference.video.read_frames", frames)
@@ -225,8 +225,7 @@ def test_frames_of_a_video_are_unlabeled_images_of_a_training(cli, small_people,
         "train", *TINY, *arguments, "--labels", 20, "--out", tmp_path / "run", "data.include_labeled=false"
     )
     assert code == 0, err
-    split = json.loads((tmp_path / "run/split.json").read_text())
-    assert len(split["labeled"]) == 20
+    assert len(json.loads((tmp_path / "run/photographs.json").read_text())["unlabeled"]) == 32 + 12
     one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "frames"), "gone.mp4")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semipose.data.video import count_frames, list_videos, read_frames, take_frames
-from semipose.errors import DataError, RunError
+from semipose.errors import ConfigError, DataError, RunError
 
 RATE = 10
 
@@ -62,6 +62,7 @@ def test_at_most_one_frame_in_so_many_seconds(tmp_path):
     found, alike = take_frames([path], tmp_path / "frames", every=1.0)
     assert (numbers(found), alike) == ([0, 10, 20, 30], 0)
     assert numbers(take_frames([path], tmp_path / "all", every=0, min_change=0)[0]) == list(range(40))
+    assert numbers(take_frames([path], tmp_path / "odd", every=0.15, min_change=0)[0]) == list(range(0, 40, 2))
     image = cv2.imread(str(tmp_path / "frames/walk_000010.jpg"))
     assert np.abs(image.astype(int) - picture(20)).mean() < 3
 
@@ -92,7 +93,7 @@ def test_a_folder_of_videos_is_taken_whole(tmp_path):
     found, _ = take_frames(list_videos(tmp_path), tmp_path / "frames", every=0)
     assert len(found) == 6
     (tmp_path / "broken.mp4").write_text("no video")
-    assert len(take_frames(list_videos(tmp_path), tmp_path / "frames", every=0)[0]) == 6
+    assert len(take_frames(list_videos(tmp_path), tmp_path / "again", every=0)[0]) == 6
     (tmp_path / "below").mkdir()
     (tmp_path / "below/a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
     with pytest.raises(DataError, match="a: two videos have this name"):
@@ -105,12 +106,81 @@ def test_what_is_no_video_is_said_in_one_line(tmp_path):
         take_frames([tmp_path / "text.mp4"], tmp_path / "frames")
     with pytest.raises(DataError, match=r"gone\.mp4 can't be read"):
         take_frames([tmp_path / "gone.mp4"], tmp_path / "frames")
-    (tmp_path / "empty").mkdir()
     (tmp_path / "more.mp4").touch()
-    with pytest.raises(DataError, match="none of 2 videos has a frame"):
+    with pytest.raises(DataError, match="1 more have no frame"):
         take_frames(list_videos(tmp_path), tmp_path / "frames")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="has no video"):
         list_videos(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("options", [{"every": -1.0}, {"every": float("nan")}, {"min_change": float("nan")}])
+def test_options_that_are_no_numbers_are_refused(tmp_path, options):
+    path = clip(tmp_path / "walk.mp4", [picture(0)])
+    with pytest.raises(ConfigError, match="no number of 0 or more"):
+        take_frames([path], tmp_path / "frames", **options)
+
+
+def test_frames_of_two_calls_do_not_mix(tmp_path):
+    path = clip(tmp_path / "walk.mp4", [picture(8 * n) for n in range(5)])
+    take_frames([path], tmp_path / "frames", every=0)
+    with pytest.raises(DataError, match=r"holds 5 frames of these videos already \(the first: walk_000000\.jpg\)"):
+        take_frames([path], tmp_path / "frames", every=1)
+    other = clip(tmp_path / "walk_2.mp4", [picture(0)])
+    assert len(take_frames([other], tmp_path / "frames")[0]) == 1
+
+
+def test_names_may_hold_colons(tmp_path, monkeypatch):
+    clip(tmp_path / "plain.mp4", [picture(0)]).rename(tmp_path / "take1:2.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert numbers(take_frames([Path("take1:2.mp4")], tmp_path / "frames")[0]) == [0]
+
+
+def test_recordings_that_were_joined_go_on_in_time(tmp_path):
+    """Times start again in the middle of a transport stream."""
+    for name in ("a", "b"):
+        with av.open(str(tmp_path / f"{name}.ts"), "w") as container:
+            stream = container.add_stream("mpeg2video", rate=25)
+            stream.height, stream.width, stream.pix_fmt = 48, 96, "yuv420p"
+            for n in range(50):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(n), format="rgb24")))
+            container.mux(stream.encode())
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in ("a", "b")))
+    seconds = np.array([frame.seconds for frame in read_frames(joined)])
+    assert len(seconds) >= 98
+    assert seconds[0] == 0
+    assert (np.diff(seconds) >= 0).all()
+    assert seconds[-1] == pytest.approx(4, abs=0.3)
+
+
+def test_what_cannot_be_decoded_is_passed_over(tmp_path, caplog):
+    """One picture of a video of PNGs is overwritten."""
+    path = tmp_path / "noisy.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=RATE)
+        stream.height, stream.width, stream.pix_fmt = 48, 96, "rgb24"
+        for n in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(8 * n), format="rgb24")))
+        container.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    starts = [n for n in range(len(content)) if content[n : n + 4] == b"\x89PNG"]
+    content[starts[4] : starts[4] + 60] = bytes(60)
+    path.write_bytes(content)
+    frames = list(read_frames(path))
+    assert 8 <= len(frames) <= 9  # PyAV may drop the one decoded at the same time
+    assert np.abs(frames[-1].image.astype(int) - picture(72)).mean() < 6
+    assert "1 packet passed over" in caplog.text
+
+
+def test_a_video_that_ends_early_is_told(tmp_path, caplog):
+    content = clip(tmp_path / "whole.mkv", [picture(n % 60) for n in range(300)]).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 3])
+    assert 0 < len(list(read_frames(tmp_path / "cut.mkv"))) < 200
+    assert "where its file says 30 s" in caplog.text
+    caplog.clear()
+    list(read_frames(tmp_path / "whole.mkv"))
+    assert caplog.text == ""
 
 
 def test_a_video_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch, caplog):
@@ -122,8 +192,8 @@ def test_a_video_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch, c
         raise DataError(f"video {source} can't be read (cut off)")
 
     monkeypatch.setattr("semipose.data.video.read_frames", breaks)
-    assert numbers(take_frames([path], tmp_path / "frames", every=0)[0]) == [0, 1, 2, 3]
-    assert "its first 4 frames are kept" in caplog.text
+    assert numbers(take_frames([path], tmp_path / "frames", every=0.2)[0]) == [0, 2]
+    assert "2 frames taken before that" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

@@ -69,7 +69,7 @@ class Side:
                 group["lr"] = self.config.train.rate(*phase(step, steps, self.engine.method.restarts))
             on_device = unlabeled.to(device) if unlabeled is not None else None
             losses = self.engine.losses(labeled.to(device), on_device, progress)
-            self.engine.step(losses.total, None)
+            self.engine.step(losses.total, self.config.train.clip)
             self.engine.method.after_step(progress)
             if self.waits:
                 losses.total.item()
@@ -79,6 +79,7 @@ def main() -> None:
     """Measures and prints."""
     arguments = parse()
     config = load_config(None, settings(arguments))
+    arguments.steps = config.train.steps
     sources = load_sources(config.data)
     with tempfile.TemporaryDirectory() as folder:
         ours, usual = both(config, sources, Path(folder))
@@ -135,16 +136,21 @@ def both(config: RunConfig, sources: Sources, folder: Path) -> tuple[Side, Side]
     size = (config.input.height, config.input.width)
     ours = make(config, Workbench, ViewSampler, "cpu", skeleton)
     usual = copy.deepcopy(ours)  # before ours is compiled
+    if config.train.channels_last:
+        ours = ours.to(memory_format=torch.channels_last)
     if config.train.compile:
         compile_networks(ours)
     usual.bench = make(config, PlainWorkbench, PlainViews, "cpu", skeleton).bench
     geometry = CropGeometry(size, config.input.padding)
     assert sources.unlabeled is not None
-    precision = choose_precision(config.model, len(skeleton), torch.device("cpu"), size)
-    packed = open_crops(sources.labeled, geometry), open_crops(sources.unlabeled, geometry)
+    precision = config.train.precision
+    if precision == "auto":
+        precision = choose_precision(config.model, len(skeleton), torch.device("cpu"), size)
+    form = config.data.crops
+    packed = open_crops(sources.labeled, geometry, form=form), open_crops(sources.unlabeled, geometry, form=form)
     photographs = FreshCrops(sources.labeled, geometry), FreshCrops(sources.unlabeled, geometry)
     return (
-        side(config, sources, folder / "ours", ours.to(memory_format=torch.channels_last), packed, precision, True),
+        side(config, sources, folder / "ours", ours, packed, precision, True),
         side(config, sources, folder / "usual", usual, photographs, "32-true", False),
     )
 
@@ -161,9 +167,10 @@ def side(
     """One way of training, ready for its first step."""
     folder.mkdir()
     trained = [p for p in method.parameters() if p.requires_grad]
-    engine = make_engine(start_fabric("cpu", precision), method, torch.optim.Adam(trained, fused=fused))
-    batch, seed = config.train.batch, config.train.seed
-    loader = PairedLoader(*crops, batch=batch, unlabeled_batch=batch, seed=seed)
+    optimizer = torch.optim.Adam(trained, weight_decay=config.train.weight_decay, fused=fused)
+    engine = make_engine(start_fabric("cpu", precision), method, optimizer)
+    batch, more, seed = config.train.batch, config.train.unlabeled_batch, config.train.seed
+    loader = PairedLoader(*crops, batch=batch, unlabeled_batch=more, seed=seed)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     judge = Judge(engine, sources, geometry, config.loss, folder, select="last", evaluation=config.evaluation)
     return Side(config, engine, loader, judge, NoLog(), waits=not fused)

@@ -56,6 +56,7 @@ def test_accuracy_against_time_of_both_ways(capsys, monkeypatch):
     options = "--backbone test_resnet --input 64 --batch 4 --labels 24 --steps 4 --every 2 --json"
     argv = ["accuracy.py", "--data", str(PEOPLE), *options.split(), "--options", "loss.kind=cross_entropy"]
     monkeypatch.setattr(sys, "argv", argv)
+    assert accuracy.settings(accuracy.parse())["loss.kind"] == "cross_entropy"
     accuracy.main()
     found = json.loads(capsys.readouterr().out)
     assert [look["step"] for look in found["ours"]] == [look["step"] for look in found["usual"]] == [2, 4]

@@ -10,7 +10,7 @@ from torch import nn
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader, readers
-from semipose.data.overlap import Seen, read_seen
+from semipose.data.overlap import Seen, digest, read_record
 from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.records import PersonSet
 from semipose.data.shards import ShardedCrops, content_hash
@@ -78,21 +78,17 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)
+    sets = _photographs(labeled, unlabeled, judge)
     if resume:
-        state = load_checkpoint(out / "last" / "state.pt", state.identity, engine.method, engine.optimizer, generator)
-        _compare_batches(state, joint_batch(config, engine))
-        seen = _with_before(seen, out, labeled.photographs | (unlabeled.photographs if unlabeled else {}))
-        say(f"goes on at step {state.step}")
-        if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
-            say("with other options than before: config.yaml is written anew")
-            config.save(out / "config.yaml")
+        state = _resumed(config, engine, state.identity, out, generator)
+        seen = _with_before(seen, out, state, sets)
     elif engine.is_main:
         config.save(out / "config.yaml")
         sources.split.save(out / "split.json")
     if engine.is_main:
         seen.write(out)
         sources.intake.write(out)
-    state.extra["joint_batch"] = joint_batch(config, engine)
+    state.extra |= {"joint_batch": joint_batch(config, engine), "photographs": _contents(state, sets)}
     log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
     loader = _loader(config, sources, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
@@ -251,18 +247,33 @@ def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config:
     return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
 
 
-def _with_before(seen: Seen, out: Path, learned: dict[Path, str]) -> Seen:
-    """What the run saw before it was stopped as well; says which photographs have another content now."""
-    before = read_seen(out)
-    if before is None:
-        return seen
-    changed = before.new_among(learned)
+def _photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) -> dict[str, dict[Path, str]]:
+    """Digests of the photographs of each set, in the order of its persons."""
+    return {
+        "labeled": labeled.photographs,
+        "unlabeled": unlabeled.photographs if unlabeled else {},
+        "validation": judge.photographs("validation"),
+    }
+
+
+def _contents(state: TrainingState, sets: dict[str, dict[Path, str]]) -> dict[str, str]:
+    """One hash a set over what its photographs held when the run began."""
+    return state.extra.get("photographs") or {name: digest("".join(s.values()).encode()) for name, s in sets.items()}
+
+
+def _with_before(seen: Seen, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]) -> Seen:
+    """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
+    began, now = _contents(state, sets), _contents(TrainingState({}), sets)
+    before = read_record(out)
+    changed = [name for name in now if now[name] != began[name]]
     if changed:
+        new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
+        first = f" ({counted(len(new), 'new one')}, the first: {new[0]})" if new else ""
         say(
-            f"{counted(len(changed), 'photograph')} changed since the run began (the first: {changed[0]}): it goes on "
-            "with what is there now; put the old ones back to continue exactly"
+            f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
+            "is there now; put the old ones back to continue exactly"
         )
-    return before.joined(seen)
+    return before.joined(seen) if before else seen
 
 
 def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:
@@ -273,6 +284,19 @@ def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bo
         raise ConfigError(f"process {different[0]} reads other data than process 0; every machine needs the same files")
     if not all(found for _, found in seen) and seen[0][1]:
         raise ConfigError(f"{out} is not there on every machine; put the run folder where all of them see it")
+
+
+def _resumed(
+    config: RunConfig, engine: Engine, identity: dict[str, str], out: Path, generator: torch.Generator
+) -> TrainingState:
+    """Puts the last checkpoint back; says where it goes on and with what other options."""
+    state = load_checkpoint(out / "last" / "state.pt", identity, engine.method, engine.optimizer, generator)
+    _compare_batches(state, joint_batch(config, engine))
+    say(f"goes on at step {state.step}")
+    if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
+        say("with other options than before: config.yaml is written anew")
+        config.save(out / "config.yaml")
+    return state
 
 
 def joint_batch(config: RunConfig, engine: Engine) -> list[int]:

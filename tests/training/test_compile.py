@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 SCRIPT = """
 import torch
@@ -45,3 +46,35 @@ def test_compiled_networks_compute_the_same():
     """In a process of its own: the run-time type checks of the tests can't be compiled."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "same", done.stderr[-2000:]
+
+
+def test_what_looks_outside_of_steps_runs_uncompiled(tiny, tmp_path, monkeypatch):
+    """Every pass without gradient of a supervised run: evaluations and the watch."""
+    from contextlib import contextmanager
+
+    from semipose.models.pose_net import PoseNet
+    from semipose.run import train
+
+    passes: list[tuple[bool, bool]] = []
+    uncompiled = []
+
+    @contextmanager
+    def spy():
+        uncompiled.append(True)
+        yield
+        uncompiled.pop()
+
+    main, forward = PoseNet.main, PoseNet.forward
+
+    def noted(call):
+        def run(self, images):
+            passes.append((torch.is_grad_enabled(), bool(uncompiled)))
+            return call(self, images)
+
+        return run
+
+    monkeypatch.setattr("semipose.training.engine.uncompiled", spy)
+    monkeypatch.setattr(PoseNet, "main", noted(main))
+    monkeypatch.setattr(PoseNet, "forward", noted(forward))
+    train(tiny("supervised", **{"train.steps": 4, "train.evaluate_every": 1}), tmp_path / "run")
+    assert set(passes) == {(True, False), (False, True)}

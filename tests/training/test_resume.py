@@ -140,10 +140,31 @@ def test_a_resumed_run_says_which_photographs_changed(tiny, small_people, tmp_pa
     with Image.open(changed) as image:
         image.rotate(180).save(changed)
     train(tiny("single", **config | {"train.steps": 3}), tmp_path / "run", resume=True)
-    assert f"1 photograph changed since the run began (the first: {changed})" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "of the labeled set changed since the run began" in told
+    assert f"(1 new one, the first: {changed})" in told
     after = json.loads((tmp_path / "run" / "photographs.json").read_text())
     assert set(before["labeled"]) < set(after["labeled"])
     assert len(after["labeled"]) == len(before["labeled"]) + 1
+
+    train(tiny("single", **config | {"train.steps": 4}), tmp_path / "run", resume=True)
+    assert "of the labeled set changed since the run began: it goes on" in capsys.readouterr().err
+
+
+def test_a_resumed_run_notices_photographs_that_changed_places(tiny, small_people, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    names = [record["file_name"] for record in json.loads(small_people.read_text())["images"]]
+    for name in names:
+        shutil.copy(PEOPLE / "images" / name, images)
+    config = {"data.images": str(images), "train.steps": 1, "train.select": "last"}
+    train(tiny("supervised", **config), tmp_path / "run")
+    for one, other in zip(names[::2], names[1::2], strict=True):
+        (images / one).rename(images / "aside")
+        (images / other).rename(images / one)
+        (images / "aside").rename(images / other)
+    train(tiny("supervised", **config | {"train.steps": 2}), tmp_path / "run", resume=True)
+    assert "photographs of the labeled and validation set changed" in capsys.readouterr().err
 
 
 def test_resume_refuses_what_does_not_fit(tiny, tmp_path):

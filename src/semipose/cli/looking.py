@@ -101,7 +101,7 @@ def data_frames(
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
-        print(f"{out}: {counted(len(found), 'frame')}; {alike} left out, since they look like the one before")
+        print(f"{out}: {counted(len(found), 'frame')}; {alike} left out for looking like the one kept before")
 
 
 @data_app.command("pack")

@@ -48,16 +48,19 @@ class Seen:
         return {**counts, "of": len(judged)}
 
 
+def read_record(folder: Path) -> Seen | None:
+    """The photographs.json of a run folder; None where there is none."""
+    try:
+        content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        return Seen(**{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def read_seen(what: Path) -> Seen | None:
     """The photographs of the run that `what`, its folder or one of its files, belongs to; None where none is known."""
-    for folder in (what, what.parent, what.parent.parent):
-        path = folder / RECORD
-        try:
-            content: dict[str, Any] = json.loads(path.read_text())
-            return Seen(**{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")})
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return None
+    found = (read_record(folder) for folder in (what, what.parent, what.parent.parent))
+    return next((seen for seen in found if seen is not None), None)
 
 
 def describe_seen(counts: dict[str, int] | None) -> str:

@@ -88,7 +88,8 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     if engine.is_main:
         seen.write(out)
         sources.intake.write(out)
-    state.extra |= {"joint_batch": joint_batch(config, engine), "photographs": _contents(state, sets)}
+    state.extra["joint_batch"] = joint_batch(config, engine)
+    state.extra.setdefault("photographs", _contents(sets))
     log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
     loader = _loader(config, sources, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
@@ -256,15 +257,15 @@ def _photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) 
     }
 
 
-def _contents(state: TrainingState, sets: dict[str, dict[Path, str]]) -> dict[str, str]:
-    """One hash a set over what its photographs held when the run began."""
-    return state.extra.get("photographs") or {name: digest("".join(s.values()).encode()) for name, s in sets.items()}
+def _contents(sets: dict[str, dict[Path, str]]) -> dict[str, str]:
+    """One hash a set over what its photographs hold."""
+    return {name: digest("".join(photographs.values()).encode()) for name, photographs in sets.items()}
 
 
 def _with_before(seen: Seen, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]) -> Seen:
     """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
-    began, now = _contents(state, sets), _contents(TrainingState({}), sets)
-    before = read_record(out)
+    before, now = read_record(out), _contents(sets)
+    began = state.extra.get("photographs", now)  # checkpoints of before know nothing of them
     changed = [name for name in now if now[name] != began[name]]
     if changed:
         new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []

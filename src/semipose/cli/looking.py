@@ -94,7 +94,7 @@ def data_frames(
     ] = 8.0,
     json: Json = False,
 ) -> None:
-    """Take frames out of videos as unlabeled images, leaving out those that look like the one before."""
+    """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
     from semipose.api import take_frames
 
     found, alike = take_frames(source, out, every=every, min_change=min_change)

@@ -46,18 +46,19 @@ def predict_video(
         frames = read_frames(source)
         shown = watch(frames, count_frames(source), "looking at frames") if watch else frames
         for number, frame in enumerate(shown):
-            whole = (0.0, 0.0, float(frame.image.shape[1]), float(frame.image.shape[0]))
+            image = frame.image
+            whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
             places = [whole] if by_frame is None else by_frame.get(number, [])
             persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
-                crops = FrameCrops(frame.image, PersonSet(model.skeleton, persons, str(source)), model.geometry)
+                crops = FrameCrops(image, PersonSet(model.skeleton, persons, str(source)), model.geometry)
                 predictions = predictor.predict(crops)
                 found += predictions
             if writer:
                 joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
                 scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
-                writer.add(draw_pose(frame.image, joints, scores, model.skeleton), frame.rate)
+                writer.add(draw_pose(image, joints, scores, model.skeleton), frame.rate)
     except DataError as error:
         if number < 0:
             raise

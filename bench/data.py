@@ -1,6 +1,6 @@
 """Persons a second and core of the data path: packed crops against decoding and warping photograph by photograph.
 
-python bench/data.py [--persons 600] [--input 256x192] [--repeats 5] [--crops jpeg|raw] [--json]
+python bench/data.py [--persons 600] [--input 256x192] [--repeats 5] [--crops auto|jpeg|raw] [--json]
 
 Both sides end with a batch of normalized float images of the input's size, randomly flipped, scaled and rotated. The
 usual way reads and decodes the whole photograph with OpenCV for each sample and warps it on the host; ours reads a
@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ from semipose.batch import UnlabeledBatch
 from semipose.cores import usable_cores
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import unlabeled_batch
-from semipose.data.packed import open_crops
+from semipose.data.packed import Form, open_crops
 from semipose.data.records import Person, PersonSet
 from semipose.models.backbones import MEAN, STD
 from semipose.skeletons import COCO
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--persons", type=int, default=600)
     parser.add_argument("--input", default="256x192", help="HEIGHTxWIDTH")
-    parser.add_argument("--crops", default="jpeg", choices=("jpeg", "raw"))
+    parser.add_argument("--crops", default="auto", choices=get_args(Form))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")

@@ -74,7 +74,16 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     labeled, unlabeled = _crops(sources, geometry, config.data.crops, _takes_unlabeled(config))
-    judge = Judge(engine, sources, geometry, config.loss, out, select=config.train.select, evaluation=config.evaluation)
+    judge = Judge(
+        engine,
+        sources,
+        geometry,
+        config.loss,
+        out,
+        select=config.train.select,
+        evaluation=config.evaluation,
+        form=config.data.crops,
+    )
     seen = _seen(labeled, unlabeled, judge, config)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from semipose.data import packed
 from semipose.data.crops import CropGeometry, FreshCrops
 from semipose.data.packed import CropStore, open_crops
 from semipose.data.policy import leave_out
@@ -24,12 +25,12 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_store_equals_fresh_crops_and_is_found_again(tmp_path, monkeypatch):
     persons = read_annotated("people", None).subset(range(0, 40, 3))
-    store, fresh = open_crops(persons, GEOMETRY, cache=tmp_path), FreshCrops(persons, GEOMETRY)
+    store, fresh = open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path), FreshCrops(persons, GEOMETRY)
     assert [p.annotation_id for p in store.persons.persons] == [p.annotation_id for p in persons.persons]
     for i in range(len(persons)):
         assert np.abs(store.crop(i).astype(int) - fresh.crop(i)).mean() < 2
     no_decoding(monkeypatch)
-    again = open_crops(persons, GEOMETRY, cache=tmp_path)
+    again = open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path)
     np.testing.assert_array_equal(again.crop(2), store.crop(2))
     assert again.photographs == store.photographs
     assert len(set(store.photographs.values())) == len({p.image for p in persons.persons})
@@ -41,9 +42,20 @@ def test_raw_crops_are_exact_and_kept_apart(tmp_path):
     raw, fresh = open_crops(persons, GEOMETRY, form="raw", cache=tmp_path), FreshCrops(persons, GEOMETRY)
     for i in range(len(persons)):
         np.testing.assert_array_equal(raw.crop(i), fresh.crop(i))
-    jpeg = open_crops(persons, GEOMETRY, cache=tmp_path)
+    jpeg = open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path)
     assert len(list((tmp_path / "crops").iterdir())) == 2
     assert (jpeg.crop(1) != raw.crop(1)).any()
+
+
+def test_small_sets_are_kept_raw_and_large_ones_as_jpegs(tmp_path, monkeypatch):
+    persons = read_annotated("people", None).subset(range(4))
+    size = len(persons) * 3 * GEOMETRY.crop_size[0] * GEOMETRY.crop_size[1]
+    monkeypatch.setattr(packed, "SMALL", size)
+    small = open_crops(persons, GEOMETRY, cache=tmp_path)
+    assert small.path == open_crops(persons, GEOMETRY, form="raw", cache=tmp_path).path
+    monkeypatch.setattr(packed, "SMALL", size - 1)
+    large = open_crops(persons, GEOMETRY, cache=tmp_path)
+    assert large.path == open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path).path != small.path
 
 
 def test_other_settings_make_other_crops(tmp_path):
@@ -159,9 +171,13 @@ def test_a_cache_that_can_not_be_written_is_one_line(tmp_path):
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     persons = photographs(tmp_path, broken=())
-    monkeypatch.setattr("semipose.data.packed.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(RunError, match=r"No space left.*SEMIPOSE_CACHE"):
+    monkeypatch.setattr(
+        "semipose.data.packed.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(RunError, match=r"No space left.*data\.crops=jpeg.*SEMIPOSE_CACHE"):
         open_crops(persons, GEOMETRY, cache=tmp_path)
+    with pytest.raises(RunError, match=r"No space left on device\); make room or let \$SEMIPOSE_CACHE"):
+        open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path)
     assert not list((tmp_path / "crops").rglob("*.*"))
 
 

@@ -72,7 +72,7 @@ def shards(tmp_path_factory):
 def test_shards_hold_the_crops(shards, tmp_path):
     """Those of the persons, in another order, behind the run's own."""
     persons = read_annotated("people", None).subset(range(100, 140))
-    store = open_crops(persons, GEOMETRY, cache=tmp_path)
+    store = open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path)
     own = FreshCrops(persons.subset(range(6)), GEOMETRY)
     crops = ShardedCrops(shards, COCO, GEOMETRY, own, 0)
     assert (len(crops), crops.sizes) == (46, (4, 2, *[4] * 10))

@@ -7,6 +7,7 @@ builds at the same time writes the same bytes or another file, and an index neve
 import hashlib
 import json
 import logging
+import math
 import mmap
 import os
 import secrets
@@ -34,8 +35,10 @@ from semipose.errors import BrokenDataError, DataError, RunError
 
 log = logging.getLogger(__name__)
 
-Form = Literal["jpeg", "raw"]
-"""How crops are kept."""
+Form = Literal["auto", "jpeg", "raw"]
+"""How crops are kept; auto chooses by the size of the set."""
+SMALL = 2 * 2**30
+"""Bytes up to which a set of crops is kept raw when nothing else is asked for."""
 FORMAT = 2
 PATIENCE = 5.0
 """Seconds of waiting for another builder before it is said."""
@@ -120,19 +123,22 @@ def open_crops(
     persons: PersonSet,
     geometry: CropGeometry,
     *,
-    form: Form = "jpeg",
+    form: Form = "auto",
     cache: Path | None = None,
     broken: Decide = refuse,
     watch: Watch | None = None,
 ) -> CropStore:
     """The packed crops of `persons`, made on first use and found again by their content.
 
-    `form`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast.
+    `form`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast; auto keeps the
+    bytes of sets that take no more than SMALL.
     Of several processes one makes them, the others wait. `broken` decides about photographs that can't be read: it
     raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
     work in a progress bar. Raises RunError when the cache can't be written.
     """
     root = cache or cache_root()
+    if form == "auto":
+        form = "raw" if len(persons) * 3 * math.prod(geometry.crop_size) <= SMALL else "jpeg"
     path = root / "crops" / _key(persons, geometry, form)
     store = _up_to_date(path, persons, geometry)
     for _ in range(ATTEMPTS):
@@ -150,9 +156,10 @@ def open_crops(
         except FileNotFoundError:
             continue  # somebody removed the cache meanwhile
         except OSError as error:
+            smaller = ", take data.crops=jpeg" if form == "raw" else ""
             raise RunError(
-                f"crops can't be kept in {path} ({error.strerror or error}); make room or let $SEMIPOSE_CACHE name "
-                "another folder"
+                f"crops can't be kept in {path} ({error.strerror or error}); make room{smaller} or let $SEMIPOSE_CACHE "
+                "name another folder"
             ) from None
     if store is None:
         raise RunError(f"crops of {path} disappear while they are made; let $SEMIPOSE_CACHE name another folder")

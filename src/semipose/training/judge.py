@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from semipose.data.coco import trainable
 from semipose.data.crops import CropGeometry, shared_out
 from semipose.data.overlap import Seen, describe_seen
-from semipose.data.packed import CropStore, open_crops
+from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.policy import without_photographs
 from semipose.data.records import PersonSet
 from semipose.data.sources import Sources
@@ -63,7 +63,8 @@ class Result:
 class Judge:
     """Scores candidates: on the validation split while training, on the test split once, at the end.
 
-    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time.
+    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `form` is
+    how crops are kept.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Judge:
         *,
         select: str,
         evaluation: EvaluationConfig,
+        form: Form = "auto",
     ) -> None:
         self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
-        self.select, self.evaluation = select, evaluation
+        self.select, self.evaluation, self.form = select, evaluation, form
         self._latest: str = engine.method.reported[0]
         self._crops: dict[str, CropStore] = {}
         self._truth: dict[str, PersonSet] = {}
@@ -92,7 +94,8 @@ class Judge:
         if persons is None:
             return
         broken = self.sources.intake.photographs(name)
-        self._crops[which] = open_crops(trainable(persons), self.geometry, broken=broken, watch=watched)
+        chosen = trainable(persons)
+        self._crops[which] = open_crops(chosen, self.geometry, form=self.form, broken=broken, watch=watched)
         self._truth[which] = without_photographs(persons, self._crops[which].failed)
 
     def photographs(self, which: str) -> dict[Path, str]:

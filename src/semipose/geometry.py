@@ -168,7 +168,7 @@ def warp_bytes(
 
 def _sample(images: Tensor, positions: Tensor) -> Tensor:
     height, width = images.shape[-2:]
-    extent = positions.new_tensor([width, height])
+    extent = constant((width, height), positions.device)
     grid = (2 * positions + 1) / extent - 1  # align_corners=False places -1 and 1 on the outer edges -0.5 and W - 0.5
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
 

@@ -24,9 +24,10 @@ def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
     if into.keys() != of.keys():
         raise ValueError("ema_update needs two networks of the same architecture")
     floating = [name for name, tensor in into.items() if tensor.is_floating_point()]
+    counters = [name for name, tensor in into.items() if not tensor.is_floating_point()]
     torch._foreach_lerp_([into[n] for n in floating], [of[n] for n in floating], 1 - momentum)
-    for name in into.keys() - set(floating):
-        into[name].copy_(of[name])
+    if counters:
+        torch._foreach_copy_([into[n] for n in counters], [of[n] for n in counters])
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Predictor:
         maps = self._mean(view.images)
         if self.flip_test:
             mirrored = self._mean(view.images.flip(-1)).flip(-1)
-            maps = (maps + mirrored[:, list(flip_order)]) / 2
+            maps = (maps + mirrored[:, geometry.constant(tuple(flip_order), maps.device)]) / 2
         return maps
 
     def predict(self, crops: Crops, watch: Watch | None = None) -> list[Prediction]:
@@ -95,8 +95,8 @@ class Predictor:
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.persons.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
-        in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).double().cpu().numpy()
-        values = scores.double().cpu().numpy()
+        in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
+        values = scores.cpu().double().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
             person = crops.persons[index]
             inverse = np.linalg.inv(crops.geometry.from_image(person.box))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semipose.batch import View
 from semipose.data.crops import Crops
 from semipose.data.loaders import unlabeled_batch
+from semipose.geometry import constant
 from semipose.heatmaps import decode
 from semipose.losses import HeatmapLoss
 from semipose.methods.base import Progress
@@ -137,7 +138,7 @@ class Watch:
             else:
                 images = self._view("unlabeled").images.flip(-1)
                 mirrored = self.loss.heatmaps(networks[0].main(images)).float().flip(-1)
-                second = mirrored[:, list(self.labeled.persons.skeleton.flip_order)]
+                second = mirrored[:, constant(self.labeled.persons.skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))

@@ -10,6 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from semipose.geometry import constant
+
 REFERENCE_AREA = 256 * 192
 
 
@@ -137,7 +139,7 @@ class Cutout(BaseModel):
         """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
         height, width = images.shape[-2:]
         spot = torch.rand((len(images), 1, 2), generator=generator, device=images.device)
-        centers = (spot * spot.new_tensor([width, height])).long()
+        centers = (spot * constant((width, height), spot.device)).long()
         half = torch.full((len(images), 1), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
         return images * ~covered(centers, half, images)
 

@@ -76,6 +76,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--graphs", action="store_true", help="compiled, as CUDA graphs")
     parser.add_argument("--merged", action="store_true", help="time method.merge_passes against our usual step, too")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=4)
@@ -95,6 +96,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "input.width": width, "train.precision": arguments.precision, **options,
         },
     )  # fmt: skip
+    if arguments.graphs and torch.device(arguments.device).type != "cuda":
+        sys.exit("--graphs: CUDA graphs need --device cuda")
     if getattr(config.method, "merge_passes", False):
         sys.exit("method.merge_passes is timed by --merged, against our usual step")
     if arguments.merged and not getattr(config.method, "hard_statistics", False):
@@ -118,7 +121,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "device": arguments.device,
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "compiled": arguments.compile,
+        "compiled": arguments.compile or arguments.graphs,
+        "cuda_graphs": arguments.graphs,
         "pairs_per_second": arguments.batch / seconds,
         "baseline_pairs_per_second": arguments.batch / statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
@@ -215,11 +219,12 @@ def our_way(
         else config.train.precision
     )
     method = method.to(memory_format=torch.channels_last)
-    if arguments.compile:
-        compile_networks(method)
+    if arguments.compile or arguments.graphs:
+        compile_networks(method, cuda_graphs=arguments.graphs)
     fabric = start_fabric(arguments.device, precision)
     trained = [p for p in method.parameters() if p.requires_grad]
-    engine = make_engine(fabric, method, torch.optim.Adam(trained, lr=1e-4, fused=True))
+    optimizer = torch.optim.Adam(trained, lr=1e-4, fused=True)
+    engine = make_engine(fabric, method, optimizer, cuda_graphs=arguments.graphs)
     engine.method.train()
 
     def step() -> None:

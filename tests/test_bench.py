@@ -17,7 +17,8 @@ from semipose.methods import METHODS
 
 def step_arguments(*options: str, merged: bool = False) -> argparse.Namespace:
     return argparse.Namespace(
-        backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, repeats=1,
+        backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, graphs=False,
+        repeats=1,
         options=["model.head_channels=8", *options], merged=merged,
     )  # fmt: skip
 

@@ -133,12 +133,20 @@ def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torc
     method = make_method(config, sources.labeled.skeleton, generator)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
+    if config.train.cuda_graphs and fabric.device.type != "cuda":
+        raise ConfigError(f"train.cuda_graphs: this training runs on {fabric.device.type}; leave it out")
     if config.train.compile:
-        compile_networks(method)
+        compile_networks(method, cuda_graphs=config.train.cuda_graphs)
     trained = [p for p in method.parameters() if p.requires_grad]
     fused = fabric.device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
-    return make_engine(fabric, method, optimizer, sync_batch_norm=config.train.sync_batch_norm)
+    return make_engine(
+        fabric,
+        method,
+        optimizer,
+        sync_batch_norm=config.train.sync_batch_norm,
+        cuda_graphs=config.train.cuda_graphs,
+    )
 
 
 def with_precision(config: RunConfig, sources: Sources, plan: Plan) -> RunConfig:

@@ -7,6 +7,11 @@ import sys
 import pytest
 import torch
 
+from semipose import run
+from semipose.errors import ConfigError
+from semipose.models.pose_net import PoseNet
+from semipose.run import train
+
 SCRIPT = """
 import torch
 from torch import nn
@@ -37,8 +42,77 @@ for batch in (1, 2, 3):
 assert counters["stats"]["unique_graphs"] == graphs
 compiled.train()(images)
 assert counters["stats"]["unique_graphs"] == graphs  # a step after looking is the compiled one
+assert not counters["graph_break"]
 print("same")
 """
+
+
+GRAPHS = """
+import torch
+from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.losses import LossConfig
+from semipose.methods import METHODS, build_method
+from semipose.methods.base import Progress, Workbench
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.skeletons import LSP
+from semipose.training.compiling import compile_networks
+from semipose.training.engine import make_engine, start_fabric
+from semipose.views.sampling import ViewSampler, ViewsConfig
+
+device, joints, config = torch.device("cuda", 0), len(LSP), ModelConfig(backbone="resnet10t", weights="none")
+fabric = start_fabric("cuda:0", "32-true")
+made = torch.Generator(device).manual_seed(3)
+crops = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8, device=device, generator=made)
+to_input = torch.eye(3, device=device).repeat(4, 1, 1)
+labeled = LabeledBatch(crops, to_input, torch.full((4, joints, 2), 30.0, device=device), to_input.new_ones(4, joints))
+
+def losses(graphs):
+    torch.manual_seed(0)
+    views = ViewSampler(ViewsConfig(), LSP, (64, 64), 2.0, torch.Generator(device).manual_seed(1))
+    bench = Workbench(views, LossConfig().build(), lambda _, levels: PoseNet(config, joints, levels), None)
+    method = build_method(METHODS["trs"][0](), bench).to(device).train()
+    if graphs:
+        compile_networks(method, cuda_graphs=True)
+    optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], fused=True)
+    engine = make_engine(fabric, method, optimizer, cuda_graphs=graphs)
+    found = []
+    for step in range(8):
+        progress = Progress(step, 8, 0)
+        loss = engine.losses(labeled, UnlabeledBatch(crops, to_input), progress)
+        assert bool(engine.step(loss.total, 1.0))
+        method.after_step(progress)
+        found.append(loss.total.detach().clone())
+    return torch.stack(found)
+
+torch.testing.assert_close(losses(True), losses(False), rtol=1e-2, atol=1e-5)
+print("same")
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_cuda_graphs_compute_the_same():
+    done = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "same", done.stderr[-2000:]
+
+
+def test_cuda_graphs_need_a_gpu_and_compiling(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="set compile to true"):
+        tiny("supervised", **{"train.cuda_graphs": True})
+    with pytest.raises(ConfigError, match="runs on cpu; leave it out"):
+        train(tiny("supervised", **{"train.cuda_graphs": True, "train.compile": True}), tmp_path / "run")
+
+
+def test_each_step_begins_new_graphs(tiny, tmp_path, monkeypatch):
+    """On a CPU, where they are none: before each pass of a step and nowhere else."""
+    calls: list[str] = []
+    monkeypatch.setattr("semipose.training.engine.begin_step", lambda: calls.append("begin"))
+    forward = PoseNet.forward
+    monkeypatch.setattr(PoseNet, "forward", lambda net, images: calls.append("pass") or forward(net, images))
+    made = run.make_engine
+    monkeypatch.setattr(run, "make_engine", lambda *a, **options: made(*a, **{**options, "cuda_graphs": True}))
+    train(tiny("supervised", **{"train.steps": 3}), tmp_path / "run")
+    assert calls == ["begin", "pass"] * 3
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
@@ -51,9 +125,6 @@ def test_compiled_networks_compute_the_same():
 def test_what_looks_outside_of_steps_runs_uncompiled(tiny, tmp_path, monkeypatch):
     """Every pass without gradient of a supervised run: evaluations and the watch."""
     from contextlib import contextmanager
-
-    from semipose.models.pose_net import PoseNet
-    from semipose.run import train
 
     passes: list[tuple[bool, bool]] = []
     uncompiled = []

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semipose.errors import ConfigError
 from semipose.models.synchronized import synchronize
-from semipose.training.compiling import uncompiled
+from semipose.training.compiling import begin_step, uncompiled
 from semipose.training.precision import gpu_precision
 from semipose.training.processes import Plan
 
@@ -34,7 +34,8 @@ class Engine:
     """A method and its optimizer, placed on devices, with everything its processes do together.
 
     `forward` computes the method's losses and shares gradients; `hosts` joins the processes without their devices, so
-    that agreeing on something never waits for a GPU. With `synchronized` BatchNorm there are no averages to share.
+    that agreeing on something never waits for a GPU. With `synchronized` BatchNorm there are no averages to share. With
+    `cuda_graphs` the networks' passes are replayed by the GPU.
     """
 
     fabric: Fabric
@@ -43,6 +44,7 @@ class Engine:
     forward: nn.Module
     hosts: Any = None
     synchronized: bool = False
+    cuda_graphs: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -66,6 +68,8 @@ class Engine:
 
     def losses(self, *arguments: Any) -> Any:
         """The method's losses, under the precision's autocast and with gradients shared between processes."""
+        if self.cuda_graphs:
+            begin_step()
         with self.fabric.autocast():
             return self.forward(*arguments)
 
@@ -216,7 +220,12 @@ def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabri
 
 
 def make_engine(
-    fabric: Fabric, method: nn.Module, optimizer: torch.optim.Optimizer, *, sync_batch_norm: bool = False
+    fabric: Fabric,
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    sync_batch_norm: bool = False,
+    cuda_graphs: bool = False,
 ) -> Engine:
     """Places the method and, where there are several processes, lets them share gradients.
 
@@ -227,7 +236,7 @@ def make_engine(
     method = method.to(fabric.device)
     wrapped = fabric.setup_optimizers(optimizer)
     if fabric.world_size == 1:
-        return Engine(fabric, method, wrapped, _Losses(method))
+        return Engine(fabric, method, wrapped, _Losses(method), cuda_graphs=cuda_graphs)
     if sync_batch_norm:
         synchronize(method)
     on_cpu = fabric.device.type == "cpu"
@@ -240,4 +249,4 @@ def make_engine(
             find_unused_parameters=True,
             broadcast_buffers=False,
         )
-    return Engine(fabric, method, wrapped, forward, hosts, sync_batch_norm)
+    return Engine(fabric, method, wrapped, forward, hosts, sync_batch_norm, cuda_graphs)

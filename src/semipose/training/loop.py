@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.data.loaders import PairedLoader
@@ -67,6 +67,9 @@ class TrainConfig(BaseModel):
     """Memory layout of images and weights; faster on most hardware, the same figures up to rounding."""
     compile: bool = False
     """torch.compile the networks: faster steps after a minute or two of compiling; needs a C++ compiler."""
+    cuda_graphs: bool = False
+    """Compiled networks run as CUDA graphs (torch.compile's `reduce-overhead`): a GPU then does not wait for Python
+    between small operations; takes more memory, needs `compile` and a GPU."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     devices: int = Field(1, ge=0)
@@ -78,6 +81,12 @@ class TrainConfig(BaseModel):
     """BatchNorm takes its statistics over the batches of all processes instead of each over its own."""
     seed: int = Field(0, ge=0)
     """Seed of weights, order and augmentation."""
+
+    @model_validator(mode="after")
+    def _graphs_are_compiled(self) -> "TrainConfig":
+        if self.cuda_graphs and not self.compile:
+            raise ValueError("cuda_graphs are made of compiled networks; set compile to true")
+        return self
 
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole training."""

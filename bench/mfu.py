@@ -4,7 +4,8 @@ python bench/mfu.py [--method dual] [--backbone resnet18] [--input 256x192] [--b
 
 The yardsticks, measured in the same run and in the step's own arithmetic: a large matrix product, a large convolution,
 and plain training of the same network (forward, backward, optimizer) on ready images, which is the ceiling of a step:
-as many pairs a second as its passes would allow if nothing but the network cost time.
+as many pairs a second as its passes would allow if nothing but the network cost time. The backbone is also trained as
+the classifier it was made as, without the head that makes joints of its features.
 """
 
 import json
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,6 +46,7 @@ def main() -> None:
     ours, precision, _ = steps.our_way(config, steps.networks(config, arguments.device), batches, arguments)
     half = precision == "bf16-mixed"
     network = PoseNet(config.model, len(COCO)).to(device).to(memory_format=torch.channels_last)
+    classifier = timm.create_model(arguments.backbone).to(device).to(memory_format=torch.channels_last)
     images = torch.randn(arguments.batch, 3, height, width, device=device).to(memory_format=torch.channels_last)
     with FlopCounterMode(display=False) as counter:
         network(images[:1])
@@ -51,6 +54,7 @@ def main() -> None:
     works = {
         "step": ours.step,
         "train": trainer(network, images, half),
+        "classifier": trainer(classifier, images, half),
         "forward": forwarder(network, images, half),
         "product": product(device, half),
         "convolution": convolution(device, half),
@@ -68,6 +72,8 @@ def main() -> None:
         "ceiling_pairs_per_second": ceiling,
         "share_of_ceiling": arguments.batch / typical["step"] / ceiling,
         "train_images_per_second": arguments.batch / typical["train"],
+        "classifier_images_per_second": arguments.batch / typical["classifier"],
+        "gflop_of_a_pair": cost.units * flop / 1e9,
         "step_tflops": cost.units * flop * arguments.batch / typical["step"] / 1e12,
         "product_tflops": 2 * SIDE**3 / typical["product"] / 1e12,
         "convolution_tflops": CONVOLUTION / typical["convolution"] / 1e12,

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 
 from semipose.data.records import PersonSet
 from semipose.errors import DataError
+from semipose.files import replacing
 
 MOST_PIXELS = 100_000_000
 """Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""
@@ -91,6 +92,16 @@ def read_image(path: Path) -> np.ndarray:
     Raises DataError with the path when it is missing, broken or larger than `MOST_PIXELS`.
     """
     return decode_image(path, image_bytes(path))
+
+
+def write_image(image: np.ndarray, path: Path, quality: int) -> None:
+    """Writes RGB (H, W, 3) uint8 by renaming, as a JPEG of `quality` or the PNG that the name asks for; OSError."""
+    kind = path.suffix.lower()
+    options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, encoded = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def image_bytes(path: Path) -> bytes:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
+from semipose.data.crops import write_image
 from semipose.data.packed import Watch
 from semipose.errors import ConfigError, DataError, RunError
-from semipose.files import replacing
 from semipose.wording import counted
 
 log = logging.getLogger(__name__)
@@ -172,11 +171,8 @@ def _require_room(videos: list[Path], out: Path) -> None:
 
 
 def _keep(image: np.ndarray, path: Path) -> Path:
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_image(image, path, QUALITY)
     except OSError as error:
         raise RunError(
             f"frame {path} can't be written ({error.strerror}); make room, or choose another folder or shorter names"

@@ -8,11 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semipose.data.crops import read_image
+from semipose.data.crops import read_image, write_image
 from semipose.data.records import PersonSet
 from semipose.errors import DataError
 from semipose.evaluation.predictions import Prediction
-from semipose.files import replacing
 from semipose.skeletons import Skeleton, side_and_part
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
@@ -110,12 +109,8 @@ def save_image(image: np.ndarray, path: Path) -> None:
     """Writes RGB (H, W, 3) uint8 as .png or .jpg, by renaming; DataError when the place or the ending won't do."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"picture {path} has no ending that can be written; use .png or .jpg")
-    options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, 92]
-    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        write_image(image, path, quality=92)
     except OSError as error:
         raise DataError(f"picture {path} can't be written ({error.strerror}); choose another place") from None
 

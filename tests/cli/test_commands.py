@@ -1,10 +1,9 @@
-"""The command line as a user meets it: what it prints, what it leaves, and one line for every mistake."""
+"""The command line as a user meets it: what it prints and what it leaves."""
 
 import json
 import os
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 import av
@@ -15,46 +14,12 @@ import yaml
 from pycocotools.coco import COCO
 
 import semipose
-from semipose.cli import main
 from semipose.data.coco import read_coco
 from semipose.data.sources import PEOPLE
 from semipose.data.video import Frame
 from semipose.errors import DataError
 from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
-
-TINY = """
-data.validation=8 input.height=64 input.width=64 model.backbone=test_resnet model.weights=none model.head_channels=8
-train.steps=4 train.batch=4 train.unlabeled_batch=4 train.device=cpu --no-report
-""".split()  # noqa: SIM905
-
-
-@pytest.fixture
-def cli(capsys):
-    """Runs `semipose ARGUMENTS`: exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        before, sys.argv = sys.argv, ["semipose", *map(str, arguments)]
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        finally:
-            sys.argv = before
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def trained(cli, small_people, tmp_path):
-    """A tiny run folder."""
-    out = tmp_path / "run"
-    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--method", "trs", "--out", out]
-    code, _, err = cli("train", *TINY, *arguments)
-    assert code == 0, err
-    return out
+from tests.cli.conftest import TINY, one_line
 
 
 def test_train_leaves_a_run_folder(trained):
@@ -325,97 +290,3 @@ def test_lists(cli):
     assert options["method.reviewers.alpha"]["default"] == "0.99"
     assert json.loads(cli("config", "--method", "akm+mixup", "--json")[1])["method.mixup.enabled"]["default"] == "True"
     assert all(o["meaning"] for o in options.values())
-
-
-def coco(path: Path, **changes: object) -> Path:
-    """A COCO file of the embedded people with parts changed."""
-    content = json.loads((PEOPLE / "val.json").read_text())
-    content.update(changes)
-    path.write_text(json.dumps(content))
-    return path
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"annotations": []}, "no annotations"),
-        ({"categories": [{"id": 1, "name": "person"}]}, "keypoints"),
-        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", 5]}]}, "no joint name"),
-        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "nose"]}]}, "twice"),
-        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "tail"]}]}, "annotation 1601"),
-    ],
-)
-def test_unusable_annotations(cli, tmp_path, changes, told):
-    path = coco(tmp_path / "bad.json", **changes)
-    one_line(cli("train", "--data", path, "--images", PEOPLE / "images", "--out", tmp_path / "run"), told)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["train", "--data", "gone.json"], "gone.json"),
-        (["train", "gone.yaml"], "gone.yaml"),
-        (["train", "--labels", "99999"], "1598"),
-        (["train", "train.stepz=3"], "did you mean 'steps'"),
-        (["train", "method.momentum=2", "--method", "mean_teacher"], "less than 1"),
-        (["train", "--method", "teacher"], "known"),
-        (["train", "--steps", "0"], "greater than or equal to 1"),
-        (["train", "--backbone", "resnet19"], "resnet19"),
-        (["train", "--weights", "gone.pth", "--labels", "10"], "gone.pth"),
-        (["train", "--device", "cuda:99"], "cuda:99"),
-        (["train", "--resume"], "--out"),
-        (["train", "--unlabeled", "gone"], "gone"),
-        (["evaluate", "gone", "--data", "people"], "gone"),
-        (["predict", "gone", "photos"], "gone"),
-        (["export", "gone", "--out", "x.onnx"], "gone"),
-        (["config", "--method", "gone"], "gone"),
-        (["train", "--no-such-option"], "no-such-option"),
-    ],
-)
-def test_mistakes(cli, tmp_path, monkeypatch, arguments, told):
-    monkeypatch.chdir(tmp_path)
-    one_line(cli(*arguments), told)
-
-
-def test_checkpoint_of_another_skeleton(cli, trained, tmp_path):
-    content = json.loads((PEOPLE / "val.json").read_text())
-    content["categories"][0]["keypoints"] = [f"joint_{k}" for k in range(17)]
-    path = tmp_path / "other.json"
-    path.write_text(json.dumps(content))
-    one_line(cli("evaluate", trained, "--data", path, "--images", PEOPLE / "images"), "its own skeleton")
-
-
-def test_predictions_of_another_skeleton(cli, tmp_path):
-    truth = read_coco(PEOPLE / "val.json", PEOPLE / "images")
-    path = tmp_path / "few.json"
-    save_predictions(ground_truth_as_predictions(truth), path)
-    content = json.loads(path.read_text())
-    content[3]["keypoints"] = content[3]["keypoints"][:9]
-    path.write_text(json.dumps(content))
-    one_line(cli("evaluate", path, "--data", "people"), "record 4")
-    assert len(load_predictions_error(path, truth)) > 0
-
-
-def load_predictions_error(path: Path, truth) -> str:
-    """The message of an unusable predictions file."""
-    with pytest.raises(Exception, match="keypoints") as found:
-        load_predictions(path, truth.skeleton)
-    return str(found.value)
-
-
-def one_line(result: tuple[int, str, str], told: str) -> None:
-    """Asserts exit code 2, nothing on stdout, and one line on stderr that says what is wrong."""
-    code, out, err = result
-    assert code == 2, err
-    assert out == ""
-    assert told in err
-    assert "Traceback" not in err
-    if err.startswith("semipose:"):
-        assert len(err.strip().splitlines()) == 1
-
-
-def test_debug_shows_where(cli, tmp_path):
-    from semipose.errors import DataError
-
-    with pytest.raises(DataError):
-        cli("--debug", "train", "--data", "gone.json", "--out", tmp_path)

@@ -1,0 +1,94 @@
+"""One line for every mistake: what, where, remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semipose.data.coco import read_coco
+from semipose.data.sources import PEOPLE
+from semipose.errors import DataError
+from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
+from tests.cli.conftest import one_line
+
+
+def coco(path: Path, **changes: object) -> Path:
+    """A COCO file of the embedded people with parts changed."""
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content.update(changes)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"annotations": []}, "no annotations"),
+        ({"categories": [{"id": 1, "name": "person"}]}, "keypoints"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", 5]}]}, "no joint name"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "nose"]}]}, "twice"),
+        ({"categories": [{"id": 1, "name": "person", "keypoints": ["nose", "tail"]}]}, "annotation 1601"),
+    ],
+)
+def test_unusable_annotations(cli, tmp_path, changes, told):
+    path = coco(tmp_path / "bad.json", **changes)
+    one_line(cli("train", "--data", path, "--images", PEOPLE / "images", "--out", tmp_path / "run"), told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--data", "gone.json"], "gone.json"),
+        (["train", "gone.yaml"], "gone.yaml"),
+        (["train", "--labels", "99999"], "1598"),
+        (["train", "train.stepz=3"], "did you mean 'steps'"),
+        (["train", "method.momentum=2", "--method", "mean_teacher"], "less than 1"),
+        (["train", "--method", "teacher"], "known"),
+        (["train", "--steps", "0"], "greater than or equal to 1"),
+        (["train", "--backbone", "resnet19"], "resnet19"),
+        (["train", "--weights", "gone.pth", "--labels", "10"], "gone.pth"),
+        (["train", "--device", "cuda:99"], "cuda:99"),
+        (["train", "--resume"], "--out"),
+        (["train", "--unlabeled", "gone"], "gone"),
+        (["evaluate", "gone", "--data", "people"], "gone"),
+        (["predict", "gone", "photos"], "gone"),
+        (["export", "gone", "--out", "x.onnx"], "gone"),
+        (["config", "--method", "gone"], "gone"),
+        (["train", "--no-such-option"], "no-such-option"),
+    ],
+)
+def test_mistakes(cli, tmp_path, monkeypatch, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    one_line(cli(*arguments), told)
+
+
+def test_checkpoint_of_another_skeleton(cli, trained, tmp_path):
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content["categories"][0]["keypoints"] = [f"joint_{k}" for k in range(17)]
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(content))
+    one_line(cli("evaluate", trained, "--data", path, "--images", PEOPLE / "images"), "its own skeleton")
+
+
+def test_predictions_of_another_skeleton(cli, tmp_path):
+    truth = read_coco(PEOPLE / "val.json", PEOPLE / "images")
+    path = tmp_path / "few.json"
+    save_predictions(ground_truth_as_predictions(truth), path)
+    content = json.loads(path.read_text())
+    content[3]["keypoints"] = content[3]["keypoints"][:9]
+    path.write_text(json.dumps(content))
+    one_line(cli("evaluate", path, "--data", "people"), "record 4")
+    assert len(load_predictions_error(path, truth)) > 0
+
+
+def load_predictions_error(path: Path, truth) -> str:
+    """The message of an unusable predictions file."""
+    with pytest.raises(Exception, match="keypoints") as found:
+        load_predictions(path, truth.skeleton)
+    return str(found.value)
+
+
+def test_debug_shows_where(cli, tmp_path):
+
+    with pytest.raises(DataError):
+        cli("--debug", "train", "--data", "gone.json", "--out", tmp_path)

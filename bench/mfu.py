@@ -44,20 +44,23 @@ def main() -> None:
     device = torch.device(arguments.device)
     batches = steps.make_batches(config, arguments.batch, device)
     ours, precision, _ = steps.our_way(config, steps.networks(config, arguments.device), batches, arguments)
-    half = precision == "bf16-mixed"
+    half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as a network's convolutions
     network = PoseNet(config.model, len(COCO)).to(device).to(memory_format=torch.channels_last)
     classifier = timm.create_model(arguments.backbone).to(device).to(memory_format=torch.channels_last)
     images = torch.randn(arguments.batch, 3, height, width, device=device).to(memory_format=torch.channels_last)
     with FlopCounterMode(display=False) as counter:
         network(images[:1])
     flop, cost = counter.get_total_flops(), step_cost(config.method)
+    side, maps = yardsticks(device)
+    convolved = 2 * maps * 256 * 256 * 9 * 32 * 32  # FLOP: 32×32 cells, 3×3, 256 channels in and out
     works = {
         "step": ours.step,
         "train": trainer(network, images, half),
         "classifier": trainer(classifier, images, half),
         "forward": forwarder(network, images, half),
-        "product": product(device, half),
-        "convolution": convolution(device, half),
+        "product": product(device, side, half),
+        "convolution": convolution(device, maps, half),
     }
     seconds = {name: [] for name in works}  # type: dict[str, list[float]]
     for _ in range(arguments.repeats + 1):
@@ -75,25 +78,24 @@ def main() -> None:
         "classifier_images_per_second": arguments.batch / typical["classifier"],
         "gflop_of_a_pair": cost.units * flop / 1e9,
         "step_tflops": cost.units * flop * arguments.batch / typical["step"] / 1e12,
-        "product_tflops": 2 * SIDE**3 / typical["product"] / 1e12,
-        "convolution_tflops": CONVOLUTION / typical["convolution"] / 1e12,
+        "product_tflops": 2 * side**3 / typical["product"] / 1e12,
+        "convolution_tflops": convolved / typical["convolution"] / 1e12,
     }  # fmt: skip
     found["share_of_product"] = found["step_tflops"] / found["product_tflops"]
     print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
 
 
-SIDE = 2048
-"""Side of the matrices multiplied."""
-CONVOLUTION = 2 * 16 * 256 * 256 * 9 * 32 * 32
-"""FLOPs of the convolution: 16 maps of 256 channels and 32×32 cells, 3×3, 256 channels out."""
+def yardsticks(device: torch.device) -> tuple[int, int]:
+    """Side of the matrices multiplied, and number of maps convolved: a GPU needs more to show what it can."""
+    return (8192, 512) if device.type == "cuda" else (2048, 16)
 
 
-def trainer(network: torch.nn.Module, images: torch.Tensor, half: bool) -> Callable[[], None]:
+def trainer(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype | None) -> Callable[[], None]:
     """Plain supervised training on ready images."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def work() -> None:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(images.device.type, half or torch.bfloat16, enabled=half is not None):
             outputs = network(images)
         optimizer.zero_grad(set_to_none=True)
         outputs.float().square().mean().backward()
@@ -102,26 +104,26 @@ def trainer(network: torch.nn.Module, images: torch.Tensor, half: bool) -> Calla
     return work
 
 
-def forwarder(network: torch.nn.Module, images: torch.Tensor, half: bool) -> Callable[[], None]:
+def forwarder(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype | None) -> Callable[[], None]:
     """A forward pass alone."""
 
     def work() -> None:
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16, enabled=half):
+        with torch.no_grad(), torch.autocast(images.device.type, half or torch.bfloat16, enabled=half is not None):
             network(images)
 
     return work
 
 
-def product(device: torch.device, half: bool) -> Callable[[], None]:
+def product(device: torch.device, side: int, half: torch.dtype | None) -> Callable[[], None]:
     """A product of two large matrices."""
-    a, b = (torch.randn(SIDE, SIDE, device=device, dtype=torch.bfloat16 if half else torch.float32) for _ in range(2))
+    a, b = (torch.randn(side, side, device=device, dtype=half or torch.float32) for _ in range(2))
     return lambda: torch.mm(a, b)  # type: ignore[return-value]
 
 
-def convolution(device: torch.device, half: bool) -> Callable[[], None]:
+def convolution(device: torch.device, maps: int, half: torch.dtype | None) -> Callable[[], None]:
     """A large 3×3 convolution."""
-    kind = torch.bfloat16 if half else torch.float32
-    images = torch.randn(16, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
+    kind = half or torch.float32
+    images = torch.randn(maps, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
     weight = torch.randn(256, 256, 3, 3, device=device, dtype=kind).to(memory_format=torch.channels_last)
     return lambda: F.conv2d(images, weight, padding=1)  # type: ignore[return-value]
 

@@ -81,7 +81,8 @@ def measure(arguments: argparse.Namespace, fabric: Fabric) -> dict[str, Any]:
          "input.height": height, "input.width": width},
     )  # fmt: skip
     engine = prepare(config, fabric, arguments.device)
-    single = prepare(config, start_fabric(arguments.device, arguments.precision, Plan()), arguments.device)
+    here = str(fabric.device)
+    single = prepare(config, start_fabric(here, arguments.precision, Plan()), here)
     batches = make_batches(config, arguments.batch, fabric.device)
 
     def run(which: Engine, threads: int) -> float:

@@ -23,7 +23,7 @@ class UnlabeledBatch:
 
     def to(self, device: torch.device) -> "UnlabeledBatch":
         """The batch on `device`."""
-        return UnlabeledBatch(self.crops.to(device, non_blocking=True), self.to_input.to(device, non_blocking=True))
+        return UnlabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input)))
 
     def pinned(self) -> "UnlabeledBatch":
         """The batch in memory from which a GPU copies while the host goes on."""
@@ -44,9 +44,7 @@ class LabeledBatch:
 
     def to(self, device: torch.device) -> "LabeledBatch":
         """The batch on `device`."""
-        return LabeledBatch(
-            *(t.to(device, non_blocking=True) for t in (self.crops, self.to_input, self.joints, self.weights))
-        )
+        return LabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input, self.joints, self.weights)))
 
     def pinned(self) -> "LabeledBatch":
         """The batch in memory from which a GPU copies while the host goes on."""
@@ -84,3 +82,8 @@ class HardView:
 
     images: Float[Tensor, "B 3 H W"]
     from_easy: Float[Tensor, "B 3 3"]
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On `device`; only CUDA keeps the source until a copy that nobody waits for is done."""
+    return tensor.to(device, non_blocking=device.type == "cuda")

@@ -135,6 +135,8 @@ def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torc
         method = method.to(memory_format=torch.channels_last)
     if config.train.cuda_graphs and fabric.device.type != "cuda":
         raise ConfigError(f"train.cuda_graphs: this training runs on {fabric.device.type}; leave it out")
+    if config.train.cuda_graphs and fabric.world_size > 1:
+        raise ConfigError("train.cuda_graphs works in one process; leave it out or set train.devices to 1")
     if config.train.compile:
         compile_networks(method, cuda_graphs=config.train.cuda_graphs)
     trained = [p for p in method.parameters() if p.requires_grad]
@@ -374,6 +376,7 @@ def _loader(
         world=engine.world,
         ahead=config.train.workers or readers(),
         epoch=None if learns or sources.unlabeled is None else len(sources.unlabeled),
+        pin=engine.device.type == "cuda",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -18,16 +18,39 @@ def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
     """average <- momentum * average + (1 - momentum) * source (TRS eq. 7), in place.
 
     Floating-point buffers (BatchNorm's running mean and variance) are averaged like weights, so that the average's
-    statistics belong to its weights; counters are copied. Raises ValueError when the two networks differ in names.
+    statistics belong to its weights; counters are copied. Raises ValueError when the two networks differ.
     """
-    into, of = average.state_dict(), source.state_dict()
-    if into.keys() != of.keys():
+    names, into = zip(*_tensors(average), strict=True)
+    others, of = zip(*_tensors(source), strict=True)
+    if names != others:
         raise ValueError("ema_update needs two networks of the same architecture")
-    floating = [name for name, tensor in into.items() if tensor.is_floating_point()]
-    counters = [name for name, tensor in into.items() if not tensor.is_floating_point()]
-    torch._foreach_lerp_([into[n] for n in floating], [of[n] for n in floating], 1 - momentum)
+    pairs = list(zip(into, of, strict=True))
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+    torch._foreach_lerp_([into for into, _ in floating], [of for _, of in floating], 1 - momentum)
     if counters:
-        torch._foreach_copy_([into[n] for n in counters], [of[n] for n in counters])
+        torch._foreach_copy_([into for into, _ in counters], [of for _, of in counters])
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Weights and buffers with the names they have in their layers: much faster than a state_dict."""
+    for part in network.modules():
+        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+            if tensor is not None:
+                yield name, tensor
+
+
+@contextmanager
+def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+    """Within the block the network is in training mode, or in evaluation mode."""
+    before = network.training
+    if before != training:  # going through all layers takes a millisecond
+        network.train(training)
+    try:
+        yield
+    finally:
+        if before != training:
+            network.train(before)
 
 
 @contextmanager

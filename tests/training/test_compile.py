@@ -59,6 +59,7 @@ from semipose.training.compiling import compile_networks
 from semipose.training.engine import make_engine, start_fabric
 from semipose.views.sampling import ViewSampler, ViewsConfig
 
+torch.backends.cudnn.allow_tf32 = False
 device, joints, config = torch.device("cuda", 0), len(LSP), ModelConfig(backbone="resnet10t", weights="none")
 fabric = start_fabric("cuda:0", "32-true")
 made = torch.Generator(device).manual_seed(3)

@@ -57,6 +57,17 @@ def test_clipping(clip, moved):
     assert method.weight.item() == pytest.approx(moved, rel=1e-4)
 
 
+def test_clipping_of_scaled_gradients(tiny, tmp_path, half_precision):
+    """With fp16's scale they are clipped as what they are without it."""
+    weights = []
+    for scale in (1.0, 1024.0):
+        half_precision(scale)
+        out = tmp_path / f"{scale:.0f}"
+        train(tiny("supervised", **{"train.steps": 3, "train.clip": 0.01, "train.precision": "16-mixed"}), out)
+        weights.append(load_file(out / "best.safetensors")["heads.0.final.weight"])
+    torch.testing.assert_close(*weights, rtol=0, atol=2e-4)
+
+
 def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
     """Validation figures by the hand of the test: the second of four evaluations is the best one."""
     figures = iter([0.1, 0.4, 0.3, 0.2])

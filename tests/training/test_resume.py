@@ -23,7 +23,7 @@ from semipose.data.sources import PEOPLE
 from semipose.errors import ConfigError, WeightsError
 from semipose.methods import METHODS
 from semipose.run import train
-from semipose.training.checkpoint import previous, read_checkpoint
+from semipose.training.checkpoint import TrainingState, load_checkpoint, previous, read_checkpoint, save_checkpoint
 from semipose.training.loop import InterruptedTrainingError, Training
 
 RUN = "import sys; from semipose.cli import main; sys.argv = ['semipose', *sys.argv[1:]]; main()"
@@ -78,6 +78,32 @@ def test_interrupted_and_resumed(method, tiny, tmp_path, monkeypatch):
         monkeypatch.undo()
         train(config, tmp_path / f"at{step}", resume=True)
         same_runs(tmp_path / "whole", tmp_path / f"at{step}")
+
+
+def test_weights_that_lie_otherwise_than_before_go_on_alike(tmp_path):
+    """`train.channels_last` may change: a fused optimizer goes through weights and averages as they lie in memory."""
+    generator, path = torch.Generator(), tmp_path / "state.pt"
+
+    def make(layout):
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(3, 4, 3).to(memory_format=layout)
+        return network, torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
+
+    def step(network, optimizer, seed):
+        for p in network.parameters():
+            values = torch.randn(p.shape, generator=torch.Generator().manual_seed(seed))
+            p.grad = torch.empty_like(p).copy_(values)
+        optimizer.step()
+
+    network, optimizer = make(torch.contiguous_format)
+    step(network, optimizer, 1)
+    save_checkpoint(path, TrainingState({}), network, optimizer, generator)
+    other, its_optimizer = make(torch.channels_last)
+    load_checkpoint(path, {}, other, its_optimizer, generator)
+    assert other.weight.is_contiguous(memory_format=torch.channels_last)
+    step(network, optimizer, 2)
+    step(other, its_optimizer, 2)
+    assert torch.equal(network.weight, other.weight)
 
 
 def test_the_scale_of_fp16_goes_on(tiny, tmp_path, monkeypatch, half_precision):

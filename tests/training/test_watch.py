@@ -71,11 +71,20 @@ def test_a_diverged_training_goes_back_with_a_lower_rate(tiny, tmp_path, monkeyp
 
 def test_the_scale_of_fp16_is_not_what_it_goes_back_to(tiny, tmp_path, monkeypatch, half_precision):
     """Halved by every step that overflowed: with the scale of before they would overflow again."""
-    half_precision(64.0)
+    half_precision(4.0)
     poison(monkeypatch, [5, 6, 7])
     train(tiny("single", **OPTIONS), tmp_path / "run")
     assert [line["what"] for line in log_of(tmp_path / "run") if line["kind"] == "warning"] == ["diverged"]
-    assert read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]["extra"]["scaler"]["scale"] == 8.0
+    assert read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]["extra"]["scaler"]["scale"] == 0.5
+
+
+def test_fp16_that_looks_for_its_scale_has_not_diverged(tiny, tmp_path, monkeypatch, half_precision):
+    half_precision(64.0)
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **{**OPTIONS, "train.log_every": 1}), tmp_path / "run")
+    lines = log_of(tmp_path / "run")
+    assert [line["step"] for line in lines if line.get("skipped")] == [6, 7, 8]
+    assert not [line for line in lines if line["kind"] == "warning"]
 
 
 def test_a_training_that_cannot_be_helped_stops_with_its_last_good_state(tiny, tmp_path, monkeypatch):

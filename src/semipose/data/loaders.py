@@ -99,9 +99,9 @@ class PairedLoader:
         world: int = 1,
         ahead: int = 3,
         epoch: int | None = None,
+        pin: bool = False,
     ) -> None:
-        self.labeled, self.unlabeled, self.ahead = labeled, unlabeled, ahead
-        self._pin = torch.cuda.is_available()
+        self.labeled, self.unlabeled, self.ahead, self._pin = labeled, unlabeled, ahead, pin
         self._labeled_order = IndexStream(len(labeled), batch, seed, rank, world)
         self._unlabeled_order: IndexStream | ShardStream | None = None
         if isinstance(unlabeled, ShardedCrops):
@@ -117,7 +117,7 @@ class PairedLoader:
         return max(1, -(-self._passes.count // (self._passes.batch * self._passes.world)))
 
     def load(self, step: int) -> tuple[LabeledBatch, UnlabeledBatch | None]:
-        """The batches of a step, in pinned memory where there is a GPU to copy them to."""
+        """The batches of a step, in pinned memory where that was asked for."""
         labeled = labeled_batch(self.labeled, self._labeled_order.indices(step))
         unlabeled = None
         if self.unlabeled is not None and self._unlabeled_order is not None:

@@ -1,5 +1,6 @@
 """Runs networks over person crops: heatmaps (averaged over networks and, if asked, the mirror image) to joints."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from semipose import geometry
-from semipose.batch import View
+from semipose.batch import UnlabeledBatch, View
 from semipose.data.crops import CropGeometry, Crops, cut
-from semipose.data.loaders import unlabeled_batch
+from semipose.data.loaders import readers, unlabeled_batch
 from semipose.data.packed import Watch
 from semipose.data.records import PersonSet
 from semipose.evaluation.predictions import Prediction
@@ -81,16 +82,19 @@ class Predictor:
         return torch.stack(maps).mean(dim=0)
 
     def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
-        """Chunks of persons and their upright views; the next chunk is decoded while the network works."""
-        everyone = range(len(crops.persons))
+        """Chunks of persons and their upright views; the next chunks are decoded while the network works."""
+        everyone, ahead = range(len(crops.persons)), readers()
         chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(unlabeled_batch, crops, chunks[0]) if chunks else None
+        with ThreadPoolExecutor(ahead) as pool:
+            waiting = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])
             for n, chunk in enumerate(chunks):
-                assert waiting is not None
-                batch = waiting.result()
-                waiting = pool.submit(unlabeled_batch, crops, chunks[n + 1]) if n + 1 < len(chunks) else None
+                batch = waiting.popleft().result()
+                waiting.extend(pool.submit(self._load, crops, later) for later in chunks[n + ahead : n + ahead + 1])
                 yield chunk, upright(batch.to(self.device), crops.geometry.input_size)
+
+    def _load(self, crops: Crops, chunk: list[int]) -> UnlabeledBatch:
+        batch = unlabeled_batch(crops, chunk)
+        return batch.pinned() if self.device.type == "cuda" else batch
 
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.persons.skeleton.flip_order)

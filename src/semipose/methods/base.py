@@ -18,7 +18,7 @@ from semipose.heatmaps import decode, encode, peaks
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
-from semipose.teacher import kept_statistics
+from semipose.teacher import in_mode, kept_statistics
 from semipose.views.alterations import Alteration, alter
 from semipose.views.sampling import ViewSampler
 
@@ -166,9 +166,7 @@ class Workbench:
         first (data distillation, Radosavovic et al. 2018); a cell counts where the look shows it.
         """
         scales, flips = config.teacher_scales, (False, True)[: 1 + config.teacher_flip]
-        was_training = teacher.training
-        teacher.train(config.teacher_mode == "train")
-        with torch.no_grad():
+        with torch.no_grad(), in_mode(teacher, training=config.teacher_mode == "train"):
             if scales == (1.0,) and not config.teacher_flip:
                 heatmaps = self._heatmaps(teacher, easy.images)
             else:
@@ -177,7 +175,6 @@ class Workbench:
                     carried, seen = self._look(teacher, easy, scale, flip)
                     total, shown = total + carried * seen, shown + seen
                 heatmaps = total / shown.clamp_min(1)
-        teacher.train(was_training)
         return heatmaps
 
     def _heatmaps(self, teacher: nn.Module, images: Tensor) -> Tensor:

@@ -136,6 +136,7 @@ def load_checkpoint(
     try:
         method.load_state_dict(content["method"])
         optimizer.load_state_dict(content["optimizer"])
+        _as_weights_lie(getattr(optimizer, "optimizer", optimizer))
         generator.set_state(content["generator"])
         torch.set_rng_state(content["torch_rng"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -145,6 +146,17 @@ def load_checkpoint(
             "device it was made on"
         ) from None
     return state
+
+
+def _as_weights_lie(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer's averages the memory layout of their weights, which may differ from that of before.
+
+    Fused optimizers go through both as they lie in memory.
+    """
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _newest(path: Path) -> dict[str, Any]:

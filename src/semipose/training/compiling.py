@@ -14,6 +14,8 @@ def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
 
     With `cuda_graphs` a GPU replays each part as one graph; whoever takes steps calls `begin_step` before each.
     """
+    # Counted for all networks together, and each adds passes with and without gradient, in both modes.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
     mode = "reduce-overhead" if cuda_graphs else None
     for network in method.modules():
         if isinstance(network, PoseNet):

@@ -1,5 +1,6 @@
 """The only file that imports the distribution engine: devices, precision, processes."""
 
+import atexit
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.utilities import distributed as fabric_distributed
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -81,14 +83,15 @@ class Engine:
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(total)
-        if clip:
-            norm = self.fabric.clip_gradients(self.method, self.optimizer, max_norm=clip, error_if_nonfinite=False)
-        else:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        assert isinstance(norm, Tensor)
-        taken = torch.isfinite(norm) & self._agreed(torch.isfinite(total.detach()))
         inner = getattr(self.optimizer, "optimizer", self.optimizer)
+        parameters = [p for group in inner.param_groups for p in group["params"] if p.grad is not None]
+        if clip:
+            if self.scaler:
+                self.scaler.unscale_(inner)
+            norm = nn.utils.clip_grad_norm_(parameters, clip)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        taken = torch.isfinite(norm) & self._agreed(torch.isfinite(total.detach()))
         if self.scaler:
             self.optimizer.step()  # the scaler looks itself
         elif inner.defaults.get("fused"):
@@ -159,8 +162,6 @@ class _Losses(nn.Module):
     def __init__(self, method: nn.Module) -> None:
         super().__init__()
         self.method: Any = method
-        # DistributedDataParallel warns where its search for parameters without gradient finds none in a step.
-        self.without_gradient = nn.Parameter(torch.zeros(1))
 
     def forward(self, *arguments: Any) -> Any:
         return self.method.losses(*arguments)
@@ -216,6 +217,10 @@ def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabri
         options |= {"strategy": strategy, "num_nodes": plan.nodes, "plugins": [_Place(plan)]}
     fabric = Fabric(**options)
     fabric.launch()
+    # At the end of a process that lost the others it would wait for NCCL; `together` closes what can be closed.
+    atexit.unregister(fabric_distributed._destroy_dist_connection)
+    if kind == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes within steps stay the same
     return fabric
 
 
@@ -241,6 +246,7 @@ def make_engine(
         synchronize(method)
     on_cpu = fabric.device.type == "cpu"
     hosts = None if on_cpu else distributed.new_group(backend="gloo")
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # a step in which all learn
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # later versions call broadcast_buffers otherwise
         forward = DistributedDataParallel(

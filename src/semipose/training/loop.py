@@ -267,7 +267,7 @@ class Training:
         )
         self.state.extra["logged_at"] = self.state.seconds
         self._meter, self._count = {}, 0
-        if 2 * taken <= count or (taken < count and not self._finite_buffers()):
+        if (2 * taken <= count and not self._finds_scale()) or (taken < count and not self._finite_buffers()):
             raise _DivergedError(self.state.step, count - taken, count)
         if taken < count:
             means["skipped"] = count - taken
@@ -275,6 +275,10 @@ class Training:
         if self.engine.is_main:
             self.log.write(self.state.step, "train", {**means, "lr": rate})
         return "  ".join(f"{n} {v:.4g}" for n, v in means.items()) + f"  {speed:.0f} samples/s"
+
+    def _finds_scale(self) -> bool:
+        """Whether steps may be left out only because fp16's scale is still too high; each halves it."""
+        return self.engine.scaler is not None and self.engine.scaler.get_scale() >= 1
 
     def _finite_buffers(self) -> bool:
         """Whether BatchNorm's averages, which follow steps that are left out too, are still numbers."""

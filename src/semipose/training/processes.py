@@ -258,7 +258,8 @@ def together(plan: Plan) -> Iterator[None]:
             raise LostProcessError from None
         raise
     finally:
-        # After a failure NCCL would wait for what never comes; the process ends anyway.
-        broken = isinstance(sys.exception(), LostProcessError)
+        # After a failure NCCL would wait for what never comes; the process ends anyway. A signal ends all in one step.
+        failure = sys.exception()
+        broken = failure is not None and not hasattr(failure, "signal")
         if distributed.is_initialized() and not (broken and distributed.get_backend() == "nccl"):
             distributed.destroy_process_group()

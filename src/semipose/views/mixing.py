@@ -106,10 +106,11 @@ class CutMix(BaseModel):
 
 def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
     """Draws from Beta(beta, beta), as a ratio of two Gamma draws."""
-    concentration = torch.full((2, *shape), beta, dtype=torch.float64, device=device)
+    precise = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs know no float64
+    concentration = torch.full((2, *shape), beta, dtype=precise, device=device)
     # torch.distributions.Beta takes no generator; this is the sampler beneath it.
     first, second = torch._standard_gamma(concentration, generator=generator)
-    return (first / (first + second).clamp_min(1e-300)).float()
+    return (first / (first + second).clamp_min(torch.finfo(precise).tiny)).float()
 
 
 def another(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:

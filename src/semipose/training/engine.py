@@ -218,7 +218,7 @@ def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabri
     fabric = Fabric(**options)
     fabric.launch()
     # At the end of a process that lost the others it would wait for NCCL; `together` closes what can be closed.
-    atexit.unregister(fabric_distributed._destroy_dist_connection)
+    atexit.unregister(getattr(fabric_distributed, "_destroy_dist_connection", None))  # type: ignore[arg-type]
     if kind == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes within steps stay the same
     return fabric

@@ -69,7 +69,7 @@ class TrainConfig(BaseModel):
     """torch.compile the networks: faster steps after a minute or two of compiling; needs a C++ compiler."""
     cuda_graphs: bool = False
     """Compiled networks run as CUDA graphs (torch.compile's `reduce-overhead`): a GPU then does not wait for Python
-    between small operations; takes more memory, needs `compile` and a GPU."""
+    between small operations; takes more memory, needs `compile` and one GPU."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     devices: int = Field(1, ge=0)

@@ -75,10 +75,13 @@ def train(
         if not saved.is_file():
             raise ConfigError(f"{out} holds no run to resume (no config.yaml); start it without --resume")
         return train_run(load_config(saved, given), Path(out), resume=True)
-    if not files and "method" not in given:
+    file = files[0] if files else None
+    if "method" not in given:
         rest = {key: value for key, value in given.items() if not key.startswith("method.")}
-        given = {**given, "method": "trs" if _has_unlabeled(load_config(None, rest).data) else "supervised"}
-    config = load_config(files[0] if files else None, given)
+        plain = load_config(file, rest)
+        if "method" not in plain.model_fields_set:
+            given = {**given, "method": "trs" if _has_unlabeled(plain.data) else "supervised"}
+    config = load_config(file, given)
     return train_run(config, Path(out) if out else Path("runs") / config.method.name)
 
 

@@ -3,7 +3,8 @@
 SemiposeError
 ├── InputError        the user can mend it: exit code 2
 │   ├── DataError     annotations, detections, images
-│   │   └── BrokenDataError   with the list of everything that is broken
+│   │   ├── BrokenDataError   with the list of everything that is broken
+│   │   └── MissingImagesError  the image folder is a wrong one
 │   ├── ConfigError   options and configuration files
 │   └── WeightsError  checkpoints and pretrained weights
 └── RunError          something failed while working: exit code 1
@@ -45,6 +46,14 @@ class BrokenDataError(DataError):
             return []
         more = len(self.problems) - most
         return [*self.problems[:most], *([f"… and {more} more"] if more > 0 else [])]
+
+
+class MissingImagesError(DataError):
+    """The first photograph `image` of the annotation file `source` is not there; `option` names its folder."""
+
+    def __init__(self, image: object, source: object, option: str = "--images") -> None:
+        super().__init__(f"image {image} of {source} is missing; give the image folder with {option}")
+        self.image, self.source = image, source
 
 
 class ConfigError(InputError):

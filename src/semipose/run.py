@@ -105,7 +105,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
 
     def evaluate(step: int, steps: int) -> float | None:
         figure = judge.validate(step, log)
-        watch.look(step, steps, figure, log)
+        watch.look(step, steps, None if figure is None else round(figure, 5), log)  # without what decides ties
         return figure
 
     training = Training(
@@ -186,9 +186,12 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
 
     def trained(path: str) -> PoseNet:
         model = load_pose_model(path)
-        if model.skeleton.joints != skeleton.joints or model.loss.kind != config.loss.kind:
+        if model.skeleton.joints != skeleton.joints:
+            raise ConfigError(f"method.teacher: {path} has other joints; take one trained on this data")
+        if model.loss.kind != config.loss.kind:
             raise ConfigError(
-                f"method.teacher: {path} has other joints or another loss.kind; take one trained on this data"
+                f"method.teacher: {path} was trained with loss.kind={model.loss.kind}, this training has "
+                f"{config.loss.kind}; add loss.kind={model.loss.kind}"
             )
         assert isinstance(model.network, PoseNet)
         return model.network

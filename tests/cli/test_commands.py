@@ -207,6 +207,34 @@ def test_detections_are_told_by_category_and_score(cli, trained, tmp_path):
     assert [p["bbox"][2] for p in found] == [47, 48, 49]
 
 
+def test_a_configuration_without_a_method_trains_on_unlabeled_images_too(cli, small_people, tmp_path):
+    (tmp_path / "network.yaml").write_text("loss: {kind: cross_entropy, sigma: 1.5}\n")
+    data = ["--data", small_people, "--images", PEOPLE / "images", "--out", tmp_path / "run"]
+    code, _, err = cli("train", tmp_path / "network.yaml", *TINY, *data, "--labels", 20)
+    assert code == 0, err
+    assert "trs: 20 labeled" in err
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["loss"]["kind"] == "cross_entropy"
+
+
+def test_images_of_the_other_sets_are_looked_for_where_those_of_the_first_are(cli, small_people, tmp_path):
+    """`--val FILE` and `--unlabeled FILE` beside it, photographs in a folder of their own."""
+    other = tmp_path / "elsewhere" / "other.json"
+    other.parent.mkdir()
+    shutil.copy(small_people, other)
+    content = json.loads(other.read_text())
+    for image in content["images"]:
+        image["file_name"] = Path(image["file_name"]).name
+    other.write_text(json.dumps(content))
+    arguments = ["--data", other, "--val", other, "--unlabeled", other, "--out", tmp_path / "run"]
+    one_line(cli("train", *TINY, "--method", "single", *arguments), "give the image folder with --images")
+    named = ["--images", PEOPLE / "images"]
+    code, _, err = cli("train", *TINY, "--method", "single", *arguments, *named)
+    assert code == 0, err
+    shutil.rmtree(tmp_path / "run")
+    wrong = ["--data", small_people, *named, "--val", other, "--val-images", tmp_path, "--out", tmp_path / "run"]
+    one_line(cli("train", *TINY, *wrong), "data.val_images")
+
+
 def test_options_of_a_method_without_its_name_are_those_of_the_default(cli, small_people, tmp_path):
     arguments = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--out", tmp_path / "run"]
     assert cli("train", *TINY, *arguments, "method.unlabeled_weight=0.5")[0] == 0

@@ -50,6 +50,7 @@ def test_unusable_annotations(cli, tmp_path, changes, told):
         (["train", "--device", "cuda:99"], "cuda:99"),
         (["train", "--resume"], "--out"),
         (["train", "--unlabeled", "gone"], "gone"),
+        (["train", "--images", "photos"], "name their file with --data"),
         (["evaluate", "gone", "--data", "people"], "gone"),
         (["predict", "gone", "photos"], "gone"),
         (["export", "gone", "--out", "x.onnx"], "gone"),

@@ -15,7 +15,7 @@ import yaml
 from semipose.cli import app
 from semipose.config import parse_override
 from semipose.data.sources import PEOPLE
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError, DataError, RunError
 from semipose.studies.grid import Cell, Grid, load_grid, shipped
 from semipose.studies.protocols import PROTOCOLS
 from semipose.studies.runner import Outcome
@@ -44,7 +44,8 @@ def study_file(tmp_path, tiny_run):
 
 def test_a_study_runs_reports_failures_and_goes_on(study_file, tmp_path, capsys):
     out = tmp_path / "out"
-    app(["study", str(study_file()), "--out", str(out), "--json"], standalone_mode=False)
+    with pytest.raises(RunError, match=r"1 cell of 2 failed, the first: .*nowhere\.pth.*--resume --out"):
+        app(["study", str(study_file()), "--out", str(out), "--json"], standalone_mode=False)
     cells = json.loads(capsys.readouterr().out)["cells"]
     assert [c["row"] for c in cells] == ["supervised", "broken"]
     assert 0 <= cells[0]["scores"]["PCK@0.2"] < 0.3

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import semipose
+from semipose import run
 from semipose.errors import ConfigError
 from semipose.losses import HeatmapMSE
 from semipose.methods.base import ConsistencyConfig, Progress
@@ -57,15 +58,15 @@ def test_clipping(clip, moved):
     assert method.weight.item() == pytest.approx(moved, rel=1e-4)
 
 
-def test_clipping_of_scaled_gradients(tiny, tmp_path, half_precision):
+@pytest.mark.parametrize("fused", [True, False])
+def test_clipping_of_scaled_gradients(half_precision, fused):
     """With fp16's scale they are clipped as what they are without it."""
-    weights = []
-    for scale in (1.0, 1024.0):
-        half_precision(scale)
-        out = tmp_path / f"{scale:.0f}"
-        train(tiny("supervised", **{"train.steps": 3, "train.clip": 0.01, "train.precision": "16-mixed"}), out)
-        weights.append(load_file(out / "best.safetensors")["heads.0.final.weight"])
-    torch.testing.assert_close(*weights, rtol=0, atol=2e-4)
+    half_precision(1024.0)
+    method = Linear()
+    optimizer = torch.optim.SGD(method.parameters(), lr=1.0, fused=fused)
+    engine = make_engine(run.start_fabric("cpu", "16-mixed"), method, optimizer)
+    engine.step(engine.losses(100.0), 1.0)
+    assert method.weight.item() == pytest.approx(-1.0, rel=1e-4)
 
 
 def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
@@ -89,6 +90,24 @@ def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
     assert (state["best_score"], state["step"]) == (0.4, 12)
     assert state["best_step"] < 12
     assert "best weights on validation (the same persons)" in result.protocol
+
+
+def test_pck_decides_while_ap_is_nothing(tiny, tmp_path, monkeypatch):
+    """With few labels AP is 0 for long: step and network of the best PCK are kept."""
+    pcks = iter([(0.05, 0.02), (0.10, 0.12), (0.01, 0.02)])
+
+    def score(self, which, save=False):
+        if not save:
+            score.latest = next(pcks)
+        g, f = ({"AP": 0.0, "PCK@0.2": pck, "PCKh@0.5": None} for pck in score.latest)
+        mean = {**g, "PCK@0.2": sum(score.latest) / 2}
+        return {"f1": g, "f2": f, "mean": mean, "ensemble": mean}
+
+    monkeypatch.setattr(Judge, "_score", score)
+    result = train(tiny("dual", **{"train.steps": 3, "train.evaluate_every": 0.1}), tmp_path / "run")
+    state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]
+    assert state["best_step"] == 2
+    assert result.best == "f2"
 
 
 def test_last_weights_and_test_split(tiny, tmp_path, small_people):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from semipose.cli.app import Json, app, print_json, print_scores, print_table
-from semipose.errors import SemiposeError
+from semipose.errors import RunError, SemiposeError
+from semipose.wording import counted
 
 if TYPE_CHECKING:
     from semipose.api import Result
@@ -164,6 +165,12 @@ def study(
     table, records = run_study(grid, folder, data=data, jobs=jobs, resume=resume)
     if json:
         print_json({"table": str(table), "cells": records})
-        return
-    print(table.read_text())
-    print(table)
+    else:
+        print(table.read_text())
+        print(table)
+    failed = [record for record in records if "failure" in record]
+    if failed:
+        raise RunError(
+            f"{counted(len(failed), 'cell')} of {len(records)} failed, the first: {failed[0]['failure']}; mend that, "
+            f"then --resume --out {folder}"
+        )

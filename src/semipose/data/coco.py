@@ -11,7 +11,7 @@ import numpy as np
 
 from semipose.data.json_files import each, read_json
 from semipose.data.records import Person, Persons, PersonSet
-from semipose.errors import DataError, noting
+from semipose.errors import DataError, MissingImagesError, noting
 from semipose.files import is_file, write_text
 from semipose.skeletons import Skeleton, infer_skeleton
 
@@ -118,7 +118,7 @@ def read_image_list(annotations: Path | str, images: Path | str | None, skeleton
     empty = tuple((identity, Path(image)) for identity, image in files.items())
     first = empty[0][1]
     if not is_file(first):
-        raise DataError(f"image {first} of {path} is missing; give the image folder with --images")
+        raise MissingImagesError(first, path)
     return PersonSet(skeleton, (), str(path), empty)
 
 
@@ -141,7 +141,7 @@ def require_images(images: list[str], source: Path, problems: list[str] | None =
     With a list of `problems` one photograph that is there will do; the missing ones are told when they are read.
     """
     if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
-        raise DataError(f"image {images[0]} of {source} is missing; give the image folder with --images")
+        raise MissingImagesError(images[0], source)
 
 
 def write_coco(persons: PersonSet, path: Path) -> None:

@@ -14,7 +14,7 @@ from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, keep_labels
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.skeletons import SKELETONS
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
@@ -99,8 +99,8 @@ def resolve(config: DataConfig) -> DataConfig:
         raise DataError(f"data file {path} can't be read ({error.strerror})") from None
     except yaml.YAMLError as error:
         raise DataError(f"data file {path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, dict) or "train" not in content:
-        raise DataError(f"data file {path} needs a key 'train' with a COCO keypoints file")
+    if not isinstance(content, dict) or not isinstance(content.get("train"), str):
+        raise DataError(f"data file {path} needs a key 'train' with one COCO keypoints file")
     unknown = set(content) - set(DataConfig.model_fields)
     if unknown:
         raise DataError(
@@ -138,6 +138,8 @@ def read_annotated(name: str, images: str | None, part: str = "train", problems:
 def load_sources(config: DataConfig) -> Sources:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
+    if config.train == "people" and config.images:
+        raise ConfigError(f"data.images: {config.images} has no annotations; name their file with --data")
     intake = Intake(dict(config.broken))
     everyone = trainable(
         _over(
@@ -185,8 +187,16 @@ def _judging(
     config: DataConfig, intake: Intake, train: PersonSet, what: str, name: str, images: str | None
 ) -> PersonSet:
     """A validation or test set, over the joints of the training set."""
-    read = intake.read(what, lambda problems: read_annotated(name, images, "val", problems))
-    persons = _over(config, read)
+
+    def look(problems: list[str] | None) -> PersonSet:
+        try:
+            return read_annotated(name, images, "val", problems)
+        except MissingImagesError as error:
+            if images is None and config.images:
+                return read_annotated(name, config.images, "val", problems)
+            raise MissingImagesError(error.image, error.source, f"data.{what}_images") from None
+
+    persons = _over(config, intake.read(what, look))
     if set(persons.skeleton.joints) == set(train.skeleton.joints):
         return persons.mapped(train.skeleton)  # the same joints in another order
     raise ConfigError(
@@ -227,10 +237,18 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
         return own or (everyone.subset(split.labeled).without_labels() if config.include_labeled else None)
     boxes = Path(config.boxes) if config.boxes else None
 
+    def listed(images: str | None, problems: list[str]) -> PersonSet:
+        return usable_boxes(read_annotations(path, images, labels=False, skeleton=everyone.skeleton, problems=problems))
+
     def read(problems: list[str]) -> PersonSet:
         if path.is_dir():
             return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
-        return usable_boxes(read_annotations(path, labels=False, skeleton=everyone.skeleton, problems=problems))
+        try:
+            return listed(None, problems)
+        except MissingImagesError:
+            if config.images is None:
+                raise
+            return listed(config.images, problems)
 
     if not path.is_dir() and path.suffix not in (".json", ".mat"):
         raise DataError(

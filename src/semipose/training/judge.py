@@ -252,13 +252,14 @@ class Judge:
         )
 
 
+TIE = 1e-6
+"""Share of PCK that tells equal APs apart."""
+
+
 def _figure(scores: dict[str, float | None]) -> float:
-    """AP where there is one, else the first PCK."""
-    for key in ("AP", "PCK@0.2", "PCKh@0.5"):
-        value = scores.get(key)
-        if value is not None:
-            return value
-    return 0.0
+    """AP, else the first PCK; PCK decides between equal APs, such as the zeros of a training's beginning."""
+    known = [value for key in ("AP", "PCK@0.2", "PCKh@0.5") if (value := scores.get(key)) is not None]
+    return sum(value * share for value, share in zip(known, (1, TIE), strict=False))
 
 
 def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """DataConfig, and the persons it names: labeled, unlabeled, validation and test, with the split that made them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -183,6 +184,16 @@ def _shards(config: DataConfig) -> Path | None:
     return Path(config.unlabeled)
 
 
+def _found(read: Callable[[str | None], PersonSet], images: str | None, others: str | None) -> PersonSet:
+    """What `read(folder)` finds in the folder `images`; where none is given beside the file, else in `others`."""
+    try:
+        return read(images)
+    except MissingImagesError:
+        if images is not None or others is None:
+            raise
+        return read(others)
+
+
 def _judging(
     config: DataConfig, intake: Intake, train: PersonSet, what: str, name: str, images: str | None
 ) -> PersonSet:
@@ -190,10 +201,8 @@ def _judging(
 
     def look(problems: list[str] | None) -> PersonSet:
         try:
-            return read_annotated(name, images, "val", problems)
+            return _found(lambda folder: read_annotated(name, folder, "val", problems), images, config.images)
         except MissingImagesError as error:
-            if images is None and config.images:
-                return read_annotated(name, config.images, "val", problems)
             raise MissingImagesError(error.image, error.source, f"data.{what}_images") from None
 
     persons = _over(config, intake.read(what, look))
@@ -237,18 +246,18 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
         return own or (everyone.subset(split.labeled).without_labels() if config.include_labeled else None)
     boxes = Path(config.boxes) if config.boxes else None
 
-    def listed(images: str | None, problems: list[str]) -> PersonSet:
-        return usable_boxes(read_annotations(path, images, labels=False, skeleton=everyone.skeleton, problems=problems))
-
     def read(problems: list[str]) -> PersonSet:
         if path.is_dir():
             return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
-        try:
-            return listed(None, problems)
-        except MissingImagesError:
-            if config.images is None:
-                raise
-            return listed(config.images, problems)
+        return usable_boxes(
+            _found(
+                lambda folder: read_annotations(
+                    path, folder, labels=False, skeleton=everyone.skeleton, problems=problems
+                ),
+                None,
+                config.images,
+            )
+        )
 
     if not path.is_dir() and path.suffix not in (".json", ".mat"):
         raise DataError(

@@ -26,7 +26,8 @@ FLOORS = [
     ("geometry",),
     ("models", "teacher"),
     ("skeletons",),
-    ("cores", "errors", "files", "wording"),
+    ("files",),
+    ("cores", "errors", "wording"),
 ]
 """From the roof down; rooms on one floor do not import each other."""
 

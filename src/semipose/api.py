@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
-from semipose.data.coco import read_image_list, trainable, usable_boxes, write_coco
+from semipose.data.coco import trainable, usable_boxes, write_coco
 from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.folder import apply_detections, read_folder, whole_images
+from semipose.data.folder import apply_detections, read_folder
 from semipose.data.overlap import describe_seen, digests, photographs, read_seen
+from semipose.data.pictured import pictured
 from semipose.data.policy import Intake, Policy, without_photographs
 from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
@@ -19,7 +20,7 @@ from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.data.video import list_videos
 from semipose.data.video import take_frames as take_video_frames
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError
 from semipose.evaluation.predictions import (
     Prediction,
     as_annotations,
@@ -28,6 +29,7 @@ from semipose.evaluation.predictions import (
     save_submission,
 )
 from semipose.evaluation.protocol import Protocol, Scores, score
+from semipose.files import make_folder, place_for
 from semipose.inference.draw import draw_predictions
 from semipose.inference.export import export_onnx
 from semipose.inference.pose_model import PoseModel, load_pose_model, read_skeleton, require_unchanged
@@ -94,21 +96,23 @@ def evaluate(
     flip_test: bool = False,
     device: str = "auto",
     broken: Policy = "strict",
+    network: str | None = None,
 ) -> Evaluation:
     """Scores a run folder, a weights file or a COCO results file on annotated persons.
 
     `data` is `people` (its test part), a COCO keypoints file or a data YAML (its `test`, else `val`). With `boxes`
     the network looks at detected boxes instead of the annotated ones. `broken`: records and photographs that can't be
-    read stop the evaluation, all of them listed, or are left out of predictions and truth.
+    read stop the evaluation, all of them listed, or are left out of predictions and truth. `network`: as in `load`.
     """
     what, intake = Path(what), _intake(broken)
     truth = intake.read("data", lambda problems: _truth(data, images, problems))
     if what.suffix == ".json":
+        _refuse_given(f"{what.name} holds predictions already", boxes=boxes, flip_test=flip_test, network=network)
         truth = _over_joints(_skeleton_beside(what), truth, what)
         predictions = intake.read(what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth))
         origin, selection, flip_test, decoder = f"of {what.name}", "a predictions file", False, ""
     else:
-        model = load_pose_model(what)
+        model = load_pose_model(what, network)
         truth = _over_joints(model.skeleton, truth, what)
         persons = trainable(truth)
         if boxes:
@@ -131,9 +135,13 @@ def evaluate(
     return Evaluation(score(truth, predictions), protocol, seen, intake.content())
 
 
-def load(what: Path | str) -> PoseModel:
-    """The model of a run folder or a weights file."""
-    return load_pose_model(what)
+def load(what: Path | str, *, network: str | None = None) -> PoseModel:
+    """The model of a run folder or a weights file.
+
+    `network`: of a run folder, another network than its best, by name, or `ensemble`: the heatmaps of those that the
+    method's figure is the mean of, averaged.
+    """
+    return load_pose_model(what, network)
 
 
 def predict(
@@ -149,6 +157,7 @@ def predict(
     min_score: float = 0.0,
     annotations: bool = False,
     broken: Policy = "skip",
+    network: str | None = None,
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
@@ -157,16 +166,20 @@ def predict(
     `person_keypoints_NAME_semipose_results.json`. Boxes with a score below `min_score` are left out. With `annotations`
     (not of a video) annotations.json is written too: a COCO container for a labeling tool. `broken`: images and
     detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
+    `network`: as in `load`.
     """
-    model, source, out, intake = load_pose_model(what), Path(source), Path(out), _intake(broken)
+    model, source, out, intake = load_pose_model(what, network), Path(source), Path(out), _intake(broken)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"--out: pictures in {out} would be taken for photographs of {source}; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    if source.suffix.lower() in VIDEO_SUFFIXES:
+    is_video = source.suffix.lower() in VIDEO_SUFFIXES
+    if is_video:
+        _refuse_given(f"{source.name} is a video", annotations=annotations, images=images)
+    make_folder(out)
+    if is_video:
         predictor = make_predictor(model, flip_test=flip_test, device=device)
         return predict_video(predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, watch=watched)
     persons = intake.read(
-        "images", lambda problems: _pictured(source, model.skeleton, images, boxes, min_score, problems)
+        "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
     )
     predictions, _ = _look(model, persons, intake, "images", flip_test=flip_test, device=device)
     intake.write(out)
@@ -202,36 +215,11 @@ def _look(
     return [p for p, person in zip(found, persons.persons, strict=True) if person.image not in failed], failed
 
 
-def _pictured(
-    source: Path,
-    skeleton: Skeleton,
-    images: Path | str | None,
-    boxes: Path | str | None,
-    min_score: float,
-    problems: list[str],
-) -> PersonSet:
-    """The persons to look at in an image, a folder or the images of a COCO file."""
-    if source.suffix == ".json":
-        if boxes is None:
-            return _annotated_boxes(source, skeleton, images, problems)
-        return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
-    if source.is_dir():
-        found = Path(boxes) if boxes else None
-        return read_folder(source, skeleton, boxes=found, min_score=min_score, problems=problems)
-    if not source.is_file():
-        raise DataError(f"{source} is not there; give an image, a folder of images or a video")
-    persons = whole_images([source], skeleton, str(source), problems)
-    return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
-
-
-def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PersonSet:
-    """The persons that an annotation file has boxes of; ConfigError where it has none."""
-    try:
-        return usable_boxes(read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems))
-    except DataError as error:
-        raise ConfigError(
-            f"{error}; of a list of images without people, give a detector's boxes with --boxes"
-        ) from None
+def _refuse_given(why: str, **given: Any) -> None:
+    """Raises ConfigError for options that would do nothing here."""
+    useless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if useless:
+        raise ConfigError(f"{', '.join(useless)}: {why}; leave {'it' if len(useless) == 1 else 'them'} out")
 
 
 def _intake(broken: str) -> Intake:
@@ -243,16 +231,17 @@ def _intake(broken: str) -> Intake:
 def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "auto") -> Predictor:
     """The model on its device, ready to predict."""
     fabric = start_fabric(device, "32-true")
-    model.network.to(fabric.device)
-    return Predictor([model.network], model.reads, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
+    for network in model.networks:
+        network.to(fabric.device)
+    return Predictor(model.networks, model.reads, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
 
 
-def export(what: Path | str, out: Path | str, *, to: str = "onnx") -> Path:
-    """Writes the network for other runtimes and checks the file against it."""
+def export(what: Path | str, out: Path | str, *, to: str = "onnx", network: str | None = None) -> Path:
+    """Writes the network (`network`: as in `load`) for other runtimes and checks the file against it."""
     if to != "onnx" or Path(out).suffix != ".onnx":
         raise ConfigError(f"export writes .onnx files alone: --to {to}, --out {out}")
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    return export_onnx(load_pose_model(what), Path(out))
+    place_for(Path(out))
+    return export_onnx(load_pose_model(what, network), Path(out))
 
 
 def convert(
@@ -264,7 +253,7 @@ def convert(
         if skeleton not in SKELETONS:
             raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
         persons = persons.mapped(SKELETONS[skeleton])
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    place_for(Path(out), Path(annotations))
     write_coco(persons, Path(out))
     return Path(out)
 

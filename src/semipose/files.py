@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from semipose.errors import ConfigError
+
 SUMS = "SHA256SUMS"
 
 
@@ -35,6 +37,24 @@ def write_text(path: Path, text: str, sums: Path | None = None) -> None:
     """Writes `text` as UTF-8. Raises OSError; what was there stays then. `sums` as in `replacing`."""
     with replacing(path, sums) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder that --out names. Raises ConfigError where that can't be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = "a file is there" if isinstance(error, FileExistsError) else getattr(error, "strerror", error)
+        raise ConfigError(f"--out: {path} can't be made a folder ({reason}); choose another place") from None
+
+
+def place_for(path: Path, *sources: Path) -> None:
+    """Makes room for the file that --out names. Raises ConfigError where a folder or one of its `sources` is there."""
+    if path.is_dir():
+        raise ConfigError(f"--out: {path} is a folder; name the file to write")
+    if path.exists() and any(path.samefile(source) for source in sources if source.exists()):
+        raise ConfigError(f"--out: {path} is what is read; choose another name")
+    make_folder(path.parent)
 
 
 def unchanged(path: Path) -> bool | None:

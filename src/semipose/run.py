@@ -17,8 +17,10 @@ from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.sources import Sources, load_sources, located, resolve
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
+from semipose.files import make_folder
 from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import build_method
+from semipose.methods.averaged import Averaged
 from semipose.methods.base import ConsistencyConfig, Workbench
 from semipose.models.pose_net import PoseNet
 from semipose.skeletons import Skeleton
@@ -131,6 +133,8 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
 def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torch.Generator) -> Engine:
     """The method with its optimizer on its device."""
     method = make_method(config, sources.labeled.skeleton, generator)
+    if config.train.average:
+        method = Averaged(method, config.train.average)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
     if config.train.cuda_graphs and fabric.device.type != "cuda":
@@ -239,10 +243,7 @@ def _located(config: RunConfig) -> RunConfig:
 def _claim(out: Path, resume: bool) -> None:
     if not resume and has_checkpoint(out / "last" / "state.pt"):
         raise ConfigError(f"{out} already holds a run; continue it with --resume or choose another --out")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"run folder {out} can't be made ({error.strerror}); choose another --out") from None
+    make_folder(out)
 
 
 def _crops(sources: Sources, geometry: CropGeometry, form: Form, learns: bool) -> tuple[CropStore, CropStore | None]:

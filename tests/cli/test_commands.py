@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
 from pycocotools.coco import COCO
 
@@ -295,6 +296,42 @@ def test_export_is_the_network(cli, trained, tmp_path):
     usage = json.loads((tmp_path / "pose.onnx.json").read_text())
     assert usage["joints"][0] == "nose"
     assert (usage["input"]["height"], usage["output"]["stride"], usage["box"]["padding"]) == (64, 4, 1.25)
+
+
+def test_other_networks_of_a_run_and_their_ensemble(cli, small_people, tmp_path):
+    run = tmp_path / "run"
+    test = tmp_path / "test.json"
+    test.write_text((PEOPLE / "val.json").read_text())
+    data = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, f"data.test={test}"]
+    code, _, err = cli("train", *TINY, *data, "--method", "trs", "--out", run)
+    assert code == 0, err
+    known = json.loads((run / "scores.json").read_text())["scores"]
+    for name in ("G", "R2", "ensemble"):
+        arguments = ("evaluate", run, "--data", test, "--images", PEOPLE / "images", "--network", name, "--json")
+        code, out, err = cli(*arguments)
+        assert code == 0, err
+        found = json.loads(out)
+        assert {key: found[key] for key in known[name]} == pytest.approx(known[name], abs=0.002)  # rounding
+    assert "ensemble of G and F" in found["protocol"]
+    image = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    both, alone = semipose.load(run, network="ensemble"), semipose.load(run, network="F")
+    assert [n.training for n in both.networks] == [False, False]
+    assert not np.allclose(both.predict(image)[1], alone.predict(image)[1])
+    one_line(cli("predict", run, PEOPLE / "images", "--network", "H"), "it has F, G, R1, R2, ensemble")
+    weights = run / "weights" / "F.safetensors"
+    one_line(cli("export", weights, "--out", tmp_path / "pose.onnx", "--network", "F"), "leave it out")
+
+
+def test_an_exported_ensemble_is_the_mean_of_its_networks(cli, trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble")
+    assert code == 0, err
+    images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    (maps,) = onnxruntime.InferenceSession(out.strip()).run(None, {"images": images})
+    networks = [semipose.load(trained, network=name).network for name in ("G", "F")]
+    with torch.inference_mode():
+        found = [network.main(torch.from_numpy(images)).double().numpy() for network in networks]
+    assert np.allclose(maps, (found[0] + found[1]) / 2, atol=1e-4)
 
 
 def test_the_cache_is_told_and_cleared(cli, trained, tmp_path, monkeypatch):

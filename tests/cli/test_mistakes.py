@@ -89,6 +89,39 @@ def load_predictions_error(path: Path, truth) -> str:
     return str(found.value)
 
 
+def test_options_that_would_do_nothing_are_refused(cli, trained, tmp_path):
+    made = trained / "predictions.json"
+    for option in (["--boxes", "boxes.json"], ["--flip-test"], ["--network", "G"]):
+        one_line(cli("evaluate", made, "--data", "people", *option), f"{option[0]}: predictions.json holds predictions")
+    video = tmp_path / "film.mp4"
+    video.touch()
+    one_line(cli("predict", trained, video, "--annotations", "--out", tmp_path / "found"), "film.mp4 is a video")
+
+
+def test_out_that_can_not_be_written(cli, trained, small_people, tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    photos = PEOPLE / "images"
+    for command in (
+        ["predict", trained, photos, "--out", taken],
+        ["train", "--data", small_people, "--images", photos, "--out", taken, "model.weights=none"],
+        ["data", "pack", photos, "--out", taken],
+        ["study", "people-methods", "--out", taken],
+    ):
+        one_line(cli(*command), f"{taken} can't be made a folder (a file is there)")
+    one_line(cli("data", "convert", small_people, "--images", photos, "--out", tmp_path), "is a folder; name the file")
+    one_line(cli("data", "convert", small_people, "--images", photos, "--out", small_people), "is what is read")
+    (tmp_path / "dir.onnx").mkdir()
+    one_line(cli("export", trained, "--out", tmp_path / "dir.onnx"), "is a folder; name the file")
+    assert taken.read_text() == "a file"
+
+
+def test_a_study_with_a_wrong_option_leaves_no_folder(cli, tmp_path):
+    out = tmp_path / "study"
+    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), "train.lr")
+    assert not out.exists()
+
+
 def test_debug_shows_where(cli, tmp_path):
 
     with pytest.raises(DataError):

@@ -99,9 +99,12 @@ def test_damaged_shards_are_one_line(shards, tmp_path, monkeypatch, local):
     (copy / "000002.crops").write_bytes(content[:-1] if local == 0 else content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(DataError, match=r"000002\.crops (has .* bytes instead|is damaged)"):
         ShardedCrops(copy, COCO, GEOMETRY, None, local).crop(9)
+    opened = ShardedCrops(copy, COCO, GEOMETRY, None, local)
     (copy / "000003.crops").unlink()
     with pytest.raises(DataError, match=r"000003\.crops can't be"):
-        ShardedCrops(copy, COCO, GEOMETRY, None, local).crop(13)
+        opened.crop(13)
+    with pytest.raises(DataError, match=r"1 shard of .* missing, the first: 000003\.crops; fetch"):
+        ShardedCrops(copy, COCO, GEOMETRY, None, local)
     (copy / "shards.json").write_text(json.dumps({"shards": []}))
     with pytest.raises(DataError, match="pack again"):
         ShardedCrops(copy, COCO, GEOMETRY, None, local)

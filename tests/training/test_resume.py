@@ -80,6 +80,20 @@ def test_interrupted_and_resumed(method, tiny, tmp_path, monkeypatch):
         same_runs(tmp_path / "whole", tmp_path / f"at{step}")
 
 
+def test_averages_are_judged_written_and_resumed(tiny, tmp_path, monkeypatch):
+    config = tiny("supervised", **{"train.average": 0.9, "train.select": "last"})
+    result = train(config, tmp_path / "whole")
+    assert (set(result.scores), result.reported) == ({"f", "f_average"}, ("f",))
+    found = weights(tmp_path / "whole")
+    assert any(not torch.equal(t, found[f"f_average{n[1:]}"]) for n, t in found.items() if n.startswith("f."))
+    stop_at(monkeypatch, 6)
+    with pytest.raises(InterruptedTrainingError):
+        train(config, tmp_path / "stopped")
+    monkeypatch.undo()
+    train(config, tmp_path / "stopped", resume=True)
+    same_runs(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_weights_that_lie_otherwise_than_before_go_on_alike(tmp_path):
     """`train.channels_last` may change: a fused optimizer goes through weights and averages as they lie in memory."""
     generator, path = torch.Generator(), tmp_path / "state.pt"

@@ -108,7 +108,9 @@ def _print_result(result: "Result", page: Path | None, json: bool) -> None:
     print_scores(result.scores)
     print(result.protocol)
     if result.best and len(result.scores) > 1:
-        print(f"best.safetensors is {result.best}: evaluate, predict and export take it of the folder")
+        print(
+            f"best.safetensors is {result.best}: evaluate, predict and export take it of the folder, or --network NAME"
+        )
     if page:
         print(page)
     print(result.folder)

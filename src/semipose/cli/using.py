@@ -7,6 +7,10 @@ import typer
 
 from semipose.cli.app import Broken, Json, app, print_json, print_scores
 
+Network = Annotated[
+    str | None, typer.Option(help="A network of the run by its name in train's table, or ensemble; else its best.")
+]
+
 
 @app.command()
 def evaluate(
@@ -16,6 +20,7 @@ def evaluate(
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    network: Network = None,
     broken: Broken = "strict",
     json: Json = False,
 ) -> None:
@@ -29,6 +34,7 @@ def evaluate(
         boxes=boxes,
         flip_test=flip_test,
         device=device,
+        network=network,
         broken=broken,  # type: ignore[arg-type]
     )
     if json:
@@ -61,6 +67,7 @@ def predict(
     annotations: Annotated[
         bool, typer.Option("--annotations", help="Also write annotations.json, to correct in a labeling tool.")
     ] = False,
+    network: Network = None,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
@@ -77,6 +84,7 @@ def predict(
         device=device,
         min_score=min_score,
         annotations=annotations,
+        network=network,
         broken=broken,  # type: ignore[arg-type]
     )
     for path in written:
@@ -88,11 +96,12 @@ def export(
     what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
+    network: Network = None,
 ) -> None:
     """Write the network for other runtimes; the file is run and compared with the network before it is kept."""
     from semipose.api import export as write
 
-    print(write(what, out, to=to))
+    print(write(what, out, to=to, network=network))
 
 
 @app.command()

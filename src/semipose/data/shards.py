@@ -19,8 +19,9 @@ from semipose.data.crops import CropGeometry, Crops
 from semipose.data.packed import Watch, cache_root, encode_people
 from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
-from semipose.files import replacing, write_text
+from semipose.files import make_folder, replacing, write_text
 from semipose.skeletons import Skeleton
+from semipose.wording import counted
 
 TABLE = "shards.json"
 """Lists a set's shards, with their hashes, and the geometry that they were cut for."""
@@ -167,6 +168,11 @@ def read_table(folder: Path, geometry: CropGeometry) -> dict:
     if not known:
         raise DataError(f"{folder / TABLE} is of another version or lists no shard; pack again")
     ours = json.loads(json.dumps(asdict(geometry)))
+    missing = [folder / s["file"] for s in table["shards"] if not (folder / s["file"]).is_file()]
+    if missing:
+        raise DataError(
+            f"{counted(len(missing), 'shard')} of {folder} missing, the first: {missing[0]}; fetch them again"
+        )
     if theirs != ours:
         height, width = theirs["input_size"]
         raise ConfigError(
@@ -184,7 +190,7 @@ def pack(persons: PersonSet, geometry: CropGeometry, out: Path, *, size: int, wa
     """
     if is_sharded(out):
         raise ConfigError(f"{out} holds shards already; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     by_image = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
     groups = [list(members) for _, members in groupby(by_image, key=lambda i: persons[i].image)]
     shuffled = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]

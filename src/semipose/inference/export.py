@@ -19,14 +19,15 @@ TOLERANCE = 1e-3
 
 
 class _Exported(nn.Module):
-    """What is exported: normalized images (B, 3, H, W) to heatmaps (B, K, h, w)."""
+    """What is exported: normalized images (B, 3, H, W) to heatmaps (B, K, h, w), of an ensemble their mean."""
 
     def __init__(self, model: PoseModel) -> None:
         super().__init__()
-        self.network, self.reads = model.network, model.reads
+        self.networks, self.reads = nn.ModuleList(model.networks), model.reads
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.reads.heatmaps(self.network.main(images))  # type: ignore[operator]
+        maps = [self.reads.heatmaps(network.main(images)) for network in self.networks]  # type: ignore[operator]
+        return torch.stack(maps).mean(dim=0) if len(maps) > 1 else maps[0]
 
 
 def export_onnx(model: PoseModel, path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
 from semipose.data.records import Person, PersonSet
-from semipose.errors import DataError, WeightsError
+from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.files import SUMS, replacing, unchanged, write_text
 from semipose.heatmaps import Decoder
 from semipose.inference.predictor import FrameCrops, Predictor
@@ -23,12 +23,17 @@ from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.skeletons import Skeleton
 
 FORMAT = 1
+ENSEMBLE = "ensemble"
+"""In place of a network's name: all that the method's figure is the mean of."""
 Built = TypeVar("Built")
 
 
 @dataclass(frozen=True)
 class PoseModel:
-    """A network, its skeleton, how its input is cut and how its output is read."""
+    """A network, its skeleton, how its input is cut and how its output is read.
+
+    `beside`: networks of the same run whose heatmaps are averaged with this one's (an ensemble).
+    """
 
     network: nn.Module
     name: str
@@ -38,6 +43,12 @@ class PoseModel:
     geometry: CropGeometry
     loss: LossConfig
     decoder: Decoder = "dark"
+    beside: tuple["PoseModel", ...] = ()
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """All networks whose heatmaps are averaged; mostly one."""
+        return self.network, *(model.network for model in self.beside)
 
     @property
     def reads(self) -> HeatmapLoss:
@@ -61,7 +72,7 @@ class PoseModel:
         if places.size and not (places[:, 2:] > 0).all():
             raise DataError("predict needs boxes [x, y, width, height] with an area")
         device = next(self.network.parameters()).device
-        predictor = Predictor([self.network], self.reads, flip_test, self.decoder, self.loss.sigma, device=device)
+        predictor = Predictor(self.networks, self.reads, flip_test, self.decoder, self.loss.sigma, device=device)
         people = (Person(Path(), 0, -n - 1, tuple(map(float, box))) for n, box in enumerate(places))  # type: ignore[arg-type]
         found = predictor.predict(FrameCrops(image, PersonSet(self.skeleton, people, "image"), self.geometry))
         k = len(self.skeleton)
@@ -102,19 +113,55 @@ def description_path(weights: Path) -> Path:
     return weights.with_name("model.json") if weights.stem == "best" else weights.with_suffix(".json")
 
 
-def load_pose_model(path: Path | str) -> PoseModel:
+def load_pose_model(path: Path | str, network: str | None = None) -> PoseModel:
     """The model of a run folder (its best) or of one .safetensors file; WeightsError says what is missing or unfit.
 
+    `network` takes another of the run's networks by its name, or `ensemble`: those whose mean is the method's figure,
+    their heatmaps averaged. ConfigError where the run has none of that name.
     Files of a run are what its SHA256SUMS says; a weights file elsewhere, with its description, needs none.
     """
     path = Path(path)
-    weights = path / "best.safetensors" if path.is_dir() else path
+    if network is not None:
+        return _together([_load(weights) for weights in _named(path, network)])
+    return _load(path / "best.safetensors" if path.is_dir() else path)
+
+
+def _load(weights: Path) -> PoseModel:
     if not weights.is_file():
         raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
     require_unchanged(weights)
     model = _described(weights, _build)
     _fill(model.network, weights)
     return model
+
+
+def _named(folder: Path, network: str) -> list[Path]:
+    """Weights files of a run's network or of its ensemble."""
+    if not folder.is_dir():
+        raise ConfigError(f"--network {network} names a network of a run folder, and {folder} is none; leave it out")
+    known = {path.stem: path for path in sorted((folder / "weights").glob("*.safetensors"))}
+    together = _reported(folder)
+    if network == ENSEMBLE and all(name in known for name in together) and len(together) > 1:
+        return [known[name] for name in together]
+    if network not in known:
+        names = [*known, *([ENSEMBLE] if len(together) > 1 else [])]
+        raise ConfigError(f"--network {network} is no network of {folder}; it has {', '.join(names) or 'none yet'}")
+    return [known[network]]
+
+
+def _reported(folder: Path) -> list[str]:
+    """Networks that make up the figure of a run's method; empty before the run is done."""
+    try:
+        return list(json.loads((folder / "scores.json").read_text())["reported"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _together(models: list[PoseModel]) -> PoseModel:
+    first, *others = models
+    if not others:
+        return first
+    return replace(first, name=f"{ENSEMBLE} of {' and '.join(m.name for m in models)}", beside=tuple(others))
 
 
 def read_skeleton(weights: Path) -> Skeleton:

@@ -166,6 +166,14 @@ class Grid(BaseModel):
         row = self.rows[cell.row]
         return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(cell.labels or 0, {}), **own})
 
+    def check(self, name: str) -> None:
+        """Raises ConfigError, with the row, where a cell of the study `name` has an option that can't be."""
+        for cell in self.cells():
+            try:
+                self.configuration(cell)
+            except ConfigError as error:
+                raise ConfigError(f"study {name}, row {cell.row!r}: {error}") from None
+
     def missing(self, data: Path | None) -> list[Path]:
         """Files of the study that are not there."""
         return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
@@ -205,9 +213,5 @@ def load_grid(name: str) -> Grid:
         else:
             reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"study {path}: {reason}") from None
-    for cell in grid.cells():
-        try:
-            grid.configuration(cell)
-        except ConfigError as error:
-            raise ConfigError(f"study {path}, row {cell.row!r}: {error}") from None
+    grid.check(str(path))
     return grid

@@ -15,7 +15,7 @@ import torch
 
 from semipose.cores import usable_cores
 from semipose.errors import ConfigError
-from semipose.files import write_text
+from semipose.files import make_folder, write_text
 from semipose.studies.grid import Cell, Grid
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.ownership import wait_until_free
@@ -76,7 +76,7 @@ def _claim(grid: Grid, out: Path) -> None:
         rows = json.loads(content)["rows"]
         if not same or any(rows.get(n, r)["options"] != r["options"] for n, r in before["rows"].items()):
             raise ConfigError(f"{out} holds another study or other options of this one; choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_text(path, content)
 
 

@@ -46,6 +46,9 @@ class TrainConfig(BaseModel):
     """Steps over which the rate rises linearly from zero; 0 in the papers."""
     weight_decay: float = Field(0.0, ge=0)
     """Adam's L2 penalty."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """Momentum of a moving average kept of every network that learns, judged and written beside it as NAME_average; .99
+    to .999 make small trainings steadier. Nothing learns from it; 0 = none, as in the papers."""
     start: str | None = None
     """A run folder or weights file of semipose from which every network of its backbone starts; of one with other
     joints the backbone alone is taken."""

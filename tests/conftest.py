@@ -40,7 +40,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def small_people(tmp_path: Path) -> Path:
     """A COCO file of 60 embedded people."""
-    from semipose.data.coco import write_coco
+    from semipose.data.coco_writer import write_coco
     from semipose.data.sources import read_annotated
 
     path = tmp_path / "people.json"

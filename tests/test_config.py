@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from semipose.config import load_config, options, parse_override
+from semipose.config import alteration_options, left_behind, load_config, options, parse_override
 from semipose.errors import ConfigError
 from semipose.methods import METHODS
 
@@ -40,9 +40,48 @@ def test_overrides_win_and_methods_do_not_mix(tmp_path):
     assert load_config(path, {"method.momentum": 0.5, "method": "mean_teacher"}).method.momentum == 0.5
 
 
+def test_options_of_alterations_by_their_listed_names():
+    """Every listed name is one that can be set; of the entries of its kind alone."""
+    plain = load_config(None, {"method": "single"})
+    listed = [row[0] for row in alteration_options(type(plain.method))]
+    assert "method.hard.cutout.side" in listed
+    for name in listed:
+        kind = name.split(".")[2]
+        usual = load_config(None, {"method": "single", "method.hard": [kind]}).method.hard[0]
+        before = getattr(usual, name.split(".")[3])
+        changed = load_config(None, {"method": "single", "method.hard": [kind, "mixup"], name: before}).method.hard
+        assert changed[0] == usual
+    both = load_config(None, {"method": "akm", "method.hard": ["cutout", "mixup"], "method.hard.cutout.side": 0.25})
+    assert [a.model_dump() for a in both.method.hard] == [
+        {"kind": "cutout", "side": 0.25},
+        {"kind": "mixup", "beta": 1.0},
+    ]
+    assert load_config(None, {"method": "trs", "method.hard.keypoint_mix.joints": 2}).method.hard[0].joints == 2
+    variant = load_config(None, {"method": "akm+mixup", "method.hard.adaptive_joint_cutout.joints": 6})
+    assert (variant.method.hard[0].joints, variant.method.mixup.enabled) == (6, True)
+    assert alteration_options(type(load_config(None, {"method": "multi_augs"}).method)) == []
+
+
+def test_options_of_another_method_are_told(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("method: {name: trs, levels: 3, burn_in: 0.1}\n")
+    assert left_behind(path, "dual") == ["method.levels", "method.burn_in"]
+    assert left_behind(path, "trs") == []
+    path.write_text("method: dual\n")
+    assert left_behind(path, "trs") == []
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
+        ({"method": "trs", "method.hard.cutout.side": 0.2}, "method.hard of trs has no 'cutout', it has keypoint_mix"),
+        ({"method": "trs", "method.hard.keypoint_mix": 2}, "method.hard.KIND.OPTION=value"),
+        ({"method": "trs", "method.hard.keypoint_mix.joint": 2}, "did you mean 'joints'"),
+        ({"method": "trs", "method.hard": "cutout", "method.hard.cutout.side": 0.2}, "for the list"),
+        ({"method": "multi_augs", "method.hard.cutout.side": 0.2}, "multi_augs has no list method.hard"),
+        ({"method.hard.cutout.side": 0.2}, "supervised has no list method.hard"),
+        ({"method": "unknown", "method.hard.cutout.side": 0.2}, "'trs'"),
+        ({"method": ["trs"], "method.hard.cutout.side": 0.2}, "method"),
         ({"train.stps": 3}, "train.stps: unknown option; did you mean 'steps'"),
         ({"trian.steps": 3}, "did you mean 'train'"),
         ({"method": "trs", "method.reviewer.alpha": 0.5}, "did you mean 'reviewers'"),

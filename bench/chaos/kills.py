@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from semipose.config import load_config
-from semipose.data.coco import write_coco
+from semipose.data.coco_writer import write_coco
 from semipose.data.sources import PEOPLE, read_annotated
 from semipose.methods import METHODS, VARIANTS
 from semipose.run import train

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from bench.chaos.kills import TINY, difference
-from semipose.data.coco import write_coco
+from semipose.data.coco_writer import write_coco
 from semipose.data.sources import PEOPLE, read_annotated
 from semipose.training.checkpoint import has_checkpoint
 

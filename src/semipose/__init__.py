@@ -34,9 +34,17 @@ __all__ = [
 ]
 
 
+_FUNCTIONS = ("evaluate", "export", "load", "predict", "train")
+
+
+def __dir__() -> list[str]:
+    """What there is, the functions that are not loaded yet included."""
+    return sorted({*globals(), *_FUNCTIONS})
+
+
 def __getattr__(name: str) -> Any:
     """Loads the functions with their heavy libraries when they are first used."""
-    if name in ("evaluate", "export", "load", "predict", "train"):
+    if name in _FUNCTIONS:
         from semipose import api
 
         return getattr(api, name)

@@ -5,23 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from semipose.config import RunConfig, alteration_options, load_config, options, parse_override
-from semipose.data.coco import trainable, usable_boxes, write_coco
-from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.folder import apply_detections, read_folder
+from semipose.config import RunConfig, alteration_options, left_behind, load_config, options, parse_override
+from semipose.data.coco import trainable
+from semipose.data.coco_writer import write_coco
+from semipose.data.crops import FreshCrops
+from semipose.data.folder import apply_detections
 from semipose.data.overlap import describe_seen, digests, photographs, read_seen
 from semipose.data.pictured import pictured
 from semipose.data.policy import Intake, Policy, without_photographs
-from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
-from semipose.data.shards import TABLE as SHARD_TABLE
-from semipose.data.shards import pack as pack_shards
 from semipose.data.sources import DataConfig, read_annotated, resolve
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
-from semipose.data.video import list_videos
-from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError
 from semipose.evaluation.predictions import (
+    JOINT_SCORE,
     Prediction,
     as_annotations,
     load_predictions,
@@ -37,7 +34,7 @@ from semipose.inference.predictor import Predictor
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS, VARIANTS
 from semipose.run import train as train_run
-from semipose.skeletons import COCO, SKELETONS, Skeleton
+from semipose.skeletons import COCO, Skeleton
 from semipose.training.engine import start_fabric
 from semipose.training.judge import Result
 from semipose.training.progress import say, watched
@@ -84,6 +81,9 @@ def train(
         if "method" not in plain.model_fields_set:
             given = {**given, "method": "trs" if _has_unlabeled(plain.data) else "supervised"}
     config = load_config(file, given)
+    idle = left_behind(file, given["method"]) if file and isinstance(given.get("method"), str) else []
+    if idle:
+        say(f"{', '.join(idle)} of {file} belong to another method than {given['method']} and do not apply")
     return train_run(config, Path(out) if out else Path("runs") / config.method.name)
 
 
@@ -156,6 +156,7 @@ def predict(
     device: str = "auto",
     min_score: float = 0.0,
     annotations: bool = False,
+    min_joint_score: float | None = None,
     broken: Policy = "skip",
     network: str | None = None,
 ) -> list[Path]:
@@ -164,13 +165,16 @@ def predict(
     predictions.json comes first. Of a COCO file (`images` is its image folder) the annotated boxes are looked at, or
     `boxes`, a detector's; with COCO's joints the result as its server takes it is written beside,
     `person_keypoints_NAME_semipose_results.json`. Boxes with a score below `min_score` are left out. With `annotations`
-    (not of a video) annotations.json is written too: a COCO container for a labeling tool. `broken`: images and
-    detections that can't be read are left out and counted, dropped.json lists them; or they stop it (`strict`).
+    (not of a video) annotations.json is written too: a COCO container for a labeling tool; joints below
+    `min_joint_score` (.2 when not given) are left unlabeled there. `broken`: images and detections that can't be read
+    are left out and counted, dropped.json lists them; or they stop it (`strict`).
     `network`: as in `load`.
     """
     model, source, out, intake = load_pose_model(what, network), Path(source), Path(out), _intake(broken)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"--out: pictures in {out} would be taken for photographs of {source}; choose another folder")
+    if not annotations:
+        _refuse_given("without --annotations nothing goes by it", min_joint_score=min_joint_score is not None)
     is_video = source.suffix.lower() in VIDEO_SUFFIXES
     if is_video:
         _refuse_given(f"{source.name} is a video", annotations=annotations, images=images)
@@ -192,7 +196,9 @@ def predict(
         save_submission(predictions, written[1])
     if annotations:
         written.append(out / "annotations.json")
-        write_coco(as_annotations(persons, predictions), written[-1])
+        least = JOINT_SCORE if min_joint_score is None else min_joint_score
+        root = write_coco(as_annotations(persons, predictions, least), written[-1])
+        say(f"{written[-1]}: image names are relative to {root}")
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])
 
 
@@ -244,64 +250,12 @@ def export(what: Path | str, out: Path | str, *, to: str = "onnx", network: str 
     return export_onnx(load_pose_model(what, network), Path(out))
 
 
-def convert(
-    annotations: Path | str, out: Path | str, *, images: Path | str | None = None, skeleton: str | None = None
-) -> Path:
-    """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
-    persons = read_annotations(Path(annotations), images)
-    if skeleton is not None:
-        if skeleton not in SKELETONS:
-            raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
-        persons = persons.mapped(SKELETONS[skeleton])
-    place_for(Path(out), Path(annotations))
-    write_coco(persons, Path(out))
-    return Path(out)
-
-
-def take_frames(
-    source: Path | str, out: Path | str, *, every: float = 1.0, min_change: float = 8.0
-) -> tuple[list[Path], int]:
-    """Frames of a video, or of all videos below a folder, as JPEGs in the folder `out`: unlabeled images.
-
-    At most one in `every` seconds, and none that looks like the one kept before (`min_change`, gray levels of 255, in
-    some part of the picture). Returns the files and how many frames looked at were left out for being alike.
-    """
-    return take_video_frames(list_videos(Path(source)), Path(out), every=every, min_change=min_change, watch=watched)
-
-
-def pack(
-    source: Path | str,
-    out: Path | str,
-    *,
-    images: Path | str | None = None,
-    boxes: Path | str | None = None,
-    min_score: float = 0.5,
-    shard_size: int = 4000,
-    input_size: tuple[int, int] = (256, 192),
-    padding: float = 1.25,
-) -> Path:
-    """Cuts the people of an unlabeled set into shards below `out` and returns the table that lists them.
-
-    `source`: an image folder, with or without detected `boxes`, or an annotation file. `input_size` (H, W) and
-    `padding` are those of the trainings to come.
-    """
-    source, out = Path(source), Path(out)
-    if source.is_dir():
-        persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
-    else:
-        persons = usable_boxes(read_annotations(source, images, labels=False, skeleton=COCO))
-    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, watch=watched)
-    if left_out:
-        say(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
-    return out / SHARD_TABLE
-
-
 def all_options(method: str) -> list[tuple[str, str, str, str]]:
     """Every option as (name, type, default, meaning), those of `method`, or a variant of one, included."""
     if method not in METHODS and method not in VARIANTS:
         raise ConfigError(f"unknown method {method!r}; known: {', '.join([*METHODS, *VARIANTS])}")
     own = load_config(None, {"method": method}).method
-    return options(RunConfig) + options(type(own), "method.", own) + alteration_options()
+    return options(RunConfig) + options(type(own), "method.", own) + alteration_options(type(own))
 
 
 def _has_unlabeled(data: DataConfig) -> bool:

@@ -12,12 +12,12 @@ from semipose.data.sources import DataConfig
 from semipose.errors import ConfigError
 from semipose.files import write_text
 from semipose.losses import LossConfig
-from semipose.methods import METHODS, MethodConfig
+from semipose.methods import METHODS, VARIANTS, MethodConfig
 from semipose.methods.supervised import Config as SupervisedConfig
 from semipose.models.pose_net import ModelConfig
 from semipose.training.judge import EvaluationConfig
 from semipose.training.loop import TrainConfig
-from semipose.views.alterations import ALTERATIONS
+from semipose.views.alterations import KINDS
 from semipose.views.sampling import ViewsConfig
 
 
@@ -53,19 +53,30 @@ class RunConfig(BaseModel):
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
+HARD = "method.hard"
+"""The list of alterations, whose options are `method.hard.KIND.OPTION`."""
+
+
 def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
     """A YAML file (or nothing), then overrides by dotted key; ConfigError in one line, with the nearest valid name."""
     tree: dict[str, Any] = {}
     if path is not None:
         tree = _read_yaml(Path(path))
     # The method is chosen before its options are set, whatever their order.
-    for key, value in sorted((overrides or {}).items(), key=lambda item: item[0] != "method"):
-        _set(tree, key, value)
+    given = overrides or {}
+    inner = {key: value for key, value in given.items() if key.startswith(f"{HARD}.")}
+    for key, value in sorted(given.items(), key=lambda item: item[0] != "method"):
+        if key not in inner:
+            _set(tree, key, value)
     method = tree.get("method")
     if isinstance(method, str):
         tree["method"] = {"name": method}
     elif isinstance(method, dict):
         method.setdefault("name", "supervised")
+    for key, value in inner.items():
+        chosen = tree.setdefault("method", {"name": "supervised"})
+        if isinstance(chosen, dict):
+            _set_alteration(chosen, key, value)
     try:
         return RunConfig(**tree)
     except ValidationError as error:
@@ -121,13 +132,27 @@ def _shown(default: Any) -> str:
     return "null" if default is None else str(default)
 
 
-def alteration_options() -> list[tuple[str, str, str, str]]:
-    """The same for each alteration of the hard view: options of an entry of `method.hard`."""
-    rows = []
-    for alteration in ALTERATIONS:
-        kind = alteration.model_fields["kind"].default
-        rows += [row for row in options(alteration, f"hard.{kind}.") if not row[0].endswith(".kind")]
+def alteration_options(method: type[BaseModel]) -> list[tuple[str, str, str, str]]:
+    """The same for each alteration of the hard view, where a method's options take some: `method.hard.KIND.OPTION`."""
+    rows: list[tuple[str, str, str, str]] = []
+    if not _takes_alterations(method):
+        return rows
+    for kind, alteration in KINDS.items():
+        rows += [row for row in options(alteration, f"{HARD}.{kind}.") if not row[0].endswith(".kind")]
     return rows
+
+
+def _takes_alterations(method: type[BaseModel]) -> bool:
+    """Whether a method's options have a list `hard` that may hold something."""
+    return method.model_json_schema()["properties"].get("hard", {"maxItems": 0}).get("maxItems") != 0
+
+
+def left_behind(path: Path | str, method: Any) -> list[str]:
+    """Options of the method that a file names which do not carry over to another `method`."""
+    own = _read_yaml(Path(path)).get("method")
+    if not isinstance(own, dict) or own.get("name", "supervised") == method:
+        return []
+    return [f"method.{key}" for key in own if key != "name"]
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
@@ -176,6 +201,26 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
         tree[last] = value
 
 
+def _set_alteration(method: dict[str, Any], key: str, value: Any) -> None:
+    """`method.hard.KIND.OPTION=value`: the option of every entry of that kind in the method's list."""
+    kind, dot, option = key.removeprefix(f"{HARD}.").partition(".")
+    name = method["name"]
+    if not isinstance(name, str) or name not in {**METHODS, **VARIANTS}:
+        return  # told when all is put together
+    options_of = METHODS[VARIANTS[name][0] if name in VARIANTS else name][0]
+    if not _takes_alterations(options_of):
+        raise ConfigError(f"{key}: {name} has no list {HARD}; see semipose config --method {name}")
+    entries = method.get("hard", [entry.model_dump() for entry in options_of.model_fields["hard"].default])
+    if not isinstance(entries, list) or not dot:
+        raise ConfigError(f"{key}: write {HARD}=[…] for the list, {HARD}.KIND.OPTION=value for an option of an entry")
+    entries = [{"kind": entry} if isinstance(entry, str) else entry for entry in entries]
+    kinds = [entry.get("kind") for entry in entries if isinstance(entry, dict)]
+    if kind not in kinds:
+        known = f"it has {', '.join(map(str, kinds))}" if kinds else "it is empty"
+        raise ConfigError(f"{key}: {HARD} of {name} has no {kind!r}, {known}; write {HARD}=[{kind}] beside it")
+    method["hard"] = [{**e, option: value} if isinstance(e, dict) and e.get("kind") == kind else e for e in entries]
+
+
 def _one_line(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
     place = [str(p) for p in first["loc"]]
@@ -195,6 +240,9 @@ def _known_names(place: list[str]) -> list[str]:
     if len(place) == 1:
         return list(RunConfig.model_fields)
     model: type[BaseModel] = RunConfig
+    for position, part in itertools.pairwise(place):
+        if position.isdigit() and part in KINDS:  # an entry of a list of alterations
+            return list(KINDS[part].model_fields)
     for part in place[:-1]:
         if part in METHODS and model is not RunConfig:
             continue

@@ -10,7 +10,6 @@ from torch import nn
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loaders import PairedLoader, readers
-from semipose.data.overlap import Seen, digest, read_record
 from semipose.data.packed import CropStore, Form, open_crops
 from semipose.data.records import PersonSet
 from semipose.data.shards import ShardedCrops, content_hash
@@ -33,9 +32,9 @@ from semipose.training.ownership import owned
 from semipose.training.precision import choose_precision
 from semipose.training.processes import Plan, helpers, plan_processes, read_message, together
 from semipose.training.progress import MetricsLog, NoLog, mute, say, watched
+from semipose.training.seen import contents, look_through, photographs, tell_untaught_joints, with_before
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
-from semipose.wording import counted
 
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
@@ -86,13 +85,13 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         evaluation=config.evaluation,
         form=config.data.crops,
     )
-    seen = _seen(labeled, unlabeled, judge, config)
+    seen = look_through(labeled, unlabeled, judge, config.train.select, own_validation=config.data.val is None)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)
-    sets = _photographs(labeled, unlabeled, judge)
+    sets = photographs(labeled, unlabeled, judge)
     if resume:
         state = _resumed(config, engine, state.identity, out, generator)
-        seen = _with_before(seen, out, state, sets)
+        seen = with_before(seen, out, state, sets)
     elif engine.is_main:
         config.save(out / "config.yaml")
         sources.split.save(out / "split.json")
@@ -100,7 +99,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         seen.write(out)
         sources.intake.write(out)
     state.extra["joint_batch"] = joint_batch(config, engine)
-    state.extra.setdefault("photographs", _contents(sets))
+    state.extra.setdefault("photographs", contents(sets))
     log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
     loader = _loader(config, sources, labeled, unlabeled, engine)
     watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
@@ -123,6 +122,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         name=config.method.name,
     )
     _announce(config, sources, training)
+    tell_untaught_joints(sources.labeled)
     try:
         training.run()
     finally:
@@ -254,50 +254,6 @@ def _crops(sources: Sources, geometry: CropGeometry, form: Form, learns: bool) -
 
     wanted = sources.unlabeled if learns else None
     return cut("train", sources.labeled), cut("unlabeled", wanted) if wanted else None
-
-
-def _seen(labeled: CropStore, unlabeled: CropStore | None, judge: Judge, config: RunConfig) -> Seen:
-    """The photographs that this training sees; says so when some of them are the test set's."""
-    learned = labeled.photographs | (unlabeled.photographs if unlabeled else {})
-    chosen = judge.photographs("validation").values() if config.train.select == "best" else ()
-    names = {value: image for image, value in learned.items()}
-    shared = [(image, names[value]) for image, value in judge.photographs("test").items() if value in names]
-    if shared:
-        say(
-            f"the training sees {counted(len(shared), 'photograph')} of the test set (the first: {shared[0][0]} is "
-            f"{shared[0][1]}); its figures come out too high"
-        )
-    without = set(learned.values()) - set(labeled.photographs.values())
-    return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
-
-
-def _photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) -> dict[str, dict[Path, str]]:
-    """Digests of the photographs of each set, in the order of its persons."""
-    return {
-        "labeled": labeled.photographs,
-        "unlabeled": unlabeled.photographs if unlabeled else {},
-        "validation": judge.photographs("validation"),
-    }
-
-
-def _contents(sets: dict[str, dict[Path, str]]) -> dict[str, str]:
-    """One hash a set over what its photographs hold."""
-    return {name: digest("".join(photographs.values()).encode()) for name, photographs in sets.items()}
-
-
-def _with_before(seen: Seen, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]) -> Seen:
-    """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
-    before, now = read_record(out), _contents(sets)
-    began = state.extra.get("photographs", now)  # checkpoints of before know nothing of them
-    changed = [name for name in now if now[name] != began[name]]
-    if changed:
-        new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
-        first = f" ({counted(len(new), 'new one')}, the first: {new[0]})" if new else ""
-        say(
-            f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
-            "is there now; put the old ones back to continue exactly"
-        )
-    return before.joined(seen) if before else seen
 
 
 def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:

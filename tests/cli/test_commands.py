@@ -269,6 +269,14 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
         shown = prediction.scores >= 0.2
         assert np.array_equal(person.visibility > 0, shown)
         assert np.allclose(person.joints[shown], prediction.joints[shown])
+    images = json.loads((tmp_path / "found" / "annotations.json").read_text())["images"]
+    sizes = {(i["file_name"], i["width"], i["height"]) for i in images}
+    assert sizes == {(p.name, *cv2.imread(str(p)).shape[1::-1]) for p in folder.iterdir()}
+    least = ["--min-joint-score", 0]
+    assert cli("predict", trained, folder, "--out", tmp_path / "all", "--annotations", *least)[0] == 0
+    every = read_coco(tmp_path / "all" / "annotations.json", folder).persons
+    assert (every.visibility == 2).all()
+    one_line(cli("predict", trained, folder, "--out", tmp_path / "all", *least), "--min-joint-score: without --annot")
 
 
 def test_a_network_in_python(trained):

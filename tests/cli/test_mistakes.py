@@ -93,6 +93,13 @@ def test_options_that_would_do_nothing_are_refused(cli, trained, tmp_path):
     made = trained / "predictions.json"
     for option in (["--boxes", "boxes.json"], ["--flip-test"], ["--network", "G"]):
         one_line(cli("evaluate", made, "--data", "people", *option), f"{option[0]}: predictions.json holds predictions")
+    photos = PEOPLE / "images"
+    for given, told in (
+        (["--boxes", "boxes.json"], "boxes.json belongs to data.unlabeled"),
+        (["--val-images", photos], f"data.val_images: {photos} belongs to data.val"),
+        (["data.local_shards=8"], "data.local_shards: data.unlabeled is no folder of shards"),
+    ):
+        one_line(cli("train", "--labels", 20, "--out", tmp_path / "run", *given), told)
     video = tmp_path / "film.mp4"
     video.touch()
     one_line(cli("predict", trained, video, "--annotations", "--out", tmp_path / "found"), "film.mp4 is a video")

@@ -5,11 +5,11 @@ import json
 import pytest
 from PIL import Image
 
-from semipose.api import convert
 from semipose.cli import app
 from semipose.data.check import check_data
 from semipose.data.readers import read_annotations
 from semipose.errors import ConfigError, DataError
+from semipose.preparing import convert
 from semipose.run import train
 from semipose.skeletons import UNION
 
@@ -134,3 +134,19 @@ def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_
     test = {"data.test": str(small_people), "data.test_images": str(PEOPLE / "images"), "train.steps": 1}
     train(tiny("supervised", **test), tmp_path / "run")
     assert "of the test set (the first:" in capsys.readouterr().err
+    chosen = {"data.val": str(small_people), "data.val_images": str(PEOPLE / "images"), "train.steps": 1}
+    train(tiny("supervised", **chosen), tmp_path / "chosen")
+    assert "24 photographs of the validation set (the first:" in capsys.readouterr().err
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "own")
+    assert "photographs of" not in capsys.readouterr().err
+
+
+def test_a_run_names_joints_that_nobody_shows(tiny, small_people, tmp_path, capsys):
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "all")
+    assert "no labeled person shows" not in capsys.readouterr().err
+    content = json.loads(small_people.read_text())
+    for annotation in content["annotations"]:
+        annotation["keypoints"][:3] = [0, 0, 0]
+    small_people.write_text(json.dumps(content))
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "fewer")
+    assert "no labeled person shows nose: what" in capsys.readouterr().err

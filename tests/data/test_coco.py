@@ -21,8 +21,8 @@ from semipose.data.coco import (
     read_image_list,
     trainable,
     usable_boxes,
-    write_coco,
 )
+from semipose.data.coco_writer import write_coco
 from semipose.data.json_files import each, read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from semipose.data.coco import trainable, write_coco
+from semipose.data.coco import trainable
+from semipose.data.coco_writer import write_coco
 from semipose.data.readers import read_annotations
 from semipose.errors import DataError
 from semipose.skeletons import AI_CHALLENGER, LSP, MPII

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semipose.data.coco import write_coco
+from semipose.data.coco_writer import write_coco
 from semipose.data.readers import read_annotations
 from semipose.data.records import Person, PersonSet
 from semipose.data.sources import DataConfig, load_sources

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semipose.api import evaluate
-from semipose.data.coco import write_coco
+from semipose.data.coco_writer import write_coco
 from semipose.data.sources import PEOPLE, read_annotated
 from semipose.errors import ConfigError, WeightsError
 from semipose.run import train

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from html.parser import HTMLParser
 
 import cv2
@@ -79,6 +80,27 @@ def test_a_run(run):
     assert sum(a.startswith("data:image/jpeg") for a in page.sources) >= 12 + 32 + 12
 
 
+def test_a_run_that_is_not_finished(run, tmp_path):
+    """Curves and the last look at validation, also while the log's last line is being written."""
+    folder = shutil.copytree(run, tmp_path / "run")
+    for name in ("scores.json", "predictions.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "weights")
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    looks = [json.loads(line) for line in lines if "validation/mean" in line]
+    last = max(json.loads(line)["step"] for line in lines)
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99, "ki')
+    page = opened(write_report(folder))
+    text = " ".join(page.text)
+    assert f"No final scores: the log ends at step {last}; scores are those on validation at step {last}." in text
+    assert f"{100 * looks[-1]['PCK@0.2']:.1f}" in text
+    assert "Easy and hard views" in text
+    assert "PCK@0.2 by joint" not in text
+    losses = [line for line in lines if '"train"' in line]
+    (folder / "metrics.jsonl").write_text("\n".join(losses))
+    assert "and nothing to score on so far" in " ".join(opened(write_report(folder)).text)
+
+
 def test_a_study(run, tmp_path, tiny_run):
     grid = Grid(
         title="A <small> study",
@@ -104,7 +126,7 @@ def test_folders_that_are_neither(tmp_path, tiny_run):
     with pytest.raises(ConfigError, match="neither a run"):
         write_report(tmp_path)
     load_config(None, tiny_run).save(tmp_path / "config.yaml")
-    with pytest.raises(DataError, match=r"no scores\.json"):
+    with pytest.raises(DataError, match=r"no line in metrics\.jsonl yet"):
         write_report(tmp_path)
 
 

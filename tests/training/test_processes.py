@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What two processes found that ran the program of `pair` together, and what this one finds alone."""
-    from semipose.data.coco import write_coco
+    from semipose.data.coco_writer import write_coco
     from semipose.data.sources import read_annotated
 
     folder = tmp_path_factory.mktemp("pair")
@@ -97,7 +97,7 @@ def same_runs(a: Path, b: Path) -> None:
 def config(tmp_path_factory):
     """A run of two processes, in seconds."""
     from semipose.config import load_config
-    from semipose.data.coco import write_coco
+    from semipose.data.coco_writer import write_coco
     from semipose.data.sources import PEOPLE, read_annotated
     from tests.conftest import TINY
 

@@ -1,4 +1,4 @@
-"""Commands about options, methods and data: config, methods, data check, frames, pack, cache, convert."""
+"""Commands about options, methods and data: config, methods, data check, frames, pack, cache, join, convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -55,12 +55,13 @@ def data_check(
     against: Annotated[
         Path | None, typer.Option(help="Another annotation file: list photographs that both have, by content.")
     ] = None,
+    against_images: Annotated[Path | None, typer.Option(help="Image folder of that file.")] = None,
     json: Json = False,
 ) -> None:
     """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one."""
     from semipose.data.check import check_data
 
-    found = check_data(path, images, decode=decode, against=against)
+    found = check_data(path, images, decode=decode, against=against, against_images=against_images)
     if json:
         print_json(found.as_dict())
     else:
@@ -95,7 +96,7 @@ def data_frames(
     json: Json = False,
 ) -> None:
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
-    from semipose.api import take_frames
+    from semipose.preparing import take_frames
 
     found, alike = take_frames(source, out, every=every, min_change=min_change)
     if json:
@@ -117,7 +118,7 @@ def data_pack(
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
 ) -> None:
     """Cut the people of a large unlabeled set into shards, of which a training needs a few at a time."""
-    from semipose.api import pack
+    from semipose.preparing import pack
 
     size = (height, width)
     print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
@@ -141,6 +142,23 @@ def data_cache(
         print(f"{cache_root()}: {counted(sets, 'set')} of people, {size / 1e6:.0f} MB")
 
 
+@data_app.command("join")
+def data_join(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files, corrected ones last.")
+    ],
+    out: Annotated[Path, typer.Option(help="COCO container to write.")],
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Image folder of each file, in order, or one for all.")
+    ] = None,
+    skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
+) -> None:
+    """Write several annotation files as one; where several have people in a photograph, those of the last count."""
+    from semipose.preparing import join
+
+    print(join(paths, out, images=images or (), skeleton=skeleton))
+
+
 @data_app.command("convert")
 def data_convert(
     path: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")],
@@ -149,6 +167,6 @@ def data_convert(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write any known format as a COCO container; images stay where they are."""
-    from semipose.api import convert
+    from semipose.preparing import convert
 
     print(convert(path, out, images=images, skeleton=skeleton))

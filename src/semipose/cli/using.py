@@ -46,6 +46,8 @@ def evaluate(
     print_scores({what.name: evaluation.scores.as_dict()})
     for name, figures in evaluation.scores.by_joint.items():
         print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in figures.items()))
+    for note in evaluation.scores.notes:
+        print(note)
     print(evaluation.protocol.describe())
 
 
@@ -68,6 +70,9 @@ def predict(
         bool, typer.Option("--annotations", help="Also write annotations.json, to correct in a labeling tool.")
     ] = False,
     network: Network = None,
+    min_joint_score: Annotated[
+        float | None, typer.Option(help="Joints of a lower score are unlabeled in annotations.json; .2 if not given.")
+    ] = None,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
@@ -84,6 +89,7 @@ def predict(
         device=device,
         min_score=min_score,
         annotations=annotations,
+        min_joint_score=min_joint_score,
         network=network,
         broken=broken,  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from semipose.data.crops import decode_image, image_bytes, is_turned
 from semipose.data.overlap import photographs, shared_photographs
 from semipose.data.readers import read_annotations
-from semipose.errors import DataError
+from semipose.errors import ConfigError, DataError
 from semipose.files import is_file
 
 
@@ -45,13 +45,20 @@ class Findings:
 
 
 def check_data(
-    path: Path, images: Path | None = None, *, decode: bool = False, against: Path | None = None
+    path: Path,
+    images: Path | None = None,
+    *,
+    decode: bool = False,
+    against: Path | None = None,
+    against_images: Path | None = None,
 ) -> Findings:
     """Reads a data set to its end and lists every broken record, missing image and, with `decode`, broken image.
 
-    With `against`, another annotation file, also every photograph that both have, by content. Raises DataError only
-    where a file as a whole can't be read.
+    With `against`, another annotation file (`against_images` is its image folder), also every photograph that both
+    have, by content. Raises DataError only where a file as a whole can't be read, ConfigError for a folder alone.
     """
+    if against_images and against is None:
+        raise ConfigError("--against-images is the image folder of --against; give both")
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
     files = photographs(persons)
@@ -63,7 +70,7 @@ def check_data(
             problems.append(str(error))
     shared = None
     if against is not None:
-        pairs = shared_photographs(photographs(read_annotations(against)), photographs(persons))
+        pairs = shared_photographs(photographs(read_annotations(against, against_images)), photographs(persons))
         shared = len(pairs)
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
     everyone = persons.persons

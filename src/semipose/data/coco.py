@@ -1,8 +1,7 @@
-"""COCO keypoint containers, read into persons over any joint list and written back."""
+"""COCO keypoint containers, read into persons over any joint list."""
 
-import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,7 +11,7 @@ import numpy as np
 from semipose.data.json_files import each, read_json
 from semipose.data.records import Person, Persons, PersonSet
 from semipose.errors import DataError, MissingImagesError, noting
-from semipose.files import is_file, write_text
+from semipose.files import is_file
 from semipose.skeletons import Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)
@@ -142,47 +141,6 @@ def require_images(images: list[str], source: Path, problems: list[str] | None =
     """
     if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
         raise MissingImagesError(images[0], source)
-
-
-def write_coco(persons: PersonSet, path: Path) -> None:
-    """Writes a container that `read_coco` reads back; image names are relative to the common image folder.
-
-    Images that show nobody are listed too: a detector's boxes there count against it.
-    """
-    shown = persons.photographs
-    folders = {image.parent for image in shown.values()}
-    root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
-    images = [{"id": i, "file_name": image.relative_to(root).as_posix()} for i, image in shown.items()]
-    records = []
-    for person in persons.persons:
-        record: dict[str, Any] = {
-            "id": person.annotation_id,
-            "image_id": person.image_id,
-            "category_id": 1,
-            "iscrowd": int(person.is_crowd),
-            "bbox": list(person.box),
-            "area": person.area,
-        }
-        if person.joints is not None and person.visibility is not None:
-            flat = np.column_stack([person.joints, person.visibility])
-            record["keypoints"] = [int(v) if v == int(v) else float(v) for v in flat.ravel()]
-            record["num_keypoints"] = int((person.visibility > 0).sum())
-        if person.head_size is not None:
-            record["head_size"] = person.head_size
-        records.append(record)
-    category = {
-        "id": 1,
-        "name": "person",
-        "keypoints": list(persons.skeleton.joints),
-        "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
-    }
-    write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
-
-
-def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    lists = list(paths)
-    first, last = min(lists), max(lists)
-    return next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)
 
 
 def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tuple[set, Skeleton]:

@@ -14,11 +14,14 @@ from semipose.data.json_files import read_json
 from semipose.data.records import Person, PersonSet
 from semipose.errors import DataError, noting
 from semipose.skeletons import Skeleton
+from semipose.wording import counted
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 """Image files that are looked at."""
+OTHERS = {".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".raw", ".cr2", ".nef", ".arw"}
+"""Image files that are not: left out of a folder, and told."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,16 @@ def list_images(folder: Path) -> list[Path]:
     """Image files below `folder`, sorted; DataError when there are none."""
     if not folder.is_dir():
         raise DataError(f"image folder {folder} is not there; check the path")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    everything = [p for p in folder.rglob("*") if p.is_file()]
+    found = sorted(p for p in everything if p.suffix.lower() in SUFFIXES)
+    others = [p for p in everything if p.suffix.lower() in OTHERS]
+    if others:
+        log.warning(
+            "%s: %s of other kinds left out, the first is %s; save them as JPEG or PNG",
+            folder,
+            counted(len(others), "image"),
+            others[0].name,
+        )
     if not found:
         raise DataError(f"image folder {folder} has no image ({', '.join(sorted(SUFFIXES))})")
     return found

@@ -170,9 +170,8 @@ def read_table(folder: Path, geometry: CropGeometry) -> dict:
     ours = json.loads(json.dumps(asdict(geometry)))
     missing = [folder / s["file"] for s in table["shards"] if not (folder / s["file"]).is_file()]
     if missing:
-        raise DataError(
-            f"{counted(len(missing), 'shard')} of {folder} missing, the first: {missing[0]}; fetch them again"
-        )
+        number = counted(len(missing), "shard")
+        raise DataError(f"{number} of {folder} missing, the first: {missing[0].name}; fetch the set again")
     if theirs != ours:
         height, width = theirs["input_size"]
         raise ConfigError(

@@ -139,8 +139,7 @@ def read_annotated(name: str, images: str | None, part: str = "train", problems:
 def load_sources(config: DataConfig) -> Sources:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
-    if config.train == "people" and config.images:
-        raise ConfigError(f"data.images: {config.images} has no annotations; name their file with --data")
+    _refuse_idle(config)
     intake = Intake(dict(config.broken))
     everyone = trainable(
         _over(
@@ -173,6 +172,17 @@ def load_sources(config: DataConfig) -> Sources:
         "val" if config.val else "train",
         _shards(config),
     )
+
+
+def _refuse_idle(config: DataConfig) -> None:
+    """Raises ConfigError for options that nothing here goes by."""
+    if config.train == "people" and config.images:
+        raise ConfigError(f"data.images: {config.images} has no annotations; name their file with --data")
+    for option, needs in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
+        if getattr(config, option) is not None and getattr(config, needs) is None:
+            raise ConfigError(f"data.{option}: {getattr(config, option)} belongs to data.{needs}, which is not given")
+    if config.local_shards and not (config.unlabeled and is_sharded(Path(config.unlabeled))):
+        raise ConfigError("data.local_shards: data.unlabeled is no folder of shards; leave it out")
 
 
 def _shards(config: DataConfig) -> Path | None:

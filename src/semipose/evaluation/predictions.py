@@ -17,6 +17,8 @@ from semipose.skeletons import COCO, Skeleton
 
 LARGEST = 1e7
 """Numbers from here on in a file are no pixels (and their squares may overflow)."""
+JOINT_SCORE = 0.2
+"""Joints of a lower score are no labels to correct, where nothing else is asked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +113,7 @@ def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
     return [_truth(p) for p in persons.persons if is_evaluated(p)]
 
 
-def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_score: float = 0.2) -> PersonSet:
+def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_score: float = JOINT_SCORE) -> PersonSet:
     """The photographs of `persons` with predictions as if they were labels, to be corrected in a labeling tool.
 
     Joints with a lower score than `min_score` are left unlabeled; annotation ids count from 1.

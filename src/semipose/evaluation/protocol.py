@@ -111,6 +111,13 @@ class Scores:
         known = {name: {j: v for j, v in figures.items() if v is not None} for name, figures in found.items()}
         return {name: figures for name, figures in known.items() if figures}
 
+    @property
+    def notes(self) -> list[str]:
+        """Why a figure that is expected of every set is missing."""
+        if self.pck is not None:
+            return []
+        return ["no PCK@0.2: nobody shows a shoulder and the opposite hip (joints left_shoulder, right_hip, …)"]
+
     def as_dict(self) -> dict[str, float | None]:
         """The figures under their public names: AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5."""
         return {

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from semipose.config import RunConfig, load_config
 from semipose.data.policy import describe_dropped, read_dropped, without_photographs
+from semipose.data.records import PersonSet
 from semipose.data.sources import load_sources
 from semipose.errors import ConfigError, DataError
 from semipose.evaluation.pck import match
@@ -27,7 +29,7 @@ METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5")
 def write_report(folder: Path) -> Path:
     """Writes report.html into a run's or a study's folder and returns its path.
 
-    Raises ConfigError when the folder is neither, DataError when it has no results yet.
+    Raises ConfigError when the folder is neither, DataError when it has nothing to show yet.
     """
     if (folder / "study.json").is_file():
         content = _study(folder)
@@ -42,45 +44,75 @@ def write_report(folder: Path) -> Path:
 
 
 def _run(folder: Path) -> dict[str, Any]:
-    """The page of a run."""
-    config = load_config(folder / "config.yaml")
-    results = _scores(folder)
+    """The page of a run; of one that is not finished, its curves, its last look at validation and its pictures."""
+    config, log = load_config(folder / "config.yaml"), _log(folder)
     sources = load_sources(config.data)
     truth = sources.test or sources.validation
-    assert truth is not None  # scores exist
-    dropped = read_dropped(folder)
-    truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
-    predictions = load_predictions(folder / "predictions.json", truth.skeleton)
-    detail = score(truth, predictions)
-    log = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     charts = [
         {"title": "Training losses", "image": figures.curves(_losses(log), "step", "loss")},
         *_validation_charts(log),
-        {"title": "PCK@0.2 by joint", "image": figures.bars({"PCK": _percent(detail.per_joint)}, "PCK@0.2 × 100")},
     ]
-    galleries: list[Gallery] = [
-        example_gallery(truth, match(truth, predictions)),
-        heatmap_gallery(folder / "weights", truth),
-        hard_view_gallery(config, sources),
-    ]
+    galleries: list[Gallery] = []
+    if truth is not None:
+        galleries.append(heatmap_gallery(folder / "weights", truth))
+    galleries.append(hard_view_gallery(config, sources))
+    results = _scores(folder)
+    if results is None:
+        lead, scores = _so_far(log)
+    else:
+        assert truth is not None  # scores exist
+        examples, chart, lead = _judged(folder, truth, results)
+        galleries.insert(0, examples)
+        charts.append(chart)
+        scores = results["scores"]
     return {
         "title": f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
         "lead": [
-            results["protocol"],
-            f"{_persons(sources)}; split {results['split']}; folder {folder.resolve().name}",
-            *([f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []),
+            lead[0],
+            f"{_persons(sources)}; split {sources.split.hash}; folder {folder.resolve().name}",
+            *lead[1:],
         ],
-        "tables": [_score_table(results), _option_table(config)],
+        "tables": [*([_score_table(scores)] if scores else []), _option_table(config)],
         "charts": [chart for chart in charts if chart["image"]],
         "galleries": [gallery for gallery in galleries if gallery.tiles],
     }
 
 
-def _scores(folder: Path) -> dict[str, Any]:
+def _judged(folder: Path, truth: PersonSet, results: dict[str, Any]) -> tuple[Gallery, dict[str, str], list[str]]:
+    """Examples sorted by error, the chart by joint, and the protocol of a finished run."""
+    dropped = read_dropped(folder)
+    truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
+    predictions = load_predictions(folder / "predictions.json", truth.skeleton)
+    by_joint = _percent(score(truth, predictions).per_joint)
+    chart = {"title": "PCK@0.2 by joint", "image": figures.bars({"PCK": by_joint}, "PCK@0.2 × 100")}
+    left_out = [f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []
+    return example_gallery(truth, match(truth, predictions)), chart, [results["protocol"], *left_out]
+
+
+def _so_far(log: list[dict[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+    """Where a run stands that has no scores, and what its last look at validation found, by network."""
+    looks = [line for line in log if line["kind"].startswith("validation/")]
+    latest = max((line["step"] for line in looks), default=None)
+    scores = {line["kind"].partition("/")[2]: line for line in looks if line["step"] == latest}
+    found = f"; scores are those on validation at step {latest}" if scores else ", and nothing to score on so far"
+    return [f"No final scores: the log ends at step {log[-1]['step']}{found}."], scores
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; the last may still be being written."""
+    path, lines = folder / "metrics.jsonl", []
+    if path.is_file():
+        with suppress(json.JSONDecodeError):
+            for line in path.read_text().splitlines():
+                lines.append(json.loads(line))
+    if not lines:
+        raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has not begun; try again later")
+    return lines
+
+
+def _scores(folder: Path) -> dict[str, Any] | None:
     path = folder / "scores.json"
-    if not path.is_file():
-        raise DataError(f"{folder} has no scores.json: the run is not finished, or has nothing to score on")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def _persons(sources: Any) -> str:
@@ -121,10 +153,10 @@ def _percent(values: Any) -> dict[str, float]:
 
 
 def _score_table(results: dict[str, Any]) -> dict[str, Any]:
-    shown = [m for m in METRICS if any(s.get(m) is not None for s in results["scores"].values())]
+    shown = [m for m in METRICS if any(s.get(m) is not None for s in results.values())]
     rows = [
-        [name, *("–" if scores[m] is None else f"{100 * scores[m]:.1f}" for m in shown)]
-        for name, scores in results["scores"].items()
+        [name, *("–" if scores.get(m) is None else f"{100 * scores[m]:.1f}" for m in shown)]
+        for name, scores in results.items()
     ]
     return {"title": "Scores × 100", "head": ["network", *shown], "rows": rows}
 

@@ -29,6 +29,9 @@ ALTERATIONS: tuple[type[BaseModel], ...] = (
 )
 """All of them; a new one is a class with `kind` and a call, and a name here."""
 
+KINDS = {alteration.model_fields["kind"].default: alteration for alteration in ALTERATIONS}
+"""The same by the name that configurations use."""
+
 Alteration: Any = Annotated[
     Annotated[Union[ALTERATIONS], Field(discriminator="kind")],  # noqa: UP007
     BeforeValidator(_by_name),

@@ -1,0 +1,73 @@
+"""What a training sees: its photographs, told where they are the test's or have changed, and joints nobody shows."""
+
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.overlap import Seen, digest, read_record
+from semipose.data.packed import CropStore
+from semipose.data.records import PersonSet
+from semipose.training.checkpoint import TrainingState
+from semipose.training.judge import Judge
+from semipose.training.progress import say
+from semipose.wording import counted
+
+
+def look_through(
+    labeled: CropStore, unlabeled: CropStore | None, judge: Judge, select: str, *, own_validation: bool
+) -> Seen:
+    """The photographs that a training sees; says so when some of them are the test set's.
+
+    So too of a validation set, unless it is held out of the labeled persons (`own_validation`), who may share
+    photographs with them. `select`: whether validation chooses the weights.
+    """
+    learned = labeled.photographs | (unlabeled.photographs if unlabeled else {})
+    chosen = judge.photographs("validation").values() if select == "best" else ()
+    judged = [("test", learned)] + ([("validation", labeled.photographs)] if not own_validation else [])
+    for which, taught in judged:
+        names = {value: image for image, value in taught.items()}
+        shared = [(image, names[value]) for image, value in judge.photographs(which).items() if value in names]
+        if shared:
+            say(
+                f"the training sees {counted(len(shared), 'photograph')} of the {which} set (the first: {shared[0][0]} "
+                f"is {shared[0][1]}); its figures come out too high"
+            )
+    without = set(learned.values()) - set(labeled.photographs.values())
+    return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
+
+
+def photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) -> dict[str, dict[Path, str]]:
+    """Digests of the photographs of each set, in the order of its persons."""
+    return {
+        "labeled": labeled.photographs,
+        "unlabeled": unlabeled.photographs if unlabeled else {},
+        "validation": judge.photographs("validation"),
+    }
+
+
+def contents(sets: dict[str, dict[Path, str]]) -> dict[str, str]:
+    """One hash a set over what its photographs hold."""
+    return {name: digest("".join(digests.values()).encode()) for name, digests in sets.items()}
+
+
+def with_before(seen: Seen, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]) -> Seen:
+    """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
+    before, now = read_record(out), contents(sets)
+    began = state.extra.get("photographs", now)  # checkpoints of before know nothing of them
+    changed = [name for name in now if now[name] != began[name]]
+    if changed:
+        new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
+        first = f" ({counted(len(new), 'new one')}, the first: {new[0]})" if new else ""
+        say(
+            f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
+            "is there now; put the old ones back to continue exactly"
+        )
+    return before.joined(seen) if before else seen
+
+
+def tell_untaught_joints(labeled: PersonSet) -> None:
+    """Says which joints nobody of the labeled set has: networks predict them all the same."""
+    known = np.any(labeled.persons.visibility > 0, axis=0).tolist()
+    untold = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
+    if untold:
+        say(f"no labeled person shows {', '.join(untold)}: what networks predict there is noise")

@@ -3,14 +3,22 @@
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 from typer.main import get_command
 
+import semipose
 from semipose.cli import app
+from semipose.data.loaders import unlabeled_batch
+from semipose.data.records import Person, PersonSet
 from semipose.data.sources import DataConfig
+from semipose.inference.predictor import FrameCrops
 from semipose.methods import METHODS, VARIANTS
+from semipose.run import train
 from semipose.studies.grid import load_grid, shipped
+from semipose.views.sampling import upright
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
@@ -57,6 +65,37 @@ def test_the_study_in_the_documents_is_one(tmp_path):
     text = (ROOT / "docs" / "protocols.md").read_text()
     (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
     assert len(load_grid(str(tmp_path / "mine.yaml")).cells()) == (2 + 2) * 3 + 3
+
+
+def test_the_program_without_pytorch_sees_what_semipose_sees(tmp_path, monkeypatch, tiny):
+    """The code of docs/using.md, run as it stands beside an exported network."""
+    pytest.importorskip("onnxruntime")
+    train(tiny("supervised", **{"train.steps": 2}), tmp_path / "run")
+    semipose.export(tmp_path / "run", tmp_path / "pose.onnx")
+    monkeypatch.chdir(tmp_path)
+    program = {}
+    exec(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "using.md").read_text(), re.DOTALL)[-1], program)
+    model = semipose.load(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
+    boxes = [(60.0, 20.0, 180.0, 190.0), (5.5, 3.25, 40.0, 60.0), (250.0, 120.0, 90.0, 150.0)]
+    people = [Person(Path(), 0, n, box) for n, box in enumerate(boxes)]
+    crops = FrameCrops(image, PersonSet(model.skeleton, people, "image"), model.geometry)
+    views = upright(unlabeled_batch(crops, [0, 1, 2]), model.geometry.input_size).images.numpy()
+    for box, view in zip(boxes, views, strict=True):
+        images, matrix = program["to_input"](image, box)
+        assert np.abs(images - view).mean() * 0.226 * 255 < 2.5  # gray levels
+        center = matrix[:, :2] @ [box[0] + (box[2] - 1) / 2, box[1] + (box[3] - 1) / 2] + matrix[:, 2]
+        assert np.allclose(center, 31.5)
+        joints, scores = program["pose"](image, box)
+        assert (joints.shape, scores.shape) == ((17, 2), (17,))
+        points = np.array([[30.2, 17.9], [44.0, 40.3]])
+        cells = (points + 0.5) / 4 - 0.5
+        rows, columns = np.mgrid[:16, :16]
+        maps = np.stack([np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8) for x, y in cells])
+        found, peaks = program["to_joints"](maps, matrix)
+        assert np.abs(found @ matrix[:, :2].T + matrix[:, 2] - points).max() < 1.01  # a quarter of a cell
+        assert np.allclose(peaks, maps.max(axis=(1, 2)))
 
 
 def test_the_data_file_in_the_documents_has_known_keys():

@@ -46,11 +46,17 @@ def test_options_of_alterations_by_their_listed_names():
     listed = [row[0] for row in alteration_options(type(plain.method))]
     assert "method.hard.cutout.side" in listed
     for name in listed:
-        kind = name.split(".")[2]
-        usual = load_config(None, {"method": "single", "method.hard": [kind]}).method.hard[0]
-        before = getattr(usual, name.split(".")[3])
-        changed = load_config(None, {"method": "single", "method.hard": [kind, "mixup"], name: before}).method.hard
-        assert changed[0] == usual
+        kind, option = name.split(".")[2:]
+        given = {"method": "single", "method.hard": [kind, "joint_cutout"]}
+        usual = load_config(None, given).method.hard[0]
+        nearly = (
+            getattr(usual, option) * 0.99 if isinstance(getattr(usual, option), float) else getattr(usual, option) + 1
+        )
+        nearly = nearly if option != "half_size_min" else 9
+        changed = load_config(None, {**given, name: nearly}).method.hard[0]
+        assert changed.model_dump() == {**usual.model_dump(), option: nearly}
+        with pytest.raises(ConfigError, match=option):
+            load_config(None, {**given, name: "none"})
     both = load_config(None, {"method": "akm", "method.hard": ["cutout", "mixup"], "method.hard.cutout.side": 0.25})
     assert [a.model_dump() for a in both.method.hard] == [
         {"kind": "cutout", "side": 0.25},
@@ -78,6 +84,8 @@ def test_options_of_another_method_are_told(tmp_path):
         ({"method": "trs", "method.hard.keypoint_mix": 2}, "method.hard.KIND.OPTION=value"),
         ({"method": "trs", "method.hard.keypoint_mix.joint": 2}, "did you mean 'joints'"),
         ({"method": "trs", "method.hard": "cutout", "method.hard.cutout.side": 0.2}, "for the list"),
+        ({"method": "trs", "method.hard.keypoint_mix.kind": "cutout"}, "for the list"),
+        ({"method.name": ["trs"]}, "method"),
         ({"method": "multi_augs", "method.hard.cutout.side": 0.2}, "multi_augs has no list method.hard"),
         ({"method.hard.cutout.side": 0.2}, "supervised has no list method.hard"),
         ({"method": "unknown", "method.hard.cutout.side": 0.2}, "'trs'"),

@@ -211,7 +211,7 @@ def _set_alteration(method: dict[str, Any], key: str, value: Any) -> None:
     if not _takes_alterations(options_of):
         raise ConfigError(f"{key}: {name} has no list {HARD}; see semipose config --method {name}")
     entries = method.get("hard", [entry.model_dump() for entry in options_of.model_fields["hard"].default])
-    if not isinstance(entries, list) or not dot:
+    if not isinstance(entries, list) or not dot or option == "kind":
         raise ConfigError(f"{key}: write {HARD}=[…] for the list, {HARD}.KIND.OPTION=value for an option of an entry")
     entries = [{"kind": entry} if isinstance(entry, str) else entry for entry in entries]
     kinds = [entry.get("kind") for entry in entries if isinstance(entry, dict)]

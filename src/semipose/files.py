@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,19 +41,28 @@ def write_text(path: Path, text: str, sums: Path | None = None) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder that --out names. Raises ConfigError where that can't be."""
+    """Makes the folder that --out names. Raises ConfigError where that can't be, or nothing can be written there."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except (OSError, ValueError) as error:
         reason = "a file is there" if isinstance(error, FileExistsError) else getattr(error, "strerror", error)
-        raise ConfigError(f"--out: {path} can't be made a folder ({reason}); choose another place") from None
+        raise ConfigError(
+            f"--out: {path} can't be made a folder to write to ({reason}); choose another place"
+        ) from None
 
 
 def place_for(path: Path, *sources: Path) -> None:
     """Makes room for the file that --out names. Raises ConfigError where a folder or one of its `sources` is there."""
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+        is_read = path.exists() and any(path.samefile(source) for source in sources if source.exists())
+    except OSError as error:
+        raise ConfigError(f"--out: {path} can't be written ({error.strerror}); choose another name") from None
+    if is_folder:
         raise ConfigError(f"--out: {path} is a folder; name the file to write")
-    if path.exists() and any(path.samefile(source) for source in sources if source.exists()):
+    if is_read:
         raise ConfigError(f"--out: {path} is what is read; choose another name")
     make_folder(path.parent)
 

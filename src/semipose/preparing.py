@@ -12,6 +12,7 @@ from semipose.data.readers import read_annotations
 from semipose.data.records import PersonSet
 from semipose.data.shards import TABLE as SHARD_TABLE
 from semipose.data.shards import pack as pack_shards
+from semipose.data.sources import over
 from semipose.data.video import list_videos
 from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError
@@ -40,17 +41,19 @@ def join(
 ) -> Path:
     """Writes several annotation files as one COCO container, for example yours and the predictions you corrected.
 
-    `images`: an image folder for each file, or one for all, or none. Of a photograph with people in several files those
-    of the last count. `skeleton`: as in `convert`, for files with different joints.
+    `images`: an image folder for each file, or one for all, or none. Of a photograph with labeled people in several
+    files those of the last count. `skeleton`: as in `convert`, for files with different joints.
     """
     if len(images) not in (0, 1, len(annotations)):
         raise ConfigError(f"--images: {len(images)} folders for {len(annotations)} files; give one for each or for all")
     folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
     sets = [_read_over(file, folder, skeleton) for file, folder in zip(annotations, folders, strict=True)]
-    joined, replaced = join_sets(sets)
+    joined, replaced, outlived = join_sets(sets)
     place_for(Path(out), *map(Path, annotations))
     if replaced:
-        say(f"of {counted(replaced, 'photograph')} with people in several files those of the last count")
+        say(f"of {counted(replaced, 'photograph')} with labeled people in several files those of the last count")
+    if outlived:
+        say(f"in {counted(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay")
     _tell_root(out, write_coco(joined, Path(out)))
     return Path(out)
 
@@ -60,7 +63,11 @@ def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str
     if skeleton is not None and skeleton not in SKELETONS:
         raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
     persons = read_annotations(Path(annotations), images)
-    return persons if skeleton is None else persons.mapped(SKELETONS[skeleton])
+    mapped = over(skeleton or "own", persons, "--skeleton")
+    left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
+    if left_out:
+        say(f"{annotations}: {skeleton} has no {', '.join(left_out)}; left out")
+    return mapped
 
 
 def _tell_root(out: Path | str, root: Path) -> None:
@@ -95,6 +102,10 @@ def pack(
     `padding` are those of the trainings to come.
     """
     source, out = Path(source), Path(out)
+    if source.is_dir() and images:
+        raise ConfigError(f"--images: {source} is a folder of images already; leave it out")
+    if not source.is_dir() and boxes:
+        raise ConfigError(f"--boxes: {source} has boxes of its own; name the folder of its images instead")
     if source.is_dir():
         persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
     else:

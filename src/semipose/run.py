@@ -127,7 +127,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         training.run()
     finally:
         log.close()
-    return judge.conclude(state.seconds, seen)
+    return judge.conclude(state.step, state.seconds, seen)
 
 
 def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torch.Generator) -> Engine:
@@ -314,6 +314,7 @@ def _identity(
         "data": ", ".join(data),
         "input": f"{config.input.height}×{config.input.width}",
         "loss": config.loss.kind,
+        "averages": "train.average" if config.train.average else "none",
     }
 
 

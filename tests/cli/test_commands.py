@@ -124,6 +124,26 @@ def test_predict_folder(cli, trained, tmp_path):
     assert cv2.imread(str(tmp_path / "found" / "a_pose.jpg")).shape == (80, 80, 3)
 
 
+def test_images_with_names_for_ids_get_no_file_for_the_server(cli, trained, small_people, tmp_path):
+    content = json.loads(small_people.read_text())
+    for record, key in [*((i, "id") for i in content["images"]), *((a, "image_id") for a in content["annotations"])]:
+        record[key] = f"photograph {record[key]}"
+    small_people.write_text(json.dumps(content))
+    arguments = (
+        "predict",
+        trained,
+        small_people,
+        "--images",
+        PEOPLE / "images",
+        "--annotations",
+        "--out",
+        tmp_path / "out",
+    )
+    code, _, err = cli(*arguments)
+    assert code == 0, err
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"predictions.json", "annotations.json"}
+
+
 def test_predict_the_images_of_a_coco_list_for_the_server(cli, trained, small_people, tmp_path):
     persons = read_coco(small_people, PEOPLE / "images")
     listed = {**json.loads(small_people.read_text()), "annotations": []}
@@ -325,7 +345,14 @@ def test_other_networks_of_a_run_and_their_ensemble(cli, small_people, tmp_path)
     both, alone = semipose.load(run, network="ensemble"), semipose.load(run, network="F")
     assert [n.training for n in both.networks] == [False, False]
     assert not np.allclose(both.predict(image)[1], alone.predict(image)[1])
+    (run / "weights" / ".123.tmp.G.safetensors").touch()  # being written
+    (run / "scores.json").unlink()  # as of a run that was stopped
+    assert semipose.load(run, network="ensemble").name == "ensemble of G and F"
     one_line(cli("predict", run, PEOPLE / "images", "--network", "H"), "it has F, G, R1, R2, ensemble")
+    one_line(cli("predict", tmp_path / "gone", PEOPLE / "images", "--network", "G"), "no run folder")
+    assert {p.device.type for n in both.to("meta").networks for p in n.parameters()} == {"meta"}
+    with pytest.raises(semipose.ConfigError, match="no single network"):
+        both.save(tmp_path / "both.safetensors")
     weights = run / "weights" / "F.safetensors"
     one_line(cli("export", weights, "--out", tmp_path / "pose.onnx", "--network", "F"), "leave it out")
 

@@ -100,6 +100,20 @@ def test_options_that_would_do_nothing_are_refused(cli, trained, tmp_path):
         (["data.local_shards=8"], "data.local_shards: data.unlabeled is no folder of shards"),
     ):
         one_line(cli("train", "--labels", 20, "--out", tmp_path / "run", *given), told)
+    small = tmp_path / "small.json"
+    small.write_text((PEOPLE / "val.json").read_text())
+    for command, told in (
+        (["train", "--unlabeled", small, "--boxes", "b.json", "--out", tmp_path / "run"], "has boxes of its own"),
+        (["train", "data.val=people", "--val-images", photos, "--out", tmp_path / "run"], "bring their own images"),
+        (["train", "c.yaml", "--resume", "--out", trained], "c.yaml: --resume goes on with the run's own"),
+        (["evaluate", trained, "--data", "people", "--images", photos], "bring their own images"),
+        (["predict", trained, photos, "--images", photos], "--images: images is no COCO file"),
+        (["predict", trained, photos, "--min-score", 0.5], "--min-score: it goes by the scores of --boxes"),
+        (["predict", trained, photos, "--annotations", "--min-joint-score", 20], "--min-joint-score"),
+        (["data", "pack", small, "--boxes", "b.json", "--out", tmp_path / "p"], "has boxes of its own"),
+        (["data", "pack", photos, "--images", photos, "--out", tmp_path / "p"], "is a folder of images already"),
+    ):
+        one_line(cli(*command), told)
     video = tmp_path / "film.mp4"
     video.touch()
     one_line(cli("predict", trained, video, "--annotations", "--out", tmp_path / "found"), "film.mp4 is a video")
@@ -115,7 +129,8 @@ def test_out_that_can_not_be_written(cli, trained, small_people, tmp_path):
         ["data", "pack", photos, "--out", taken],
         ["study", "people-methods", "--out", taken],
     ):
-        one_line(cli(*command), f"{taken} can't be made a folder (a file is there)")
+        one_line(cli(*command), f"{taken} can't be made a folder to write to (a file is there)")
+    one_line(cli("data", "convert", small_people, "--images", photos, "--out", tmp_path / ("x" * 300)), "be written")
     one_line(cli("data", "convert", small_people, "--images", photos, "--out", tmp_path), "is a folder; name the file")
     one_line(cli("data", "convert", small_people, "--images", photos, "--out", small_people), "is what is read")
     (tmp_path / "dir.onnx").mkdir()
@@ -123,9 +138,22 @@ def test_out_that_can_not_be_written(cli, trained, small_people, tmp_path):
     assert taken.read_text() == "a file"
 
 
+def test_predictions_never_take_the_place_of_what_is_read(cli, trained, small_people, tmp_path):
+    """A corrected file of the name that predictions have, in the folder that they go to."""
+    mine = tmp_path / "annotations.json"
+    mine.write_text(small_people.read_text())
+    photos = ["--images", PEOPLE / "images"]
+    one_line(cli("predict", trained, mine, *photos, "--annotations", "--out", tmp_path), "is what is read")
+    boxes = tmp_path / "predictions.json"
+    boxes.write_text("[]")
+    one_line(cli("predict", trained, small_people, *photos, "--boxes", boxes, "--out", tmp_path), "is what is read")
+    assert mine.read_text() == small_people.read_text()
+
+
 def test_a_study_with_a_wrong_option_leaves_no_folder(cli, tmp_path):
     out = tmp_path / "study"
-    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), "train.lr")
+    told = "study 'All methods on the embedded people"
+    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), told)
     assert not out.exists()
 
 

@@ -141,6 +141,13 @@ def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_
     assert "photographs of" not in capsys.readouterr().err
 
 
+def test_conversion_tells_joints_that_are_lost(small_people, tmp_path, capsys):
+    from semipose.data.sources import PEOPLE
+
+    convert(small_people, tmp_path / "lsp.json", images=PEOPLE / "images", skeleton="lsp")
+    assert "lsp has no nose, left_eye, right_eye, left_ear, right_ear; left out" in capsys.readouterr().err
+
+
 def test_a_run_names_joints_that_nobody_shows(tiny, small_people, tmp_path, capsys):
     train(tiny("supervised", **{"train.steps": 1}), tmp_path / "all")
     assert "no labeled person shows" not in capsys.readouterr().err

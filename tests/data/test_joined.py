@@ -89,9 +89,33 @@ def test_corrected_photographs_replace_the_ones_before(two, tmp_path, capsys):
         "a/1.jpg": [11.0],
         "a/2.jpg": [12.0, 13.0],
     }
-    assert "of 2 photographs with people in several files those of the last count" in capsys.readouterr().err
+    assert "of 2 photographs with labeled people in several files those of the last count" in capsys.readouterr().err
     out = join([corrected, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
     assert found(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
+
+
+def test_crowds_boxes_without_joints_and_empty_photographs_replace_nobody(two, tmp_path, capsys):
+    later = container(tmp_path / "later.json", {"1.jpg": [11.0], "2.jpg": [12.0]})
+    content = json.loads(later.read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][1]["keypoints"] = [0] * 9
+    later.write_text(json.dumps(content))
+    out = join([two[0], later], tmp_path / "all.json", images=[tmp_path / "a"])
+    assert found(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
+    told = capsys.readouterr().err
+    assert "in 2 photographs where a later file labels nobody the people of an earlier one stay" in told
+    assert "several files" not in told
+    out = join([later, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
+    assert found(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
+    assert "photographs" not in capsys.readouterr().err
+
+
+def test_folders_beside_and_above(two, tmp_path, monkeypatch):
+    """Names in a container are relative and lead nowhere else, however the folders were given."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    out = join(two, Path("all.json"), images=[Path("../a"), tmp_path / "project" / ".." / "b"])
+    assert found(out, tmp_path) == {"a/1.jpg": [1.0, 2.0], "a/2.jpg": [3.0], "b/1.jpg": [4.0], "b/deep/3.jpg": [5.25]}
 
 
 def test_a_link_is_the_photograph_it_leads_to(two, tmp_path):
@@ -106,6 +130,13 @@ def test_what_can_not_be_joined(two, tmp_path):
     other = container(tmp_path / "other.json", {"1.jpg": [1.0]}, ["head", "tail"])
     with pytest.raises(ConfigError, match=r"different joints \(one of them: left_hand\).*--skeleton"):
         join([two[0], other], tmp_path / "all.json", images=[tmp_path / "a"])
+    with pytest.raises(ConfigError, match="--skeleton: coco has no joint of"):
+        join(
+            [container(tmp_path / "beak.json", {"1.jpg": [1.0]}, ["beak"])],
+            tmp_path / "o.json",
+            images=[tmp_path / "a"],
+            skeleton="coco",
+        )
     with pytest.raises(ConfigError, match="2 folders for 3 files"):
         join([two[0]] * 3, tmp_path / "all.json", images=[tmp_path / "a"] * 2)
     before = shutil.copy(two[0], tmp_path / "before.json")

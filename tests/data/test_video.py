@@ -196,8 +196,15 @@ def test_a_video_that_breaks_off_keeps_what_came_before(tmp_path, monkeypatch, c
     assert "2 frames taken before that" in caplog.text
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_place_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     path = clip(tmp_path / "walk.mp4", [picture(0)])
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="can't be written"):
+    with pytest.raises(ConfigError, match="can't be made a folder to write to"):
         take_frames([path], tmp_path / "file/frames")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("semipose.data.video.write_image", full)
+    with pytest.raises(RunError, match="can't be written"):
+        take_frames([path], tmp_path / "frames")

@@ -101,6 +101,31 @@ def test_a_run_that_is_not_finished(run, tmp_path):
     assert "and nothing to score on so far" in " ".join(opened(write_report(folder)).text)
 
 
+def test_a_finished_run_that_went_on_is_not_finished(run, tmp_path):
+    folder = shutil.copytree(run, tmp_path / "run")
+    with (folder / "metrics.jsonl").open("a") as log:
+        log.write(json.dumps({"step": 10**6, "kind": "train", "lr": 0.1, "supervised": 1.0}) + "\n")
+    assert "No final scores: the log ends at step 1000000" in " ".join(opened(write_report(folder)).text)
+
+
+def test_broken_photographs_of_the_test_set_are_passed_over(tmp_path, tiny_run):
+    from semipose.data.coco_writer import write_coco
+    from semipose.data.sources import read_annotated
+
+    persons = read_annotated("people", None, "val").subset(range(12))
+    (tmp_path / "images").mkdir()
+    for image in persons.photographs.values():
+        shutil.copy(image, tmp_path / "images")
+    write_coco(persons, tmp_path / "test.json")
+    first = tmp_path / "images" / persons[0].image.name
+    first.write_bytes(first.read_bytes()[:300])
+    test = {"data.test": str(tmp_path / "test.json"), "data.broken": {"test": "skip"}}
+    train(load_config(None, {**tiny_run, **test, "data.labels": 30, "method": "supervised"}), tmp_path / "run")
+    assert "Left out as broken: test 1 photograph" in " ".join(opened(write_report(tmp_path / "run")).text)
+    (tmp_path / "run" / "scores.json").unlink()
+    assert "Left out as broken: test 1 photograph" in " ".join(opened(write_report(tmp_path / "run")).text)
+
+
 def test_a_study(run, tmp_path, tiny_run):
     grid = Grid(
         title="A <small> study",

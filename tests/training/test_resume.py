@@ -90,6 +90,8 @@ def test_averages_are_judged_written_and_resumed(tiny, tmp_path, monkeypatch):
     with pytest.raises(InterruptedTrainingError):
         train(config, tmp_path / "stopped")
     monkeypatch.undo()
+    with pytest.raises(WeightsError, match=r"averages 'train.average', this run has 'none'"):
+        train(tiny("supervised", **{"train.select": "last"}), tmp_path / "stopped", resume=True)
     train(config, tmp_path / "stopped", resume=True)
     same_runs(tmp_path / "whole", tmp_path / "stopped")
 

@@ -42,6 +42,14 @@ def finite(folder):
 OPTIONS = {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4}
 
 
+def test_averages_are_not_looked_at(tiny, tmp_path):
+    """The second network that a look compares with is one that learns, or the mirror image."""
+    for name, average in (("plain", 0.0), ("averaged", 0.9)):
+        train(tiny("single", **OPTIONS, **{"train.average": average}), tmp_path / name)
+    looks = [[x for x in log_of(tmp_path / n) if x["kind"] == "watch"] for n in ("plain", "averaged")]
+    assert looks[0] == looks[1] != []
+
+
 def test_single_steps_are_left_out_and_counted(tiny, tmp_path, monkeypatch, capsys):
     poison(monkeypatch, [5])
     train(tiny("single", **OPTIONS), tmp_path / "run")

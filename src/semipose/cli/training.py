@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semipose.cli.app import Json, app, print_json, print_scores, print_table
+from semipose.cli.app import Json, app, print_intervals, print_json, print_scores, print_table
 from semipose.errors import RunError, SemiposeError
 from semipose.wording import counted
 
@@ -101,11 +101,13 @@ def _print_result(result: "Result", page: Path | None, json: bool) -> None:
                 "reported": result.reported,
                 "protocol": result.protocol,
                 "best": result.best,
+                "intervals": result.intervals,
                 "out": str(result.folder),
             }
         )
         return
     print_scores(result.scores)
+    print_intervals(result.intervals, f" of {result.best}" if len(result.scores) > 1 else "")
     print(result.protocol)
     if result.best and len(result.scores) > 1:
         print(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.app import Broken, Json, app, print_json, print_scores
+from semipose.cli.app import Broken, Json, app, print_differences, print_intervals, print_json, print_scores
 
 Network = Annotated[
     str | None, typer.Option(help="A network of the run by its name in train's table, or ensemble; else its best.")
@@ -21,10 +21,14 @@ def evaluate(
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     network: Network = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compared with on the same persons, image by image."),
+    ] = None,
     broken: Broken = "strict",
     json: Json = False,
 ) -> None:
-    """OKS AP and PCK of a run, of weights or of a predictions file."""
+    """OKS AP and PCK of a run, of weights or of a predictions file, and how sure they are."""
     from semipose.api import evaluate as score
 
     evaluation = score(
@@ -35,15 +39,22 @@ def evaluate(
         flip_test=flip_test,
         device=device,
         network=network,
+        against=against,
         broken=broken,  # type: ignore[arg-type]
     )
     if json:
         protocol = evaluation.protocol.describe()
         by_joint = evaluation.scores.by_joint
         found = {"by_joint": by_joint, "protocol": protocol, "seen": evaluation.seen, "left_out": evaluation.left_out}
-        print_json({**evaluation.scores.as_dict(), **found})
+        print_json({**evaluation.scores.as_dict(), **found, **evaluation.sureness()})
         return
-    print_scores({what.name: evaluation.scores.as_dict()})
+    rows = {what.name: evaluation.scores.as_dict()}
+    if against and evaluation.against:
+        rows[str(against) if against.name == what.name else against.name] = evaluation.against.as_dict()
+    print_scores(rows)
+    print_intervals(evaluation.intervals)
+    if evaluation.difference:
+        print_differences(evaluation.difference)
     for name, figures in evaluation.scores.by_joint.items():
         print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in figures.items()))
     for note in evaluation.scores.notes:
@@ -71,7 +82,8 @@ def predict(
     ] = False,
     network: Network = None,
     min_joint_score: Annotated[
-        float | None, typer.Option(help="Joints of a lower score are unlabeled in annotations.json; .2 if not given.")
+        float | None,
+        typer.Option(min=0, max=1, help="Joints of a lower score are unlabeled in annotations.json; .2 if not given."),
     ] = None,
     broken: Broken = "skip",
 ) -> None:

@@ -1,10 +1,11 @@
 """Writes COCO containers, and joins several data sets into one."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +21,7 @@ def write_coco(persons: PersonSet, path: Path) -> Path:
     Images that show nobody are listed too: a detector's boxes there count against it. Width and height are those of the
     file as it is stored, and are left out of images that can't be opened.
     """
-    shown = persons.photographs
+    shown = {identity: _whole(image) for identity, image in persons.photographs.items()}
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
     images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in shown.items()]
@@ -35,14 +36,28 @@ def write_coco(persons: PersonSet, path: Path) -> Path:
     return root
 
 
-def join(sets: Sequence[PersonSet]) -> tuple[PersonSet, int]:
+class Joined(NamedTuple):
+    """Several sets as one.
+
+    `replaced`: photographs whose labeled people a later set replaced; `outlived`: those that a later set lists without
+    labeled people, where the earlier ones stay.
+    """
+
+    persons: PersonSet
+    replaced: int
+    outlived: int
+
+
+def join(sets: Sequence[PersonSet]) -> Joined:
     """All sets as one, ids numbered anew from 1, over the joints of the first.
 
-    Of a photograph (by path) in which several sets have people, those of the last count: corrected labels come after
-    what they correct. Returns the set and how many photographs that was. Raises ConfigError for other joints.
+    Of a photograph (by path) in which several sets have labeled people, what the last of them has there counts:
+    corrected labels come after what they correct. A set that merely lists it, or has a crowd or a box without joints
+    there, replaces nobody. Raises ConfigError for other joints.
     """
-    first, latest = sets[0], {}
-    numbers: dict[Path, int] = {}
+    first = sets[0]
+    latest: dict[Path, int] = {}
+    listed: dict[Path, int] = {}
     places: dict[Path, Path] = {}
     for number, persons in enumerate(sets):
         odd = sorted(set(persons.skeleton.joints) ^ set(first.skeleton.joints))
@@ -52,23 +67,32 @@ def join(sets: Sequence[PersonSet]) -> tuple[PersonSet, int]:
                 "skeleton with --skeleton"
             )
         for image in persons.photographs.values():
-            places.setdefault(image.resolve(), image.absolute())
-            numbers.setdefault(image.resolve(), len(numbers) + 1)
-        for place in set(persons.persons.paths):
+            places.setdefault(image.resolve(), image)
+            listed[image.resolve()] = number
+        for place in set(persons.persons.take(np.flatnonzero(_counts(persons))).paths):
             latest[Path(place).resolve()] = number
+    numbers = {image: number for number, image in enumerate(places, start=1)}
     kept: list[Person] = []
     replaced = set()
     for number, persons in enumerate(sets):
-        for person in persons.mapped(first.skeleton).persons:
+        counts = _counts(persons)
+        for index, person in enumerate(persons.mapped(first.skeleton).persons):
             image = person.image.resolve()
-            if latest[image] == number:
+            if latest.get(image, number) == number:
                 own = len(kept) + 1
                 kept.append(replace(person, image=places[image], image_id=numbers[image], annotation_id=own))
-            else:
+            elif counts[index]:
                 replaced.add(image)
-    empty = tuple((number, places[image]) for image, number in numbers.items() if image not in latest)
+    shown = {person.image_id for person in kept}
+    empty = tuple((number, places[image]) for image, number in numbers.items() if number not in shown)
     source = " + ".join(persons.source for persons in sets)
-    return PersonSet(first.skeleton, kept, source, empty), len(replaced)
+    outlived = sum(listed[image] > number for image, number in latest.items())
+    return Joined(PersonSet(first.skeleton, kept, source, empty), len(replaced), outlived)
+
+
+def _counts(persons: PersonSet) -> np.ndarray:
+    """Who is labeled and no crowd, (N,)."""
+    return persons.persons.labeled & ~persons.persons.crowds
 
 
 def _record(person: Person) -> dict[str, Any]:
@@ -87,6 +111,11 @@ def _record(person: Person) -> dict[str, Any]:
     if person.head_size is not None:
         record["head_size"] = person.head_size
     return record
+
+
+def _whole(path: Path) -> Path:
+    """The absolute path without `..`, which names in a container may not hold."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (links stay what they are called)
 
 
 def _size(image: Path) -> dict[str, int]:

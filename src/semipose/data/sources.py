@@ -132,6 +132,8 @@ def read_annotated(name: str, images: str | None, part: str = "train", problems:
     Broken records raise DataError, or are left out where `problems` is a list to note them in.
     """
     if name == "people":
+        if images is not None:
+            raise ConfigError(f"the embedded people bring their own images; leave {images} out")
         return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
     return read_annotations(Path(name), images, problems=problems)
 
@@ -142,8 +144,8 @@ def load_sources(config: DataConfig) -> Sources:
     _refuse_idle(config)
     intake = Intake(dict(config.broken))
     everyone = trainable(
-        _over(
-            config,
+        over(
+            config.skeleton,
             intake.read("train", lambda problems: read_annotated(config.train, config.images, "train", problems)),
         )
     )
@@ -181,6 +183,9 @@ def _refuse_idle(config: DataConfig) -> None:
     for option, needs in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
         if getattr(config, option) is not None and getattr(config, needs) is None:
             raise ConfigError(f"data.{option}: {getattr(config, option)} belongs to data.{needs}, which is not given")
+    listed = config.unlabeled and Path(config.unlabeled).suffix in (".json", ".mat")
+    if config.boxes is not None and listed:
+        raise ConfigError(f"data.boxes: {config.unlabeled} has boxes of its own; name the folder of its images instead")
     if config.local_shards and not (config.unlabeled and is_sharded(Path(config.unlabeled))):
         raise ConfigError("data.local_shards: data.unlabeled is no folder of shards; leave it out")
 
@@ -215,7 +220,7 @@ def _judging(
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{what}_images") from None
 
-    persons = _over(config, intake.read(what, look))
+    persons = over(config.skeleton, intake.read(what, look))
     if set(persons.skeleton.joints) == set(train.skeleton.joints):
         return persons.mapped(train.skeleton)  # the same joints in another order
     raise ConfigError(
@@ -224,14 +229,14 @@ def _judging(
     )
 
 
-def _over(config: DataConfig, persons: PersonSet) -> PersonSet:
-    """The persons over the configured skeleton. Raises ConfigError where they share no joint with it."""
-    if config.skeleton == "own":
+def over(name: str, persons: PersonSet, option: str = "data.skeleton") -> PersonSet:
+    """The persons over a named skeleton, or their `own`. Raises ConfigError where they share no joint with it."""
+    if name == "own":
         return persons
-    mapped = persons.mapped(SKELETONS[config.skeleton])
+    mapped = persons.mapped(SKELETONS[name])
     if not set(persons.skeleton.joints) & set(mapped.skeleton.joints):
         raise ConfigError(
-            f"data.skeleton: {config.skeleton} has no joint of {persons.source}; rename its joints or use own"
+            f"{option}: {name} has no joint of {persons.source}; rename its joints or leave them their own"
         )
     return mapped
 

@@ -13,6 +13,7 @@ import numpy as np
 from semipose.data.crops import write_image
 from semipose.data.packed import Watch
 from semipose.errors import ConfigError, DataError, RunError
+from semipose.files import make_folder
 from semipose.wording import counted
 
 log = logging.getLogger(__name__)
@@ -113,11 +114,13 @@ def take_frames(
     changed by `min_change` gray levels of 255 since the frame kept before: frames alike teach nothing new. Returns the
     files and how many frames looked at were left out for being alike. A video that breaks off keeps what came before,
     with a warning, and the others go on. Raises DataError when no frame can be read, two videos have one name, or
-    `out` holds frames of these videos already; RunError when `out` can't be written.
+    `out` holds frames of these videos already; ConfigError when `out` can't be made, RunError when it can't be written
+    any more.
     """
     for name, value in (("every", every), ("min_change", min_change)):
         if not 0 <= value < float("inf"):
             raise ConfigError(f"{name}: {value} is no number of 0 or more")
+    make_folder(out)
     _require_room(videos, out)
     found: list[Path] = []
     alike = 0

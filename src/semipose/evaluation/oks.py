@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from semipose.evaluation.predictions import Prediction, check_predictions, evalu
 
 MAX_DETECTIONS = 20
 """Best-ranked predictions that COCO's keypoint evaluation keeps per image."""
+
+THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
+"""OKS from which a prediction is right; AP is the mean over them."""
 
 FIGURES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
 """Names of the first entries of COCO's keypoint summary."""
@@ -32,7 +36,7 @@ def oks_scores(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str,
     check_predictions(truth, predictions)
     if not (evaluated(truth) & (truth.persons.areas > 0)).any():
         return dict.fromkeys(FIGURES)
-    images = _image_numbers(truth, predictions)
+    images = image_numbers(truth, predictions)
     annotated = COCO(print_function=_silent)
     annotated.dataset = {
         "images": [{"id": number} for number in images.values()],
@@ -76,12 +80,83 @@ def object_keypoint_similarity(
     return np.where(count > 0, similar.sum(axis=-1) / np.maximum(count, 1), np.nan)
 
 
+@dataclass(frozen=True)
+class Matches:
+    """COCO's matching at every threshold, areas of any size. Images count from 0, in COCO's order.
+
+    `images` (D,): the image of each detection, by falling score. `hits` and `misses` (T, D): whether it counts for or
+    against; neither where it met a person that is ignored. `wanted` (I,): persons that count, by image.
+    """
+
+    images: np.ndarray
+    hits: np.ndarray
+    misses: np.ndarray
+    wanted: np.ndarray
+
+
+def coco_matches(truth: PersonSet, predictions: Sequence[Prediction], numbers: dict[int | str, int]) -> Matches:
+    """Who met whom in `oks_scores`, for figures over other choices of images. `numbers`: of all images, from 1.
+
+    Nobody is wanted where no evaluated person has an area.
+    """
+    shown: dict[int, list[int]] = defaultdict(list)
+    for n, image_id in enumerate(truth.persons.image_ids):
+        shown[numbers[image_id]].append(n)
+    found: dict[int, list[float]] = defaultdict(list)
+    for p in sorted(predictions, key=lambda p: -p.score):
+        if len(found[numbers[p.image_id]]) < MAX_DETECTIONS:
+            found[numbers[p.image_id]].append(p.score)
+    counted, crowds = evaluated(truth), truth.persons.crowds
+    similarities = _similarities(truth, predictions, numbers)
+    images, scores, hits, misses = [], [], [], []
+    for number in sorted(found):
+        persons = sorted(shown[number], key=lambda i: not counted[i])  # those that are ignored last
+        order = [shown[number].index(i) for i in persons]
+        similarity = similarities[number][:, order] if persons else np.zeros((len(found[number]), 0))
+        met, ignored = _greedy(similarity, counted[persons], crowds[persons])
+        images += [number - 1] * len(found[number])
+        scores += found[number]
+        hits.append(met & ~ignored)
+        misses.append(~met)
+    by_score = np.argsort(-np.array(scores), kind="stable")
+    measurable = counted if (counted & (truth.persons.areas > 0)).any() else np.zeros_like(counted)
+    places = np.array([numbers[image_id] - 1 for image_id in truth.persons.image_ids], np.int64)
+    wanted = np.bincount(places[measurable], minlength=len(numbers))
+    none = np.zeros((len(THRESHOLDS), 0), bool)
+    return Matches(
+        np.array(images, np.int64)[by_score],
+        np.concatenate([none, *hits], axis=1)[:, by_score],
+        np.concatenate([none, *misses], axis=1)[:, by_score],
+        wanted,
+    )
+
+
+def _greedy(similarity: np.ndarray, counted: np.ndarray, crowds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's matching in one image: by threshold and detection, whether it met a person, and one that is ignored."""
+    met = np.zeros((len(THRESHOLDS), len(similarity)), bool)
+    ignored = met.copy()
+    for t, threshold in enumerate(THRESHOLDS):
+        taken = np.zeros(len(counted), bool)
+        for d, row in enumerate(similarity):
+            best, chosen = min(threshold, 1 - 1e-10), -1
+            for g, value in enumerate(row):
+                if taken[g] and not crowds[g]:
+                    continue
+                if chosen >= 0 and counted[chosen] and not counted[g]:
+                    break
+                if value >= best:
+                    best, chosen = value, g
+            if chosen >= 0:
+                met[t, d], ignored[t, d], taken[chosen] = True, not counted[chosen], True
+    return met, ignored
+
+
 def best_ranked(predictions: Iterable[Prediction]) -> list[Prediction]:
     """The predictions of one image that count: at most 20, by falling score, equal scores in their given order."""
     return sorted(predictions, key=lambda p: -p.score)[:MAX_DETECTIONS]
 
 
-def _image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[int | str, int]:
+def image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[int | str, int]:
     """A number from 1 for each image, in the order of the ids: COCO needs numbers, and ties are settled by them."""
     ids: set[int | str] = {*truth.persons.image_ids, *(p.image_id for p in predictions)}
     numbers = sorted(i for i in ids if isinstance(i, int))

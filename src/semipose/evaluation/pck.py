@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -121,6 +121,57 @@ def _similarity(person: Person, poses: np.ndarray, skeleton: Skeleton) -> np.nda
     return object_keypoint_similarity(person.joints, person.visibility, area, poses, skeleton.sigmas)
 
 
+def joint_counts(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+    """Correct and labeled joints of each person, (N, 2) integers, as they enter the totals of PCK@0.2 and PCKh@0.5."""
+    found = {}
+    for name, threshold, size_of, not_in_total in (
+        ("PCK@0.2", 0.2, lambda person: torso_diagonal(person, truth.skeleton), ()),
+        ("PCKh@0.5", 0.5, lambda person: person.head_size, NOT_IN_PCKH_TOTAL),
+    ):
+        judged = _judge_joints(truth, predictions, threshold, size_of)
+        chosen = _in_total(truth.skeleton, not_in_total)
+        sums = [judged.correct[:, chosen].sum(axis=1), judged.labeled[:, chosen].sum(axis=1)]
+        found[name] = np.stack(sums, axis=1)
+    return found
+
+
+class _Judged(NamedTuple):
+    """By person and joint (N, K): labeled and measured, and of those correct; by person (N,): measured, predicted."""
+
+    correct: np.ndarray
+    labeled: np.ndarray
+    measured: np.ndarray
+    predicted: np.ndarray
+
+
+def _judge_joints(
+    truth: PersonSet,
+    predictions: Sequence[Prediction],
+    threshold: float,
+    size_of: Callable[[Person], float | None],
+) -> _Judged:
+    check_predictions(truth, predictions)
+    matched, shape = match(truth, predictions), (len(truth), len(truth.skeleton))
+    judged = _Judged(np.zeros(shape, bool), np.zeros(shape, bool), np.zeros(shape[0], bool), np.zeros(shape[0], bool))
+    for i in np.flatnonzero(evaluated(truth)).tolist():
+        person, prediction = truth[i], matched[i]
+        assert person.joints is not None and person.visibility is not None
+        size = size_of(person)
+        if not size:
+            continue
+        judged.measured[i] = True
+        judged.labeled[i] = person.visibility > 0
+        if prediction is not None:
+            judged.predicted[i] = True
+            distance = np.linalg.norm(prediction.joints - person.joints, axis=1)
+            judged.correct[i] = judged.labeled[i] & (distance / size <= threshold)
+    return judged
+
+
+def _in_total(skeleton: Skeleton, not_in_total: Sequence[str]) -> np.ndarray:
+    return np.array([name not in not_in_total for name in skeleton.joints])
+
+
 def _pck(
     truth: PersonSet,
     predictions: Sequence[Prediction],
@@ -128,34 +179,16 @@ def _pck(
     size_of: Callable[[Person], float | None],
     not_in_total: Sequence[str],
 ) -> Pck:
-    check_predictions(truth, predictions)
-    matched = match(truth, predictions)
-    k = len(truth.skeleton)
-    correct, labeled = np.zeros(k, np.int64), np.zeros(k, np.int64)
-    persons = unmeasured = missing = 0
-    for i in np.flatnonzero(evaluated(truth)).tolist():
-        person, prediction = truth[i], matched[i]
-        assert person.joints is not None and person.visibility is not None
-        size = size_of(person)
-        if not size:
-            unmeasured += 1
-            continue
-        persons += 1
-        counts = person.visibility > 0
-        labeled += counts
-        if prediction is None:
-            missing += 1
-        else:
-            distance = np.linalg.norm(prediction.joints - person.joints, axis=1)
-            correct += counts & (distance / size <= threshold)
-    names = truth.skeleton.joints
-    in_total = np.array([name not in not_in_total for name in names])
-    joints = int(labeled[in_total].sum())
+    judged = _judge_joints(truth, predictions, threshold, size_of)
+    correct, labeled = judged.correct.sum(axis=0), judged.labeled.sum(axis=0)
+    in_total = _in_total(truth.skeleton, not_in_total)
+    joints, measured = int(labeled[in_total].sum()), int(judged.measured.sum())
+    by_name = zip(truth.skeleton.joints, correct, labeled, strict=True)
     return Pck(
         total=int(correct[in_total].sum()) / joints if joints else None,
-        per_joint={n: int(c) / int(of) if of else None for n, c, of in zip(names, correct, labeled, strict=True)},
-        persons=persons,
-        unmeasured=unmeasured,
-        missing=missing,
+        per_joint={name: int(c) / int(of) if of else None for name, c, of in by_name},
+        persons=measured,
+        unmeasured=int(evaluated(truth).sum()) - measured,
+        missing=measured - int(judged.predicted.sum()),
         joints=joints,
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +33,8 @@ Built = TypeVar("Built")
 class PoseModel:
     """A network, its skeleton, how its input is cut and how its output is read.
 
-    `beside`: networks of the same run whose heatmaps are averaged with this one's (an ensemble).
+    `beside`: networks of the same run whose heatmaps are averaged with this one's (an ensemble). `reported`: the
+    networks of its run that its method's figure is the mean of.
     """
 
     network: nn.Module
@@ -44,6 +46,13 @@ class PoseModel:
     loss: LossConfig
     decoder: Decoder = "dark"
     beside: tuple["PoseModel", ...] = ()
+    reported: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str) -> "PoseModel":
+        """Moves all its networks, in place; returns itself."""
+        for network in self.networks:
+            network.to(device)
+        return self
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -82,8 +91,10 @@ class PoseModel:
         """Writes `path` (.safetensors) and the description beside it (.json), each by renaming.
 
         `state` is written in place of the network's own weights; `sums` is the folder whose SHA256SUMS knows both.
-        Raises OSError; what was there stays then.
+        Raises OSError; what was there stays then. ConfigError for an ensemble: a file holds one network.
         """
+        if self.beside:
+            raise ConfigError(f"the {self.name} is no single network; save each, or export it as one file")
         own = self.network.state_dict() if state is None else state
         tensors = {n: t.detach().cpu().contiguous() for n, t in own.items()}
         with replacing(path, sums) as temporary:
@@ -104,6 +115,7 @@ class PoseModel:
             "padding": self.geometry.padding,
             "loss": self.loss.model_dump(),
             "decoder": self.decoder,
+            "reported": self.reported,
         }
         write_text(description_path(path), json.dumps(description, indent=1), sums)
 
@@ -137,10 +149,12 @@ def _load(weights: Path) -> PoseModel:
 
 def _named(folder: Path, network: str) -> list[Path]:
     """Weights files of a run's network or of its ensemble."""
+    if not folder.exists():
+        raise WeightsError(f"no run folder {folder}; check the path")
     if not folder.is_dir():
         raise ConfigError(f"--network {network} names a network of a run folder, and {folder} is none; leave it out")
-    known = {path.stem: path for path in sorted((folder / "weights").glob("*.safetensors"))}
-    together = _reported(folder)
+    known = weights_of(folder)
+    together = _reported(folder, known)
     if network == ENSEMBLE and all(name in known for name in together) and len(together) > 1:
         return [known[name] for name in together]
     if network not in known:
@@ -149,12 +163,18 @@ def _named(folder: Path, network: str) -> list[Path]:
     return [known[network]]
 
 
-def _reported(folder: Path) -> list[str]:
-    """Networks that make up the figure of a run's method; empty before the run is done."""
-    try:
-        return list(json.loads((folder / "scores.json").read_text())["reported"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+def weights_of(folder: Path) -> dict[str, Path]:
+    """The weights files of a run by the name of their network, without what is being written."""
+    found = sorted((folder / "weights").glob("*.safetensors"))
+    return {path.stem: path for path in found if not path.name.startswith(".")}
+
+
+def _reported(folder: Path, known: dict[str, Path]) -> list[str]:
+    """Networks that make up the figure of a run's method, from their descriptions; of older runs from its scores."""
+    for path in [*map(description_path, known.values()), folder / "scores.json"]:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return list(json.loads(path.read_text())["reported"])
+    return []
 
 
 def _together(models: list[PoseModel]) -> PoseModel:
@@ -217,6 +237,7 @@ def _build(content: dict[str, Any]) -> PoseModel:
         CropGeometry((height, width), padding=content["padding"]),
         LossConfig(**content["loss"]),
         content["decoder"],
+        reported=tuple(content.get("reported", ())),
     )
 
 

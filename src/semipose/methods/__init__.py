@@ -42,7 +42,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], tuple[float, float, float]]] = {
 
 def _expand(value: Any) -> Any:
     """A variant's name stands for its method with its options; options given beside it win."""
-    if isinstance(value, dict) and value.get("name") in VARIANTS:
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"] in VARIANTS:
         name, options, _ = VARIANTS[value["name"]]
         given = {k: v for k, v in value.items() if k != "name"}
         merged = {k: {**v, **given.get(k, {})} if isinstance(v, dict) else given.get(k, v) for k, v in options.items()}

@@ -15,7 +15,7 @@ from semipose.data.sources import Sources
 from semipose.evaluation.pck import torso_diagonal
 from semipose.evaluation.predictions import Prediction
 from semipose.inference.draw import draw_pose
-from semipose.inference.pose_model import load_pose_model
+from semipose.inference.pose_model import load_pose_model, weights_of
 from semipose.methods.base import ConsistencyConfig
 from semipose.models.backbones import MEAN, STD
 from semipose.run import make_method
@@ -93,10 +93,10 @@ def _pair(truth: PersonSet, person: Person, prediction: Prediction, side: int = 
     return np.concatenate(shown, axis=1)
 
 
-def heatmap_gallery(weights: Path, truth: PersonSet, count: int = 4) -> Gallery:
+def heatmap_gallery(folder: Path, truth: PersonSet, count: int = 4) -> Gallery:
     """For some persons the highest joint heatmap of every network and level: teachers beside reviewers, z beside p."""
     tiles: list[Tile] = []
-    for path in sorted(weights.glob("*.safetensors")):
+    for path in weights_of(folder).values():
         model = load_pose_model(path)
         persons = truth.subset(range(min(count, len(truth))))
         batch = unlabeled_batch(FreshCrops(persons, model.geometry), list(range(len(persons))))

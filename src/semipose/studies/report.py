@@ -47,16 +47,18 @@ def _run(folder: Path) -> dict[str, Any]:
     """The page of a run; of one that is not finished, its curves, its last look at validation and its pictures."""
     config, log = load_config(folder / "config.yaml"), _log(folder)
     sources = load_sources(config.data)
-    truth = sources.test or sources.validation
+    truth, dropped = sources.test or sources.validation, read_dropped(folder)
+    if truth is not None:
+        truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
     charts = [
         {"title": "Training losses", "image": figures.curves(_losses(log), "step", "loss")},
         *_validation_charts(log),
     ]
     galleries: list[Gallery] = []
     if truth is not None:
-        galleries.append(heatmap_gallery(folder / "weights", truth))
+        galleries.append(heatmap_gallery(folder, truth))
     galleries.append(hard_view_gallery(config, sources))
-    results = _scores(folder)
+    results = _scores(folder, log[-1]["step"])
     if results is None:
         lead, scores = _so_far(log)
     else:
@@ -68,9 +70,9 @@ def _run(folder: Path) -> dict[str, Any]:
     return {
         "title": f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
         "lead": [
-            lead[0],
+            lead,
             f"{_persons(sources)}; split {sources.split.hash}; folder {folder.resolve().name}",
-            *lead[1:],
+            *([f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []),
         ],
         "tables": [*([_score_table(scores)] if scores else []), _option_table(config)],
         "charts": [chart for chart in charts if chart["image"]],
@@ -78,24 +80,21 @@ def _run(folder: Path) -> dict[str, Any]:
     }
 
 
-def _judged(folder: Path, truth: PersonSet, results: dict[str, Any]) -> tuple[Gallery, dict[str, str], list[str]]:
+def _judged(folder: Path, truth: PersonSet, results: dict[str, Any]) -> tuple[Gallery, dict[str, str], str]:
     """Examples sorted by error, the chart by joint, and the protocol of a finished run."""
-    dropped = read_dropped(folder)
-    truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
     by_joint = _percent(score(truth, predictions).per_joint)
     chart = {"title": "PCK@0.2 by joint", "image": figures.bars({"PCK": by_joint}, "PCK@0.2 × 100")}
-    left_out = [f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []
-    return example_gallery(truth, match(truth, predictions)), chart, [results["protocol"], *left_out]
+    return example_gallery(truth, match(truth, predictions)), chart, results["protocol"]
 
 
-def _so_far(log: list[dict[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+def _so_far(log: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
     """Where a run stands that has no scores, and what its last look at validation found, by network."""
     looks = [line for line in log if line["kind"].startswith("validation/")]
     latest = max((line["step"] for line in looks), default=None)
     scores = {line["kind"].partition("/")[2]: line for line in looks if line["step"] == latest}
     found = f"; scores are those on validation at step {latest}" if scores else ", and nothing to score on so far"
-    return [f"No final scores: the log ends at step {log[-1]['step']}{found}."], scores
+    return f"No final scores: the log ends at step {log[-1]['step']}{found}.", scores
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
@@ -110,9 +109,11 @@ def _log(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _scores(folder: Path) -> dict[str, Any] | None:
+def _scores(folder: Path, step: int) -> dict[str, Any] | None:
+    """What a run found at its end; None before, and where it went on from there to `step`."""
     path = folder / "scores.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    results = json.loads(path.read_text()) if path.is_file() else None
+    return results if results and results.get("step", step) >= step else None
 
 
 def _persons(sources: Any) -> str:

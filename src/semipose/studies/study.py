@@ -18,7 +18,7 @@ def run_study(
     Raises DataError when files of the study are missing, ConfigError when `out` holds a study and `resume` is false.
     """
     grid = grid.on(data)
-    grid.check(out.name)
+    grid.check(repr(grid.title))
     missing = grid.missing(data)
     if missing:
         where = f"; {grid.source}" if grid.source else ""

@@ -13,6 +13,7 @@ from semipose.data.loaders import unlabeled_batch
 from semipose.geometry import constant
 from semipose.heatmaps import decode
 from semipose.losses import HeatmapLoss
+from semipose.methods.averaged import SUFFIX as AVERAGE
 from semipose.methods.base import Progress
 from semipose.models.heads import STRIDE
 from semipose.training.checkpoint import TrainingState
@@ -127,7 +128,7 @@ class Watch:
         return warnings
 
     def _measure(self) -> Look:
-        networks = list(self.engine.method.candidates().values())
+        networks = [n for name, n in self.engine.method.candidates().items() if not name.endswith(AVERAGE)]
         modes = [network.training for network in networks]
         for network in networks:
             network.eval()

@@ -47,8 +47,8 @@ class Evaluation:
 
     `seen`: how many of the photographs the training saw `labeled`, `unlabeled` and as `validation`, and `of` how many;
     None where no run folder tells. `left_out`: broken records and photographs, by set. `intervals`: where AP, PCK@0.2
-    and PCKh@0.5 lie in 95 % of resampled test sets; None where a figure is. `against`: scores of what was compared
-    with, `difference` how much higher those of the first are, paired by image.
+    and PCKh@0.5 lie in 95 % of resampled test sets; None where a figure is. `against`: the same of what was compared
+    with, `difference` how much higher the figures of the first are, paired by image.
     """
 
     scores: Scores
@@ -56,12 +56,19 @@ class Evaluation:
     seen: Mapping[str, int] | None = None
     left_out: Mapping[str, Any] | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
-    against: Scores | None = None
+    against: "Evaluation | None" = None
     difference: Mapping[str, Difference | None] | None = None
 
-    def sureness(self) -> dict[str, Any]:
-        """Intervals and the comparison, for --json."""
-        found: dict[str, Any] = {"intervals": self.intervals}
+    def as_dict(self) -> dict[str, Any]:
+        """For --json: scores by their public names, then everything else."""
+        found: dict[str, Any] = {
+            **self.scores.as_dict(),
+            "by_joint": self.scores.by_joint,
+            "protocol": self.protocol.describe(),
+            "seen": self.seen,
+            "left_out": self.left_out,
+            "intervals": self.intervals,
+        }
         if self.against and self.difference:
             found["against"] = self.against.as_dict()
             found["difference"] = {name: d and asdict(d) for name, d in self.difference.items()}
@@ -128,36 +135,41 @@ def evaluate(
         _refuse_given(f"{what.name} holds predictions already", boxes=boxes, flip_test=flip_test, network=network)
     look = _Looking(intake, boxes, flip_test, device)
     found = look.at(what, truth, network)
-    known = read_seen(what)
-    seen = known.among(digests(photographs(found.truth))) if known else None
-    protocol = Protocol.of(
-        found.truth,
-        boxes=found.origin,
-        flip_test=found.flip_test,
-        weights_selection=found.selection,
-        left_out=intake.describe(),
-        seen=describe_seen(seen),
-        decoder=found.decoder,
-    )
-    sure = intervals(found.truth, found.predictions)
-    evaluation = Evaluation(score(found.truth, found.predictions), protocol, seen, intake.content(), sure)
+    evaluation = found.judged(intake)
     if against is None:
         return evaluation
     other = look.at(Path(against), truth, None)
     gained = differences((found.truth, found.predictions), (other.truth, other.predictions))
-    return replace(evaluation, against=score(other.truth, other.predictions), difference=gained)
+    return replace(evaluation, against=other.judged(intake), difference=gained)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Predictions, the persons they are judged on, and what a protocol says of them."""
+    """Predictions of `what`, the persons they are judged on, and what a protocol says of them."""
 
+    what: Path
     truth: PersonSet
     predictions: list[Prediction]
     origin: str
     selection: str
     flip_test: bool
     decoder: str
+
+    def judged(self, intake: Intake) -> Evaluation:
+        """Scores, protocol and intervals."""
+        known = read_seen(self.what)
+        seen = known.among(digests(photographs(self.truth))) if known else None
+        protocol = Protocol.of(
+            self.truth,
+            boxes=self.origin,
+            flip_test=self.flip_test,
+            weights_selection=self.selection,
+            left_out=intake.describe(),
+            seen=describe_seen(seen),
+            decoder=self.decoder,
+        )
+        sure = intervals(self.truth, self.predictions)
+        return Evaluation(score(self.truth, self.predictions), protocol, seen, intake.content(), sure)
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,7 @@ class _Looking:
         if what.suffix == ".json":
             truth = _over_joints(_skeleton_beside(what), truth, what)
             found = intake.read(what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth))
-            return _Found(truth, found, f"of {what.name}", "a predictions file", False, "")
+            return _Found(what, truth, found, f"of {what.name}", "a predictions file", False, "")
         model = load_pose_model(what, network)
         truth = _over_joints(model.skeleton, truth, what)
         persons = trainable(truth)
@@ -184,7 +196,7 @@ class _Looking:
         found, failed = _look(model, persons, intake, "data", flip_test=self.flip_test, device=self.device)
         origin = str(boxes) if boxes else "ground truth"
         name = f"{what} ({model.name})"
-        return _Found(without_photographs(truth, failed), found, origin, name, self.flip_test, model.decoder)
+        return _Found(what, without_photographs(truth, failed), found, origin, name, self.flip_test, model.decoder)
 
 
 def load(what: Path | str, *, network: str | None = None) -> PoseModel:
@@ -234,7 +246,7 @@ def predict(
         _refuse_given(f"{source.name} is no COCO file", images=images)
     if boxes is None:
         _refuse_given("it goes by the scores of --boxes", min_score=min_score)
-    for name in ("predictions.json", "annotations.json"):
+    for name in ("predictions.json", *(["annotations.json"] if annotations else [])):
         place_for(out / name, source, *([Path(boxes)] if boxes else []))
     if is_video:
         predictor = make_predictor(model, flip_test=flip_test, device=device)

@@ -357,6 +357,26 @@ def test_other_networks_of_a_run_and_their_ensemble(cli, small_people, tmp_path)
     one_line(cli("export", weights, "--out", tmp_path / "pose.onnx", "--network", "F"), "leave it out")
 
 
+def test_two_runs_compared_on_the_same_persons(cli, trained, small_people):
+    test = ["--data", small_people, "--images", PEOPLE / "images"]
+    weights = trained / "weights" / "F.safetensors"
+    code, out, err = cli("evaluate", trained, *test, "--network", "G", "--against", weights, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    alone = [json.loads(cli("evaluate", trained, *test, "--network", n, "--json")[1]) for n in ("G", "F")]
+    assert {k: v for k, v in found.items() if k not in ("against", "difference")} == alone[0]
+    assert found["against"] == {**alone[1], "protocol": found["against"]["protocol"]}
+    gain = found["difference"]["PCK@0.2"]
+    assert gain["value"] == pytest.approx(alone[0]["PCK@0.2"] - alone[1]["PCK@0.2"])
+    assert gain["interval"][0] <= gain["value"] <= gain["interval"][1]
+    low, high = found["intervals"]["PCK@0.2"]
+    assert low <= found["PCK@0.2"] <= high
+    code, out, _ = cli("evaluate", trained, *test, "--against", trained / "predictions.json")
+    assert "95 % intervals (bootstrap over images): AP" in out
+    assert "first minus second, 95 % interval (paired by image): AP " in out
+    assert "second: " in out
+
+
 def test_an_exported_ensemble_is_the_mean_of_its_networks(cli, trained, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble")

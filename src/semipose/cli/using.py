@@ -43,14 +43,11 @@ def evaluate(
         broken=broken,  # type: ignore[arg-type]
     )
     if json:
-        protocol = evaluation.protocol.describe()
-        by_joint = evaluation.scores.by_joint
-        found = {"by_joint": by_joint, "protocol": protocol, "seen": evaluation.seen, "left_out": evaluation.left_out}
-        print_json({**evaluation.scores.as_dict(), **found, **evaluation.sureness()})
+        print_json(evaluation.as_dict())
         return
     rows = {what.name: evaluation.scores.as_dict()}
     if against and evaluation.against:
-        rows[str(against) if against.name == what.name else against.name] = evaluation.against.as_dict()
+        rows[str(against) if against.name == what.name else against.name] = evaluation.against.scores.as_dict()
     print_scores(rows)
     print_intervals(evaluation.intervals)
     if evaluation.difference:
@@ -60,6 +57,8 @@ def evaluate(
     for note in evaluation.scores.notes:
         print(note)
     print(evaluation.protocol.describe())
+    if evaluation.against:
+        print(f"second: {evaluation.against.protocol.describe()}")
 
 
 @app.command()

@@ -28,7 +28,7 @@ def convert(
     """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
     persons = _read_over(annotations, images, skeleton)
     place_for(Path(out), Path(annotations))
-    _tell_root(out, write_coco(persons, Path(out)))
+    _tell_root(out, write_coco(persons, Path(out), watched))
     return Path(out)
 
 
@@ -54,7 +54,7 @@ def join(
         say(f"of {counted(replaced, 'photograph')} with labeled people in several files those of the last count")
     if outlived:
         say(f"in {counted(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay")
-    _tell_root(out, write_coco(joined, Path(out)))
+    _tell_root(out, write_coco(joined, Path(out), watched))
     return Path(out)
 
 

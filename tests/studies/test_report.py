@@ -67,6 +67,7 @@ def test_a_run(run):
     for part in (
         "trs: resnet10t, 32×32",
         "PCK@0.2 by joint",
+        "95 % intervals of",
         "Persons sorted by error",
         "Easy and hard views",
         "ensemble",

@@ -2,16 +2,12 @@
 
 import json as json_module
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from semipose.evaluation.intervals import Difference, Interval
 
 app = typer.Typer(
     help="Train 2D human pose networks from few labels and many unlabeled images.",
@@ -47,25 +43,6 @@ def print_scores(scores: dict[str, dict[str, float | None]]) -> None:
     names = list(next(iter(scores.values())))
     rows = [[name, *("–" if v is None else f"{100 * v:.1f}" for v in row.values())] for name, row in scores.items()]
     print_table("", ["", *names], rows)
-
-
-def print_intervals(intervals: "Mapping[str, Interval | None]", of: str = "") -> None:
-    """One line: where figures lie in 95 % of test sets drawn anew from the images of this one."""
-    known = {name: around for name, around in intervals.items() if around is not None}
-    if known:
-        parts = [f"{name} {100 * low:.1f} to {100 * high:.1f}" for name, (low, high) in known.items()]
-        print(f"95 % intervals{of} (bootstrap over images): {', '.join(parts)}")
-
-
-def print_differences(differences: "Mapping[str, Difference | None]") -> None:
-    """One line: how much higher the first row is than the second."""
-    parts = [
-        f"{name} {100 * d.value:+.1f} ({100 * d.interval[0]:+.1f} to {100 * d.interval[1]:+.1f})"
-        for name, d in differences.items()
-        if d is not None
-    ]
-    if parts:
-        print(f"first minus second, 95 % interval (paired by image): {', '.join(parts)}")
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semipose.cli.app import Json, app, print_intervals, print_json, print_scores, print_table
+from semipose.cli.app import Json, app, print_json, print_scores, print_table
 from semipose.errors import RunError, SemiposeError
 from semipose.wording import counted
 
@@ -94,6 +94,8 @@ def train(
 
 def _print_result(result: "Result", page: Path | None, json: bool) -> None:
     """Scores and protocol, which network is the best one, and where everything lies."""
+    from semipose.evaluation.intervals import describe
+
     if json:
         print_json(
             {
@@ -107,7 +109,9 @@ def _print_result(result: "Result", page: Path | None, json: bool) -> None:
         )
         return
     print_scores(result.scores)
-    print_intervals(result.intervals, f" of {result.best}" if len(result.scores) > 1 else "")
+    sure = describe(result.intervals, f" of {result.best}" if len(result.scores) > 1 else "")
+    if sure:
+        print(sure)
     print(result.protocol)
     if result.best and len(result.scores) > 1:
         print(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.app import Broken, Json, app, print_differences, print_intervals, print_json, print_scores
+from semipose.cli.app import Broken, Json, app, print_json, print_scores
 
 Network = Annotated[
     str | None, typer.Option(help="A network of the run by its name in train's table, or ensemble; else its best.")
@@ -30,6 +30,7 @@ def evaluate(
 ) -> None:
     """OKS AP and PCK of a run, of weights or of a predictions file, and how sure they are."""
     from semipose.api import evaluate as score
+    from semipose.evaluation.intervals import describe, describe_differences
 
     evaluation = score(
         what,
@@ -49,9 +50,9 @@ def evaluate(
     if against and evaluation.against:
         rows[str(against) if against.name == what.name else against.name] = evaluation.against.scores.as_dict()
     print_scores(rows)
-    print_intervals(evaluation.intervals)
-    if evaluation.difference:
-        print_differences(evaluation.difference)
+    for line in (describe(evaluation.intervals), describe_differences(evaluation.difference or {})):
+        if line:
+            print(line)
     for name, figures in evaluation.scores.by_joint.items():
         print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in figures.items()))
     for note in evaluation.scores.notes:

@@ -10,21 +10,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from semipose.data.packed import Watch
 from semipose.data.records import Person, PersonSet
 from semipose.errors import ConfigError
 from semipose.files import write_text
 
 
-def write_coco(persons: PersonSet, path: Path) -> Path:
+def write_coco(persons: PersonSet, path: Path, watch: Watch | None = None) -> Path:
     """Writes a container that `read_coco` reads back; returns the folder that its image names are relative to.
 
     Images that show nobody are listed too: a detector's boxes there count against it. Width and height are those of the
-    file as it is stored, and are left out of images that can't be opened.
+    file as it is stored, and are left out of images that can't be opened. `watch` as in `Predictor.predict`.
     """
     shown = {identity: _whole(image) for identity, image in persons.photographs.items()}
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
-    images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in shown.items()]
+    pairs = watch(shown.items(), len(shown), "looking at images") if watch else shown.items()
+    images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in pairs]
     category = {
         "id": 1,
         "name": "person",

@@ -1,6 +1,6 @@
 """How sure a figure is: bootstrap intervals over the images of a test set, and of differences between two networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,13 @@ def intervals(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str, 
     return {name: interval(values) for name, values in found.items()}
 
 
+def describe(found: Mapping[str, Interval | None], of: str = "") -> str:
+    """Intervals in words, × 100; empty where there are none."""
+    known = {name: around for name, around in found.items() if around is not None}
+    parts = [f"{name} {100 * low:.1f} to {100 * high:.1f}" for name, (low, high) in known.items()]
+    return f"95 % intervals{of} (bootstrap over images): {', '.join(parts)}" if parts else ""
+
+
 @dataclass(frozen=True)
 class Difference:
     """How much higher the first of two figures is, its 95 % interval, and the share of resamples in which it is."""
@@ -105,6 +112,16 @@ class Difference:
     value: float
     interval: Interval
     higher: float
+
+
+def describe_differences(found: Mapping[str, Difference | None]) -> str:
+    """Differences in words, × 100; empty where there are none."""
+    parts = [
+        f"{name} {100 * d.value:+.1f} ({100 * d.interval[0]:+.1f} to {100 * d.interval[1]:+.1f})"
+        for name, d in found.items()
+        if d is not None
+    ]
+    return f"first minus second, 95 % interval (paired by image): {', '.join(parts)}" if parts else ""
 
 
 def differences(first: Judged, second: Judged) -> dict[str, Difference | None]:

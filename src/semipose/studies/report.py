@@ -14,6 +14,7 @@ from semipose.data.policy import describe_dropped, read_dropped, without_photogr
 from semipose.data.records import PersonSet
 from semipose.data.sources import load_sources
 from semipose.errors import ConfigError, DataError
+from semipose.evaluation.intervals import describe
 from semipose.evaluation.pck import match
 from semipose.evaluation.predictions import load_predictions
 from semipose.evaluation.protocol import score
@@ -59,18 +60,20 @@ def _run(folder: Path) -> dict[str, Any]:
         galleries.append(heatmap_gallery(folder, truth))
     galleries.append(hard_view_gallery(config, sources))
     results = _scores(folder, log[-1]["step"])
+    sure = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
     if results is None:
         lead, scores = _so_far(log)
     else:
         assert truth is not None  # scores exist
-        examples, chart, lead = _judged(folder, truth, results)
+        examples, chart = _judged(folder, truth)
         galleries.insert(0, examples)
         charts.append(chart)
-        scores = results["scores"]
+        lead, scores = results["protocol"], results["scores"]
     return {
         "title": f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
         "lead": [
             lead,
+            *([sure] if sure else []),
             f"{_persons(sources)}; split {sources.split.hash}; folder {folder.resolve().name}",
             *([f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []),
         ],
@@ -80,12 +83,12 @@ def _run(folder: Path) -> dict[str, Any]:
     }
 
 
-def _judged(folder: Path, truth: PersonSet, results: dict[str, Any]) -> tuple[Gallery, dict[str, str], str]:
-    """Examples sorted by error, the chart by joint, and the protocol of a finished run."""
+def _judged(folder: Path, truth: PersonSet) -> tuple[Gallery, dict[str, str]]:
+    """Examples sorted by error and the chart by joint of a finished run."""
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
     by_joint = _percent(score(truth, predictions).per_joint)
     chart = {"title": "PCK@0.2 by joint", "image": figures.bars({"PCK": by_joint}, "PCK@0.2 × 100")}
-    return example_gallery(truth, match(truth, predictions)), chart, results["protocol"]
+    return example_gallery(truth, match(truth, predictions)), chart
 
 
 def _so_far(log: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -54,20 +55,29 @@ class Outcomes:
             found[name] = correct / labeled if labeled else np.nan
         return found
 
+    @cached_property
+    def _places(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """By threshold, the positions of hits and of detections that are ignored."""
+        m = self.matches
+        return [(np.flatnonzero(h), np.flatnonzero(~(h | n))) for h, n in zip(m.hits, m.misses, strict=True)]
+
     def _average_precision(self, counts: np.ndarray) -> float:
-        """COCO's: precision, made to fall with recall, at 101 recalls, mean over the OKS thresholds."""
+        """COCO's: precision, made to fall with recall, at 101 recalls, mean over the OKS thresholds.
+
+        Looked at where detections hit: between two hits precision falls and recall stays.
+        """
         wanted = counts @ self.matches.wanted
         if not wanted:
             return np.nan
         weights = counts[self.matches.images]
-        hits = np.cumsum(self.matches.hits * weights, axis=1)
-        misses = np.cumsum(self.matches.misses * weights, axis=1)
-        precision = hits / np.maximum(hits + misses, np.spacing(1))
-        precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        total = 0.0
-        for recall, height in zip(hits / wanted, precision, strict=True):
-            reached = np.searchsorted(recall, RECALLS, side="left")
-            total += float(height[reached[reached < len(height)]].sum())
+        so_far, total = np.cumsum(weights), 0.0
+        for places, ignored in self._places:
+            hits = np.cumsum(weights[places])
+            passed_over = np.concatenate([[0], np.cumsum(weights[ignored])])[np.searchsorted(ignored, places)]
+            precision = hits / np.maximum(so_far[places] - passed_over, 1)
+            precision = np.maximum.accumulate(precision[::-1])[::-1]
+            reached = np.searchsorted(hits / wanted, RECALLS, side="left")
+            total += float(precision[reached[reached < len(precision)]].sum())
         return total / len(RECALLS) / len(THRESHOLDS)
 
 

@@ -1,11 +1,9 @@
 """Configuration: what a file and overrides make, and one line for every mistake."""
 
-from pathlib import Path
-
 import pytest
 import yaml
 
-from semipose.config import alteration_options, left_behind, load_config, options, parse_override
+from semipose.config import SHIPPED, alteration_options, left_behind, load_config, options, parse_override
 from semipose.errors import ConfigError
 from semipose.methods import METHODS
 
@@ -130,6 +128,6 @@ def test_options_read_as_configuration():
             load_config(None, {"method": name, option: yaml.safe_load(default)})
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configurations_load(path):
     assert load_config(path).model.backbone

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+
 from semipose.config import RunConfig, alteration_options, left_behind, load_config, options, parse_override
 from semipose.data.coco import trainable
 from semipose.data.coco_writer import write_coco
@@ -43,7 +45,7 @@ from semipose.training.progress import say, watched
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and the protocol they were made under.
+    """Scores of `name` (a run and its network, or a file) and the protocol they were made under.
 
     `seen`: how many of the photographs the training saw `labeled`, `unlabeled` and as `validation`, and `of` how many;
     None where no run folder tells. `left_out`: broken records and photographs, by set. `intervals`: where AP, PCK@0.2
@@ -51,6 +53,7 @@ class Evaluation:
     with, `difference` how much higher the figures of the first are, paired by image.
     """
 
+    name: str
     scores: Scores
     protocol: Protocol
     seen: Mapping[str, int] | None = None
@@ -121,13 +124,15 @@ def evaluate(
     broken: Policy = "strict",
     network: str | None = None,
     against: Path | str | None = None,
+    against_network: str | None = None,
 ) -> Evaluation:
     """Scores a run folder, a weights file or a COCO results file on annotated persons.
 
     `data` is `people` (its test part), a COCO keypoints file or a data YAML (its `test`, else `val`). With `boxes`
     the network looks at detected boxes instead of the annotated ones. `broken`: records and photographs that can't be
     read stop the evaluation, all of them listed, or are left out of predictions and truth. `network`: as in `load`.
-    `against`: another run, weights or results, judged in the same way on the same persons and compared.
+    `against`: another run, weights or results, judged in the same way on the same persons and compared;
+    `against_network` is its network.
     """
     what, intake = Path(what), _intake(broken)
     truth = intake.read("data", lambda problems: _truth(data, images, problems))
@@ -137,8 +142,9 @@ def evaluate(
     found = look.at(what, truth, network)
     evaluation = found.judged(intake)
     if against is None:
+        _refuse_given("there is no --against", against_network=against_network)
         return evaluation
-    other = look.at(Path(against), truth, None)
+    other = look.at(Path(against), truth, against_network)
     gained = differences((found.truth, found.predictions), (other.truth, other.predictions))
     return replace(evaluation, against=other.judged(intake), difference=gained)
 
@@ -169,7 +175,8 @@ class _Found:
             decoder=self.decoder,
         )
         sure = intervals(self.truth, self.predictions)
-        return Evaluation(score(self.truth, self.predictions), protocol, seen, intake.content(), sure)
+        name = self.what.name if self.what.suffix == ".json" else self.selection
+        return Evaluation(name, score(self.truth, self.predictions), protocol, seen, intake.content(), sure)
 
 
 @dataclass(frozen=True)
@@ -241,11 +248,13 @@ def predict(
         _refuse_given("without --annotations nothing goes by it", min_joint_score=min_joint_score is not None)
     is_video = source.suffix.lower() in VIDEO_SUFFIXES
     if is_video:
-        _refuse_given(f"{source.name} is a video", annotations=annotations, images=images)
+        _refuse_given(f"{source.name} is a video; semipose data frames takes images out of it", annotations=annotations)
     if source.suffix.lower() != ".json":
         _refuse_given(f"{source.name} is no COCO file", images=images)
     if boxes is None:
         _refuse_given("it goes by the scores of --boxes", min_score=min_score)
+    if annotations and (out / "annotations.json").exists():
+        raise ConfigError(f"--out: {out} holds annotations.json already, perhaps corrected; choose another folder")
     for name in ("predictions.json", *(["annotations.json"] if annotations else [])):
         place_for(out / name, source, *([Path(boxes)] if boxes else []))
     if is_video:
@@ -268,7 +277,11 @@ def predict(
         written.append(out / "annotations.json")
         least = JOINT_SCORE if min_joint_score is None else min_joint_score
         root = write_coco(as_annotations(persons, predictions, least), written[-1])
-        say(f"{written[-1]}: image names are relative to {root}")
+        scores = np.concatenate([p.scores for p in predictions] or [np.zeros(0)])
+        say(
+            f"{written[-1]}: {(scores >= least).sum()} of {len(scores)} joints, those of a score of {least:g} or more "
+            f"(highest {scores.max(initial=0):.2g}), are labeled; image names are relative to {root}"
+        )
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])
 
 

@@ -58,7 +58,10 @@ HARD = "method.hard"
 
 
 def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
-    """A YAML file (or nothing), then overrides by dotted key; ConfigError in one line, with the nearest valid name."""
+    """A YAML file (or one that is shipped, by its name, or nothing), then overrides by dotted key.
+
+    Raises ConfigError in one line, with the nearest valid name.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         tree = _read_yaml(Path(path))
@@ -174,11 +177,20 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
+SHIPPED = Path(__file__).parent / "configs"
+"""Configurations that come with the package, by the name of their file."""
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.exists() and path.name == str(path) and (SHIPPED / f"{path.stem}.yaml").is_file():
+        path = SHIPPED / f"{path.stem}.yaml"
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"configuration {path} can't be read ({error.strerror}); check the path") from None
+        known = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.yaml")))
+        raise ConfigError(
+            f"configuration {path} can't be read ({error.strerror}); check the path, or take a shipped one: {known}"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(content, dict):

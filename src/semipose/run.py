@@ -32,7 +32,15 @@ from semipose.training.ownership import owned
 from semipose.training.precision import choose_precision
 from semipose.training.processes import Plan, helpers, plan_processes, read_message, together
 from semipose.training.progress import MetricsLog, NoLog, mute, say, watched
-from semipose.training.seen import contents, look_through, photographs, tell_untaught_joints, with_before
+from semipose.training.seen import (
+    contents,
+    look_through,
+    photographs,
+    tell_small_validation,
+    tell_untaught_joints,
+    with_before,
+    with_beginnings,
+)
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
 
@@ -85,7 +93,9 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         evaluation=config.evaluation,
         form=config.data.crops,
     )
-    seen = look_through(labeled, unlabeled, judge, config.train.select, own_validation=config.data.val is None)
+    own = config.data.val is None
+    seen = look_through(labeled, unlabeled, judge, config.train.select, own_validation=own)
+    seen = with_beginnings(seen, judge, _beginnings(config), own_validation=own)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)
     sets = photographs(labeled, unlabeled, judge)
@@ -123,6 +133,7 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     )
     _announce(config, sources, training)
     tell_untaught_joints(sources.labeled)
+    tell_small_validation(judge, config.train.select)
     try:
         training.run()
     finally:
@@ -169,6 +180,7 @@ def with_precision(config: RunConfig, sources: Sources, plan: Plan) -> RunConfig
     if alone and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
         size = (config.input.height, config.input.width)
         chosen = choose_precision(config.model, len(sources.labeled.skeleton), torch.device("cpu"), size)
+        say(f"train.precision={chosen}: the faster of the two here, measured once and remembered")
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
 
@@ -238,6 +250,11 @@ def _located(config: RunConfig) -> RunConfig:
         if value and Path(value).exists():
             changed[section] = part.model_copy(update={option: str(Path(value).absolute())})
     return config.model_copy(update=changed)
+
+
+def _beginnings(config: RunConfig) -> list[str]:
+    """Runs or weights files that this training takes networks from."""
+    return [path for path in (config.train.start, getattr(config.method, "teacher", None)) if path]
 
 
 def _claim(out: Path, resume: bool) -> None:

@@ -297,6 +297,12 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     every = read_coco(tmp_path / "all" / "annotations.json", folder).persons
     assert (every.visibility == 2).all()
     one_line(cli("predict", trained, folder, "--out", tmp_path / "all", *least), "--min-joint-score: without --annot")
+    again = cli("predict", trained, folder, "--out", tmp_path / "found", "--annotations")
+    one_line(again, "holds annotations.json already, perhaps corrected")
+    assert f"{int((labels.persons.visibility > 0).sum())} of 85 joints, those of a score of 0.2 or more" in err
+    hidden = labels.persons.visibility == 0
+    raw = [a["keypoints"] for a in json.loads((tmp_path / "found" / "annotations.json").read_text())["annotations"]]
+    assert (np.array(raw).reshape(5, 17, 3)[hidden] == 0).all()
 
 
 def test_a_network_in_python(trained):
@@ -375,6 +381,66 @@ def test_two_runs_compared_on_the_same_persons(cli, trained, small_people):
     assert "95 % intervals (bootstrap over images): AP" in out
     assert "first minus second, 95 % interval (paired by image): AP " in out
     assert "second: " in out
+    code, out, _ = cli("evaluate", trained, *test, "--network", "G", "--against", trained, "--against-network", "R2")
+    assert "│ 1. " in out
+    assert "(R2)" in out
+    one_line(cli("evaluate", trained, *test, "--against-network", "G"), "--against-network: there is no --against")
+
+
+def test_a_configuration_by_its_name(cli, small_people, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--method", "single"]
+    tiny = [a for a in TINY if "model.backbone" not in a]
+    small = ["small_trs", *tiny, "model.backbone=test_resnet", *data, "--out", "run"]
+    code, _, err = cli("train", *small)
+    assert code == 0, err
+    assert "method.unlabeled_weight" in err
+    assert "belong to another method than single" in err
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["loss"]["kind"] == "cross_entropy"
+    one_line(cli("train", "small_tsr", *data), "take a shipped one: small, small_trs, trs_paper")
+
+
+def test_a_run_that_was_stopped_before_anything_was_kept(cli, trained):
+    for path in (trained / "best.safetensors", trained / "model.json"):
+        path.unlink()
+    told = "was stopped before its first evaluation; continue it with --resume"
+    one_line(cli("evaluate", trained, "--data", "people"), told)
+
+
+def test_a_study_may_be_mended_before_a_cell_began(cli, small_people, tmp_path):
+    study = tmp_path / "mine.yaml"
+    plan = {
+        "title": "mine",
+        "labels": [20],
+        "seeds": [0],
+        "data": {"data.train": small_people.name, "data.images": str(PEOPLE / "images"), "data.test": "test.json"},
+        "shared": dict(a.split("=") for a in TINY if "=" in a),
+        "rows": {"supervised": {"options": {"method": "supervised"}}},
+    }
+    plan["shared"] = {key: yaml.safe_load(value) for key, value in plan["shared"].items()}
+    content = json.loads((PEOPLE / "val.json").read_text())
+    for image in content["images"]:
+        image["file_name"] = f"x/{image['file_name']}"
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    study.write_text(yaml.safe_dump(plan))
+    arguments = ("--data", tmp_path, "--out", tmp_path / "study")
+    one_line(cli("study", study, *arguments), "data.test_images")
+    assert not (tmp_path / "study").exists()  # told before the first cell
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x").symlink_to(PEOPLE / "images")
+    plan["data"]["data.test_images"] = str(tmp_path / "images")
+    plan["shared"]["model.backbone"] = "resnet19"
+    study.write_text(yaml.safe_dump(plan))
+    code, _, err = cli("study", study, *arguments)
+    assert (code, "resnet19" in err) == (1, True)
+    plan["shared"]["model.backbone"] = "test_resnet"
+    study.write_text(yaml.safe_dump(plan))
+    code, out, err = cli("study", study, *arguments, "--resume")
+    assert code == 0, err
+    assert "supervised" in out
+    plan["shared"]["train.lr"] = 0.5
+    study.write_text(yaml.safe_dump(plan))
+    one_line(cli("study", study, *arguments, "--resume"), "holds another study or other options of this one")
 
 
 def test_an_exported_ensemble_is_the_mean_of_its_networks(cli, trained, tmp_path):

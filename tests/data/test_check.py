@@ -141,6 +141,66 @@ def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_
     assert "photographs of" not in capsys.readouterr().err
 
 
+def test_what_a_training_begins_with_counts_as_seen(tiny, tmp_path, capsys):
+    """The figure on photographs of the run that `train.start` names is no figure on unseen ones."""
+    from semipose.api import evaluate
+    from semipose.data.overlap import read_seen
+
+    first = tmp_path / "first"
+    train(tiny("supervised", **{"train.steps": 1, "data.split_seed": 1}), first)
+    capsys.readouterr()
+    train(
+        tiny("supervised", **{"train.steps": 1, "data.split_seed": 2, "train.start": str(first)}), tmp_path / "second"
+    )
+    before, after = read_seen(first), read_seen(tmp_path / "second")
+    assert set(before.labeled) < set(after.labeled)
+    assert (
+        "photographs held out for validation: the figures on them come out too high; give --val"
+        in capsys.readouterr().err
+    )
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("best.safetensors", "model.json"):
+        (alone / name).write_bytes((first / name).read_bytes())
+    train(tiny("supervised", **{"train.steps": 1, "train.start": str(alone)}), tmp_path / "third")
+    assert "does not tell which photographs it was trained on" in capsys.readouterr().err
+    assert evaluate(tmp_path / "second", "people").seen["labeled"] == 0
+
+
+def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "few")
+    assert "8 persons for validation: too few to choose weights by" in capsys.readouterr().err
+    train(tiny("supervised", **{"train.steps": 1, "train.select": "last"}), tmp_path / "last")
+    assert "too few" not in capsys.readouterr().err
+    train(tiny("supervised", **{"train.steps": 1, "data.validation": 10}), tmp_path / "enough")
+    assert "too few" not in capsys.readouterr().err
+
+
+def test_the_photographs_of_the_labeled_are_not_unlabeled_ones(small_people, tmp_path, caplog):
+    """The folder that holds all of them: held out ones stay unseen, labeled ones are not counted twice."""
+    from semipose.data.sources import PEOPLE, DataConfig, load_sources
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for image in sorted((PEOPLE / "images").iterdir())[:80]:
+        (folder / image.name).symlink_to(image)
+    content = json.loads(small_people.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    persons = read_annotations(small_people, PEOPLE / "images")
+    inside = sum((folder / name).exists() for name in names.values())
+    options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
+    plain = load_sources(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
+    assert len(plain.unlabeled) == 80 - inside
+    assert f"{inside} photographs of data.train left out of the unlabeled set" in caplog.text
+    held_out = {p.image.resolve() for p in plain.validation.persons}
+    with_labeled = load_sources(DataConfig(**options, unlabeled=str(folder)))
+    assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
+    for found in (plain, with_labeled):
+        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.persons)
+    alone = load_sources(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
+    assert alone.unlabeled is None
+
+
 def test_conversion_tells_joints_that_are_lost(small_people, tmp_path, capsys):
     from semipose.data.sources import PEOPLE
 

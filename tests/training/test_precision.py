@@ -14,6 +14,23 @@ from semipose.training.precision import choose_precision
 MODEL = ModelConfig(backbone="test_resnet", weights="none", head_channels=8)
 
 
+@pytest.fixture(autouse=True)
+def _own_memory(tmp_path, monkeypatch):
+    """What was measured before is not remembered here."""
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+
+
+def test_what_was_measured_once_is_remembered(monkeypatch):
+    """The same training is the same arithmetic again, however busy the machine is; another network is measured anew."""
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no bf16")
+    for gain, size, chosen in ((2, 64, "bf16-mixed"), (0.5, 64, "bf16-mixed"), (0.5, 96, "32-true")):
+        monkeypatch.setattr(precision, "_seconds", lambda network, images, half, gain=gain: 1 / gain if half else 1.0)
+        assert choose_precision(MODEL, 14, torch.device("cpu"), (size, size)) == chosen
+    other = MODEL.model_copy(update={"head_channels": 16})
+    assert choose_precision(other, 14, torch.device("cpu"), (64, 64)) == "32-true"
+
+
 @pytest.mark.parametrize(("gain", "chosen"), [(1.5, "bf16-mixed"), (1.05, "32-true"), (0.5, "32-true")])
 def test_what_is_faster_is_taken(monkeypatch, gain, chosen):
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():

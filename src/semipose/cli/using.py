@@ -25,6 +25,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compared with on the same persons, image by image."),
     ] = None,
+    against_network: Annotated[str | None, typer.Option(help="As --network, of the run in --against.")] = None,
     broken: Broken = "strict",
     json: Json = False,
 ) -> None:
@@ -41,15 +42,16 @@ def evaluate(
         device=device,
         network=network,
         against=against,
+        against_network=against_network,
         broken=broken,  # type: ignore[arg-type]
     )
     if json:
         print_json(evaluation.as_dict())
         return
-    rows = {what.name: evaluation.scores.as_dict()}
-    if against and evaluation.against:
-        rows[str(against) if against.name == what.name else against.name] = evaluation.against.scores.as_dict()
-    print_scores(rows)
+    both = [evaluation, *([evaluation.against] if evaluation.against else [])]
+    print_scores(
+        {f"{n}. {e.name}" if len(both) > 1 else e.name: e.scores.as_dict() for n, e in enumerate(both, start=1)}
+    )
     for line in (describe(evaluation.intervals), describe_differences(evaluation.difference or {})):
         if line:
             print(line)

@@ -20,8 +20,12 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 """Image files that are looked at."""
-OTHERS = {".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dng", ".raw", ".cr2", ".nef", ".arw"}
-"""Image files that are not: left out of a folder, and told."""
+OTHERS = {
+    *(".mp4", ".mov", ".avi", ".mkv", ".webm"),
+    *(".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
+    *(".dng", ".raw", ".cr2", ".nef", ".arw"),
+}
+"""Images and videos that are not: left out of a folder, and told."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,10 @@ def list_images(folder: Path) -> list[Path]:
     others = [p for p in everything if p.suffix.lower() in OTHERS]
     if others:
         log.warning(
-            "%s: %s of other kinds left out, the first is %s; save them as JPEG or PNG",
+            "%s: %s of other kinds left out, the first is %s; save images as JPEG or PNG, take videos apart with "
+            "semipose data frames",
             folder,
-            counted(len(others), "image"),
+            counted(len(others), "file"),
             others[0].name,
         )
     if not found:
@@ -179,6 +184,10 @@ def confident_detections(path: Path | str, least: float, problems: list[str] | N
     """The detections of a file with at least this score. Raises DataError when all are below it."""
     found = read_detections(path, problems)
     kept = [d for d in found if d.score >= least]
+    if kept and len(kept) < len(found):
+        log.warning(
+            "%s: %d of %d detections score below %g and are left out", path, len(found) - len(kept), len(found), least
+        )
     if found and not kept:
         highest = max(d.score for d in found)
         raise DataError(

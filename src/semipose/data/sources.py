@@ -1,5 +1,6 @@
 """DataConfig, and the persons it names: labeled, unlabeled, validation and test, with the split that made them."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.skeletons import SKELETONS
+from semipose.wording import counted
+
+log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """The embedded data set."""
@@ -279,7 +283,19 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
             f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat); of a video, "
             "semipose data frames makes a folder of images"
         )
-    more = intake.read("unlabeled", read)
+    more = _without_photographs_of(everyone, intake.read("unlabeled", read))
     if own is None and config.include_labeled:
         own = everyone.subset(split.labeled).without_labels()
+    if not len(more):
+        return own
     return own.joined(more.without_labels()) if own else more.without_labels()
+
+
+def _without_photographs_of(everyone: PersonSet, more: PersonSet) -> PersonSet:
+    """The further images without those of the labeled persons: held out ones must stay unseen, others are there."""
+    known = {Path(place).resolve() for place in set(everyone.persons.paths)}
+    shared = {place for place in set(more.persons.paths) if Path(place).resolve() in known}
+    if not shared:
+        return more
+    log.warning("%s: %s of data.train left out of the unlabeled set", more.source, counted(len(shared), "photograph"))
+    return more.subset(i for i, place in enumerate(more.persons.paths) if place not in shared)

@@ -116,7 +116,7 @@ def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
 def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_score: float = JOINT_SCORE) -> PersonSet:
     """The photographs of `persons` with predictions as if they were labels, to be corrected in a labeling tool.
 
-    Joints with a lower score than `min_score` are left unlabeled; annotation ids count from 1.
+    Joints with a lower score than `min_score` are left unlabeled, at (0, 0) as in COCO; annotation ids count from 1.
     """
     images = persons.photographs
     labeled = (
@@ -125,7 +125,7 @@ def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_sc
             p.image_id,
             number,
             p.box,
-            p.joints,
+            p.joints * (p.scores >= min_score)[:, None],
             np.where(p.scores >= min_score, 2, 0).astype(np.int8),
             area=p.box[2] * p.box[3] * AREA_OF_BOX,
         )

@@ -139,6 +139,8 @@ def load_pose_model(path: Path | str, network: str | None = None) -> PoseModel:
 
 
 def _load(weights: Path) -> PoseModel:
+    if not weights.is_file() and (weights.parent / "last" / "state.pt").is_file():
+        raise WeightsError(f"{weights.parent} was stopped before its first evaluation; continue it with --resume")
     if not weights.is_file():
         raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
     require_unchanged(weights)

@@ -70,7 +70,8 @@ def run_grid(
 
 def _claim(grid: Grid, out: Path) -> None:
     path, content = out / "study.json", grid.model_dump_json(indent=1)
-    if path.is_file():
+    began = any(has_checkpoint(cell / "last" / "state.pt") for cell in (out / "cells").glob("*"))
+    if path.is_file() and began:
         before = json.loads(path.read_text())
         same = {k: before.get(k) for k in ("shared", "data")} == {k: json.loads(content)[k] for k in ("shared", "data")}
         rows = json.loads(content)["rows"]

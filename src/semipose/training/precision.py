@@ -1,10 +1,14 @@
 """Which arithmetic pays on this device: by capability on a GPU, by a short measurement on a CPU."""
 
+import hashlib
 import statistics
 import time
+from contextlib import suppress
 
 import torch
 
+from semipose.data.packed import cache_root
+from semipose.files import write_text
 from semipose.models.pose_net import ModelConfig, PoseNet
 
 PAYS = 1.15
@@ -20,12 +24,28 @@ def choose_precision(model: ModelConfig, joints: int, device: torch.device, size
     """`bf16-mixed` or `32-true` for networks of this kind at an input of (H, W).
 
     On a CPU whose oneDNN knows bf16, forward and backward passes of both kinds alternate for a second or two; the
-    global random state is left as it was.
+    global random state is left as it was. What was found is kept in the cache folder, so that the same training is the
+    same arithmetic the next time, however busy the machine was.
     """
     if device.type == "cuda":
         return gpu_precision()
     if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "32-true"
+    threads = torch.get_num_threads()
+    what = f"{model.model_dump_json(exclude={'weights'})} {joints} {size} {threads} threads torch {torch.__version__}"
+    remembered = cache_root() / "precision" / hashlib.sha256(what.encode()).hexdigest()[:16]
+    with suppress(OSError):
+        known = remembered.read_text()
+        if known in ("bf16-mixed", "32-true"):
+            return known
+    found = _measured(model, joints, size)
+    with suppress(OSError):
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        write_text(remembered, found)
+    return found
+
+
+def _measured(model: ModelConfig, joints: int, size: tuple[int, int]) -> str:
     with torch.random.fork_rng(devices=[]):
         network = PoseNet(model, joints, pretrained=False).to(memory_format=torch.channels_last)
         images = torch.randn(8, 3, *size).to(memory_format=torch.channels_last)

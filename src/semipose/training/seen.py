@@ -1,12 +1,14 @@
 """What a training sees: its photographs, told where they are the test's or have changed, and joints nobody shows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from semipose.data.overlap import Seen, digest, read_record
+from semipose.data.overlap import Seen, digest, read_record, read_seen
 from semipose.data.packed import CropStore
 from semipose.data.records import PersonSet
+from semipose.evaluation.intervals import FEWEST
 from semipose.training.checkpoint import TrainingState
 from semipose.training.judge import Judge
 from semipose.training.progress import say
@@ -34,6 +36,36 @@ def look_through(
             )
     without = set(learned.values()) - set(labeled.photographs.values())
     return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
+
+
+def with_beginnings(seen: Seen, judge: Judge, beginnings: Sequence[str], *, own_validation: bool) -> Seen:
+    """What a training sees and what the weights that it begins with (`beginnings`: runs, weights files) have seen.
+
+    Says so when that is not known, or when persons held out for validation are among it.
+    """
+    for path in beginnings:
+        before = read_seen(Path(path))
+        if before is None:
+            say(f"{path} does not tell which photographs it was trained on: figures on them would come out too high")
+            continue
+        held_out = before.among(judge.photographs("validation").values())
+        if held_out["labeled"] and own_validation:
+            say(
+                f"{path} was trained on {held_out['labeled']} of the {held_out['of']} photographs held out for "
+                "validation: the figures on them come out too high; give --val"
+            )
+        seen = seen.joined(before)
+    return seen
+
+
+def tell_small_validation(judge: Judge, select: str) -> None:
+    """Says so when too few persons choose the weights."""
+    persons = judge.persons("validation")
+    if select == "best" and persons is not None and len(persons) < FEWEST:
+        say(
+            f"{counted(len(persons), 'person')} for validation: too few to choose weights by; give --val, "
+            "data.validation=N or train.select=last"
+        )
 
 
 def photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) -> dict[str, dict[Path, str]]:

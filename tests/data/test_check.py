@@ -141,6 +141,43 @@ def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_
     assert "photographs of" not in capsys.readouterr().err
 
 
+def test_what_looks_wrong_is_told_where_images_are_opened(small_people, capsys):
+    from semipose.data.sources import PEOPLE
+
+    content = json.loads(small_people.read_text())
+    assert check_data(small_people, PEOPLE / "images", decode=True).doubts == ()
+    first, second, third = content["annotations"][:3]
+    first["keypoints"][:3] = [99999, 3, 2]
+    second["bbox"] = [5000, 5000, 10, 10]
+    third["keypoints"][:3] = [99999, 3, 0]  # not labeled
+    image = content["images"][4]
+    image["width"] += 7
+    small_people.write_text(json.dumps(content))
+    assert check_data(small_people, PEOPLE / "images").doubts == ()
+    found = check_data(small_people, PEOPLE / "images", decode=True)
+    sizes = {i["id"]: f"{i['width']}×{i['height']}" for i in content["images"]}
+    told, real = f"{image['width']}×{image['height']}", f"{image['width'] - 7}×{image['height']}"
+    assert found.doubts == (
+        f"image {image['id']} is {real} pixels, its record says {told}: are the joints of another size?",
+        f"annotation {first['id']}: nose (99999, 3) outside of its image of {sizes[first['image_id']]}",
+        f"annotation {second['id']}: the box [5000, 5000, 10, 10] lies outside of its image of "
+        f"{sizes[second['image_id']]}",
+    )
+    assert found.problems == ()
+    app(["data", "check", str(small_people), "--images", str(PEOPLE / "images"), "--decode"], standalone_mode=False)
+    assert "doubtful: annotation" in capsys.readouterr().out
+
+
+def test_a_wrong_folder_is_told_first(small_people, tmp_path):
+    from semipose.data.sources import PEOPLE
+
+    (tmp_path / "wrong").mkdir()
+    persons = read_annotations(small_people, PEOPLE / "images")
+    (tmp_path / "wrong" / persons[0].image.name).symlink_to(persons[0].image)
+    found = check_data(small_people, tmp_path / "wrong")
+    assert found.problems[0] == "59 of 60 images are missing: is --images the right folder?"
+
+
 def test_what_a_training_begins_with_counts_as_seen(tiny, tmp_path, capsys):
     """The figure on photographs of the run that `train.start` names is no figure on unseen ones."""
     from semipose.api import evaluate

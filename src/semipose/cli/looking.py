@@ -8,6 +8,9 @@ import typer
 from semipose.cli.app import Json, app, data_app, print_json, print_table
 from semipose.wording import counted
 
+MOST = 20
+"""Doubts that are printed."""
+
 
 @app.command()
 def config(
@@ -58,7 +61,10 @@ def data_check(
     against_images: Annotated[Path | None, typer.Option(help="Image folder of that file.")] = None,
     json: Json = False,
 ) -> None:
-    """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one."""
+    """Count persons, joints and sizes, and list every broken record with its id; exit code 2 when there is one.
+
+    With --decode also what looks wrong and can be used: joints or boxes outside of the picture, other sizes than told.
+    """
     from semipose.data.check import check_data
 
     found = check_data(path, images, decode=decode, against=against, against_images=against_images)
@@ -78,6 +84,10 @@ def data_check(
             print(f"{turned} stored turned (EXIF orientation); joints refer to the pixels as stored")
         if found.shared == 0:
             print(f"no photograph in common with {against}")
+        for doubt in found.doubts[:MOST]:
+            print(f"doubtful: {doubt}")
+        if len(found.doubts) > MOST:
+            print(f"doubtful: … and {len(found.doubts) - MOST} more")
         print("\n".join(found.problems) or "no broken record")
         if len(found.problems) > 1:
             print(f"{len(found.problems)} problems")

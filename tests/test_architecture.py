@@ -14,6 +14,8 @@ FLOORS = [
     ("cli",),
     ("studies",),
     ("api", "preparing"),
+    ("evaluating",),
+    ("looking",),
     ("run",),
     ("config",),
     ("training",),

@@ -6,8 +6,8 @@
     semipose.export("runs/mine", "pose.onnx")                            for other runtimes
     semipose.load("runs/mine")                                           the network, to use in Python
 
-The package, from the top down: cli, studies, api, run, config; training; methods, inference, evaluation; data, views,
-losses; batch, heatmaps, geometry; skeletons, models, teacher. Imports go down only.
+The package, from the top down: cli, studies, api and preparing, evaluating, looking, run, config; training; methods,
+inference, evaluation; data, views, losses; batch, heatmaps, geometry; skeletons, models, teacher. Imports go down only.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -297,6 +297,14 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     every = read_coco(tmp_path / "all" / "annotations.json", folder).persons
     assert (every.visibility == 2).all()
     one_line(cli("predict", trained, folder, "--out", tmp_path / "all", *least), "--min-joint-score: without --annot")
+    few = ["--annotations", "--doubtful", 2]
+    assert cli("predict", trained, folder, "--out", tmp_path / "few", *few)[0] == 0
+    content = json.loads((tmp_path / "few" / "annotations.json").read_text())
+    means = sorted((float(p.scores.mean()), p.image_id) for p in found)
+    assert [a["image_id"] for a in content["annotations"]] == [identity for _, identity in means[:2]]
+    assert [i["id"] for i in content["images"]] == [identity for _, identity in means[:2]]
+    assert len(json.loads((tmp_path / "few" / "predictions.json").read_text())) == 5
+    one_line(cli("predict", trained, folder, "--out", tmp_path / "few", "--doubtful", 2), "--doubtful: without --annot")
     again = cli("predict", trained, folder, "--out", tmp_path / "found", "--annotations")
     one_line(again, "holds annotations.json already, perhaps corrected")
     assert f"{int((labels.persons.visibility > 0).sum())} of 85 joints, those of a score of 0.2 or more" in err

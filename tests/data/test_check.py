@@ -158,7 +158,7 @@ def test_what_looks_wrong_is_told_where_images_are_opened(small_people, capsys):
     sizes = {i["id"]: f"{i['width']}×{i['height']}" for i in content["images"]}
     told, real = f"{image['width']}×{image['height']}", f"{image['width'] - 7}×{image['height']}"
     assert found.doubts == (
-        f"image {image['id']} is {real} pixels, its record says {told}: are the joints of another size?",
+        f"image {image['id']} is {real} pixels, its record says {told}: were joints set on another?",
         f"annotation {first['id']}: nose (99999, 3) outside of its image of {sizes[first['image_id']]}",
         f"annotation {second['id']}: the box [5000, 5000, 10, 10] lies outside of its image of "
         f"{sizes[second['image_id']]}",

@@ -87,6 +87,9 @@ def predict(
         float | None,
         typer.Option(min=0, max=1, help="Joints of a lower score are unlabeled in annotations.json; .2 if not given."),
     ] = None,
+    doubtful: Annotated[
+        int | None, typer.Option(min=1, help="This many images alone in annotations.json, the least sure ones first.")
+    ] = None,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
@@ -104,6 +107,7 @@ def predict(
         min_score=min_score,
         annotations=annotations,
         min_joint_score=min_joint_score,
+        doubtful=doubtful,
         network=network,
         broken=broken,  # type: ignore[arg-type]
     )

@@ -121,7 +121,7 @@ def _doubts(path: Path, persons: PersonSet, looked: dict[Path, _Look]) -> Iterat
         look = looked.get(shown.get(identity, Path()))
         if look and look.size != told:
             (width, height), (w, h) = look.size, told
-            yield f"image {identity} is {width}×{height} pixels, its record says {w}×{h}: are the joints of another size?"
+            yield f"image {identity} is {width}×{height} pixels, its record says {w}×{h}: were joints set on another?"
     for person in persons.persons:
         if person.image in looked:
             yield from _outside(person, looked[person.image].size, persons.skeleton.joints)
@@ -134,7 +134,9 @@ def _outside(person: Person, size: tuple[int, int], joints: Sequence[str]) -> It
         yield f"{who}: the box {[round(v) for v in person.box]} lies outside of its image of {width}×{height}"
     if person.joints is not None and person.visibility is not None:
         out = np.any((person.joints < -0.5) | (person.joints > np.array(size) - 0.5), axis=1) & (person.visibility > 0)
-        names = [f"{joints[k]} ({person.joints[k, 0]:.0f}, {person.joints[k, 1]:.0f})" for k in np.flatnonzero(out)]
+        names = [
+            f"{joints[int(k)]} ({person.joints[k, 0]:.0f}, {person.joints[k, 1]:.0f})" for k in np.flatnonzero(out)
+        ]
         if names:
             yield f"{who}: {', '.join(names)} outside of its image of {width}×{height}"
 

@@ -143,7 +143,7 @@ def test_predictions_never_take_the_place_of_what_is_read(cli, trained, small_pe
     mine = tmp_path / "annotations.json"
     mine.write_text(small_people.read_text())
     photos = ["--images", PEOPLE / "images"]
-    one_line(cli("predict", trained, mine, *photos, "--annotations", "--out", tmp_path), "is what is read")
+    one_line(cli("predict", trained, mine, *photos, "--annotations", "--out", tmp_path), "holds annotations.json")
     boxes = tmp_path / "predictions.json"
     boxes.write_text("[]")
     one_line(cli("predict", trained, small_people, *photos, "--boxes", boxes, "--out", tmp_path), "is what is read")

@@ -293,8 +293,11 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
 
 def _without_photographs_of(everyone: PersonSet, more: PersonSet) -> PersonSet:
     """The further images without those of the labeled persons: held out ones must stay unseen, others are there."""
-    known = {Path(place).resolve() for place in set(everyone.persons.paths)}
-    shared = {place for place in set(more.persons.paths) if Path(place).resolve() in known}
+    own = set(everyone.persons.paths)
+    names = {Path(place).name for place in own}
+    alike = [place for place in set(more.persons.paths) if Path(place).name in names]  # resolving takes its time
+    known = {Path(place).resolve() for place in own} if alike else set()
+    shared = {place for place in alike if Path(place).resolve() in known}
     if not shared:
         return more
     log.warning("%s: %s of data.train left out of the unlabeled set", more.source, counted(len(shared), "photograph"))

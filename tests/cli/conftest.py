@@ -1,11 +1,14 @@
 """Runs commands as a user does, and keeps one tiny run."""
 
+import shutil
 import sys
+from contextlib import suppress
 
 import pytest
 
 from semipose.cli import main
-from semipose.data.sources import PEOPLE
+from semipose.data.coco_writer import write_coco
+from semipose.data.sources import PEOPLE, read_annotated
 
 TINY = """
 data.validation=8 input.height=64 input.width=64 model.backbone=test_resnet model.weights=none model.head_channels=8
@@ -32,14 +35,24 @@ def cli(capsys):
     return run
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory):
+    """A tiny run folder that nobody changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    people = folder / "people.json"
+    write_coco(read_annotated("people", None).subset(range(60)), people)
+    arguments = ["--data", people, "--images", PEOPLE / "images", "--labels", 20, "--method", "trs"]
+    before, sys.argv = sys.argv, ["semipose", "train", *TINY, *map(str, arguments), "--out", str(folder / "run")]
+    with suppress(SystemExit):
+        main()
+    sys.argv = before
+    return folder / "run"
+
+
 @pytest.fixture
-def trained(cli, small_people, tmp_path):
-    """A tiny run folder."""
-    out = tmp_path / "run"
-    arguments = ["--data", small_people, "--images", PEOPLE / "images", "--labels", 20, "--method", "trs", "--out", out]
-    code, _, err = cli("train", *TINY, *arguments)
-    assert code == 0, err
-    return out
+def trained(trained_once, tmp_path):
+    """A copy of a tiny run folder."""
+    return shutil.copytree(trained_once, tmp_path / "run")
 
 
 def one_line(result: tuple[int, str, str], told: str) -> None:

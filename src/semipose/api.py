@@ -1,4 +1,4 @@
-"""The public functions: train, evaluate, predict, export, load; the command line calls these and nothing else."""
+"""The public functions: train, evaluate, predict, export, load; the commands of those names call these."""
 
 from pathlib import Path
 from typing import Any
@@ -104,23 +104,12 @@ def predict(
     `network`: as in `load`.
     """
     model, source, out, intake = load_pose_model(what, network), Path(source), Path(out), intake_of(broken)
-    if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"--out: pictures in {out} would be taken for photographs of {source}; choose another folder")
     if not annotations:
         given = {"min_joint_score": min_joint_score is not None, "doubtful": doubtful}
         refuse_given("without --annotations nothing goes by it", **given)
-    is_video = source.suffix.lower() in VIDEO_SUFFIXES
-    if is_video:
-        refuse_given(f"{source.name} is a video; semipose data frames takes images out of it", annotations=annotations)
-    if source.suffix.lower() != ".json":
-        refuse_given(f"{source.name} is no COCO file", images=images)
-    if boxes is None:
-        refuse_given("it goes by the scores of --boxes", min_score=min_score)
-    if annotations and (out / "annotations.json").exists():
-        raise ConfigError(f"--out: {out} holds annotations.json already, perhaps corrected; choose another folder")
-    for name in ("predictions.json", *(["annotations.json"] if annotations else [])):
-        place_for(out / name, source, *([Path(boxes)] if boxes else []))
-    if is_video:
+    _refuse_idle(source, boxes=boxes, annotations=annotations, images=images, min_score=min_score)
+    _refuse_places(source, out, boxes, draw=draw, annotations=annotations)
+    if _is_video(source):
         predictor = make_predictor(model, flip_test=flip_test, device=device)
         return predict_video(predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, watch=watched)
     persons = intake.read(
@@ -138,16 +127,48 @@ def predict(
         save_submission(predictions, written[1])
     if annotations:
         written.append(out / "annotations.json")
-        least = JOINT_SCORE if min_joint_score is None else min_joint_score
-        chosen = predictions if doubtful is None else most_doubtful(predictions, doubtful)
-        found = as_annotations(persons if doubtful is None else persons.subset(range(len(persons))), chosen, least)
-        root = write_coco(found, written[-1])
-        scores = np.concatenate([p.scores for p in chosen] or [np.zeros(0)])
-        say(
-            f"{written[-1]}: {(scores >= least).sum()} of {len(scores)} joints, those of a score of {least:g} or more "
-            f"(highest {scores.max(initial=0):.2g}), are labeled; image names are relative to {root}"
-        )
+        _write_labels(persons, predictions, written[-1], min_joint_score, doubtful)
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])
+
+
+def _is_video(source: Path) -> bool:
+    return source.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _refuse_idle(source: Path, *, boxes: Any, annotations: bool, images: Any, min_score: float) -> None:
+    """Raises ConfigError for options that nothing goes by with this source."""
+    if _is_video(source):
+        refuse_given(f"{source.name} is a video; semipose data frames takes images out of it", annotations=annotations)
+    if source.suffix.lower() != ".json":
+        refuse_given(f"{source.name} is no COCO file", images=images)
+    if boxes is None:
+        refuse_given("it goes by the scores of --boxes", min_score=min_score)
+
+
+def _refuse_places(source: Path, out: Path, boxes: Path | str | None, *, draw: bool, annotations: bool) -> None:
+    """Raises ConfigError where a file to be written would take the place of one that is there, or fall among photos."""
+    if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ConfigError(f"--out: pictures in {out} would be taken for photographs of {source}; choose another folder")
+    if annotations and (out / "annotations.json").exists():
+        raise ConfigError(f"--out: {out} holds annotations.json already, perhaps corrected; choose another folder")
+    for name in ("predictions.json", *(["annotations.json"] if annotations else [])):
+        place_for(out / name, source, *([Path(boxes)] if boxes else []))
+
+
+def _write_labels(
+    persons: PersonSet, predictions: list[Prediction], path: Path, least: float | None, doubtful: int | None
+) -> None:
+    """Predictions as a container to correct, of all images or the `doubtful` ones; says how many joints it labels."""
+    least = JOINT_SCORE if least is None else least
+    if doubtful is not None:
+        predictions = most_doubtful(predictions, doubtful)
+        persons = PersonSet(persons.skeleton, persons.persons, persons.source)  # without images that show nobody
+    root = write_coco(as_annotations(persons, predictions, least), path)
+    scores = np.concatenate([p.scores for p in predictions] or [np.zeros(0)])
+    say(
+        f"{path}: {(scores >= least).sum()} of {len(scores)} joints, those of a score of {least:g} or more (highest "
+        f"{scores.max(initial=0):.2g}), are labeled; image names are relative to {root}"
+    )
 
 
 def predict_persons(

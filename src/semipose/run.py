@@ -39,7 +39,6 @@ from semipose.training.seen import (
     tell_small_validation,
     tell_untaught_joints,
     with_before,
-    with_beginnings,
 )
 from semipose.training.watch import Watch
 from semipose.views.sampling import ViewSampler
@@ -83,19 +82,15 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
     engine = _engine(config, sources, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     labeled, unlabeled = _crops(sources, geometry, config.data.crops, _takes_unlabeled(config))
-    judge = Judge(
-        engine,
-        sources,
-        geometry,
-        config.loss,
-        out,
+    judge = _judge(config, sources, engine, geometry, out)
+    seen = look_through(
+        labeled,
+        unlabeled,
+        judge,
         select=config.train.select,
-        evaluation=config.evaluation,
-        form=config.data.crops,
+        own_validation=config.data.val is None,
+        beginnings=_beginnings(config),
     )
-    own = config.data.val is None
-    seen = look_through(labeled, unlabeled, judge, config.train.select, own_validation=own)
-    seen = with_beginnings(seen, judge, _beginnings(config), own_validation=own)
     state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
     _same_everywhere(engine, state, out, resume)
     sets = photographs(labeled, unlabeled, judge)
@@ -131,14 +126,26 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         keep_best=judge.keep,
         name=config.method.name,
     )
-    _announce(config, sources, training)
-    tell_untaught_joints(sources.labeled)
-    tell_small_validation(judge, config.train.select)
+    _announce(config, sources, training, judge)
     try:
         training.run()
     finally:
         log.close()
     return judge.conclude(state.step, state.seconds, seen)
+
+
+def _judge(config: RunConfig, sources: Sources, engine: Engine, geometry: CropGeometry, out: Path) -> Judge:
+    """Who scores the candidates."""
+    return Judge(
+        engine,
+        sources,
+        geometry,
+        config.loss,
+        out,
+        select=config.train.select,
+        evaluation=config.evaluation,
+        form=config.data.crops,
+    )
 
 
 def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torch.Generator) -> Engine:
@@ -358,7 +365,8 @@ def _loader(
     )
 
 
-def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
+def _announce(config: RunConfig, sources: Sources, training: Training, judge: Judge) -> None:
+    """One line on what is about to be trained, and one for each thing that makes its figures worth less."""
     unlabeled = len(training.loader.unlabeled or ())
     engine = training.engine
     where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
@@ -368,3 +376,5 @@ def _announce(config: RunConfig, sources: Sources, training: Training) -> None:
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} an epoch), {where}, split {sources.split.hash}"
     )
+    tell_untaught_joints(sources.labeled)
+    tell_small_validation(judge, config.train.select)

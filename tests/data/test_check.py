@@ -178,23 +178,23 @@ def test_a_wrong_folder_is_told_first(small_people, tmp_path):
     assert found.problems[0] == "59 of 60 images are missing: is --images the right folder?"
 
 
-def test_what_a_training_begins_with_counts_as_seen(tiny, tmp_path, capsys):
+def test_what_a_training_begins_with_counts_as_seen(tiny, small_people, tmp_path, capsys):
     """The figure on photographs of the run that `train.start` names is no figure on unseen ones."""
     from semipose.api import evaluate
     from semipose.data.overlap import read_seen
+    from semipose.data.sources import PEOPLE
 
-    first = tmp_path / "first"
+    first, start = tmp_path / "first", {"train.steps": 1, "train.start": str(tmp_path / "first")}
     train(tiny("supervised", **{"train.steps": 1, "data.split_seed": 1}), first)
     capsys.readouterr()
-    train(
-        tiny("supervised", **{"train.steps": 1, "data.split_seed": 2, "train.start": str(first)}), tmp_path / "second"
-    )
+    train(tiny("supervised", **start, **{"data.split_seed": 2}), tmp_path / "second")
     before, after = read_seen(first), read_seen(tmp_path / "second")
     assert set(before.labeled) < set(after.labeled)
-    assert (
-        "photographs held out for validation: the figures on them come out too high; give --val"
-        in capsys.readouterr().err
-    )
+    told = "photographs of the validation set: its figures come out too high; give others with --val"
+    assert told in capsys.readouterr().err
+    val = {"data.val": str(small_people), "data.val_images": str(PEOPLE / "images")}
+    train(tiny("supervised", **start, **val), tmp_path / "own_file")
+    assert told in capsys.readouterr().err
     alone = tmp_path / "alone"
     alone.mkdir()
     for name in ("best.safetensors", "model.json"):

@@ -88,8 +88,8 @@ def resampled(outcomes: Sequence[Outcomes], seed: int = 0, count: int = RESAMPLE
     video: intervals on such sets come out too narrow.) Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
     """
     generator, images = np.random.default_rng(seed), len(outcomes[0].matches.wanted)
+    count = count if images >= FEWEST else 0
     draws = [np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(count)]
-    draws = draws if images >= FEWEST else []
     rows = [[own.figures(draw) for draw in draws] for own in outcomes]
     return [{name: np.array([row[name] for row in own]) for name in FIGURES} for own in rows]
 

@@ -99,23 +99,18 @@ def coco_matches(truth: PersonSet, predictions: Sequence[Prediction], numbers: d
 
     Nobody is wanted where no evaluated person has an area.
     """
-    shown: dict[int, list[int]] = defaultdict(list)
-    for n, image_id in enumerate(truth.persons.image_ids):
-        shown[numbers[image_id]].append(n)
-    found: dict[int, list[float]] = defaultdict(list)
-    for p in sorted(predictions, key=lambda p: -p.score):
-        if len(found[numbers[p.image_id]]) < MAX_DETECTIONS:
-            found[numbers[p.image_id]].append(p.score)
+    shown, ranked = _shown(truth), _ranked(predictions)
     counted, crowds = evaluated(truth), truth.persons.crowds
     similarities = _similarities(truth, predictions, numbers)
     images, scores, hits, misses = [], [], [], []
-    for number in sorted(found):
-        persons = sorted(shown[number], key=lambda i: not counted[i])  # those that are ignored last
-        order = [shown[number].index(i) for i in persons]
-        similarity = similarities[number][:, order] if persons else np.zeros((len(found[number]), 0))
-        met, ignored = _greedy(similarity, counted[persons], crowds[persons])
-        images += [number - 1] * len(found[number])
-        scores += found[number]
+    for image_id, number in numbers.items():
+        detections = ranked.get(image_id, [])
+        persons = np.array(shown.get(image_id, []), np.int64)
+        order = np.argsort(~counted[persons], kind="stable")  # those that are ignored last
+        similarity = similarities.get(number, np.zeros((len(detections), len(persons))))[:, order]
+        met, ignored = _greedy(similarity, counted[persons[order]], crowds[persons[order]])
+        images += [number - 1] * len(detections)
+        scores += [predictions[n].score for n in detections]
         hits.append(met & ~ignored)
         misses.append(~met)
     by_score = np.argsort(-np.array(scores), kind="stable")
@@ -165,6 +160,23 @@ def image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[i
     return {image_id: n for n, image_id in enumerate(order, start=1)}
 
 
+def _shown(truth: PersonSet) -> dict[int | str, list[int]]:
+    """The persons of each image."""
+    shown: dict[int | str, list[int]] = defaultdict(list)
+    for n, image_id in enumerate(truth.persons.image_ids):
+        shown[image_id].append(n)
+    return shown
+
+
+def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
+    """The predictions of each image that count, as `best_ranked` orders them."""
+    ranked: dict[int | str, list[int]] = defaultdict(list)
+    for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
+        if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
+            ranked[predictions[n].image_id].append(n)
+    return ranked
+
+
 class _Evaluation(COCOeval_faster):
     """COCO's matching and accumulation over similarities that were computed for all images at once."""
 
@@ -182,13 +194,7 @@ def _similarities(
 
     As in COCO, a person without labeled joints is as near as the prediction's joints are to its doubled box.
     """
-    shown: dict[int | str, list[int]] = defaultdict(list)
-    for n, image_id in enumerate(truth.persons.image_ids):
-        shown[image_id].append(n)
-    ranked: dict[int | str, list[int]] = defaultdict(list)
-    for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
-        if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
-            ranked[predictions[n].image_id].append(n)
+    shown, ranked = _shown(truth), _ranked(predictions)
     both = [image for image in images if shown.get(image) and ranked.get(image)]
     if not both:
         return {}

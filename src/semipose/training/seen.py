@@ -16,12 +16,19 @@ from semipose.wording import counted
 
 
 def look_through(
-    labeled: CropStore, unlabeled: CropStore | None, judge: Judge, select: str, *, own_validation: bool
+    labeled: CropStore,
+    unlabeled: CropStore | None,
+    judge: Judge,
+    *,
+    select: str,
+    own_validation: bool,
+    beginnings: Sequence[str],
 ) -> Seen:
-    """The photographs that a training sees; says so when some of them are the test set's.
+    """The photographs that a training sees, or what it begins with saw; says so when some are the test set's.
 
     So too of a validation set, unless it is held out of the labeled persons (`own_validation`), who may share
-    photographs with them. `select`: whether validation chooses the weights.
+    photographs with them. `select`: whether validation chooses the weights. `beginnings`: runs or weights files that
+    the training takes networks from.
     """
     learned = labeled.photographs | (unlabeled.photographs if unlabeled else {})
     chosen = judge.photographs("validation").values() if select == "best" else ()
@@ -35,24 +42,22 @@ def look_through(
                 f"is {shared[0][1]}); its figures come out too high"
             )
     without = set(learned.values()) - set(labeled.photographs.values())
-    return Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
+    own = Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
+    return _with_beginnings(own, judge, beginnings)
 
 
-def with_beginnings(seen: Seen, judge: Judge, beginnings: Sequence[str], *, own_validation: bool) -> Seen:
-    """What a training sees and what the weights that it begins with (`beginnings`: runs, weights files) have seen.
-
-    Says so when that is not known, or when persons held out for validation are among it.
-    """
+def _with_beginnings(seen: Seen, judge: Judge, beginnings: Sequence[str]) -> Seen:
+    """Says so when it is not known what a beginning was trained on, or when validation photographs are among it."""
     for path in beginnings:
         before = read_seen(Path(path))
         if before is None:
             say(f"{path} does not tell which photographs it was trained on: figures on them would come out too high")
             continue
-        held_out = before.among(judge.photographs("validation").values())
-        if held_out["labeled"] and own_validation:
+        shared = before.among(judge.photographs("validation").values())
+        if shared["labeled"]:
             say(
-                f"{path} was trained on {held_out['labeled']} of the {held_out['of']} photographs held out for "
-                "validation: the figures on them come out too high; give --val"
+                f"{path} was trained on {shared['labeled']} of the {shared['of']} photographs of the validation set: "
+                "its figures come out too high; give others with --val"
             )
         seen = seen.joined(before)
     return seen

@@ -26,19 +26,19 @@ from baselines.step import PlainViews, PlainWorkbench
 from clock import timed
 from step import make
 
+from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config, parse_override
+from semipose.data.crop_cache import open_crops
 from semipose.data.crops import CropGeometry, Crops, FreshCrops
-from semipose.data.loaders import PairedLoader
-from semipose.data.packed import open_crops
-from semipose.data.sources import Sources, load_sources
+from semipose.data.datasets import Sources, load_sources
+from semipose.data.loader import PairedLoader
 from semipose.methods.base import Progress, Workbench
-from semipose.training.compiling import compile_networks
+from semipose.training.compile import compile_networks
 from semipose.training.engine import Engine, make_engine, start_fabric
-from semipose.training.judge import Judge
+from semipose.training.evaluator import Judge
+from semipose.training.loggers import NoLog
 from semipose.training.loop import phase
 from semipose.training.precision import choose_precision
-from semipose.training.progress import NoLog
-from semipose.views.sampling import ViewSampler
 
 NOISE = 0.02
 """Two trainings of equal settings differ by more than this share of their AP; whoever comes so near has arrived."""

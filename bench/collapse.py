@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
+from semipose.augment.views import upright
 from semipose.config import load_config
+from semipose.data.crop_cache import open_crops
 from semipose.data.crops import CropGeometry
-from semipose.data.loaders import PairedLoader, unlabeled_batch
-from semipose.data.packed import open_crops
-from semipose.data.sources import load_sources
-from semipose.heatmaps import peaks
+from semipose.data.datasets import load_sources
+from semipose.data.loader import PairedLoader, unlabeled_batch
 from semipose.methods.base import Progress
-from semipose.run import make_method
-from semipose.views.sampling import upright
+from semipose.ops.heatmaps import peaks
+from semipose.trainer import make_method
 
 SHARED: dict[str, Any] = {
     "data.train": "people",

@@ -18,7 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from semipose.config import RunConfig
-from semipose.methods.catalog import step_cost
+from semipose.methods.cost import step_cost
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.studies.grid import Cell, Grid, load_grid, shipped
 

@@ -21,16 +21,16 @@ import cv2
 import numpy as np
 import torch
 
-from semipose import geometry
-from semipose.batch import UnlabeledBatch
-from semipose.cores import usable_cores
+from semipose.augment.views import ViewSampler, ViewsConfig
+from semipose.data.crop_cache import Form, open_crops
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.loaders import unlabeled_batch
-from semipose.data.packed import Form, open_crops
-from semipose.data.records import Person, PersonSet
+from semipose.data.loader import unlabeled_batch
 from semipose.models.backbones import MEAN, STD
-from semipose.skeletons import COCO
-from semipose.views.sampling import ViewSampler, ViewsConfig
+from semipose.ops import geometry
+from semipose.structures.batches import UnlabeledBatch
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.skeletons import COCO
+from semipose.utils.cpu import usable_cores
 
 
 def main() -> None:

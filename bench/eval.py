@@ -16,10 +16,10 @@ import numpy as np
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from semipose.data.records import Person, PersonSet
-from semipose.evaluation.oks import FIGURES, oks_scores
-from semipose.evaluation.predictions import Prediction
-from semipose.skeletons import COCO
+from semipose.metrics.oks import FIGURES, oks_scores
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import COCO
 
 
 def main() -> None:

@@ -17,17 +17,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from semipose import geometry
-from semipose.batch import View
 from semipose.config import load_config
-from semipose.data.coco import trainable
+from semipose.data.crop_cache import open_crops
 from semipose.data.crops import CropGeometry
-from semipose.data.packed import open_crops
-from semipose.data.sources import load_sources
-from semipose.evaluation.protocol import score
+from semipose.data.datasets import load_sources
+from semipose.data.formats.coco import trainable
 from semipose.inference.pose_model import load_pose_model
 from semipose.inference.predictor import Predictor
+from semipose.metrics.scores import score
 from semipose.models.heads import STRIDE
+from semipose.ops import geometry
+from semipose.structures.batches import View
 
 Look = tuple[float, float, bool]
 """Scale, rotation in degrees, mirrored."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from semipose.skeletons import COCO
+from semipose.structures.skeletons import COCO
 
 WITHOUT_JOINTS = 0.75
 """Persons without labeled joints per person with some: 262,465 annotations for 149,813 persons in COCO."""
@@ -27,7 +27,7 @@ READ = """
 import gc, json, resource, sys, time
 if sys.argv[2] == "training":
     import torch
-from semipose.data.coco import read_coco, trainable
+from semipose.data.formats.coco import read_coco, trainable
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()
 before, started, busy = resident(), time.perf_counter(), time.process_time()

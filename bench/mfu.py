@@ -25,9 +25,9 @@ import step as steps
 from clock import timed
 
 from semipose.config import load_config
-from semipose.methods.catalog import step_cost
+from semipose.methods.cost import step_cost
 from semipose.models.pose_net import PoseNet
-from semipose.skeletons import COCO
+from semipose.structures.skeletons import COCO
 
 
 def main() -> None:

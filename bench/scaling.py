@@ -26,8 +26,8 @@ from step import LATE, make_batches, networks
 
 from semipose.config import RunConfig, load_config
 from semipose.methods import METHODS, VARIANTS
+from semipose.training.distributed import Plan, plan_processes, together
 from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
-from semipose.training.processes import Plan, plan_processes, together
 
 
 def main() -> None:

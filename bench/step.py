@@ -23,16 +23,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from baselines.step import PlainViews, PlainWorkbench
 from clock import timed
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import PoseNet
-from semipose.skeletons import COCO, Skeleton
-from semipose.training.compiling import compile_networks
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.structures.skeletons import COCO, Skeleton
+from semipose.training.compile import compile_networks
 from semipose.training.engine import make_engine, start_fabric
 from semipose.training.precision import choose_precision
-from semipose.views.sampling import ViewSampler
 
 LATE = Progress(step=99, steps=100, epoch=1)
 """Behind any burn-in."""

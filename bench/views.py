@@ -13,13 +13,13 @@ import statistics
 import torch
 from clock import timed
 
-from semipose.batch import View
+from semipose.augment.registry import ALTERATIONS
+from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods.base import Workbench
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.skeletons import COCO
-from semipose.views.alterations import ALTERATIONS
-from semipose.views.sampling import ViewSampler, ViewsConfig
+from semipose.structures.batches import View
+from semipose.structures.skeletons import COCO
 
 
 def main() -> None:

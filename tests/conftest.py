@@ -40,8 +40,8 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def small_people(tmp_path: Path) -> Path:
     """A COCO file of 60 embedded people."""
-    from semipose.data.coco_writer import write_coco
-    from semipose.data.sources import read_annotated
+    from semipose.data.datasets import read_annotated
+    from semipose.data.formats.coco_writer import write_coco
 
     path = tmp_path / "people.json"
     write_coco(read_annotated("people", None).subset(range(60)), path)
@@ -51,7 +51,7 @@ def small_people(tmp_path: Path) -> Path:
 @pytest.fixture
 def tiny(small_people: Path) -> Any:
     """Makes tiny configurations: `tiny("trs", **{"train.steps": 3})`."""
-    from semipose.data.sources import PEOPLE
+    from semipose.data.datasets import PEOPLE
 
     def make(method: str, **changes: Any) -> RunConfig:
         data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images")}
@@ -69,6 +69,6 @@ def half_precision(monkeypatch):
             scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=growth_interval)
             return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
 
-        monkeypatch.setattr("semipose.run.start_fabric", start)
+        monkeypatch.setattr("semipose.trainer.start_fabric", start)
 
     return switch

@@ -11,7 +11,7 @@ import pytest
 
 from bench import accuracy, looks, step
 from bench.chaos import annotations, images
-from semipose.data.sources import PEOPLE
+from semipose.data.datasets import PEOPLE
 from semipose.methods import METHODS
 
 
@@ -42,7 +42,7 @@ def test_the_usual_way_of_the_cross_entropy_comes_to_the_same_loss():
 def test_one_look_is_what_the_run_scored(tiny, tmp_path, monkeypatch):
     """And two looks are what `flip_test` makes of them."""
     from semipose.inference.predictor import Predictor
-    from semipose.run import train
+    from semipose.trainer import train
 
     found = train(tiny("dual", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run").scores
     figures = looks.measure(tmp_path / "run", ["f1", "f2"], ["one", "mirror"])

@@ -10,15 +10,15 @@ import yaml
 from typer.main import get_command
 
 import semipose
+from semipose.augment.views import upright
 from semipose.cli import app
-from semipose.data.loaders import unlabeled_batch
-from semipose.data.records import Person, PersonSet
-from semipose.data.sources import DataConfig
+from semipose.data.datasets import DataConfig
+from semipose.data.loader import unlabeled_batch
 from semipose.inference.predictor import FrameCrops
 from semipose.methods import METHODS, VARIANTS
-from semipose.run import train
+from semipose.structures.instances import Person, PersonSet
 from semipose.studies.grid import load_grid, shipped
-from semipose.views.sampling import upright
+from semipose.trainer import train
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import semipose
-from semipose.data.coco import read_coco
-from semipose.evaluation.predictions import ground_truth_as_predictions, save_predictions
+from semipose.data.formats.coco import read_coco
+from semipose.structures.predictions import ground_truth_as_predictions, save_predictions
 
 ROOT = Path(os.environ.get("SEMIPOSE_DATA", "missing"))
 TINY = (

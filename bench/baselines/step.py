@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semipose import geometry
-from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.augment.masking import JointCutout
+from semipose.augment.mixing import KeypointMix
+from semipose.augment.views import ViewSampler
 from semipose.losses import SpatialCrossEntropy
 from semipose.methods.base import ConsistencyConfig, Lesson, Workbench
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
-from semipose.views.masking import JointCutout
-from semipose.views.mixing import KeypointMix
-from semipose.views.sampling import ViewSampler
+from semipose.ops import geometry
+from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 
 
 class PlainViews(ViewSampler):

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semipose.data.check import check_data
-from semipose.data.coco import read_coco
-from semipose.data.folder import read_detections
-from semipose.data.policy import Intake
-from semipose.data.readers import read_annotations
+from semipose.data.checks import check_data
+from semipose.data.data_errors import Intake
+from semipose.data.formats.coco import read_coco
+from semipose.data.formats.image_folder import read_detections
+from semipose.data.formats.registry import read_annotations
 from semipose.errors import SemiposeError
-from semipose.evaluation.predictions import load_predictions
-from semipose.skeletons import COCO
+from semipose.structures.predictions import load_predictions
+from semipose.structures.skeletons import COCO
 
 SLOW = 5.0
 """Seconds after which a small file counts as a hang."""

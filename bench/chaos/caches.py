@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data import packed
+from semipose.data.crop_cache import open_crops
 from semipose.data.crops import CropGeometry
-from semipose.data.packed import open_crops
-from semipose.data.records import PersonSet
-from semipose.data.sources import read_annotated
+from semipose.data.datasets import read_annotated
+from semipose.structures.instances import PersonSet
 
 PERSONS = 40
 GEOMETRY = CropGeometry((64, 64))

@@ -14,10 +14,10 @@ import torch
 from safetensors.numpy import load_file
 
 from semipose.config import load_config
-from semipose.data.coco_writer import write_coco
-from semipose.data.sources import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.formats.coco_writer import write_coco
 from semipose.methods import METHODS, VARIANTS
-from semipose.run import train
+from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
 
 TINY: dict[str, Any] = {

@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from bench.chaos.kills import TINY, difference
-from semipose.data.coco_writer import write_coco
-from semipose.data.sources import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.formats.coco_writer import write_coco
 from semipose.training.checkpoint import has_checkpoint
 
 IN_TIME = 60.0

@@ -6,27 +6,27 @@ from typing import Any
 import numpy as np
 
 from semipose.config import RunConfig, alteration_options, left_behind, load_config, options, parse_override
-from semipose.data.coco_writer import write_coco
-from semipose.data.pictured import pictured
-from semipose.data.policy import Policy
-from semipose.data.records import PersonSet
-from semipose.data.sources import DataConfig, resolve
+from semipose.data.data_errors import Policy
+from semipose.data.datasets import DataConfig, resolve
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.prediction_images import pictured
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
-from semipose.evaluating import Evaluation, evaluate
-from semipose.evaluation.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
-from semipose.files import place_for
-from semipose.inference.doubt import most_doubtful
 from semipose.inference.draw import draw_predictions
-from semipose.inference.export import export_onnx
+from semipose.inference.evaluation import Evaluation, evaluate
+from semipose.inference.onnx import export_onnx
 from semipose.inference.pose_model import PoseModel, load_pose_model
+from semipose.inference.predict_dataset import intake_of, look_at, make_predictor, refuse_given
+from semipose.inference.suggest import most_doubtful
 from semipose.inference.video import predict_video
-from semipose.looking import intake_of, look_at, make_predictor, refuse_given
 from semipose.methods import METHODS, VARIANTS
-from semipose.run import train as train_run
-from semipose.skeletons import COCO
-from semipose.training.judge import Result
-from semipose.training.progress import say, watched
+from semipose.structures.instances import PersonSet
+from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
+from semipose.structures.skeletons import COCO
+from semipose.trainer import train as train_run
+from semipose.training.evaluator import Result
+from semipose.training.loggers import say, watched
+from semipose.utils.files import place_for
 
 __all__ = ["Evaluation", "Result", "all_options", "evaluate", "export", "load", "predict", "predict_persons", "train"]
 

@@ -8,17 +8,17 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from semipose.data.sources import DataConfig
+from semipose.augment.registry import KINDS
+from semipose.augment.views import ViewsConfig
+from semipose.data.datasets import DataConfig
 from semipose.errors import ConfigError
-from semipose.files import write_text
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS, MethodConfig
 from semipose.methods.supervised import Config as SupervisedConfig
 from semipose.models.pose_net import ModelConfig
-from semipose.training.judge import EvaluationConfig
+from semipose.training.evaluator import EvaluationConfig
 from semipose.training.loop import TrainConfig
-from semipose.views.alterations import KINDS
-from semipose.views.sampling import ViewsConfig
+from semipose.utils.files import write_text
 
 
 class InputConfig(BaseModel):

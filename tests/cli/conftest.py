@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from semipose.cli import main
-from semipose.data.coco_writer import write_coco
-from semipose.data.sources import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.formats.coco_writer import write_coco
 
 TINY = """
 data.validation=8 input.height=64 input.width=64 model.backbone=test_resnet model.weights=none model.head_channels=8

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from semipose.data.coco import read_coco
-from semipose.data.sources import PEOPLE
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
 from semipose.errors import DataError
-from semipose.evaluation.predictions import ground_truth_as_predictions, load_predictions, save_predictions
+from semipose.structures.predictions import ground_truth_as_predictions, load_predictions, save_predictions
 from tests.cli.conftest import one_line
 
 

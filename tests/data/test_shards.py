@@ -9,15 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semipose.data.crop_cache import open_crops
 from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.loaders import PairedLoader
-from semipose.data.packed import open_crops
+from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.loader import PairedLoader
+from semipose.data.prepare import pack
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
-from semipose.data.sources import PEOPLE, read_annotated
 from semipose.errors import ConfigError, DataError
-from semipose.preparing import pack
-from semipose.run import train
-from semipose.skeletons import COCO
+from semipose.structures.skeletons import COCO
+from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
 
 sizes = st.lists(st.integers(1, 9), min_size=1, max_size=2 * WINDOW + 3).map(tuple)
@@ -60,7 +60,7 @@ def test_with_one_window_the_order_is_a_shuffle_of_all():
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """The photographs of 40 embedded people in ten shards."""
-    from semipose.data.coco_writer import write_coco
+    from semipose.data.formats.coco_writer import write_coco
 
     folder = tmp_path_factory.mktemp("shards")
     write_coco(read_annotated("people", None).subset(range(100, 140)), folder / "people.json")

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semipose.data.coco import read_coco
-from semipose.data.records import Person, PersonSet
+from semipose.data.formats.coco import read_coco
 from semipose.data.splits import keep_labels, load_split
 from semipose.errors import ConfigError, DataError
-from semipose.skeletons import COCO
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.skeletons import COCO
 
 PEOPLE = Path(__file__).parents[2] / "src" / "semipose" / "people"
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import semipose
-from semipose.data.coco import read_coco
 from semipose.data.crops import read_image
-from semipose.data.folder import read_folder
+from semipose.data.formats.coco import read_coco
+from semipose.data.formats.image_folder import read_folder
 from semipose.errors import DataError
-from semipose.evaluation.predictions import Prediction, ground_truth_as_predictions
 from semipose.inference.draw import LEFT, MIDDLE, RIGHT, comparison_sheet, draw_pose, draw_predictions, save_image
-from semipose.skeletons import COCO, SKELETONS, infer_skeleton
+from semipose.structures.predictions import Prediction, ground_truth_as_predictions
+from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
 
 PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
 POINTS = infer_skeleton(["left_wrist", "right_wrist", "nose"], name="points")

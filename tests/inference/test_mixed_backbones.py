@@ -5,8 +5,8 @@ import json
 import pytest
 
 import semipose
-from semipose.data.sources import read_annotated
-from semipose.run import train
+from semipose.data.datasets import read_annotated
+from semipose.trainer import train
 
 OTHER = "test_efficientnet"
 CASES = {

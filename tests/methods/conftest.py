@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods.base import Progress, Workbench
-from semipose.skeletons import LSP
-from semipose.views.sampling import ViewSampler, ViewsConfig
+from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.structures.skeletons import LSP
 
 JOINTS = len(LSP)
 STRIDE = 4

@@ -7,12 +7,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from semipose.augment.masking import AdaptiveJointCutout
+from semipose.augment.mixing import mixing_share
+from semipose.augment.views import ViewsConfig
 from semipose.methods import akm
 from semipose.methods.akm import AdaptiveKeypointMasking, Config
 from semipose.methods.base import ConsistencyConfig, Progress
-from semipose.views.masking import AdaptiveJointCutout
-from semipose.views.mixing import mixing_share
-from semipose.views.sampling import ViewsConfig
 
 SIZE = (64, 48)
 PEAK = 1.2

@@ -8,11 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from semipose.augment.views import ViewsConfig
 from semipose.config import load_config, options
 from semipose.errors import ConfigError
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import ConsistencyConfig, Lesson, Progress, losses
-from semipose.views.sampling import ViewsConfig
 
 STUDENTS = {
     "supervised": (),

@@ -11,7 +11,7 @@ from torch import nn
 
 from semipose.methods import data_distill, pseudopose
 from semipose.methods.base import ConsistencyConfig, Progress
-from semipose.skeletons import LSP
+from semipose.structures.skeletons import LSP
 
 SIZE = (64, 48)
 METHODS = {

@@ -7,10 +7,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from semipose.augment.masking import CutOcclude, Cutout, JointCutout
+from semipose.augment.mixing import CutMix
 from semipose.methods.base import Progress
 from semipose.methods.multi_augs import Config, MultiAugs
-from semipose.views.masking import CutOcclude, Cutout, JointCutout
-from semipose.views.mixing import CutMix
 
 SIZE = (64, 48)
 NAMES = ("f1", "f2")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from semipose.augment.masking import JointCutout
 from semipose.methods import dual, mean_teacher, single, supervised
 from semipose.methods.base import Progress
-from semipose.views.masking import JointCutout
 
 SIZE = (64, 48)
 

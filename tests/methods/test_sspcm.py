@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
+from semipose.augment.masking import CutOcclude
 from semipose.methods.base import Progress
 from semipose.methods.sspcm import Config, OutlierConfig, Sspcm, inliers, most_consistent
-from semipose.views.masking import CutOcclude
 
 SIZE = (64, 48)
 LAST = Progress(3, 100, 0, ends_epoch=True)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from semipose.augment.views import ViewsConfig
 from semipose.methods.base import ConsistencyConfig, Lesson
-from semipose.views.sampling import ViewsConfig
 
 SIZE, CELLS, SIGMA, STRIDE = (128, 96), (32, 24), 1.0, 4
 

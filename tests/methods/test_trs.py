@@ -9,10 +9,10 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from semipose.augment.mixing import KeypointMix
+from semipose.augment.views import ViewsConfig
 from semipose.methods.base import Progress
 from semipose.methods.trs import Config, TeacherReviewerStudent
-from semipose.views.mixing import KeypointMix
-from semipose.views.sampling import ViewsConfig
 
 SIZE = (64, 48)
 PEAK = 1.6  # about half of the tiny networks' peaks are higher

@@ -12,17 +12,17 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from semipose import geometry
-from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.heatmaps import Decoder, decode
+from semipose.augment.views import ViewSampler, ViewsConfig, upright
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.skeletons import COCO
+from semipose.ops import geometry
+from semipose.ops.heatmaps import Decoder, decode
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.structures.skeletons import COCO
 from semipose.training.engine import Engine
-from semipose.views.sampling import ViewSampler, ViewsConfig, upright
 from tests.methods.test_battery import CASES
 
 EVERYTHING = ["keypoint_mix", "joint_cutout", "cut_occlude", "cutout", "mixup", "cut_mix", "rand_augment"]

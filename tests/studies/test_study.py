@@ -14,7 +14,7 @@ import yaml
 
 from semipose.cli import app
 from semipose.config import parse_override
-from semipose.data.sources import PEOPLE
+from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.studies.grid import Cell, Grid, load_grid, shipped
 from semipose.studies.protocols import PROTOCOLS

@@ -11,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semipose import run
+from semipose.augment.views import ViewSampler
 from semipose.config import load_config
-from semipose.data.coco import read_coco
 from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.loaders import PairedLoader
-from semipose.data.sources import PEOPLE
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
+from semipose.data.loader import PairedLoader
 from semipose.methods import METHODS
 from semipose.methods.base import Progress
+from semipose.training.distributed import Plan, plan_processes, together
 from semipose.training.engine import Fabric, make_engine, start_fabric
-from semipose.training.processes import Plan, plan_processes, together
-from semipose.views.sampling import ViewSampler
 
 STEPS, JOINT = 2, 4
 """Steps of each method, and samples of each kind in a step over all processes."""

@@ -7,17 +7,16 @@ import sys
 import pytest
 import torch
 
-from semipose import run
 from semipose.errors import ConfigError
 from semipose.models.pose_net import PoseNet
-from semipose.run import train
+from semipose.trainer import train
 
 SCRIPT = """
 import torch
 from torch import nn
 from torch._dynamo.utils import counters
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.training.compiling import compile_networks, uncompiled
+from semipose.training.compile import compile_networks, uncompiled
 
 torch.manual_seed(0)
 config = ModelConfig(backbone="resnet10t", weights="none", head_channels=8)
@@ -49,15 +48,15 @@ print("same")
 
 GRAPHS = """
 import torch
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Progress, Workbench
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.skeletons import LSP
-from semipose.training.compiling import compile_networks
+from semipose.structures.skeletons import LSP
+from semipose.training.compile import compile_networks
 from semipose.training.engine import make_engine, start_fabric
-from semipose.views.sampling import ViewSampler, ViewsConfig
+from semipose.augment.views import ViewSampler, ViewsConfig
 
 torch.backends.cudnn.allow_tf32 = False
 device, joints, config = torch.device("cuda", 0), len(LSP), ModelConfig(backbone="resnet10t", weights="none")

@@ -8,14 +8,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 import semipose
-from semipose import run
 from semipose.errors import ConfigError
 from semipose.losses import HeatmapMSE
 from semipose.methods.base import ConsistencyConfig, Progress
-from semipose.run import train
+from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
 from semipose.training.engine import make_engine, start_fabric
-from semipose.training.judge import Judge
+from semipose.training.evaluator import Judge
 from semipose.training.loop import TrainConfig
 
 
@@ -111,7 +110,7 @@ def test_pck_decides_while_ap_is_nothing(tiny, tmp_path, monkeypatch):
 
 
 def test_last_weights_and_test_split(tiny, tmp_path, small_people):
-    from semipose.data.sources import PEOPLE
+    from semipose.data.datasets import PEOPLE
 
     changes = {"train.select": "last", "data.test": str(small_people), "data.test_images": str(PEOPLE / "images")}
     result = train(tiny("dual", **changes), tmp_path / "run")

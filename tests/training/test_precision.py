@@ -5,7 +5,6 @@ import torch
 import yaml
 from torch import nn
 
-from semipose import run
 from semipose.models.pose_net import ModelConfig
 from semipose.training import precision
 from semipose.training.engine import make_engine, start_fabric

@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from semipose.config import load_config
-from semipose.data.sources import PEOPLE
+from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError, WeightsError
 from semipose.methods import METHODS
-from semipose.run import train
+from semipose.trainer import train
 from semipose.training.checkpoint import TrainingState, load_checkpoint, previous, read_checkpoint, save_checkpoint
 from semipose.training.loop import InterruptedTrainingError, Training
 

@@ -4,7 +4,7 @@ import logging
 import sys
 
 from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
-from semipose.cli.app import app
+from semipose.cli.common import app
 from semipose.errors import BrokenDataError, InputError, RunError, SemiposeError
 
 __all__ = ["app", "looking", "main", "training", "using"]
@@ -51,6 +51,6 @@ def _in_one_line(error: Exception) -> str:
 
 def _speaks(error: Exception) -> bool:
     """Whether this process tells how its training ended; of several processes one does."""
-    from semipose.training.processes import LostProcessError, speaks
+    from semipose.training.distributed import LostProcessError, speaks
 
     return speaks(lost=isinstance(error, LostProcessError))

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.app import Json, app, data_app, print_json, print_table
-from semipose.wording import counted
+from semipose.cli.common import Json, app, data_app, print_json, print_table
+from semipose.utils.text import counted
 
 MOST = 20
 """Doubts that are printed."""
@@ -29,7 +29,7 @@ def config(
 @app.command()
 def methods(json: Json = False) -> None:
     """The methods: one line each, what a step costs, and the papers' COCO AP with 1K, 5K and 10K labels (ResNet-18)."""
-    from semipose.methods.catalog import describe_methods
+    from semipose.methods.cost import describe_methods
 
     rows = describe_methods()
     if json:
@@ -65,7 +65,7 @@ def data_check(
 
     With --decode also what looks wrong and can be used: joints or boxes outside of the picture, other sizes than told.
     """
-    from semipose.data.check import check_data
+    from semipose.data.checks import check_data
 
     found = check_data(path, images, decode=decode, against=against, against_images=against_images)
     if json:
@@ -106,7 +106,7 @@ def data_frames(
     json: Json = False,
 ) -> None:
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
-    from semipose.preparing import take_frames
+    from semipose.data.prepare import take_frames
 
     found, alike = take_frames(source, out, every=every, min_change=min_change)
     if json:
@@ -128,7 +128,7 @@ def data_pack(
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
 ) -> None:
     """Cut the people of a large unlabeled set into shards, of which a training needs a few at a time."""
-    from semipose.preparing import pack
+    from semipose.data.prepare import pack
 
     size = (height, width)
     print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
@@ -141,7 +141,7 @@ def data_cache(
     json: Json = False,
 ) -> None:
     """Where cut people are kept ($SEMIPOSE_CACHE, else the user's cache folder) and how much of them there is."""
-    from semipose.data.packed import cache_root, cache_size, clear_cache
+    from semipose.data.crop_cache import cache_root, cache_size, clear_cache
 
     if clear:
         clear_cache()
@@ -164,7 +164,7 @@ def data_join(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write several annotation files as one; where several have people in a photograph, those of the last count."""
-    from semipose.preparing import join
+    from semipose.data.prepare import join
 
     print(join(paths, out, images=images or (), skeleton=skeleton))
 
@@ -177,6 +177,6 @@ def data_convert(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write any known format as a COCO container; images stay where they are."""
-    from semipose.preparing import convert
+    from semipose.data.prepare import convert
 
     print(convert(path, out, images=images, skeleton=skeleton))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semipose.cli.app import Json, app, print_json, print_scores, print_table
+from semipose.cli.common import Json, app, print_json, print_scores, print_table
 from semipose.errors import RunError, SemiposeError
-from semipose.wording import counted
+from semipose.utils.text import counted
 
 if TYPE_CHECKING:
     from semipose.api import Result
@@ -73,8 +73,8 @@ def train(
 ) -> None:
     """Train a network; leaves a run folder with weights, metrics, predictions, report and resolved configuration."""
     from semipose.api import train as start
-    from semipose.training.ownership import stop_with_stdin
-    from semipose.training.processes import is_first
+    from semipose.training.distributed import is_first
+    from semipose.training.run_dir import stop_with_stdin
 
     if with_stdin:
         stop_with_stdin()
@@ -94,7 +94,7 @@ def train(
 
 def _print_result(result: "Result", page: Path | None, json: bool) -> None:
     """Scores and protocol, which network is the best one, and where everything lies."""
-    from semipose.evaluation.intervals import describe
+    from semipose.metrics.bootstrap import describe
 
     if json:
         print_json(
@@ -124,8 +124,8 @@ def _print_result(result: "Result", page: Path | None, json: bool) -> None:
 
 def _report(folder: Path) -> Path | None:
     """report.html of a run; a training that is done does not fail for want of it."""
-    from semipose.studies.report import write_report
-    from semipose.training.progress import say
+    from semipose.reports.html import write_report
+    from semipose.training.loggers import say
 
     try:
         return write_report(folder)
@@ -137,7 +137,7 @@ def _report(folder: Path) -> Path | None:
 @app.command(hidden=True)
 def join() -> None:
     """What semipose train starts where a training takes several processes; not for people."""
-    from semipose.run import join as take_part
+    from semipose.trainer import join as take_part
 
     take_part()
 

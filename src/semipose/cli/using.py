@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.app import Broken, Json, app, print_json, print_scores
+from semipose.cli.common import Broken, Json, app, print_json, print_scores
 
 Network = Annotated[
     str | None, typer.Option(help="A network of the run by its name in train's table, or ensemble; else its best.")
@@ -31,7 +31,7 @@ def evaluate(
 ) -> None:
     """OKS AP and PCK of a run, of weights or of a predictions file, and how sure they are."""
     from semipose.api import evaluate as score
-    from semipose.evaluation.intervals import describe, describe_differences
+    from semipose.metrics.bootstrap import describe, describe_differences
 
     evaluation = score(
         what,
@@ -131,6 +131,6 @@ def export(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="A run's or a study's folder.")]) -> None:
     """Write report.html: one page that opens offline, with curves, per-joint scores and examples sorted by error."""
-    from semipose.studies.report import write_report
+    from semipose.reports.html import write_report
 
     print(write_report(folder))

@@ -14,9 +14,9 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image
 
-from semipose.data.records import PersonSet
 from semipose.errors import DataError
-from semipose.files import replacing
+from semipose.structures.instances import PersonSet
+from semipose.utils.files import replacing
 
 MOST_PIXELS = 100_000_000
 """Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""

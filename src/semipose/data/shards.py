@@ -15,13 +15,13 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock
 
+from semipose.data.crop_cache import Watch, cache_root, encode_people
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.packed import Watch, cache_root, encode_people
-from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
-from semipose.files import make_folder, replacing, write_text
-from semipose.skeletons import Skeleton
-from semipose.wording import counted
+from semipose.structures.instances import PersonSet
+from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import make_folder, replacing, write_text
+from semipose.utils.text import counted
 
 TABLE = "shards.json"
 """Lists a set's shards, with their hashes, and the geometry that they were cut for."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.records import PersonSet
 from semipose.errors import ConfigError, DataError
-from semipose.files import write_text
-from semipose.wording import counted
+from semipose.structures.instances import PersonSet
+from semipose.utils.files import write_text
+from semipose.utils.text import counted
 
 
 @dataclass(frozen=True)

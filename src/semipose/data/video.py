@@ -10,11 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 
+from semipose.data.crop_cache import Watch
 from semipose.data.crops import write_image
-from semipose.data.packed import Watch
 from semipose.errors import ConfigError, DataError, RunError
-from semipose.files import make_folder
-from semipose.wording import counted
+from semipose.utils.files import make_folder
+from semipose.utils.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from semipose.data.crops import read_image, write_image
-from semipose.data.records import PersonSet
 from semipose.errors import DataError
-from semipose.evaluation.predictions import Prediction
-from semipose.skeletons import Skeleton, side_and_part
+from semipose.structures.instances import PersonSet
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import Skeleton, side_and_part
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
 """RGB of left, right and other limbs: blue, orange, yellow, told apart by colorblind eyes too."""

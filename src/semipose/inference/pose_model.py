@@ -14,14 +14,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from semipose.data.crops import CropGeometry
-from semipose.data.records import Person, PersonSet
 from semipose.errors import ConfigError, DataError, WeightsError
-from semipose.files import SUMS, replacing, unchanged, write_text
-from semipose.heatmaps import Decoder
 from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.skeletons import Skeleton
+from semipose.ops.heatmaps import Decoder
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import SUMS, replacing, unchanged, write_text
 
 FORMAT = 1
 ENSEMBLE = "ensemble"

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semipose import geometry
-from semipose.batch import UnlabeledBatch, View
+from semipose.augment.views import upright
+from semipose.data.crop_cache import Watch
 from semipose.data.crops import CropGeometry, Crops, cut
-from semipose.data.loaders import readers, unlabeled_batch
-from semipose.data.packed import Watch
-from semipose.data.records import PersonSet
-from semipose.evaluation.predictions import Prediction
-from semipose.heatmaps import Decoder, decode
+from semipose.data.loader import readers, unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
-from semipose.views.sampling import upright
+from semipose.ops import geometry
+from semipose.ops.heatmaps import Decoder, decode
+from semipose.structures.batches import UnlabeledBatch, View
+from semipose.structures.instances import PersonSet
+from semipose.structures.predictions import Prediction
 
 
 class FrameCrops:

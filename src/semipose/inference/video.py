@@ -6,15 +6,15 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.folder import confident_detections
-from semipose.data.packed import Watch
-from semipose.data.records import Person, PersonSet
+from semipose.data.crop_cache import Watch
+from semipose.data.formats.image_folder import confident_detections
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
-from semipose.evaluation.predictions import Prediction, save_predictions
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops, Predictor
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.predictions import Prediction, save_predictions
 
 log = logging.getLogger(__name__)
 

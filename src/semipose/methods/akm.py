@@ -7,12 +7,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from semipose.batch import HardView, LabeledBatch, UnlabeledBatch
+from semipose.augment.masking import AdaptiveJointCutout
+from semipose.augment.mixing import mixing_share
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
 from semipose.models.feature_mixing import Place, mixed_forward
-from semipose.views.alterations import Alteration
-from semipose.views.masking import AdaptiveJointCutout
-from semipose.views.mixing import mixing_share
+from semipose.structures.batches import HardView, LabeledBatch, UnlabeledBatch
 
 
 class MixupConfig(BaseModel):

@@ -12,15 +12,15 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from semipose import geometry
-from semipose.batch import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
-from semipose.heatmaps import decode, encode, peaks
+from semipose.augment.registry import Alteration, alter
+from semipose.augment.views import ViewSampler
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
-from semipose.teacher import in_mode, kept_statistics
-from semipose.views.alterations import Alteration, alter
-from semipose.views.sampling import ViewSampler
+from semipose.ops import geometry
+from semipose.ops.ema import in_mode, kept_statistics
+from semipose.ops.heatmaps import decode, encode, peaks
+from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 
 TeacherMode = Literal["train", "eval"]
 

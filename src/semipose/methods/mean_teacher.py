@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.augment.masking import JointCutout
+from semipose.augment.registry import Alteration
 from semipose.methods.base import NOT_PUBLISHED, ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.teacher import ema_update, frozen_copy, warmed_momentum
-from semipose.views.alterations import Alteration
-from semipose.views.masking import JointCutout
+from semipose.ops.ema import ema_update, frozen_copy, warmed_momentum
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
 class Config(ConsistencyConfig):

@@ -6,11 +6,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.augment.masking import CutOcclude, Cutout, JointCutout
+from semipose.augment.mixing import CutMix
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.views.alterations import Alteration
-from semipose.views.masking import CutOcclude, Cutout, JointCutout
-from semipose.views.mixing import CutMix
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 PATHS: list[list[Any]] = [[CutOcclude(), Cutout()], [JointCutout(), CutMix()], [JointCutout()], [CutOcclude()]]
 """The paper's for 1K to 10K labels; with all of COCO and WILD it takes the first two alone."""

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch, View
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, TeacherMode, Workbench, losses
-from semipose.teacher import frozen_copy
-from semipose.views.alterations import Alteration
+from semipose.ops.ema import frozen_copy
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
 
 
 class Config(ConsistencyConfig):

@@ -4,10 +4,10 @@ from typing import Literal
 
 from torch import nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.augment.masking import JointCutout
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.views.alterations import Alteration
-from semipose.views.masking import JointCutout
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
 class Config(ConsistencyConfig):

@@ -7,12 +7,12 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch, View
-from semipose.heatmaps import peaks
+from semipose.augment.masking import CutOcclude
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.teacher import frozen_copy
-from semipose.views.alterations import Alteration
-from semipose.views.masking import CutOcclude
+from semipose.ops.ema import frozen_copy
+from semipose.ops.heatmaps import peaks
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
 
 
 class OutlierConfig(BaseModel):

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
 from semipose.methods.base import Losses, Progress, Workbench, losses
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
 class Config(BaseModel):

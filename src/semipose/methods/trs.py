@@ -6,11 +6,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
+from semipose.augment.mixing import KeypointMix
+from semipose.augment.registry import Alteration
 from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.teacher import ema_update, frozen_copy, warmed_momentum
-from semipose.views.alterations import Alteration
-from semipose.views.mixing import KeypointMix
+from semipose.ops.ema import ema_update, frozen_copy, warmed_momentum
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
 class ReviewersConfig(BaseModel):

@@ -9,17 +9,17 @@ import numpy as np
 
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import read_image
-from semipose.data.records import PersonSet
-from semipose.data.sources import read_annotated
+from semipose.data.datasets import read_annotated
 from semipose.errors import ConfigError
-from semipose.evaluation.predictions import load_predictions
-from semipose.files import write_text
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
-from semipose.run import train
+from semipose.structures.instances import PersonSet
+from semipose.structures.predictions import load_predictions
+from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.judge import Result
-from semipose.training.progress import say
+from semipose.training.evaluator import Result
+from semipose.training.loggers import say
+from semipose.utils.files import write_text
 
 LABELS = 200
 """Persons that keep their labels."""

@@ -14,7 +14,7 @@ from semipose.studies.protocols import PROTOCOLS
 CONTAINERS = {"data.train": "train.json", "data.test": "val.json"}
 """The plainest layout of a data set: what a study falls back on."""
 
-SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED = Path(__file__).parent / "presets"
 
 
 class Row(BaseModel):

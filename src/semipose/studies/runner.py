@@ -13,12 +13,12 @@ from queue import SimpleQueue
 
 import torch
 
-from semipose.cores import usable_cores
 from semipose.errors import ConfigError
-from semipose.files import make_folder, write_text
 from semipose.studies.grid import Cell, Grid
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.ownership import wait_until_free
+from semipose.training.run_dir import wait_until_free
+from semipose.utils.cpu import usable_cores
+from semipose.utils.files import make_folder, write_text
 
 LAST_SAVE = 60.0
 """Seconds that a cell of an earlier, killed study is given to save and leave."""

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from semipose.data.sources import load_sources
+from semipose.data.datasets import load_sources
 from semipose.errors import ConfigError, DataError
 from semipose.studies.grid import Grid
 from semipose.studies.runner import run_grid
 from semipose.studies.tables import read_record, write_tables
-from semipose.training.progress import say
+from semipose.training.loggers import say
 
 
 def run_study(

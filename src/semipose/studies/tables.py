@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semipose.files import write_text
-from semipose.methods.catalog import step_cost
+from semipose.methods.cost import step_cost
 from semipose.studies.grid import Cell, Grid
 from semipose.studies.runner import Outcome
+from semipose.utils.files import write_text
 
 
 @dataclass(frozen=True)

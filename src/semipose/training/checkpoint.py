@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from semipose.errors import WeightsError
-from semipose.files import replacing
+from semipose.utils.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semipose.errors import ConfigError
 from semipose.models.synchronized import synchronize
-from semipose.training.compiling import begin_step, uncompiled
+from semipose.training.compile import begin_step, uncompiled
+from semipose.training.distributed import Plan
 from semipose.training.precision import gpu_precision
-from semipose.training.processes import Plan
 
 __all__ = ["Engine", "Fabric", "make_engine", "start_fabric"]
 

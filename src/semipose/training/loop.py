@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from semipose.batch import LabeledBatch, UnlabeledBatch
-from semipose.data.loaders import PairedLoader
+from semipose.data.loader import PairedLoader
 from semipose.errors import RunError
 from semipose.methods.base import Progress
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.engine import Engine
-from semipose.training.progress import MetricsLog, TrainingBar, say, training_bar
+from semipose.training.loggers import MetricsLog, TrainingBar, say, training_bar
 
 
 class TrainConfig(BaseModel):

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import torch
 
-from semipose.data.packed import cache_root
-from semipose.files import write_text
+from semipose.data.crop_cache import cache_root
 from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.utils.files import write_text
 
 PAYS = 1.15
 """bf16 must be this many times as fast as fp32 to be taken on a CPU."""

@@ -1,0 +1,112 @@
+"""Joints to heatmaps and back: Gaussian targets, arg-max with quarter offset, DARK, peak values.
+
+Positions here are in heatmap cells (cell centers at integers) unless a `stride` is given.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from semipose.ops.geometry import in_float32
+
+Decoder = Literal["quarter", "dark"]
+
+
+def encode(
+    joints: Float[Tensor, "B K 2"], weights: Float[Tensor, "B K"], size: tuple[int, int], sigma: float, stride: int
+) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"]]:
+    """Gaussian targets S_k = exp(-|p - p_k|² / 2 sigma²), unnormalized, and the weights that remain.
+
+    `joints` in input pixels, `size` = (h, w) and `sigma` in cells. A joint off the map gets weight 0, and a joint of
+    weight 0 an empty map. The Gaussian is centered at the exact sub-cell position.
+    """
+    height, width = size
+    cells = (joints + 0.5) / stride - 0.5
+    x, y = cells.unbind(-1)
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    weights = weights * inside
+    dx = torch.arange(width, device=joints.device, dtype=joints.dtype) - x.unsqueeze(-1)
+    dy = torch.arange(height, device=joints.device, dtype=joints.dtype) - y.unsqueeze(-1)
+    gx, gy = torch.exp(-(dx**2) / (2 * sigma**2)), torch.exp(-(dy**2) / (2 * sigma**2))
+    maps = gy.unsqueeze(-1) * gx.unsqueeze(-2)
+    return maps * (weights > 0)[..., None, None], weights
+
+
+def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
+    """Arg-max cell (x, y) and its value, per joint."""
+    width = heatmaps.shape[-1]
+    values, index = heatmaps.flatten(2).max(dim=2)
+    return torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype), values
+
+
+@in_float32
+def decode(
+    heatmaps: Float[Tensor, "B K h w"], stride: int, decoder: Decoder = "dark", sigma: float = 2.0
+) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
+    """Joints in input pixels and their scores (peak values).
+
+    `quarter`: the arg-max moved a quarter cell toward its higher neighbor (SimpleBaseline), within .25 cell of an
+    exact Gaussian's center. `dark`: a Newton step on the logarithm of the smoothed map (Zhang et al., CVPR 2020),
+    exact to .02 cell on a Gaussian two sigma away from the border.
+    """
+    cells, scores = peaks(heatmaps)
+    cells = cells + DECODERS[decoder](heatmaps, cells, sigma)
+    return (cells + 0.5) * stride - 0.5, scores
+
+
+def _quarter_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
+    """A quarter cell toward the higher neighbor on each axis; none at the border."""
+    patch, inner = _neighbors(heatmaps, cells, 1)
+    dx = patch[..., 1, 2] - patch[..., 1, 0]
+    dy = patch[..., 2, 1] - patch[..., 0, 1]
+    return 0.25 * torch.stack([dx, dy], dim=-1).sign() * inner
+
+
+def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
+    """Newton step on log heatmap at the arg-max, after smoothing by a Gaussian of the target's width.
+
+    The smoothing widens the peak but does not move it; the step is kept within a cell.
+    """
+    smooth = _blur(heatmaps, sigma).clamp_min(1e-10).log()
+    p, inner = _neighbors(smooth, cells, 2)
+    dx = 0.5 * (p[..., 2, 3] - p[..., 2, 1])
+    dy = 0.5 * (p[..., 3, 2] - p[..., 1, 2])
+    dxx = 0.25 * (p[..., 2, 4] - 2 * p[..., 2, 2] + p[..., 2, 0])
+    dyy = 0.25 * (p[..., 4, 2] - 2 * p[..., 2, 2] + p[..., 0, 2])
+    dxy = 0.25 * (p[..., 3, 3] - p[..., 1, 3] - p[..., 3, 1] + p[..., 1, 1])
+    determinant = dxx * dyy - dxy * dxy
+    # A maximum has a negative definite Hessian; elsewhere (flat or noisy maps) there is no step to take.
+    peaked = (determinant > 1e-12) & (dxx < 0)
+    safe = torch.where(peaked, determinant, torch.ones_like(determinant))
+    step = torch.stack([-(dyy * dx - dxy * dy) / safe, -(dxx * dy - dxy * dx) / safe], dim=-1)
+    return (step * peaked.unsqueeze(-1)).clamp(-1, 1) * inner
+
+
+def _neighbors(maps: Tensor, cells: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """The (2r+1)² window around each cell, (B, K, 2r+1, 2r+1), and whether it lies inside the map, (B, K, 1)."""
+    height, width = maps.shape[-2:]
+    x, y = cells.long().unbind(-1)
+    inner = (x >= radius) & (x < width - radius) & (y >= radius) & (y < height - radius)
+    span = torch.arange(-radius, radius + 1, device=maps.device)
+    rows = (y[..., None, None] + span[:, None]).clamp(0, height - 1)
+    columns = (x[..., None, None] + span[None, :]).clamp(0, width - 1)
+    window = maps.flatten(2).gather(2, (rows * width + columns).flatten(2))
+    return window.view(*cells.shape[:2], 2 * radius + 1, 2 * radius + 1), inner.unsqueeze(-1)
+
+
+def _blur(heatmaps: Tensor, sigma: float) -> Tensor:
+    """Separable Gaussian smoothing that keeps the map's size."""
+    radius = max(1, round(2.5 * sigma))
+    span = torch.arange(-radius, radius + 1, device=heatmaps.device, dtype=heatmaps.dtype)
+    kernel = torch.exp(-(span**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    maps = heatmaps.flatten(0, 1).unsqueeze(1)
+    maps = F.conv2d(maps, kernel.view(1, 1, 1, -1), padding=(0, radius))
+    return F.conv2d(maps, kernel.view(1, 1, -1, 1), padding=(radius, 0)).view_as(heatmaps)
+
+
+DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"quarter": _quarter_offset, "dark": _dark_offset}

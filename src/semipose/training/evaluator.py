@@ -1,0 +1,293 @@
+"""Judges a training: scores its candidates on validation while it runs, and on the test split once, at the end."""
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from semipose.data.crop_cache import CropStore, Form, open_crops
+from semipose.data.crops import CropGeometry, shared_out
+from semipose.data.data_errors import without_photographs
+from semipose.data.datasets import Sources
+from semipose.data.formats.coco import trainable
+from semipose.data.leakage import Seen, describe_seen
+from semipose.errors import RunError
+from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
+from semipose.inference.predictor import Predictor
+from semipose.losses import LossConfig
+from semipose.metrics.bootstrap import Interval, intervals
+from semipose.metrics.scores import Protocol, score
+from semipose.models.pose_net import PoseNet
+from semipose.ops.heatmaps import Decoder
+from semipose.structures.instances import PersonSet
+from semipose.structures.predictions import Prediction, save_predictions
+from semipose.training.engine import Engine
+from semipose.training.loggers import MetricsLog, say, watched
+from semipose.utils.files import write_text
+
+
+class EvaluationConfig(BaseModel):
+    """How candidates are scored during and after a training."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    flip_test: bool = False
+    """Average heatmaps with those of the mirror image; off in the papers' tables."""
+    decoder: Decoder = "dark"
+    """How joints are read off heatmaps, here and wherever the network is used later: `dark` (DARK, sub-cell), or
+    `quarter` (arg-max with a quarter offset), as the papers' code does."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run found: scores of the selected weights by candidate, and where everything lies.
+
+    `reported` names the candidates whose mean is the method's figure; `scores` also holds "mean" and, for several
+    networks, "ensemble". Empty when there was nothing to score on. `best` names the network of best.safetensors, which
+    `evaluate`, `predict` and `export` take of the folder, and `intervals` where its AP, PCK@0.2 and PCKh@0.5 lie in
+    95 % of resampled test sets; None and empty without scores and in processes that write nothing.
+    """
+
+    folder: Path
+    scores: dict[str, dict[str, float | None]]
+    reported: tuple[str, ...]
+    protocol: str
+    seconds: float
+    best: str | None = None
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+
+
+class Judge:
+    """Scores candidates: on the validation split while training, on the test split once, at the end.
+
+    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `form` is
+    how crops are kept.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        sources: Sources,
+        geometry: CropGeometry,
+        loss: LossConfig,
+        out: Path,
+        *,
+        select: str,
+        evaluation: EvaluationConfig,
+        form: Form = "auto",
+    ) -> None:
+        self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
+        self.select, self.evaluation, self.form = select, evaluation, form
+        self._latest: str = engine.method.reported[0]
+        self._crops: dict[str, CropStore] = {}
+        self._truth: dict[str, PersonSet] = {}
+        self._open("validation", sources.validation, sources.validation_set)
+        self._open("test", sources.test, "test")
+        self._kept: dict[str, dict[str, Tensor]] | None = None
+        self._kept_best = self._latest
+        self._intervals: dict[str, Interval | None] = {}
+
+    def _open(self, which: str, persons: PersonSet | None, name: str) -> None:
+        """Before the training, so that broken photographs are told then; what is left out is not judged on either."""
+        if persons is None:
+            return
+        broken = self.sources.intake.photographs(name)
+        chosen = trainable(persons)
+        self._crops[which] = open_crops(chosen, self.geometry, form=self.form, broken=broken, watch=watched)
+        self._truth[which] = without_photographs(persons, self._crops[which].failed)
+
+    def photographs(self, which: str) -> dict[Path, str]:
+        """The photographs of the validation or test set with their digests; empty where there is no such set."""
+        return self._crops[which].photographs if which in self._crops else {}
+
+    def persons(self, which: str) -> PersonSet | None:
+        """The persons of the validation or test set that are judged on."""
+        return self._truth.get(which)
+
+    def validate(self, step: int, log: MetricsLog) -> float | None:
+        """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
+        if self.sources.validation is None:
+            return None
+        scores = self._score("validation")
+        leading = self._leading(scores)
+        self._latest = max(self._candidates(), key=lambda name: _figure(scores[name]))
+        if self.engine.is_main:
+            for name, values in scores.items():
+                log.write(step, f"validation/{name}", values)
+            say(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
+        return leading
+
+    def keep(self, current: bool) -> None:
+        """Keeps the weights: every candidate by name, the one that leads on validation as best.
+
+        With `current` those of this moment; they are held in memory until they could be written. Raises OSError when
+        weights of an earlier moment still can't be written; those of this moment only wait.
+        """
+        if current:
+            self._kept = {
+                name: {n: t.detach().to("cpu", copy=True) for n, t in network.state_dict().items()}
+                for name, network in self._candidates().items()
+            }
+            self._kept_best = self._latest
+        with suppress(OSError) if current else nullcontext():
+            self._write_kept()
+
+    def _write_kept(self) -> None:
+        if self._kept is None:
+            return
+        folder = self.out / "weights"
+        folder.mkdir(exist_ok=True)
+        for name, network in self._candidates().items():
+            model = self._pose_model(name, network)
+            model.save(folder / f"{name}.safetensors", self._kept[name], self.out)
+            if name == self._kept_best:
+                model.save(self.out / "best.safetensors", self._kept[name], self.out)
+        self._kept = None
+
+    def conclude(self, step: int, seconds: float, seen: Seen) -> Result:
+        """Scores the kept weights on the test split (else on validation) and writes predictions and scores.
+
+        `step` is the training's last. The protocol says how many of the test photographs the training has `seen`.
+        """
+        which = "test" if self.sources.test else "validation"
+        reported = tuple(self.engine.method.reported)
+        truth = self._truth.get(which)
+        if truth is None:
+            return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
+        self._write_last_kept()
+        self.engine.barrier()
+        for name, network in self._candidates().items():
+            weights = self.out / "weights" / f"{name}.safetensors"
+            require_unchanged(weights)
+            network.load_state_dict(load_file(weights))
+        scores = self._score(which, save=True)
+        selection = self._selection(which)
+        counts = seen.among(self.photographs(which).values())
+        protocol = Protocol.of(
+            truth,
+            boxes="ground truth",
+            flip_test=self.evaluation.flip_test,
+            decoder=self.evaluation.decoder,
+            weights_selection=selection,
+            left_out=self.sources.intake.describe(),
+            seen=describe_seen(counts) if which == "test" else "",
+        ).describe()
+        content = {
+            "scores": scores,
+            "reported": reported,
+            "protocol": protocol,
+            "split": self.sources.split.hash,
+            "seconds": seconds,
+            "step": step,
+        }
+        if not self.engine.is_main:
+            return Result(self.out, scores, reported, protocol, seconds)
+        best, sure = self._best_name(), self._intervals
+        write_text(
+            self.out / "scores.json", json.dumps({**content, "best": best, "intervals": sure}, indent=1), self.out
+        )
+        return Result(self.out, scores, reported, protocol, seconds, best, sure)
+
+    def _write_last_kept(self) -> None:
+        try:
+            self._write_kept()
+        except OSError as error:
+            raise RunError(
+                f"{self.out} can't be written ({error.strerror}); make room and run again with --resume"
+            ) from None
+
+    def _best_name(self) -> str:
+        """The network that best.safetensors holds, as written: a resumed run that is done kept it long ago."""
+        description = json.loads(description_path(self.out / "best.safetensors").read_text())
+        return str(description["network"])
+
+    def _selection(self, which: str) -> str:
+        if self.select == "last" or self.sources.validation is None:
+            return "last weights"
+        return "best weights on validation" + (" (the same persons)" if which == "validation" else "")
+
+    def _candidates(self) -> dict[str, nn.Module]:
+        return self.engine.method.candidates()
+
+    def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
+        """Scores by candidate, then the mean of the reported ones and their ensemble."""
+        candidates, reported = self._candidates(), tuple(self.engine.method.reported)
+        truth = self._truth[which]
+        scores = {}
+        for name, network in candidates.items():
+            predictions = self._predict(which, [network])
+            scores[name] = score(truth, predictions).as_dict()
+            if save and self.engine.is_main and name == self._best_name():
+                save_predictions(predictions, self.out / "predictions.json", self.out)
+                self._intervals = intervals(truth, predictions)
+        if len(reported) > 1:
+            scores["mean"] = _mean([scores[name] for name in reported])
+            together = self._predict(which, [candidates[name] for name in reported])
+            scores["ensemble"] = score(truth, together).as_dict()
+        return scores
+
+    def _leading(self, scores: dict[str, dict[str, float | None]]) -> float:
+        reported = self.engine.method.reported
+        return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
+
+    def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
+        """One prediction a person; every process looks at its share of them and learns what the others found."""
+        engine = self.engine
+        share = shared_out(self._crops[which], engine.rank, engine.world)
+        predictor = Predictor(
+            networks,
+            self.loss.build(),
+            flip_test=self.evaluation.flip_test,
+            decoder=self.evaluation.decoder,
+            sigma=self.loss.sigma,
+            device=engine.device,
+        )
+        with engine.looking():
+            parts = engine.gather(predictor.predict(share))
+        return [p for turn in zip_longest(*parts) for p in turn if p is not None]
+
+    def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
+        assert isinstance(network, PoseNet)
+        skeleton = self.sources.labeled.skeleton
+        return PoseModel(
+            network,
+            name,
+            network.config,
+            network.levels,
+            skeleton,
+            self.geometry,
+            self.loss,
+            self.evaluation.decoder,
+            reported=tuple(self.engine.method.reported),
+        )
+
+
+TIE = 1e-6
+"""Share of PCK that tells equal APs apart."""
+
+
+def _figure(scores: dict[str, float | None]) -> float:
+    """AP, else the first PCK; PCK decides between equal APs, such as the zeros of a training's beginning."""
+    known = [value for key in ("AP", "PCK@0.2", "PCKh@0.5") if (value := scores.get(key)) is not None]
+    return sum(value * share for value, share in zip(known, (1, TIE), strict=False))
+
+
+def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+    def mean(values: list[float | None]) -> float | None:
+        known = [v for v in values if v is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return {key: mean([row[key] for row in rows]) for key in rows[0]}
+
+
+def _short(scores: dict[str, float | None]) -> str:
+    shown = [
+        f"{key} {100 * value:.1f}" for key, value in scores.items() if value is not None and key in ("AP", "PCK@0.2")
+    ]
+    return " ".join(shown)

@@ -1,0 +1,117 @@
+"""Views: what is drawn, how often, and that targets, joints and images move together."""
+
+import numpy as np
+import pytest
+import torch
+
+from semipose.augment.views import ViewSampler, ViewsConfig, look, normalize, upright
+from semipose.models.backbones import STD
+from semipose.ops import geometry
+from semipose.ops.heatmaps import decode
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.structures.skeletons import LSP
+
+SIZE, CROP = (128, 96), (160, 120)
+
+
+def to_input(n):
+    matrix = torch.eye(3).repeat(n, 1, 1)
+    matrix[:, 0, 2], matrix[:, 1, 2] = -(CROP[1] - SIZE[1]) / 2, -(CROP[0] - SIZE[0]) / 2
+    return matrix
+
+
+def sampler(seed=0, **options):
+    return ViewSampler(ViewsConfig(**options), LSP, SIZE, 2.0, torch.Generator().manual_seed(seed))
+
+
+def labeled(n, seed=0):
+    draw = np.random.default_rng(seed)
+    joints = torch.from_numpy(draw.uniform((40, 50), (80, 110), (n, 14, 2))).float()
+    crops = torch.from_numpy(draw.integers(0, 255, (n, 3, *CROP), np.uint8))
+    return LabeledBatch(crops, to_input(n), joints, torch.ones(n, 14))
+
+
+def unlabeled(n):
+    return UnlabeledBatch(torch.zeros(n, 3, *CROP, dtype=torch.uint8), to_input(n))
+
+
+def parts(matrices):
+    """Scale, rotation in degrees and mirror of each similarity, from its linear part."""
+    linear = matrices[:, :2, :2].double().numpy()
+    flipped = np.linalg.det(linear) < 0
+    scale = np.sqrt(np.abs(np.linalg.det(linear)))
+    # A mirror comes first and negates the first column.
+    sign = np.where(flipped, -1, 1)
+    return scale, np.rad2deg(np.arctan2(linear[:, 1, 0] * sign, linear[:, 0, 0] * sign)), flipped
+
+
+def test_draws_of_easy_and_hard_views():
+    views = sampler()
+    scale, degrees, flipped = parts(views.easy(unlabeled(2000)).from_crop)
+    assert scale.min() >= 1 / 1.25 - 1e-4
+    assert scale.max() <= 1 / 0.75 + 1e-4
+    assert np.abs(degrees).max() <= 60.01
+    assert np.mean(np.abs(degrees) > 1e-3) == pytest.approx(0.6, abs=0.04)
+    assert flipped.mean() == pytest.approx(0.5, abs=0.04)
+    assert np.std(degrees[np.abs(degrees) > 1e-3]) == pytest.approx(27.7, abs=2)  # N(0, 30) clipped to 60
+    _, degrees, flipped = parts(views.second_affine(2000, torch.device("cpu")))
+    assert np.mean(np.abs(degrees) > 1e-3) == pytest.approx(0.8, abs=0.04)
+    assert not flipped.any()
+
+
+def test_flipped_says_which_are_mirrored():
+    view = sampler().easy(unlabeled(50))
+    assert view.flipped.tolist() == parts(view.from_crop)[2].tolist()
+
+
+def test_targets_are_where_the_joints_went():
+    batch = labeled(6)
+    found = sampler().labeled(batch)
+    joints = geometry.apply(found.view.from_crop, batch.joints)
+    expected = torch.where(found.view.flipped[:, None, None], joints[:, list(LSP.flip_order)], joints)
+    decoded, _ = decode(found.targets, 4, "dark")
+    inside = ((expected > 16) & (expected < torch.tensor([SIZE[1], SIZE[0]]) - 17)).all(dim=2)
+    assert inside.sum() > 40
+    assert (decoded - expected).norm(dim=2)[inside].max() < 0.1
+    assert found.view.flipped.any()
+    assert not found.view.flipped.all()
+
+
+def test_hard_view_is_the_altered_image_moved():
+    views = sampler()
+    images = torch.rand(3, 3, *SIZE)
+    matrix = views.second_affine(3, images.device)
+    hard = views.hard(images, matrix)
+    assert torch.equal(hard.images, geometry.warp(images, matrix, SIZE))
+    _, seen = views.carry(torch.rand(3, 14, 32, 24), hard)
+    assert seen is not None
+    assert sampler(seen_mask=False).carry(torch.rand(3, 14, 32, 24), hard)[1] is None
+
+
+def test_seeds():
+    first, again, other = (sampler(seed).easy(unlabeled(5)).from_crop for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_upright_and_normalize():
+    crops = torch.randint(0, 255, (2, 3, *CROP), dtype=torch.uint8)
+    view = upright(UnlabeledBatch(crops, to_input(2)), SIZE)
+    middle = normalize(crops)[:, :, 16:144, 12:108]
+    torch.testing.assert_close(view.images, middle, atol=1e-3, rtol=0)
+    mean = torch.tensor([124, 116, 104], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert normalize(mean).abs().max() < 0.01
+
+
+def test_views_on_a_cpu_equal_those_of_a_gpu_to_a_gray_level():
+    """Noise, the worst case, through matrices that turn, mirror, shrink, enlarge and leave the crop."""
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (20, 3, *CROP), np.uint8))
+    matrices = sampler(scale=0.5).easy(UnlabeledBatch(crops, to_input(20))).from_crop
+    exact = geometry.warp(normalize(crops), matrices, SIZE)
+    found = look(crops, matrices, SIZE)
+    assert found.is_contiguous()
+    assert found.dtype == exact.dtype
+    levels = (found - exact).abs() * torch.tensor(STD).view(1, 3, 1, 1) * 255
+    assert levels.mean() < 0.3
+    assert levels.max() < 1.1
+    assert (exact == 0).float().mean() > 0.01  # some of the surroundings are seen

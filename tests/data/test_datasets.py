@@ -1,0 +1,73 @@
+"""Sets of different skeletons meet joint by name."""
+
+import numpy as np
+import pytest
+
+from semipose.data.datasets import DataConfig, load_sources
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.registry import read_annotations
+from semipose.errors import ConfigError
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION
+
+
+def one(skeleton, tmp_path, name, count=4):
+    """A written set whose joint k lies at (k + 1, 2 k + 1)."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"")
+    k = len(skeleton)
+    joints = np.stack([np.arange(k) + 1.0, 2 * np.arange(k) + 1.0], axis=1)
+    persons = [
+        Person(folder / "a.jpg", 1, i + 1, (0, 0, 50, 50), joints, np.full(k, 2, np.int8), 100.0) for i in range(count)
+    ]
+    write_coco(PersonSet(skeleton, tuple(persons), name), folder / "train.json")
+    return folder / "train.json"
+
+
+def test_the_union_has_every_joint_once():
+    every = {j for s in (COCO, MPII, AI_CHALLENGER, LSP) for j in s.joints}
+    assert set(UNION.joints) == every
+    assert len(UNION) == len(every) == 22
+    for a, b in UNION.flip_pairs:
+        assert UNION.joints[a].replace("left", "right") == UNION.joints[b]
+    assert {n for n in UNION.joints if "left" in n} == {UNION.joints[a] for a, _ in UNION.flip_pairs}
+
+
+@pytest.mark.parametrize("skeleton", [COCO, MPII, AI_CHALLENGER, LSP])
+def test_mapping_there_and_back(skeleton, tmp_path):
+    persons = read_annotations(one(skeleton, tmp_path, "set"))
+    mapped = persons.mapped(UNION)
+    for name in UNION.joints:
+        i = UNION.index(name)
+        if name in skeleton.joints:
+            np.testing.assert_array_equal(mapped[0].joints[i], persons[0].joints[skeleton.index(name)])
+            assert mapped[0].visibility[i] == 2
+        else:
+            assert mapped[0].visibility[i] == 0
+            assert (mapped[0].joints[i] == 0).all()
+    back = mapped.mapped(skeleton)
+    np.testing.assert_array_equal(back[0].joints, persons[0].joints)
+    np.testing.assert_array_equal(back[0].visibility, persons[0].visibility)
+    assert persons.mapped(skeleton) is persons
+
+
+def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
+    mpii, aic = one(MPII, tmp_path, "mpii"), one(AI_CHALLENGER, tmp_path, "aic")
+    with pytest.raises(ConfigError, match=r"data\.skeleton"):
+        load_sources(DataConfig(train=str(mpii), val=str(aic)))
+    sources = load_sources(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union"))
+    assert sources.labeled.skeleton is sources.validation.skeleton is UNION
+    learned = sources.labeled[0].visibility > 0
+    assert {j for j, known in zip(UNION.joints, learned, strict=True) if known} == set(MPII.joints)
+    judged = sources.validation[0].visibility > 0
+    assert {j for j, known in zip(UNION.joints, judged, strict=True) if known} == set(AI_CHALLENGER.joints)
+    assert all(p.joints is None for p in sources.unlabeled.persons)
+
+
+def test_a_set_without_a_common_joint(tmp_path):
+    from semipose.structures.skeletons import infer_skeleton
+
+    hands = one(infer_skeleton(["thumb", "index_finger"]), tmp_path, "hands")
+    with pytest.raises(ConfigError, match=r"mpii has no joint of"):
+        load_sources(DataConfig(train=str(hands), skeleton="mpii"))

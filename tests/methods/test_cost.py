@@ -1,0 +1,91 @@
+"""The catalog: costs are counted, not typed; figures are the papers'."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from semipose.cli import app
+from semipose.config import load_config
+from semipose.methods import METHODS, VARIANTS
+from semipose.methods.cost import describe_methods, step_cost
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row["method"]: row for row in describe_methods()}
+
+
+def test_every_method_and_variant_is_listed(rows):
+    assert list(rows) == [*METHODS, *VARIANTS]
+    for row in rows.values():
+        assert row["paper"]
+        assert len(row["summary"]) > 30
+        assert row["units"] == 3 * row["trained"] + row["forward"]
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "trained", "forward"),
+    [
+        ("supervised", 1, 1, 0),
+        ("single", 1, 2, 1),
+        ("dual", 2, 4, 2),
+        ("data_distill", 2, 2, 6),  # flip, three scales
+        ("sspcm", 5, 6, 4),  # three networks on labels, each on a hard view; two teachers and two copies
+        ("akm+mixup", 1, 3, 1),
+        ("multi_augs+dual", 2, 10, 2),  # four paths
+        ("trs", 4, 6, 4),
+    ],
+)
+def test_cost(rows, name, networks, trained, forward):
+    row = rows[name]
+    assert (row["networks"], row["trained"], row["forward"]) == (networks, trained, forward)
+
+
+def test_cost_follows_the_configuration():
+    plain = load_config(None, {"method": "trs", "method.reviewers.supervised": False}).method
+    assert (step_cost(plain).trained, step_cost(plain).forward) == (4, 4)
+    alone = load_config(None, {"method": "trs", "method.reviewers.enabled": False}).method
+    assert step_cost(alone).units == 14
+
+
+@pytest.mark.parametrize("name", ["mean_teacher", "single", "akm", "dual", "sspcm", "multi_augs", "trs"])
+def test_any_teacher_can_look_at_several_scales_and_their_mirror_images(name):
+    once = step_cost(METHODS[name][0]())
+    often = step_cost(METHODS[name][0](teacher_scales=(1.0, 0.9), teacher_flip=True))
+    assert (often.trained, often.forward) == (once.trained, 4 * once.forward)
+
+
+def test_reviewers_can_teach_alone():
+    options = {"method": "trs", "method.reviewers.supervised": False, "method.reviewers.teach_alone": True}
+    assert step_cost(load_config(None, options).method).forward == 2
+
+
+def test_counting_leaves_the_random_state_alone():
+    before = torch.get_rng_state()
+    step_cost(METHODS["dual"][0]())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_published_figures(rows):
+    assert rows["trs"]["published"] == [50.9, 60.4, 62.9]
+    assert rows["akm+mixup"]["published"] == [47.3, 56.1, 59.1]
+    assert rows["mean_teacher"]["published"] == [None] * 3
+    for row in rows.values():
+        assert all(figure is None or not math.isnan(figure) for figure in row["published"])
+
+
+def test_a_variant_is_its_method_with_options():
+    config = load_config(None, {"method": "akm+mixup", "method.mixup.places": ["image"]}).method
+    assert (config.name, config.mixup.enabled, config.mixup.places) == ("akm", True, ["image"])
+    assert load_config(None, {"method": "multi_augs+dual", "method.networks": 1}).method.networks == 1
+    assert load_config(None, {"method": "multi_augs+dual"}).method.supervised_weight == 0.5
+
+
+def test_the_command(capsys):
+    app(["methods", "--json"], standalone_mode=False)
+    listed = json.loads(capsys.readouterr().out)
+    assert list(listed) == [*METHODS, *VARIANTS]
+    app(["methods"], standalone_mode=False)
+    assert "50.9 / 60.4 / 62.9" in capsys.readouterr().out

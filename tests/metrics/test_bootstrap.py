@@ -1,0 +1,162 @@
+"""Bootstrap intervals: every resample's figures are those of a set in which images really occur that often."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.metrics.test_oks import crowd_scene, noisy, scattered
+
+from semipose.metrics.bootstrap import FIGURES, Outcomes, differences, intervals
+from semipose.metrics.oks import image_numbers, oks_scores
+from semipose.metrics.pck import pck_torso, pckh
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.predictions import Prediction, ground_truth_as_predictions
+from semipose.structures.skeletons import COCO, LSP, Skeleton
+
+
+def measured(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float | None]:
+    """The figures the long way."""
+    found = (
+        oks_scores(truth, predictions)["AP"],
+        pck_torso(truth, predictions)["total"],
+        pckh(truth, predictions)["total"],
+    )
+    return dict(zip(FIGURES, found, strict=True))
+
+
+def same(ours: dict[str, float], theirs: dict[str, float | None]) -> None:
+    for name in FIGURES:
+        assert ours[name] == pytest.approx(np.nan if theirs[name] is None else theirs[name], abs=1e-9, nan_ok=True), (
+            name
+        )
+
+
+def repeated(
+    truth: PersonSet, predictions: list[Prediction], counts: dict[int | str, int]
+) -> tuple[PersonSet, list[Prediction]]:
+    """Every image as often as `counts` says, each copy an image of its own."""
+    persons, found = [], []
+    for image, count in counts.items():
+        for copy in range(count):
+            name = int(image) * 1000 + copy
+            persons += [_at(p, name, len(persons) + n) for n, p in enumerate(truth.persons) if p.image_id == image]
+            found += [
+                Prediction(name, None, p.joints, p.scores, p.score, p.box) for p in predictions if p.image_id == image
+            ]
+    return PersonSet(truth.skeleton, persons, "repeated"), found
+
+
+def _at(p: Person, image: int, number: int) -> Person:
+    return Person(p.image, image, number, p.box, p.joints, p.visibility, p.area, 1.0, p.is_crowd, p.head_size)
+
+
+@pytest.mark.parametrize("skeleton", [COCO, LSP], ids=lambda s: s.name)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), most=st.integers(1, 5), extra=st.integers(0, 40))
+def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most: int, extra: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = crowd_scene(rng, skeleton, images=6, most=most)
+    if not any(p.labeled and not p.is_crowd for p in truth.persons):
+        return
+    heads = [_at(p, p.image_id, n) for n, p in enumerate(truth.persons)]
+    heads = [Person(*[getattr(p, f) for f in _FIELDS], head_size=float(rng.uniform(5, 30))) for p in heads]
+    truth = PersonSet(skeleton, heads, "with heads")
+    predictions = scattered(truth, rng, extra)
+    if not predictions:
+        return
+    outcomes = Outcomes.of(truth, predictions)
+    same(outcomes.figures(np.ones(len(outcomes.matches.wanted), int)), measured(truth, predictions))
+    # Scores that differ: among equal ones copies of an image would stand in another order.
+    order = rng.permutation(len(predictions))
+    distinct = [
+        Prediction(p.image_id, None, p.joints, p.scores, float(n), p.box)
+        for n, p in zip(order, predictions, strict=True)
+    ]
+    numbers = image_numbers(truth, distinct)
+    counts = {image: int(c) for image, c in zip(numbers, rng.integers(0, 4, len(numbers)), strict=True)}
+    chosen, found = repeated(truth, distinct, counts)
+    if any(p.labeled and not p.is_crowd for p in chosen.persons) and found:
+        ours = Outcomes.of(truth, distinct).figures(np.array(list(counts.values())))
+        same(ours, measured(chosen, found))
+
+
+_FIELDS = ("image", "image_id", "annotation_id", "box", "joints", "visibility", "area", "score", "is_crowd")
+
+
+def test_embedded_people(people_set: PersonSet) -> None:
+    predictions = noisy(people_set, np.random.default_rng(0), 1.5)
+    outcomes = Outcomes.of(people_set, predictions)
+    same(outcomes.figures(np.ones(len(outcomes.matches.wanted), int)), measured(people_set, predictions))
+    around = intervals(people_set, predictions)
+    for name, value in measured(people_set, predictions).items():
+        if value is None:
+            assert around[name] is None
+        else:
+            low, high = around[name]
+            assert 0.005 < value - low < 0.1
+            assert 0.005 < high - value < 0.1
+
+
+@pytest.fixture(scope="module")
+def people_set() -> PersonSet:
+    from semipose.data.datasets import read_annotated
+
+    return read_annotated("people", None, "val")
+
+
+def grid_of_torsos(correct: np.ndarray) -> tuple[PersonSet, list[Prediction]]:
+    """One person an image, all joints right or all wrong."""
+    joints = np.random.default_rng(0).uniform(0, 100, (len(LSP), 2))
+    persons = [
+        Person(Path(f"{n}.jpg"), n, n, (0, 0, 100, 100), joints, np.full(len(LSP), 2), area=5000.0)
+        for n in range(len(correct))
+    ]
+    truth = PersonSet(LSP, persons, "torsos")
+    moved = [joints + (0 if right else 300) for right in correct]
+    return truth, [Prediction(n, n, m, np.ones(len(LSP)), 1.0, (0, 0, 100, 100)) for n, m in enumerate(moved)]
+
+
+def test_an_interval_is_that_of_a_share() -> None:
+    """Persons right with probability .7: the normal approximation, p ± 1.96 √(p q / n)."""
+    rng = np.random.default_rng(1)
+    truth, predictions = grid_of_torsos(rng.random(400) < 0.7)
+    share = measured(truth, predictions)["PCK@0.2"]
+    half = 1.96 * np.sqrt(share * (1 - share) / 400)
+    low, high = intervals(truth, predictions)["PCK@0.2"]
+    assert (low, high) == pytest.approx((share - half, share + half), abs=0.008)
+    assert intervals(truth, predictions) == intervals(truth, predictions)  # the same draws every time
+    assert intervals(truth, predictions)["PCKh@0.5"] is None
+
+
+def test_differences_are_paired() -> None:
+    rng = np.random.default_rng(2)
+    right = rng.random(300) < 0.5
+    truth, ours = grid_of_torsos(right | (rng.random(300) < 0.08))
+    _, theirs = grid_of_torsos(right)
+    gained = differences((truth, ours), (truth, theirs))["PCK@0.2"]
+    assert gained.value == pytest.approx(measured(truth, ours)["PCK@0.2"] - measured(truth, theirs)["PCK@0.2"])
+    low, high = intervals(truth, ours)["PCK@0.2"]
+    assert 0 < gained.interval[0] < gained.value < gained.interval[1]
+    assert gained.interval[1] - gained.interval[0] < 0.6 * (high - low)  # what both get right or wrong does not blur it
+    assert gained.higher > 0.99
+    alike = differences((truth, ours), (truth, ours))["PCK@0.2"]
+    assert (alike.value, alike.interval, alike.higher) == (0, (0, 0), 0.5)
+    other_way = differences((truth, theirs), (truth, ours))["PCK@0.2"]
+    assert other_way.interval == pytest.approx((-gained.interval[1], -gained.interval[0]))
+
+
+def test_sets_that_say_nothing() -> None:
+    truth, predictions = grid_of_torsos(np.array([True, False] * 4))
+    assert intervals(truth, predictions) == dict.fromkeys(FIGURES)
+    assert differences((truth, predictions), (truth, predictions)) == dict.fromkeys(FIGURES)
+    truth, predictions = grid_of_torsos(np.ones(20, bool))
+    flat = PersonSet(
+        LSP,
+        [Person(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in truth.persons],
+        "flat",
+    )
+    assert intervals(flat, predictions)["AP"] is None
+    assert intervals(flat, predictions)["PCK@0.2"] == (1, 1)
+    assert intervals(truth, ground_truth_as_predictions(truth))["AP"] == pytest.approx((1, 1))

@@ -1,0 +1,246 @@
+"""PCK of the torso and PCKh against references in plain loops; which prediction belongs to whom."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semipose.errors import DataError, RunError
+from semipose.metrics.pck import match, pck_torso, pckh, torso_diagonal
+from semipose.structures.instances import Person, PersonSet
+from semipose.structures.predictions import Prediction, ground_truth_as_predictions
+from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, Skeleton, infer_skeleton
+
+FACE = infer_skeleton(["nose", "left_eye", "right_eye"], name="face")
+
+
+def scene(rng: np.random.Generator, skeleton: Skeleton, count: int) -> PersonSet:
+    """One to three persons an image; some without head size, without labels or crowds."""
+    persons = []
+    for n in range(count):
+        visibility = rng.choice([0, 1, 2], len(skeleton), p=[0.25, 0.25, 0.5]) * int(rng.random() > 0.1)
+        persons.append(
+            Person(
+                image=Path("x.jpg"),
+                image_id=n // 3,
+                annotation_id=n,
+                box=(0.0, 0.0, 100.0, 100.0),
+                joints=rng.uniform(0, 100, (len(skeleton), 2)) * (visibility > 0)[:, None],
+                visibility=visibility,
+                area=5000.0,
+                is_crowd=bool(rng.random() < 0.1),
+                head_size=float(rng.uniform(10, 40)) if rng.random() < 0.8 else None,
+            )
+        )
+    return PersonSet(skeleton, tuple(persons), "a made-up scene")
+
+
+def guesses(truth: PersonSet, rng: np.random.Generator) -> list[Prediction]:
+    """Noisy predictions by annotation id for most persons, in any order."""
+    found = []
+    for p in truth.persons:
+        if rng.random() < 0.85:
+            joints = p.joints + rng.normal(0, 12, p.joints.shape)
+            found.append(
+                Prediction(p.image_id, p.annotation_id, joints, np.ones(len(joints)), float(rng.random()), p.box)
+            )
+    rng.shuffle(found)
+    return found
+
+
+def slow_torso(person: Person, skeleton: Skeleton) -> float:
+    """The longer labeled diagonal, 0 without any."""
+    longest = 0.0
+    for a, b in (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip")):
+        if a in skeleton.joints and b in skeleton.joints:
+            i, j = skeleton.joints.index(a), skeleton.joints.index(b)
+            if person.visibility[i] > 0 and person.visibility[j] > 0:
+                longest = max(longest, math.dist(person.joints[i], person.joints[j]))
+    return longest
+
+
+def slow_pck(truth: PersonSet, predictions: list[Prediction], threshold: float, sizes: list[float], apart=()) -> dict:
+    """Counts joint by joint; predictions by annotation id only."""
+    by_id = {p.annotation_id: p for p in predictions}
+    right, labeled, persons, unmeasured, missing = {}, {}, 0, 0, 0
+    for person, size in zip(truth.persons, sizes, strict=True):
+        if person.is_crowd or not any(v > 0 for v in person.visibility):
+            continue
+        if not size:
+            unmeasured += 1
+            continue
+        persons += 1
+        missing += person.annotation_id not in by_id
+        for k, name in enumerate(truth.skeleton.joints):
+            if person.visibility[k] == 0:
+                continue
+            labeled[name] = labeled.get(name, 0) + 1
+            if person.annotation_id in by_id:
+                distance = math.dist(person.joints[k], by_id[person.annotation_id].joints[k])
+                right[name] = right.get(name, 0) + (distance <= threshold * size)
+    counted = [n for n in labeled if n not in apart]
+    joints = sum(labeled[n] for n in counted)
+    return {
+        "total": sum(right.get(n, 0) for n in counted) / joints if joints else None,
+        "per_joint": {n: right.get(n, 0) / labeled[n] if n in labeled else None for n in truth.skeleton.joints},
+        "persons": persons,
+        "unmeasured": unmeasured,
+        "missing": missing,
+        "joints": joints,
+    }
+
+
+@pytest.mark.parametrize("skeleton", [COCO, MPII, LSP, AI_CHALLENGER, FACE], ids=lambda s: s.name)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10**6), threshold=st.sampled_from([0.1, 0.2, 0.5]))
+def test_pck_and_pckh_equal_plain_counting(skeleton: Skeleton, seed: int, threshold: float) -> None:
+    rng = np.random.default_rng(seed)
+    truth = scene(rng, skeleton, 12)
+    predictions = guesses(truth, rng)
+    torsos = [slow_torso(p, skeleton) for p in truth.persons]
+    assert pck_torso(truth, predictions, threshold) == slow_pck(truth, predictions, threshold, torsos)
+    heads = [p.head_size or 0.0 for p in truth.persons]
+    assert pckh(truth, predictions, threshold) == slow_pck(
+        truth, predictions, threshold, heads, apart=("pelvis", "thorax")
+    )
+
+
+def standing(**places: tuple[float, float]) -> Person:
+    """A COCO person with the named joints labeled."""
+    joints, visibility = np.zeros((17, 2)), np.zeros(17, int)
+    for name, place in places.items():
+        joints[COCO.index(name)], visibility[COCO.index(name)] = place, 1
+    return Person(Path("x.jpg"), 1, 1, (0, 0, 100, 100), joints, visibility, 5000.0)
+
+
+def test_the_longer_diagonal_counts_and_occluded_joints_are_labeled() -> None:
+    one = standing(right_shoulder=(0, 0), left_hip=(30, 40))
+    assert torso_diagonal(one, COCO) == 50
+    both = standing(right_shoulder=(0, 0), left_hip=(30, 40), left_shoulder=(30, 0), right_hip=(30, 60))
+    assert torso_diagonal(both, COCO) == 60
+    assert torso_diagonal(standing(right_shoulder=(0, 0), right_hip=(0, 40)), COCO) is None
+    assert torso_diagonal(standing(right_shoulder=(5, 5), left_hip=(5, 5)), COCO) is None
+    assert torso_diagonal(one.without_labels(), COCO) is None
+    assert torso_diagonal(one, FACE) is None
+
+
+def test_the_threshold_itself_is_correct() -> None:
+    person = standing(right_shoulder=(0, 0), left_hip=(30, 40), nose=(0, 0))
+    truth = PersonSet(COCO, (person,), "one")
+    moved = person.joints + np.array([10.0, 0.0])  # 0.2 of 50
+    guess = Prediction(1, 1, moved, np.ones(17), 1.0, person.box)
+    assert pck_torso(truth, [guess])["total"] == 1
+    assert pck_torso(truth, [replace(guess, joints=moved + 1e-6)])["total"] == 0
+
+
+def test_pckh_is_none_where_no_head_is_measured() -> None:
+    truth = PersonSet(COCO, (standing(nose=(3, 4)),), "one")
+    found = pckh(truth, ground_truth_as_predictions(truth))
+    assert found["total"] is None
+    assert found["unmeasured"] == 1
+    assert set(found["per_joint"].values()) == {None}
+
+
+def test_pckh_total_leaves_out_pelvis_and_thorax_but_shows_them() -> None:
+    joints = np.zeros((16, 2))
+    person = Person(Path("x.jpg"), 1, 1, (0, 0, 9, 9), joints, np.full(16, 2), 80.0, head_size=10.0)
+    truth = PersonSet(MPII, (person,), "one")
+    wrong = joints.copy()
+    wrong[[MPII.index("pelvis"), MPII.index("thorax")]] = 99
+    found = pckh(truth, [Prediction(1, 1, wrong, np.ones(16), 1.0, person.box)])
+    assert found["total"] == 1
+    assert found["joints"] == 14
+    assert found["per_joint"]["pelvis"] == found["per_joint"]["thorax"] == 0
+
+
+def test_a_missing_prediction_is_wrong() -> None:
+    a = standing(right_shoulder=(0, 0), left_hip=(30, 40))
+    truth = PersonSet(COCO, (a, replace(a, annotation_id=2)), "two")
+    found = pck_torso(truth, ground_truth_as_predictions(truth)[:1])
+    assert (found["total"], found["persons"], found["missing"]) == (0.5, 2, 1)
+    assert pck_torso(truth, [])["total"] == 0
+
+
+def pose(x: float, score: float = 1.0, annotation_id: int | None = None, image: int = 1) -> Prediction:
+    return Prediction(image, annotation_id, np.full((3, 2), x), np.ones(3), score, (0, 0, 9, 9))
+
+
+def faces(*xs: float) -> PersonSet:
+    """Persons with ids from 0 whose three joints lie at (x, x)."""
+    return PersonSet(
+        FACE,
+        tuple(
+            Person(Path("x.jpg"), 1, n, (0, 0, 50, 50), np.full((3, 2), x), np.full(3, 2), 2500.0)
+            for n, x in enumerate(xs)
+        ),
+        "faces",
+    )
+
+
+def test_detections_go_to_the_most_similar_pair_first() -> None:
+    """Person 0 likes the first detection as well, but person 1 is nearer to it."""
+    truth = faces(10.0, 12.0)
+    near_both, farther = pose(11.8), pose(8.0)
+    assert match(truth, [near_both, farther]) == [farther, near_both]
+    assert match(truth, [near_both]) == [None, near_both]
+
+
+def test_annotation_ids_decide_and_the_better_scored_of_two_stays() -> None:
+    truth = faces(10.0, 90.0)
+    low, high, swapped = pose(10.0, 0.2, 0), pose(50.0, 0.9, 0), pose(10.0, 0.5, 1)
+    assert match(truth, [low, high, swapped]) == [high, swapped]
+
+
+def test_a_detection_may_fill_in_and_annotation_id_0_is_an_id() -> None:
+    truth = faces(10.0, 90.0)
+    named, loose = pose(90.0, 1.0, 0), pose(11.0, 1.0)
+    assert match(truth, [loose, named]) == [named, loose]
+
+
+def test_ids_that_the_image_does_not_have_are_detections() -> None:
+    """A network run on detected boxes numbers them itself."""
+    truth = faces(10.0, 90.0)
+    first, second = pose(88.0, 1.0, -1), pose(12.0, 1.0, -2)
+    assert match(truth, [first, second]) == [second, first]
+
+
+def test_only_the_twenty_best_scored_detections_of_an_image_take_part() -> None:
+    truth = faces(10.0)
+    exact = pose(10.0, 0.1)
+    others = [pose(30.0 + n, 0.5) for n in range(20)]
+    assert match(truth, [exact, *others]) == [others[0]]
+    assert match(truth, [exact, *others[:19]]) == [exact]
+
+
+def test_crowds_and_unlabeled_persons_take_no_prediction() -> None:
+    truth = faces(10.0, 10.0, 10.0)
+    crowd = replace(truth[0], is_crowd=True)
+    truth = PersonSet(FACE, (crowd, truth[1].without_labels(), truth[2]), "mixed")
+    guess = pose(10.0)
+    assert match(truth, [guess, pose(10.0, 1.0, 0), pose(10.0, 1.0, 1)]) == [None, None, guess]
+
+
+def test_detections_meet_persons_without_an_area() -> None:
+    truth = faces(10.0, 40.0)
+    flat = PersonSet(FACE, tuple(replace(p, area=0.0) for p in truth.persons), "flat")
+    a, b = pose(38.0), pose(9.0)
+    assert match(flat, [a, b]) == [b, a]
+
+
+def test_repeated_annotation_ids_are_refused() -> None:
+    truth = faces(10.0)
+    with pytest.raises(DataError, match="annotation id 0 occurs twice in image 1"):
+        match(truth.joined(truth), [pose(10.0)])
+
+
+def test_predictions_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DataError, match="use predictions of the same skeleton"):
+        pck_torso(faces(10.0), [Prediction(1, None, np.zeros((2, 2)), np.ones(2), 1.0, (0, 0, 1, 1))])
+    with pytest.raises(RunError, match="diverged"):
+        pckh(faces(10.0), [pose(float("nan"))])
+    with pytest.raises(DataError, match="none of 1 predictions"):
+        pck_torso(faces(10.0), [pose(10.0, image=5)])

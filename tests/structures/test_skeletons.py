@@ -1,0 +1,69 @@
+"""Skeletons: pairs, sigmas, and what is inferred from names alone."""
+
+import pytest
+
+from semipose.errors import DataError
+from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
+
+COCO_SIGMAS = [26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)
+def test_flip_order_is_its_own_inverse(skeleton):
+    order = skeleton.flip_order
+    assert [order[i] for i in order] == list(range(len(skeleton)))
+    for k, name in enumerate(skeleton.joints):
+        other = skeleton.joints[order[k]]
+        swapped = name.replace("left", "~").replace("right", "left").replace("~", "right")
+        assert other == swapped
+    assert len(skeleton.sigmas) == len(skeleton)
+    assert all(0 <= a < len(skeleton) and 0 <= b < len(skeleton) for a, b in skeleton.limbs)
+
+
+def test_coco_sigmas_are_the_official_ones():
+    assert [round(1000 * s) for s in COCO.sigmas] == COCO_SIGMAS
+
+
+def test_known_names_give_the_known_skeleton():
+    assert infer_skeleton([n.replace("_", " ").title() for n in COCO.joints]) is COCO
+
+
+def test_other_names_give_pairs_and_sigmas():
+    found = infer_skeleton(["snout", "left_wrist", "right_wrist", "L-Paw", "R-Paw"], [(0, 1)], name="cat")
+    assert found.flip_pairs == ((1, 2), (3, 4))
+    assert found.sigmas[1] == 0.062
+    assert found.limbs == ((0, 1),)
+    assert found.index("snout") == 0
+    assert found.find("tail", "l_paw") == 3
+    assert found.find("tail") is None
+    with pytest.raises(DataError, match="tail"):
+        found.index("tail")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["leftWrist", "rightWrist"], ["LWrist", "RWrist"], ["WristL", "WristR"], ["wrist_left", "wrist_right"],
+        ["Wrist-l", "Wrist-r"], ["lwrist", "rwrist"], ["leftwrist", "rightwrist"], ["wrist L", "wrist R"],
+    ],
+)  # fmt: skip
+def test_every_usual_way_of_naming_a_side(names, caplog):
+    found = infer_skeleton(["tail", *names])
+    assert found.flip_pairs == ((1, 2),)
+    assert found.sigmas[1:] == (0.062, 0.062)
+    assert not caplog.records
+
+
+def test_joints_without_sides_are_told_of(caplog):
+    assert infer_skeleton(["rung", "lung", "light", "right"], name="odd").flip_pairs == ()
+    assert "odd" in caplog.text
+    assert "swap none" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name"), (["a", None], "no joint name")],
+)
+def test_unusable_names(names, told):
+    with pytest.raises(DataError, match=told):
+        infer_skeleton(names)

@@ -1,8 +1,0 @@
-"""Counts in words."""
-
-from semipose.wording import counted
-
-
-def test_one_is_singular_and_the_rest_plural():
-    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
-    assert [counted(n, "labeled person") for n in (1, 7)] == ["1 labeled person", "7 labeled persons"]

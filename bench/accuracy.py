@@ -28,14 +28,14 @@ from step import make
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config, parse_override
-from semipose.data.crop_cache import open_crops
-from semipose.data.crops import CropGeometry, Crops, FreshCrops
-from semipose.data.datasets import Sources, load_sources
+from semipose.data.crop_cache import open_crop_cache
+from semipose.data.crops import CropGeometry, Crops, LazyCrops
+from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.loader import PairedLoader
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.training.compile import compile_networks
 from semipose.training.engine import Engine, make_engine, start_fabric
-from semipose.training.evaluator import Judge
+from semipose.training.evaluator import Evaluator
 from semipose.training.loggers import NoLog
 from semipose.training.loop import phase
 from semipose.training.precision import choose_precision
@@ -51,7 +51,7 @@ class Side:
     config: RunConfig
     engine: Engine
     loader: PairedLoader
-    judge: Judge
+    evaluator: Evaluator
     log: NoLog
     waits: bool
     seconds: float = 0.0
@@ -62,18 +62,18 @@ class Side:
         self.engine.method.train()
         self.seconds += timed(lambda: self._train(start, stop), self.engine.device)
         self.engine.method.eval()
-        self.looks.append({"step": stop, "seconds": self.seconds, "AP": self.judge.validate(stop, self.log) or 0.0})
+        self.looks.append({"step": stop, "seconds": self.seconds, "AP": self.evaluator.validate(stop, self.log) or 0.0})
 
     def _train(self, start: int, stop: int) -> None:
         steps, device = self.config.train.steps or stop, self.engine.device
         for step, (labeled, unlabeled) in enumerate(self.loader.steps(start, stop), start):
-            progress = Progress(step, steps, step // self.loader.steps_per_epoch)
+            info = StepInfo(step, steps, step // self.loader.steps_per_epoch)
             for group in self.engine.optimizer.param_groups:
-                group["lr"] = self.config.train.rate(*phase(step, steps, self.engine.method.restarts))
+                group["lr"] = self.config.train.rate(*phase(step, steps, self.engine.method.schedule_restarts))
             on_device = unlabeled.to(device) if unlabeled is not None else None
-            losses = self.engine.losses(labeled.to(device), on_device, progress)
+            losses = self.engine.losses(labeled.to(device), on_device, info)
             self.engine.step(losses.total, self.config.train.clip)
-            self.engine.method.after_step(progress)
+            self.engine.method.after_step(info)
             if self.waits:
                 losses.total.item()
 
@@ -83,9 +83,9 @@ def main() -> None:
     arguments = parse()
     config = load_config(None, settings(arguments))
     arguments.steps = config.train.steps
-    sources = load_sources(config.data)
+    splits = load_splits(config.data)
     with tempfile.TemporaryDirectory() as folder:
-        ours, usual = both(config, sources, Path(folder))
+        ours, usual = both(config, splits, Path(folder))
         for start in range(0, arguments.steps, arguments.every):
             stop = min(start + arguments.every, arguments.steps)
             for name, side in (("ours", ours), ("usual", usual)):
@@ -93,7 +93,7 @@ def main() -> None:
                 print(f"{name}: {json.dumps(side.looks[-1])}", file=sys.stderr, flush=True)
     found = summary(ours, usual)
     if arguments.json:
-        print(json.dumps({"options": vars(arguments), "split": sources.split.hash, **found}))
+        print(json.dumps({"options": vars(arguments), "split": splits.split.hash, **found}))
         return
     for name in ("ours", "usual"):
         print(name, "  ".join(f"{look['seconds']:.0f} s {100 * look['AP']:.1f}" for look in found[name]))
@@ -132,12 +132,12 @@ def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def both(config: RunConfig, sources: Sources, folder: Path) -> tuple[Side, Side]:
+def both(config: RunConfig, splits: DataSplits, folder: Path) -> tuple[Side, Side]:
     """Ours and the usual way, from one set of weights."""
     torch.manual_seed(config.train.seed)
-    skeleton = sources.labeled.skeleton
+    skeleton = splits.labeled.skeleton
     size = (config.input.height, config.input.width)
-    ours = make(config, Workbench, ViewSampler, "cpu", skeleton)
+    ours = make(config, MethodContext, ViewSampler, "cpu", skeleton)
     usual = copy.deepcopy(ours)  # before ours is compiled
     if config.train.channels_last:
         ours = ours.to(memory_format=torch.channels_last)
@@ -145,22 +145,25 @@ def both(config: RunConfig, sources: Sources, folder: Path) -> tuple[Side, Side]
         compile_networks(ours)
     usual.bench = make(config, PlainWorkbench, PlainViews, "cpu", skeleton).bench
     geometry = CropGeometry(size, config.input.padding)
-    assert sources.unlabeled is not None
+    assert splits.unlabeled is not None
     precision = config.train.precision
     if precision == "auto":
         precision = choose_precision(config.model, len(skeleton), torch.device("cpu"), size)
     form = config.data.crops
-    packed = open_crops(sources.labeled, geometry, form=form), open_crops(sources.unlabeled, geometry, form=form)
-    photographs = FreshCrops(sources.labeled, geometry), FreshCrops(sources.unlabeled, geometry)
+    packed = (
+        open_crop_cache(splits.labeled, geometry, form=form),
+        open_crop_cache(splits.unlabeled, geometry, form=form),
+    )
+    image_paths = LazyCrops(splits.labeled, geometry), LazyCrops(splits.unlabeled, geometry)
     return (
-        side(config, sources, folder / "ours", ours, packed, precision, True),
-        side(config, sources, folder / "usual", usual, photographs, "32-true", False),
+        side(config, splits, folder / "ours", ours, packed, precision, True),
+        side(config, splits, folder / "usual", usual, image_paths, "32-true", False),
     )
 
 
 def side(
     config: RunConfig,
-    sources: Sources,
+    splits: DataSplits,
     folder: Path,
     method: nn.Module,
     crops: tuple[Crops, Crops],
@@ -175,8 +178,8 @@ def side(
     batch, more, seed = config.train.batch, config.train.unlabeled_batch, config.train.seed
     loader = PairedLoader(*crops, batch=batch, unlabeled_batch=more, seed=seed)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    judge = Judge(engine, sources, geometry, config.loss, folder, select="last", evaluation=config.evaluation)
-    return Side(config, engine, loader, judge, NoLog(), waits=not fused)
+    evaluator = Evaluator(engine, splits, geometry, config.loss, folder, select="last", evaluation=config.evaluation)
+    return Side(config, engine, loader, evaluator, NoLog(), waits=not fused)
 
 
 def summary(ours: Side, usual: Side) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from semipose.augment.views import upright
+from semipose.augment.views import eval_view
 from semipose.config import load_config
-from semipose.data.crop_cache import open_crops
+from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
-from semipose.data.datasets import load_sources
+from semipose.data.datasets import load_splits
 from semipose.data.loader import PairedLoader, unlabeled_batch
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.ops.heatmaps import peaks
 from semipose.trainer import make_method
 
@@ -37,7 +37,7 @@ SHARED: dict[str, Any] = {
     "loss.sigma": 1.5,
     "method": "single",
 }
-NAIVE = {"method.hard": [], "method.unlabeled_weight": 100.0}
+NAIVE = {"method.augmentations": [], "method.unlabeled_weight": 100.0}
 
 
 def main() -> None:
@@ -54,17 +54,17 @@ def main() -> None:
 def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, float]]:
     """Mean peak values over a training."""
     config = load_config(None, {**SHARED, **changed})
-    sources = load_sources(config.data)
-    assert sources.unlabeled is not None
+    splits = load_splits(config.data)
+    assert splits.unlabeled is not None
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = open_crops(sources.labeled, geometry), open_crops(sources.unlabeled, geometry)
+    labeled, unlabeled = open_crop_cache(splits.labeled, geometry), open_crop_cache(splits.unlabeled, geometry)
     torch.manual_seed(arguments.seed)
     generator = torch.Generator().manual_seed(arguments.seed)
-    method = make_method(config, sources.labeled.skeleton, generator).to(memory_format=torch.channels_last)
+    method = make_method(config, splits.labeled.skeleton, generator).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(method.parameters(), lr=config.train.lr)
     loader = PairedLoader(labeled, unlabeled, batch=32, unlabeled_batch=32, seed=arguments.seed)
     watched = {
-        name: upright(unlabeled_batch(crops, list(range(64))), geometry.input_size).images
+        name: eval_view(unlabeled_batch(crops, list(range(64))), geometry.input_size).images
         for name, crops in (("labeled", labeled), ("unlabeled", unlabeled))
     }
     found = []
@@ -72,7 +72,7 @@ def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[s
         if step % 20 == 0:
             found.append({"step": step, **mean_peaks(method, watched)})
             print(found[-1], flush=True)
-        losses = method.losses(one, other, Progress(step, arguments.steps, 0))
+        losses = method.losses(one, other, StepInfo(step, arguments.steps, 0))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
@@ -83,7 +83,7 @@ def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[s
 def mean_peaks(method: Any, watched: dict[str, torch.Tensor]) -> dict[str, float]:
     """Mean over persons and joints of the heatmaps' highest value, by set, in evaluation mode."""
     method.eval()
-    found = {name: peaks(method.f.main(images))[1].mean().item() for name, images in watched.items()}
+    found = {name: peaks(method.f.forward_main(images))[1].mean().item() for name, images in watched.items()}
     method.train()
     return found
 

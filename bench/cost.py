@@ -45,7 +45,7 @@ def main() -> None:
         )
 
 
-def study(name: str, tflops: float) -> Iterator[dict[str, Any]]:
+def consistency_loss(name: str, tflops: float) -> Iterator[dict[str, Any]]:
     """One row for a study of the papers' tables; none for those that run on a CPU."""
     grid = load_grid(name)
     persons = unlabeled_persons(grid)

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 
 from semipose.augment.views import ViewSampler, ViewsConfig
-from semipose.data.crop_cache import Form, open_crops
+from semipose.data.crop_cache import Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loader import unlabeled_batch
 from semipose.models.backbones import MEAN, STD
 from semipose.ops import geometry
 from semipose.structures.batches import UnlabeledBatch
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
-from semipose.utils.cpu import usable_cores
+from semipose.utils.cpu import available_cpus
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--persons", type=int, default=600)
     parser.add_argument("--input", default="256x192", help="HEIGHTxWIDTH")
-    parser.add_argument("--crops", default="auto", choices=get_args(Form))
+    parser.add_argument("--crops", default="auto", choices=get_args(Encoding))
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -47,14 +47,14 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEMIPOSE_CACHE"] = f"{folder}/cache"
-        persons = photographs(arguments.persons, Path(folder))
+        persons = image_paths(arguments.instances, Path(folder))
         shape = CropGeometry((height, width), 1.25)
         started = time.perf_counter()
-        crops = open_crops(persons, shape, form=arguments.crops)
-        built = arguments.persons / (time.perf_counter() - started) / usable_cores()
+        crops = open_crop_cache(persons, shape, form=arguments.crops)
+        built = arguments.instances / (time.perf_counter() - started) / available_cpus()
         found = {
             "cache_persons_per_second_and_core": built,
-            "cores": usable_cores(),
+            "cores": available_cpus(),
             "input": arguments.input,
             "crops": arguments.crops,
             **measure(crops, shape, arguments),
@@ -62,7 +62,7 @@ def main() -> None:
     print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
 
 
-def photographs(count: int, folder: Path) -> PersonSet:
+def image_paths(count: int, folder: Path) -> PoseDataset:
     """Two persons to a photograph of 640×480, textured as photographs are."""
     random = np.random.default_rng(0)
     persons = []
@@ -75,8 +75,8 @@ def photographs(count: int, folder: Path) -> PersonSet:
         for k in (0, 1):
             w, h = (float(v) for v in random.uniform((80, 160), (180, 320)))
             x, y = (float(v) for v in random.uniform((0, 0), (640 - w, 480 - h)))
-            persons.append(Person(path, n, n + k + 1, (x, y, w, h), area=w * h / 2))
-    return PersonSet(COCO, tuple(persons[:count]), str(folder))
+            persons.append(Instance(path, n, n + k + 1, (x, y, w, h), area=w * h / 2))
+    return PoseDataset(COCO, tuple(persons[:count]), str(folder))
 
 
 def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -86,9 +86,9 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
     views = ViewSampler(ViewsConfig(), COCO, size, 2.0, torch.Generator().manual_seed(0))
     random = np.random.default_rng(1)
     batches = [
-        random.integers(0, len(crops.persons), arguments.batch).tolist() for _ in range(arguments.repeats * 2 + 1)
+        random.integers(0, len(crops.dataset), arguments.batch).tolist() for _ in range(arguments.repeats * 2 + 1)
     ]
-    for index in range(len(crops.persons)):
+    for index in range(len(crops.dataset)):
         crops.crop(index)  # a training reads each many times; the first reading also compares its sum
     ours, theirs, reading = [], [], []
     for indices in batches:
@@ -97,7 +97,7 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
         read = time.perf_counter()
         views.easy(batch)
         middle = time.perf_counter()
-        the_usual_way(crops.persons, indices, shape, views, batch)
+        the_usual_way(crops.dataset, indices, shape, views, batch)
         theirs.append(time.perf_counter() - middle)
         ours.append(middle - started)
         reading.append(read - started)
@@ -112,7 +112,7 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
 
 
 def the_usual_way(
-    persons: PersonSet, indices: list[int], shape: CropGeometry, views: ViewSampler, batch: UnlabeledBatch
+    persons: PoseDataset, indices: list[int], shape: CropGeometry, views: ViewSampler, batch: UnlabeledBatch
 ) -> torch.Tensor:
     """Photograph by photograph: read, decode, warp, normalize."""
     flipped = torch.rand(len(indices)) < 0.5

@@ -17,7 +17,7 @@ from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
 from semipose.metrics.oks import FIGURES, oks_scores
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    truth, predictions = made_up(arguments.persons)
+    truth, predictions = made_up(arguments.instances)
     pairs = []
     for _ in range(arguments.repeats):
         started = time.perf_counter()
@@ -39,7 +39,7 @@ def main() -> None:
         pairs.append((middle - started, time.perf_counter() - middle))
     worst = max(abs((ours[name] or 0.0) - theirs[name]) for name in ("AP", "AP50", "AP75", "AR"))
     found = {
-        "persons": arguments.persons,
+        "persons": arguments.instances,
         "seconds": statistics.median(a for a, _ in pairs),
         "baseline_seconds": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
@@ -55,7 +55,7 @@ def main() -> None:
         )
 
 
-def made_up(count: int) -> tuple[PersonSet, list[Prediction]]:
+def made_up(count: int) -> tuple[PoseDataset, list[Prediction]]:
     """Persons in images of 2.3 on average, and predictions a few pixels off."""
     random = np.random.default_rng(0)
     persons, predictions = [], []
@@ -67,16 +67,16 @@ def made_up(count: int) -> tuple[PersonSet, list[Prediction]]:
         visibility[0] = 2
         image = int(n / 2.3)
         box = (float(corner[0]), float(corner[1]), float(size), float(size))
-        persons.append(Person(Path(f"{image}.jpg"), image, n + 1, box, joints, visibility, area=float(size**2 / 2)))
+        persons.append(Instance(Path(f"{image}.jpg"), image, n + 1, box, joints, visibility, area=float(size**2 / 2)))
         off = joints + random.normal(0, size / 30, joints.shape)
         predictions.append(Prediction(image, None, off, np.ones(len(COCO)), float(random.random()), box))
-    return PersonSet(COCO, tuple(persons), "made up"), predictions
+    return PoseDataset(COCO, tuple(persons), "made up"), predictions
 
 
-def official(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float]:
+def official(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float]:
     """The same by pycocotools."""
     content: dict[str, Any] = {
-        "images": [{"id": i} for i in sorted({p.image_id for p in truth.persons})],
+        "images": [{"id": i} for i in sorted({p.image_id for p in truth.instances})],
         "categories": [{"id": 1, "name": "person"}],
         "annotations": [
             {
@@ -84,7 +84,7 @@ def official(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float
                 "bbox": list(p.box), "num_keypoints": int((p.visibility > 0).sum()),
                 "keypoints": np.column_stack([p.joints, p.visibility]).ravel().tolist(),
             }
-            for p in truth.persons if p.joints is not None and p.visibility is not None
+            for p in truth.instances if p.joints is not None and p.visibility is not None
         ],
     }  # fmt: skip
     results = [

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from semipose.config import load_config
-from semipose.data.crop_cache import open_crops
+from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
-from semipose.data.datasets import load_sources
+from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import trainable
 from semipose.inference.pose_model import load_pose_model
 from semipose.inference.predictor import Predictor
@@ -29,10 +29,10 @@ from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.structures.batches import View
 
-Look = tuple[float, float, bool]
+Sample = tuple[float, float, bool]
 """Scale, rotation in degrees, mirrored."""
 
-LOOKS: dict[str, list[Look]] = {
+LOOKS: dict[str, list[Sample]] = {
     "one": [(1.0, 0.0, False)],
     "mirror": list(itertools.product([1.0], [0.0], [False, True])),
     "18": list(itertools.product([0.9, 1.0, 1.1], [-15.0, 0.0, 15.0], [False, True])),
@@ -45,7 +45,7 @@ FIGURES = ("AP", "AP50", "PCK@0.2")
 class ManyLooks(Predictor):
     """Heatmaps averaged over `looks`, brought back to the upright view first; of a cell, over looks that show it."""
 
-    looks: Sequence[Look] = ()
+    looks: Sequence[Sample] = ()
 
     def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
         """Mean heatmaps (B, K, h, w) of a view."""
@@ -56,7 +56,7 @@ class ManyLooks(Predictor):
             matrix = geometry.similarity(size, torch.full((batch,), degrees), torch.full((batch,), scale), flipped)
             heatmaps = self._mean(geometry.warp(view.images, matrix, size))
             back = geometry.inverse(matrix)
-            carried, seen = geometry.carry_heatmaps(heatmaps, back, STRIDE, flipped, list(flip_order))
+            carried, seen = geometry.warp_heatmaps(heatmaps, back, STRIDE, flipped, list(flip_order))
             total, shown = total + carried * seen, shown + seen
         return total / shown.clamp_min(1)
 
@@ -80,16 +80,18 @@ def main() -> None:
 def measure(run: Path, networks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Scores by name of the looks."""
     config = load_config(run / "config.yaml")
-    sources = load_sources(config.data)
-    truth = sources.test or sources.validation
+    splits = load_splits(config.data)
+    truth = splits.test or splits.validation
     if truth is None:
         sys.exit(f"{run} has neither test nor validation persons")
-    crops = open_crops(trainable(truth), CropGeometry((config.input.height, config.input.width), config.input.padding))
+    crops = open_crop_cache(
+        trainable(truth), CropGeometry((config.input.height, config.input.width), config.input.padding)
+    )
     chosen = networks or sorted(path.stem for path in (run / "weights").glob("*.safetensors"))
     models = [load_pose_model(run / "weights" / f"{network}.safetensors") for network in chosen]
     together, first, found = [model.network for model in models], models[0], {}
     for name in names:
-        looking = ManyLooks(together, first.reads, False, first.decoder, first.loss.sigma, looks=LOOKS[name])
+        looking = ManyLooks(together, first.criterion, False, first.decoder, first.loss.sigma, looks=LOOKS[name])
         scores = score(truth, looking.predict(crops)).as_dict()
         found[name] = {key: scores[key] for key in FIGURES}
     return found

@@ -34,7 +34,7 @@ before, started, busy = resident(), time.perf_counter(), time.process_time()
 whole = read_coco(sys.argv[1])
 kept = trainable(whole)
 seconds, busy = time.perf_counter() - started, time.process_time() - busy
-everyone = len(whole.persons)
+everyone = len(whole.instances)
 del whole
 gc.collect()
 import ctypes
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(count, Path(folder)) for count in arguments.persons]
+        rows = [measure(count, Path(folder)) for count in arguments.instances]
     first, last = rows[0], rows[-1]
     slope = (last["stays"] - first["stays"]) / max(1, last["persons"] - first["persons"])
     if arguments.json:

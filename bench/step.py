@@ -26,7 +26,7 @@ from clock import timed
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO, Skeleton
@@ -34,7 +34,7 @@ from semipose.training.compile import compile_networks
 from semipose.training.engine import make_engine, start_fabric
 from semipose.training.precision import choose_precision
 
-LATE = Progress(step=99, steps=100, epoch=1)
+LATE = StepInfo(step=99, steps=100, epoch=1)
 """Behind any burn-in."""
 TOLERANCE = 0.02
 """Relative difference of the two first losses: bilinear resampling in fixed point (OpenCV) against float32."""
@@ -100,7 +100,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         sys.exit("--graphs: CUDA graphs need --device cuda")
     if getattr(config.method, "merge_passes", False):
         sys.exit("method.merge_passes is timed by --merged, against our usual step")
-    if arguments.merged and not getattr(config.method, "hard_statistics", False):
+    if arguments.merged and not getattr(config.method, "bn_stats_from_hard_views", False):
         sys.exit(f"--merged: {name} with these options has no passes to merge; leave it out")
     batches = make_batches(config, arguments.batch, torch.device(arguments.device))
     start = networks(config, arguments.device)
@@ -174,11 +174,11 @@ def make_batches(config: RunConfig, batch: int, device: torch.device) -> tuple[L
 def networks(config: RunConfig, device: str) -> nn.Module:
     """A new method on the device; both sides start from its weights."""
     torch.manual_seed(0)
-    return make(config, Workbench, ViewSampler, device).to(device)
+    return make(config, MethodContext, ViewSampler, device).to(device)
 
 
 def make(
-    config: RunConfig, bench: type[Workbench], sampler: type[ViewSampler], device: str, skeleton: Skeleton = COCO
+    config: RunConfig, bench: type[MethodContext], sampler: type[ViewSampler], device: str, skeleton: Skeleton = COCO
 ) -> Any:
     """The method over one or the other kind of workbench."""
     size = (config.input.height, config.input.width)
@@ -236,14 +236,14 @@ def our_way(
     seen: list[torch.Tensor] = []
     step()
     first = float(seen[0])
-    bench, alterations = engine.method.bench, getattr(config.method, "hard", [])
+    bench, augmentations = engine.method.bench, getattr(config.method, "augmentations", [])
     easy = bench.views.easy(batches[1])
     heatmaps = torch.rand(len(easy), len(COCO), *bench.views.heatmap_size, device=easy.images.device)
     hard_views = sum(isinstance(m, PoseNet) and any(p.requires_grad for p in m.parameters()) for m in method.modules())
 
     def views() -> None:
         for _ in range(1 if config.method.name in ("single", "mean_teacher") else min(2, hard_views)):
-            bench.make_hard(easy, heatmaps, alterations)
+            bench.hard_view(easy, heatmaps, augmentations)
 
     return Side(step, first), precision, views
 

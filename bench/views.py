@@ -13,10 +13,10 @@ import statistics
 import torch
 from clock import timed
 
-from semipose.augment.registry import ALTERATIONS
+from semipose.augment.registry import AUGMENTATION_TYPES
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
-from semipose.methods.base import Workbench
+from semipose.methods.base import MethodContext
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.batches import View
 from semipose.structures.skeletons import COCO
@@ -30,7 +30,7 @@ def main() -> None:
     network = PoseNet(ModelConfig(backbone="resnet18", weights="none"), len(COCO)).to(device).eval()
     network = network.to(memory_format=torch.channels_last)
     views = ViewSampler(ViewsConfig(), COCO, size, 2.0, torch.Generator(device).manual_seed(0))
-    bench = Workbench(views, LossConfig().build(), None, None)  # type: ignore[arg-type]
+    bench = MethodContext(views, LossConfig().build(), None, None)  # type: ignore[arg-type]
     images = torch.randn(arguments.batch, 3, *size, device=device).to(memory_format=torch.channels_last)
     heatmaps = torch.rand(arguments.batch, len(COCO), *views.heatmap_size, device=device)
     easy = View(
@@ -42,11 +42,11 @@ def main() -> None:
         with torch.no_grad(), torch.autocast(device.type, precision, enabled=arguments.bf16):
             network(images)
 
-    lists = {"affine alone": []} | {kind.model_fields["kind"].default: [kind()] for kind in ALTERATIONS}
+    lists = {"affine alone": []} | {kind.model_fields["kind"].default: [kind()] for kind in AUGMENTATION_TYPES}
     rows = {}
-    for name, alterations in lists.items():
+    for name, augmentations in lists.items():
         pairs = [
-            (timed(lambda a=alterations: bench.make_hard(easy, heatmaps, a), device), timed(forward, device))
+            (timed(lambda a=augmentations: bench.hard_view(easy, heatmaps, a), device), timed(forward, device))
             for _ in range(arguments.repeats + 1)
         ][1:]
         rows[name] = {

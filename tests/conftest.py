@@ -40,11 +40,11 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def small_people(tmp_path: Path) -> Path:
     """A COCO file of 60 embedded people."""
-    from semipose.data.datasets import read_annotated
+    from semipose.data.datasets import read_dataset
     from semipose.data.formats.coco_writer import write_coco
 
     path = tmp_path / "people.json"
-    write_coco(read_annotated("people", None).subset(range(60)), path)
+    write_coco(read_dataset("people", None).subset(range(60)), path)
     return path
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from semipose.config import SHIPPED, alteration_options, left_behind, load_config, options, parse_override
+from semipose.config import SHIPPED, augmentation_options, left_behind, load_config, options, parse_override
 from semipose.errors import ConfigError
 from semipose.methods import METHODS
 
@@ -21,12 +21,14 @@ def test_defaults_are_the_papers():
 
 
 def test_saved_and_read_back(tmp_path):
-    config = load_config(None, {"method": "dual", "method.hard": ["cutout", {"kind": "cut_occlude", "joints": 3}]})
+    config = load_config(
+        None, {"method": "dual", "method.augmentations": ["cutout", {"kind": "cut_occlude", "joints": 3}]}
+    )
     config.save(tmp_path / "c.yaml")
     again = load_config(tmp_path / "c.yaml")
     assert again == config
-    assert [a.kind for a in again.method.hard] == ["cutout", "cut_occlude"]
-    assert again.method.hard[1].joints == 3
+    assert [a.kind for a in again.method.augmentations] == ["cutout", "cut_occlude"]
+    assert again.method.augmentations[1].joints == 3
 
 
 def test_overrides_win_and_methods_do_not_mix(tmp_path):
@@ -41,29 +43,36 @@ def test_overrides_win_and_methods_do_not_mix(tmp_path):
 def test_options_of_alterations_by_their_listed_names():
     """Every listed name is one that can be set; of the entries of its kind alone."""
     plain = load_config(None, {"method": "single"})
-    listed = [row[0] for row in alteration_options(type(plain.method))]
-    assert "method.hard.cutout.side" in listed
+    listed = [row[0] for row in augmentation_options(type(plain.method))]
+    assert "method.augmentations.cutout.side" in listed
     for name in listed:
         kind, option = name.split(".")[2:]
-        given = {"method": "single", "method.hard": [kind, "joint_cutout"]}
-        usual = load_config(None, given).method.hard[0]
+        given = {"method": "single", "method.augmentations": [kind, "joint_cutout"]}
+        usual = load_config(None, given).method.augmentations[0]
         nearly = (
             getattr(usual, option) * 0.99 if isinstance(getattr(usual, option), float) else getattr(usual, option) + 1
         )
         nearly = nearly if option != "half_size_min" else 9
-        changed = load_config(None, {**given, name: nearly}).method.hard[0]
+        changed = load_config(None, {**given, name: nearly}).method.augmentations[0]
         assert changed.model_dump() == {**usual.model_dump(), option: nearly}
         with pytest.raises(ConfigError, match=option):
             load_config(None, {**given, name: "none"})
-    both = load_config(None, {"method": "akm", "method.hard": ["cutout", "mixup"], "method.hard.cutout.side": 0.25})
-    assert [a.model_dump() for a in both.method.hard] == [
+    both = load_config(
+        None, {"method": "akm", "method.augmentations": ["cutout", "mixup"], "method.augmentations.cutout.side": 0.25}
+    )
+    assert [a.model_dump() for a in both.method.augmentations] == [
         {"kind": "cutout", "side": 0.25},
         {"kind": "mixup", "beta": 1.0},
     ]
-    assert load_config(None, {"method": "trs", "method.hard.keypoint_mix.joints": 2}).method.hard[0].joints == 2
-    variant = load_config(None, {"method": "akm+mixup", "method.hard.adaptive_joint_cutout.joints": 6})
-    assert (variant.method.hard[0].joints, variant.method.mixup.enabled) == (6, True)
-    assert alteration_options(type(load_config(None, {"method": "multi_augs"}).method)) == []
+    assert (
+        load_config(None, {"method": "trs", "method.augmentations.keypoint_mix.joints": 2})
+        .method.augmentations[0]
+        .joints
+        == 2
+    )
+    variant = load_config(None, {"method": "akm+mixup", "method.augmentations.adaptive_joint_cutout.joints": 6})
+    assert (variant.method.augmentations[0].joints, variant.method.mixup.enabled) == (6, True)
+    assert augmentation_options(type(load_config(None, {"method": "multi_augs"}).method)) == []
 
 
 def test_options_of_another_method_are_told(tmp_path):
@@ -78,23 +87,29 @@ def test_options_of_another_method_are_told(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"method": "trs", "method.hard.cutout.side": 0.2}, "method.hard of trs has no 'cutout', it has keypoint_mix"),
-        ({"method": "trs", "method.hard.keypoint_mix": 2}, "method.hard.KIND.OPTION=value"),
-        ({"method": "trs", "method.hard.keypoint_mix.joint": 2}, "did you mean 'joints'"),
-        ({"method": "trs", "method.hard": "cutout", "method.hard.cutout.side": 0.2}, "for the list"),
-        ({"method": "trs", "method.hard.keypoint_mix.kind": "cutout"}, "for the list"),
+        (
+            {"method": "trs", "method.augmentations.cutout.side": 0.2},
+            "method.augmentations of trs has no 'cutout', it has keypoint_mix",
+        ),
+        ({"method": "trs", "method.augmentations.keypoint_mix": 2}, "method.augmentations.KIND.OPTION=value"),
+        ({"method": "trs", "method.augmentations.keypoint_mix.joint": 2}, "did you mean 'joints'"),
+        ({"method": "trs", "method.augmentations": "cutout", "method.augmentations.cutout.side": 0.2}, "for the list"),
+        ({"method": "trs", "method.augmentations.keypoint_mix.kind": "cutout"}, "for the list"),
         ({"method.name": ["trs"]}, "method"),
-        ({"method": "multi_augs", "method.hard.cutout.side": 0.2}, "multi_augs has no list method.hard"),
-        ({"method.hard.cutout.side": 0.2}, "supervised has no list method.hard"),
-        ({"method": "unknown", "method.hard.cutout.side": 0.2}, "'trs'"),
-        ({"method": ["trs"], "method.hard.cutout.side": 0.2}, "method"),
+        (
+            {"method": "multi_augs", "method.augmentations.cutout.side": 0.2},
+            "multi_augs has no list method.augmentations",
+        ),
+        ({"method.augmentations.cutout.side": 0.2}, "supervised has no list method.augmentations"),
+        ({"method": "unknown", "method.augmentations.cutout.side": 0.2}, "'trs'"),
+        ({"method": ["trs"], "method.augmentations.cutout.side": 0.2}, "method"),
         ({"train.stps": 3}, "train.stps: unknown option; did you mean 'steps'"),
         ({"trian.steps": 3}, "did you mean 'train'"),
         ({"method": "trs", "method.reviewer.alpha": 0.5}, "did you mean 'reviewers'"),
         ({"method": "trs", "method.levels": 7}, "method.levels"),
         ({"method": "unknown"}, "'trs'"),
         ({"input.height": 100}, "input.height"),
-        ({"method": "single", "method.hard": ["cutot"]}, "method.hard"),
+        ({"method": "single", "method.augmentations": ["cutot"]}, "method.augmentations"),
     ],
 )
 def test_mistakes_are_one_line(overrides, told):

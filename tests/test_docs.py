@@ -10,13 +10,13 @@ import yaml
 from typer.main import get_command
 
 import semipose
-from semipose.augment.views import upright
+from semipose.augment.views import eval_view
 from semipose.cli import app
 from semipose.data.datasets import DataConfig
 from semipose.data.loader import unlabeled_batch
 from semipose.inference.predictor import FrameCrops
 from semipose.methods import METHODS, VARIANTS
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.studies.grid import load_grid, shipped
 from semipose.trainer import train
 
@@ -79,9 +79,9 @@ def test_the_program_without_pytorch_sees_what_semipose_sees(tmp_path, monkeypat
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
     boxes = [(60.0, 20.0, 180.0, 190.0), (5.5, 3.25, 40.0, 60.0), (250.0, 120.0, 90.0, 150.0)]
-    people = [Person(Path(), 0, n, box) for n, box in enumerate(boxes)]
-    crops = FrameCrops(image, PersonSet(model.skeleton, people, "image"), model.geometry)
-    views = upright(unlabeled_batch(crops, [0, 1, 2]), model.geometry.input_size).images.numpy()
+    people = [Instance(Path(), 0, n, box) for n, box in enumerate(boxes)]
+    crops = FrameCrops(image, PoseDataset(model.skeleton, people, "image"), model.geometry)
+    views = eval_view(unlabeled_batch(crops, [0, 1, 2]), model.geometry.input_size).images.numpy()
     for box, view in zip(boxes, views, strict=True):
         images, matrix = program["to_input"](image, box)
         assert np.abs(images - view).mean() * 0.226 * 255 < 2.5  # gray levels

@@ -55,7 +55,7 @@ def test_predicting_a_street_video(tmp_path):
 def test_unlabeled_folder_with_detections(tmp_path):
     annotated = read_coco(ROOT / "coco-mini" / "val.json")
     boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.4 + 0.5 * (i % 2)}
-             for i, p in enumerate(annotated.persons)]  # fmt: skip
+             for i, p in enumerate(annotated.instances)]  # fmt: skip
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(boxes))
     overrides = {

@@ -17,7 +17,7 @@ from semipose.augment.masking import JointCutout
 from semipose.augment.mixing import KeypointMix
 from semipose.augment.views import ViewSampler
 from semipose.losses import SpatialCrossEntropy
-from semipose.methods.base import ConsistencyConfig, Lesson, Workbench
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, MethodContext
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
@@ -62,31 +62,31 @@ class PlainViews(ViewSampler):
         return HardView(torch.stack(moved).to(altered.device), from_easy)
 
 
-class PlainWorkbench(Workbench):
+class PlainWorkbench(MethodContext):
     """The parts of a method with loops where ours work on whole batches."""
 
     def supervised(self, network: nn.Module, labeled: LabeledView) -> Tensor:
         """Joint by joint."""
         return self.compare(network(labeled.view.images), labeled.targets, labeled.weights)
 
-    def make_hard(
-        self, easy: View, heatmaps: Tensor, alterations: list[Any], from_easy: Tensor | None = None
+    def hard_view(
+        self, easy: View, heatmaps: Tensor, augmentations: list[Any], from_easy: Tensor | None = None
     ) -> HardView:
         """Peaks read in NumPy, masks set sample by sample; an alteration without a loop of its own here is ours."""
         joints, scores = read_peaks(heatmaps.cpu().numpy())
         where = torch.from_numpy(joints).to(easy.images.device)
         images = easy.images.clone()
-        for alteration in alterations:
-            alter = {JointCutout: cut_joints, KeypointMix: mix_keypoints}.get(type(alteration))
-            if alter is None:
-                images = alteration(images, where, torch.from_numpy(scores).to(images.device), self.views.generator)
+        for augmentation in augmentations:
+            apply_augmentations = {JointCutout: cut_joints, KeypointMix: mix_keypoints}.get(type(augmentation))
+            if apply_augmentations is None:
+                images = augmentation(images, where, torch.from_numpy(scores).to(images.device), self.views.generator)
             else:
-                images = alter(alteration, images, where, self.views.generator)
+                images = apply_augmentations(augmentation, images, where, self.views.generator)
         if from_easy is None:
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
 
-    def study(self, student: nn.Module, lesson: Lesson, config: ConsistencyConfig) -> Tensor:
+    def consistency_loss(self, student: nn.Module, lesson: ConsistencyTarget, config: ConsistencyConfig) -> Tensor:
         """A pass of the student for each teacher, and a loss joint by joint."""
         images = lesson.hard.images
         total = images.new_zeros(())

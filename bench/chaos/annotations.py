@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semipose.data.checks import check_data
-from semipose.data.data_errors import Intake
+from semipose.data.data_errors import DataErrors
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_detections
 from semipose.data.formats.registry import read_annotations
@@ -84,7 +84,7 @@ def _kinds() -> list[tuple[Any, Callable[[Path], Any]]]:
         (container, check_data),
         (
             container,
-            lambda path: Intake().read("train", lambda problems: read_annotations(path, None, problems=problems)),
+            lambda path: DataErrors().read("train", lambda problems: read_annotations(path, None, problems=problems)),
         ),
         (mpii, lambda path: read_annotations(path, path.parent / "images")),
         (challenger, lambda path: read_annotations(path, path.parent / "images")),

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.crop_cache import open_crops
+from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
-from semipose.data.datasets import read_annotated
-from semipose.structures.instances import PersonSet
+from semipose.data.datasets import read_dataset
+from semipose.structures.instances import PoseDataset
 
 PERSONS = 40
 GEOMETRY = CropGeometry((64, 64))
@@ -31,7 +31,7 @@ HANG = 60.0
 def run(count: int, seed: int) -> dict[str, Any]:
     """`count` rounds of each kind; what was lost. This process itself cuts nothing, so that it may fork."""
     chance = random.Random(seed)
-    persons = read_annotated("people", None).subset(range(PERSONS))
+    persons = read_dataset("people", None).subset(range(PERSONS))
     found: dict[str, Any] = {"rounds": count, "built": 0, "kills": 0, "while_building": 0, "read": 0, "bad": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +50,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
 
 def _builders(
-    persons: PersonSet, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
+    persons: PoseDataset, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
 ) -> list[str]:
     """Two to four processes make one cache at once; in every second round where the file system has no locks."""
     unlocked = chance.random() < 0.5
@@ -61,7 +61,7 @@ def _builders(
 
 
 def _killed(
-    persons: PersonSet, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
+    persons: PoseDataset, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
 ) -> list[str]:
     """SIGKILL of a builder, wherever it is; the next one makes the cache and leaves no unfinished file."""
     pid = _child(lambda: _build(persons, cache, folder, 0, False))
@@ -75,7 +75,7 @@ def _killed(
 
 
 def _readers(
-    persons: PersonSet, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
+    persons: PoseDataset, cache: Path, folder: Path, usual: float, chance: random.Random, found: dict[str, Any]
 ) -> list[str]:
     """Two processes open the cache and read from it while it is removed, cut off and rebuilt under their hands."""
     stop, seeds = folder / "stop", [chance.getrandbits(32) for _ in range(2)]
@@ -107,30 +107,30 @@ def _invalidate(cache: Path, chance: random.Random) -> None:
         shutil.rmtree(cache / "crops", ignore_errors=True)
 
 
-def _reference(persons: PersonSet, folder: Path) -> None:
+def _reference(persons: PoseDataset, folder: Path) -> None:
     """The crops as one undisturbed process makes them."""
     started = time.perf_counter()
-    store = open_crops(persons, GEOMETRY, cache=folder / "reference")
+    store = open_crop_cache(persons, GEOMETRY, cache=folder / "reference")
     (folder / "seconds").write_text(str(time.perf_counter() - started))
     sums = [hashlib.sha256(store.crop(i).tobytes()).hexdigest() for i in range(len(persons))]
     (folder / "sums").write_text("\n".join(sums))
 
 
-def _build(persons: PersonSet, cache: Path, folder: Path, start: float, unlocked: bool) -> None:
+def _build(persons: PoseDataset, cache: Path, folder: Path, start: float, unlocked: bool) -> None:
     time.sleep(start)
     if unlocked:
         packed._alone = _no_lock  # type: ignore[assignment]
-    store = open_crops(persons, GEOMETRY, cache=cache)
+    store = open_crop_cache(persons, GEOMETRY, cache=cache)
     known = (folder / "sums").read_text().split()
-    assert len(store.persons) == len(known), "persons are missing"
+    assert len(store.dataset) == len(known), "persons are missing"
     for i, expected in enumerate(known):
         assert hashlib.sha256(store.crop(i).tobytes()).hexdigest() == expected, f"another crop {i}"
 
 
-def _read(persons: PersonSet, cache: Path, folder: Path, stop: Path, seed: int) -> None:
+def _read(persons: PoseDataset, cache: Path, folder: Path, stop: Path, seed: int) -> None:
     known, chance, count = (folder / "sums").read_text().split(), random.Random(seed), 0
     while not (count and stop.exists()):
-        store = open_crops(persons, GEOMETRY, cache=cache)
+        store = open_crop_cache(persons, GEOMETRY, cache=cache)
         for i in chance.sample(range(len(known)), 10):
             assert hashlib.sha256(store.crop(i).tobytes()).hexdigest() == known[i], f"another crop {i}"
             count += 1

@@ -14,7 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from semipose.config import load_config
-from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.methods import METHODS, VARIANTS
 from semipose.trainer import train
@@ -49,7 +49,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEMIPOSE_CACHE"] = f"{folder}/cache"
         some = Path(folder) / "people.json"
-        write_coco(read_annotated("people", None).subset(range(60)), some)
+        write_coco(read_dataset("people", None).subset(range(60)), some)
         whole: dict[str, tuple[Path, float]] = {}
         while kills < count:
             name = names[runs % len(names)]

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from bench.chaos.kills import TINY, difference
-from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.training.checkpoint import has_checkpoint
 
@@ -30,7 +30,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"SEMIPOSE_CACHE": f"{folder}/cache", "OMP_NUM_THREADS": "1"}
-        write_coco(read_annotated("people", None).subset(range(60)), folder / "people.json")
+        write_coco(read_dataset("people", None).subset(range(60)), folder / "people.json")
         plan = {
             **TINY, "data.train": str(folder / "people.json"), "data.images": str(PEOPLE / "images"),
             "train.devices": 2, "train.steps": 60, "method": "mean_teacher",

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from semipose.config import RunConfig, alteration_options, left_behind, load_config, options, parse_override
-from semipose.data.data_errors import Policy
+from semipose.config import RunConfig, augmentation_options, left_behind, load_config, options, parse_override
+from semipose.data.data_errors import ErrorPolicy
 from semipose.data.datasets import DataConfig, resolve
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import pictured
@@ -16,24 +16,34 @@ from semipose.inference.draw import draw_predictions
 from semipose.inference.evaluation import Evaluation, evaluate
 from semipose.inference.onnx import export_onnx
 from semipose.inference.pose_model import PoseModel, load_pose_model
-from semipose.inference.predict_dataset import intake_of, look_at, make_predictor, refuse_given
+from semipose.inference.predict_dataset import data_errors_for, make_predictor, predict_dataset, refuse_given
 from semipose.inference.suggest import most_doubtful
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS, VARIANTS
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train as train_run
-from semipose.training.evaluator import Result
-from semipose.training.loggers import say, watched
+from semipose.training.evaluator import TrainResult
+from semipose.training.loggers import progress_bar, say
 from semipose.utils.files import place_for
 
-__all__ = ["Evaluation", "Result", "all_options", "evaluate", "export", "load", "predict", "predict_persons", "train"]
+__all__ = [
+    "Evaluation",
+    "TrainResult",
+    "all_options",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "predict_persons",
+    "train",
+]
 
 
 def train(
     *arguments: str, out: Path | str | None = None, resume: bool = False, overrides: dict[str, Any] | None = None
-) -> Result:
+) -> TrainResult:
     """Trains and returns the scores of the selected weights.
 
     `arguments`: a configuration file and/or overrides `section.key=value`, as on the command line; `overrides`: the
@@ -89,7 +99,7 @@ def predict(
     annotations: bool = False,
     min_joint_score: float | None = None,
     doubtful: int | None = None,
-    broken: Policy = "skip",
+    broken: ErrorPolicy = "skip",
     network: str | None = None,
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
@@ -103,7 +113,7 @@ def predict(
     counted, dropped.json lists them; or they stop it (`strict`).
     `network`: as in `load`.
     """
-    model, source, out, intake = load_pose_model(what, network), Path(source), Path(out), intake_of(broken)
+    model, source, out, data_errors = load_pose_model(what, network), Path(source), Path(out), data_errors_for(broken)
     if not annotations:
         given = {"min_joint_score": min_joint_score is not None, "doubtful": doubtful}
         refuse_given("without --annotations nothing goes by it", **given)
@@ -111,15 +121,17 @@ def predict(
     _refuse_places(source, out, boxes, draw=draw, annotations=annotations)
     if _is_video(source):
         predictor = make_predictor(model, flip_test=flip_test, device=device)
-        return predict_video(predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, watch=watched)
-    persons = intake.read(
+        return predict_video(
+            predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress_bar
+        )
+    persons = data_errors.read(
         "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
     )
-    predictions, _ = look_at(model, persons, intake, "images", flip_test=flip_test, device=device)
-    intake.write(out)
+    predictions, _ = predict_dataset(model, persons, data_errors, "images", flip_test=flip_test, device=device)
+    data_errors.write(out)
     written = [out / "predictions.json"]
     root = source if source.is_dir() else None
-    names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.persons}
+    names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.instances}
     save_predictions(predictions, written[0], files=names)
     numbered = all(isinstance(p.image_id, int) for p in predictions)
     if source.suffix == ".json" and model.skeleton.joints == COCO.joints and numbered:
@@ -156,13 +168,13 @@ def _refuse_places(source: Path, out: Path, boxes: Path | str | None, *, draw: b
 
 
 def _write_labels(
-    persons: PersonSet, predictions: list[Prediction], path: Path, least: float | None, doubtful: int | None
+    persons: PoseDataset, predictions: list[Prediction], path: Path, least: float | None, doubtful: int | None
 ) -> None:
     """Predictions as a container to correct, of all images or the `doubtful` ones; says how many joints it labels."""
     least = JOINT_SCORE if least is None else least
     if doubtful is not None:
         predictions = most_doubtful(predictions, doubtful)
-        persons = PersonSet(persons.skeleton, persons.persons, persons.source)  # without images that show nobody
+        persons = PoseDataset(persons.skeleton, persons.instances, persons.source)  # without images that show nobody
     root = write_coco(as_annotations(persons, predictions, least), path)
     scores = np.concatenate([p.scores for p in predictions] or [np.zeros(0)])
     say(
@@ -172,10 +184,10 @@ def _write_labels(
 
 
 def predict_persons(
-    model: PoseModel, persons: PersonSet, *, flip_test: bool = False, device: str = "auto"
+    model: PoseModel, persons: PoseDataset, *, flip_test: bool = False, device: str = "auto"
 ) -> list[Prediction]:
     """One prediction per person box of `persons`; BrokenDataError with every photograph that can't be read."""
-    return look_at(model, persons, intake_of("strict"), "images", flip_test=flip_test, device=device)[0]
+    return predict_dataset(model, persons, data_errors_for("strict"), "images", flip_test=flip_test, device=device)[0]
 
 
 def export(what: Path | str, out: Path | str, *, to: str = "onnx", network: str | None = None) -> Path:
@@ -192,7 +204,7 @@ def all_options(method: str) -> list[tuple[str, str, str, str]]:
     if method not in METHODS and method not in VARIANTS:
         raise ConfigError(f"unknown method {method!r}; known: {', '.join([*METHODS, *VARIANTS])}")
     own = load_config(None, {"method": method}).method
-    return options(RunConfig) + options(type(own), "method.", own) + alteration_options(type(own))
+    return options(RunConfig) + options(type(own), "method.", own) + augmentation_options(type(own))
 
 
 def _has_unlabeled(data: DataConfig) -> bool:

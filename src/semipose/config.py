@@ -8,7 +8,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from semipose.augment.registry import KINDS
+from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
 from semipose.data.datasets import DataConfig
 from semipose.errors import ConfigError
@@ -53,8 +53,8 @@ class RunConfig(BaseModel):
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
 
-HARD = "method.hard"
-"""The list of alterations, whose options are `method.hard.KIND.OPTION`."""
+AUGMENTATION_KEY = "method.augmentations"
+"""The list of alterations, whose options are `method.augmentations.KIND.OPTION`."""
 
 
 def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -67,7 +67,7 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
         tree = _read_yaml(Path(path))
     # The method is chosen before its options are set, whatever their order.
     given = overrides or {}
-    inner = {key: value for key, value in given.items() if key.startswith(f"{HARD}.")}
+    inner = {key: value for key, value in given.items() if key.startswith(f"{AUGMENTATION_KEY}.")}
     for key, value in sorted(given.items(), key=lambda item: item[0] != "method"):
         if key not in inner:
             _set(tree, key, value)
@@ -79,7 +79,7 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
     for key, value in inner.items():
         chosen = tree.setdefault("method", {"name": "supervised"})
         if isinstance(chosen, dict):
-            _set_alteration(chosen, key, value)
+            _set_augmentation(chosen, key, value)
     try:
         return RunConfig(**tree)
     except ValidationError as error:
@@ -135,19 +135,19 @@ def _shown(default: Any) -> str:
     return "null" if default is None else str(default)
 
 
-def alteration_options(method: type[BaseModel]) -> list[tuple[str, str, str, str]]:
-    """The same for each alteration of the hard view, where a method's options take some: `method.hard.KIND.OPTION`."""
+def augmentation_options(method: type[BaseModel]) -> list[tuple[str, str, str, str]]:
+    """The same for each alteration of the hard view, where a method's options take some: `method.augmentations.KIND.OPTION`."""
     rows: list[tuple[str, str, str, str]] = []
-    if not _takes_alterations(method):
+    if not _takes_augmentations(method):
         return rows
-    for kind, alteration in KINDS.items():
-        rows += [row for row in options(alteration, f"{HARD}.{kind}.") if not row[0].endswith(".kind")]
+    for kind, augmentation in AUGMENTATIONS.items():
+        rows += [row for row in options(augmentation, f"{AUGMENTATION_KEY}.{kind}.") if not row[0].endswith(".kind")]
     return rows
 
 
-def _takes_alterations(method: type[BaseModel]) -> bool:
+def _takes_augmentations(method: type[BaseModel]) -> bool:
     """Whether a method's options have a list `hard` that may hold something."""
-    return method.model_json_schema()["properties"].get("hard", {"maxItems": 0}).get("maxItems") != 0
+    return method.model_json_schema()["properties"].get("augmentations", {"maxItems": 0}).get("maxItems") != 0
 
 
 def left_behind(path: Path | str, method: Any) -> list[str]:
@@ -213,24 +213,32 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
         tree[last] = value
 
 
-def _set_alteration(method: dict[str, Any], key: str, value: Any) -> None:
-    """`method.hard.KIND.OPTION=value`: the option of every entry of that kind in the method's list."""
-    kind, dot, option = key.removeprefix(f"{HARD}.").partition(".")
+def _set_augmentation(method: dict[str, Any], key: str, value: Any) -> None:
+    """`method.augmentations.KIND.OPTION=value`: the option of every entry of that kind in the method's list."""
+    kind, dot, option = key.removeprefix(f"{AUGMENTATION_KEY}.").partition(".")
     name = method["name"]
     if not isinstance(name, str) or name not in {**METHODS, **VARIANTS}:
         return  # told when all is put together
     options_of = METHODS[VARIANTS[name][0] if name in VARIANTS else name][0]
-    if not _takes_alterations(options_of):
-        raise ConfigError(f"{key}: {name} has no list {HARD}; see semipose config --method {name}")
-    entries = method.get("hard", [entry.model_dump() for entry in options_of.model_fields["hard"].default])
+    if not _takes_augmentations(options_of):
+        raise ConfigError(f"{key}: {name} has no list {AUGMENTATION_KEY}; see semipose config --method {name}")
+    entries = method.get(
+        "augmentations", [entry.model_dump() for entry in options_of.model_fields["augmentations"].default]
+    )
     if not isinstance(entries, list) or not dot or option == "kind":
-        raise ConfigError(f"{key}: write {HARD}=[…] for the list, {HARD}.KIND.OPTION=value for an option of an entry")
+        raise ConfigError(
+            f"{key}: write {AUGMENTATION_KEY}=[…] for the list, {AUGMENTATION_KEY}.KIND.OPTION=value for an option of an entry"
+        )
     entries = [{"kind": entry} if isinstance(entry, str) else entry for entry in entries]
     kinds = [entry.get("kind") for entry in entries if isinstance(entry, dict)]
     if kind not in kinds:
         known = f"it has {', '.join(map(str, kinds))}" if kinds else "it is empty"
-        raise ConfigError(f"{key}: {HARD} of {name} has no {kind!r}, {known}; write {HARD}=[{kind}] beside it")
-    method["hard"] = [{**e, option: value} if isinstance(e, dict) and e.get("kind") == kind else e for e in entries]
+        raise ConfigError(
+            f"{key}: {AUGMENTATION_KEY} of {name} has no {kind!r}, {known}; write {AUGMENTATION_KEY}=[{kind}] beside it"
+        )
+    method["augmentations"] = [
+        {**e, option: value} if isinstance(e, dict) and e.get("kind") == kind else e for e in entries
+    ]
 
 
 def _one_line(error: ValidationError, path: Path | None) -> str:
@@ -253,8 +261,8 @@ def _known_names(place: list[str]) -> list[str]:
         return list(RunConfig.model_fields)
     model: type[BaseModel] = RunConfig
     for position, part in itertools.pairwise(place):
-        if position.isdigit() and part in KINDS:  # an entry of a list of alterations
-            return list(KINDS[part].model_fields)
+        if position.isdigit() and part in AUGMENTATIONS:  # an entry of a list of alterations
+            return list(AUGMENTATIONS[part].model_fields)
     for part in place[:-1]:
         if part in METHODS and model is not RunConfig:
             continue

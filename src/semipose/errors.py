@@ -69,7 +69,7 @@ class RunError(SemiposeError):
 
 
 @contextmanager
-def noting(problems: list[str] | None) -> Iterator[None]:
+def collect_errors(problems: list[str] | None) -> Iterator[None]:
     """A broken record ends the reading with its DataError, or, with a list to note it in, is left out."""
     try:
         yield

@@ -9,45 +9,45 @@ from torch import nn
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
-from semipose.data.crop_cache import CropStore, Form, open_crops
+from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.datasets import Sources, load_sources, located, resolve
+from semipose.data.datasets import DataSplits, load_splits, located, resolve
 from semipose.data.loader import PairedLoader, readers
 from semipose.data.shards import ShardedCrops, content_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import build_method
-from semipose.methods.base import ConsistencyConfig, Workbench
-from semipose.methods.weight_averaging import Averaged
+from semipose.methods.base import ConsistencyConfig, MethodContext
+from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
 from semipose.training.compile import compile_networks
 from semipose.training.distributed import Plan, helpers, plan_processes, read_message, together
 from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
-from semipose.training.evaluator import Judge, Result
+from semipose.training.evaluator import Evaluator, TrainResult
 from semipose.training.image_checks import (
     contents,
+    image_digests,
     look_through,
-    photographs,
     tell_small_validation,
     tell_untaught_joints,
     with_before,
 )
-from semipose.training.loggers import MetricsLog, NoLog, mute, say, watched
+from semipose.training.loggers import MetricsLog, NoLog, mute, progress_bar, say
 from semipose.training.loop import Training
-from semipose.training.monitor import Watch
+from semipose.training.monitor import TrainingMonitor
 from semipose.training.precision import choose_precision
-from semipose.training.run_dir import owned
+from semipose.training.run_dir import lock_run_dir
 from semipose.utils.files import make_folder
 
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
 
 
-def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
+def train(config: RunConfig, out: Path, *, resume: bool = False) -> TrainResult:
     """Trains as `config` says and leaves the run folder `out` behind.
 
     Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
@@ -57,17 +57,17 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> Result:
     plan = plan_processes(config.train.device, config.train.devices, config.train.nodes)
     if plan.rank:
         mute()
-    sources = load_sources(config.data)
-    if _takes_unlabeled(config) and sources.unlabeled is None and sources.shards is None:
+    splits = load_splits(config.data)
+    if _takes_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
         say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     if config.data.unlabeled and not _takes_unlabeled(config):
         say(f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is")
     _claim(out, resume)
-    config = with_precision(config, sources, plan)
+    config = with_precision(config, splits, plan)
     message = {"config": config.model_dump(mode="json"), "out": str(out.resolve()), "resume": resume}
-    with owned(out) if plan.rank == 0 else nullcontext(), helpers(plan, message), together(plan):
+    with lock_run_dir(out) if plan.rank == 0 else nullcontext(), helpers(plan, message), together(plan):
         fabric = start_fabric(config.train.device, config.train.precision, plan)
-        return _train(config, sources, fabric, out, resume)
+        return _train(config, splits, fabric, out, resume)
 
 
 def join() -> None:
@@ -76,42 +76,42 @@ def join() -> None:
     train(RunConfig(**message["config"]), Path(message["out"]), resume=message["resume"])
 
 
-def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resume: bool) -> Result:
+def _train(config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, resume: bool) -> TrainResult:
     fabric.seed_everything(config.train.seed, workers=False, verbose=False)
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
-    engine = _engine(config, sources, fabric, generator)
+    engine = _engine(config, splits, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(sources, geometry, config.data.crops, _takes_unlabeled(config))
-    judge = _judge(config, sources, engine, geometry, out)
+    labeled, unlabeled = _crops(splits, geometry, config.data.crops, _takes_unlabeled(config))
+    evaluator = _judge(config, splits, engine, geometry, out)
     seen = look_through(
         labeled,
         unlabeled,
-        judge,
+        evaluator,
         select=config.train.select,
         own_validation=config.data.val is None,
         beginnings=_beginnings(config),
     )
-    state = TrainingState(_identity(config, sources, labeled, unlabeled, judge))
+    state = TrainingState(_identity(config, splits, labeled, unlabeled, evaluator))
     _same_everywhere(engine, state, out, resume)
-    sets = photographs(labeled, unlabeled, judge)
+    sets = image_digests(labeled, unlabeled, evaluator)
     if resume:
         state = _resumed(config, engine, state.identity, out, generator)
         seen = with_before(seen, out, state, sets)
     elif engine.is_main:
         config.save(out / "config.yaml")
-        sources.split.save(out / "split.json")
+        splits.split.save(out / "split.json")
     if engine.is_main:
         seen.write(out)
-        sources.intake.write(out)
+        splits.data_errors.write(out)
     state.extra["joint_batch"] = joint_batch(config, engine)
     state.extra.setdefault("photographs", contents(sets))
     log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
-    loader = _loader(config, sources, labeled, unlabeled, engine)
-    watch = Watch(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
+    loader = _loader(config, splits, labeled, unlabeled, engine)
+    monitor = TrainingMonitor(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
     def evaluate(step: int, steps: int) -> float | None:
-        figure = judge.validate(step, log)
-        watch.look(step, steps, None if figure is None else round(figure, 5), log)  # without what decides ties
+        figure = evaluator.validate(step, log)
+        monitor.update(step, steps, None if figure is None else round(figure, 5), log)  # without what decides ties
         return figure
 
     training = Training(
@@ -123,22 +123,22 @@ def _train(config: RunConfig, sources: Sources, fabric: Fabric, out: Path, resum
         folder=out,
         log=log,
         evaluate=evaluate,
-        keep_best=judge.keep,
+        keep_best=evaluator.keep,
         name=config.method.name,
     )
-    _announce(config, sources, training, judge)
+    _announce(config, splits, training, evaluator)
     try:
         training.run()
     finally:
         log.close()
-    return judge.conclude(state.step, state.seconds, seen)
+    return evaluator.conclude(state.step, state.seconds, seen)
 
 
-def _judge(config: RunConfig, sources: Sources, engine: Engine, geometry: CropGeometry, out: Path) -> Judge:
+def _judge(config: RunConfig, splits: DataSplits, engine: Engine, geometry: CropGeometry, out: Path) -> Evaluator:
     """Who scores the candidates."""
-    return Judge(
+    return Evaluator(
         engine,
-        sources,
+        splits,
         geometry,
         config.loss,
         out,
@@ -148,11 +148,11 @@ def _judge(config: RunConfig, sources: Sources, engine: Engine, geometry: CropGe
     )
 
 
-def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torch.Generator) -> Engine:
+def _engine(config: RunConfig, splits: DataSplits, fabric: Fabric, generator: torch.Generator) -> Engine:
     """The method with its optimizer on its device."""
-    method = make_method(config, sources.labeled.skeleton, generator)
+    method = make_method(config, splits.labeled.skeleton, generator)
     if config.train.average:
-        method = Averaged(method, config.train.average)
+        method = WithAverages(method, config.train.average)
     if config.train.channels_last:
         method = method.to(memory_format=torch.channels_last)
     if config.train.cuda_graphs and fabric.device.type != "cuda":
@@ -173,7 +173,7 @@ def _engine(config: RunConfig, sources: Sources, fabric: Fabric, generator: torc
     )
 
 
-def with_precision(config: RunConfig, sources: Sources, plan: Plan) -> RunConfig:
+def with_precision(config: RunConfig, splits: DataSplits, plan: Plan) -> RunConfig:
     """The configuration with `train.precision: auto` resolved on a CPU, where a long training is worth measuring for.
 
     The run folder keeps what was chosen, so that a resumed run goes on in it. Processes that a launcher or several
@@ -186,7 +186,7 @@ def with_precision(config: RunConfig, sources: Sources, plan: Plan) -> RunConfig
     alone = not plan.started and plan.nodes == 1
     if alone and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
         size = (config.input.height, config.input.width)
-        chosen = choose_precision(config.model, len(sources.labeled.skeleton), torch.device("cpu"), size)
+        chosen = choose_precision(config.model, len(splits.labeled.skeleton), torch.device("cpu"), size)
         say(f"train.precision={chosen}: the faster of the two here, measured once and remembered")
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
@@ -204,7 +204,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
             return PoseNet(model, len(skeleton), levels)
         made = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
-        made.take_over(start.network, heads=start.skeleton.joints == skeleton.joints)
+        made.copy_weights_from(start.network, heads=start.skeleton.joints == skeleton.joints)
         return made
 
     def trained(path: str) -> PoseNet:
@@ -220,7 +220,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
         return model.network
 
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    return build_method(config.method, Workbench(views, config.loss.build(), network, trained))
+    return build_method(config.method, MethodContext(views, config.loss.build(), network, trained))
 
 
 def _start(config: RunConfig) -> PoseModel | None:
@@ -270,14 +270,18 @@ def _claim(out: Path, resume: bool) -> None:
     make_folder(out)
 
 
-def _crops(sources: Sources, geometry: CropGeometry, form: Form, learns: bool) -> tuple[CropStore, CropStore | None]:
+def _crops(
+    splits: DataSplits, geometry: CropGeometry, form: Encoding, learns: bool
+) -> tuple[CropCache, CropCache | None]:
     """The labeled and, where the method learns from them, the unlabeled crops, without what is left out as broken."""
 
-    def cut(name: str, persons: PersonSet) -> CropStore:
-        return open_crops(persons, geometry, form=form, broken=sources.intake.photographs(name), watch=watched)
+    def cut(name: str, persons: PoseDataset) -> CropCache:
+        return open_crop_cache(
+            persons, geometry, form=form, broken=splits.data_errors.image_errors(name), progress=progress_bar
+        )
 
-    wanted = sources.unlabeled if learns else None
-    return cut("train", sources.labeled), cut("unlabeled", wanted) if wanted else None
+    wanted = splits.unlabeled if learns else None
+    return cut("train", splits.labeled), cut("unlabeled", wanted) if wanted else None
 
 
 def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:
@@ -319,22 +323,22 @@ def _compare_batches(state: TrainingState, now: list[int]) -> None:
 
 
 def _identity(
-    config: RunConfig, sources: Sources, labeled: CropStore, unlabeled: CropStore | None, judge: Judge
+    config: RunConfig, splits: DataSplits, labeled: CropCache, unlabeled: CropCache | None, evaluator: Evaluator
 ) -> dict[str, str]:
     """What must not change between start and resume; `data` changes with any image name, box or label."""
     sets = {
-        "labeled": labeled.persons,
-        "unlabeled": unlabeled.persons if unlabeled else None,
-        "validation": judge.persons("validation"),
+        "labeled": labeled.dataset,
+        "unlabeled": unlabeled.dataset if unlabeled else None,
+        "validation": evaluator.persons("validation"),
     }
     data = [f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in sets.items() if persons is not None]
-    shards = {"shards": content_hash(sources.shards)} if sources.shards else {}
+    shards = {"shards": content_hash(splits.shards)} if splits.shards else {}
     return {
         **shards,
         "method": config.method.name,
         "backbone": config.model.backbone,
-        "skeleton": " ".join(sources.labeled.skeleton.joints),
-        "split": sources.split.hash,
+        "skeleton": " ".join(splits.labeled.skeleton.joints),
+        "split": splits.split.hash,
         "data": ", ".join(data),
         "input": f"{config.input.height}×{config.input.width}",
         "loss": config.loss.kind,
@@ -343,14 +347,14 @@ def _identity(
 
 
 def _loader(
-    config: RunConfig, sources: Sources, labeled: CropStore, own: CropStore | None, engine: Engine
+    config: RunConfig, splits: DataSplits, labeled: CropCache, own: CropCache | None, engine: Engine
 ) -> PairedLoader:
     """Batches of the labeled crops and of the unlabeled ones: a run's own, packed shards, or both."""
     unlabeled: Crops | None = own
     learns = _takes_unlabeled(config)
-    if sources.shards and learns:
-        skeleton = sources.labeled.skeleton
-        unlabeled = ShardedCrops(sources.shards, skeleton, labeled.geometry, own, config.data.local_shards)
+    if splits.shards and learns:
+        skeleton = splits.labeled.skeleton
+        unlabeled = ShardedCrops(splits.shards, skeleton, labeled.geometry, own, config.data.local_shards)
     return PairedLoader(
         labeled,
         unlabeled,
@@ -360,21 +364,21 @@ def _loader(
         rank=engine.rank,
         world=engine.world,
         ahead=config.train.workers or readers(),
-        epoch=None if learns or sources.unlabeled is None else len(sources.unlabeled),
+        epoch=None if learns or splits.unlabeled is None else len(splits.unlabeled),
         pin=engine.device.type == "cuda",
     )
 
 
-def _announce(config: RunConfig, sources: Sources, training: Training, judge: Judge) -> None:
+def _announce(config: RunConfig, splits: DataSplits, training: Training, evaluator: Evaluator) -> None:
     """One line on what is about to be trained, and one for each thing that makes its figures worth less."""
     unlabeled = len(training.loader.unlabeled or ())
     engine = training.engine
     where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
-    held = f", {len(sources.validation)} for validation" if sources.validation else ""
+    held = f", {len(splits.validation)} for validation" if splits.validation else ""
     say(
-        f"{training.name}: {len(training.loader.labeled.persons)} labeled and {unlabeled} unlabeled people{held}; "
+        f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled people{held}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
-        f"({training.loader.steps_per_epoch} an epoch), {where}, split {sources.split.hash}"
+        f"({training.loader.steps_per_epoch} an epoch), {where}, split {splits.split.hash}"
     )
-    tell_untaught_joints(sources.labeled)
-    tell_small_validation(judge, config.train.select)
+    tell_untaught_joints(splits.labeled)
+    tell_small_validation(evaluator, config.train.select)

@@ -182,9 +182,9 @@ def test_cut_mix_pastes_one_rectangle_of_one_other_sample(height, width, largest
             borders = rectangle(changed)
             if borders is None:
                 continue
-            sources = [j for j in range(5) if j != i and (found[i] == images[j])[:, changed].all()]
-            assert len(sources) == 1
-            partners.add((sources[0] - i) % 5)
+            splits = [j for j in range(5) if j != i and (found[i] == images[j])[:, changed].all()]
+            assert len(splits) == 1
+            partners.add((splits[0] - i) % 5)
             at_border += borders[0] == 0 or borders[1] == 0 or borders[2] == width - 1 or borders[3] == height - 1
     assert at_border > 0
     assert partners == {1, 2, 3, 4}

@@ -7,10 +7,10 @@ import torch
 from semipose.augment.color import RandAugment
 from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout, size_factor
 from semipose.augment.mixing import CutMix, KeypointMix, Mixup, mean_patch
-from semipose.augment.registry import alter
+from semipose.augment.registry import apply_augmentations
 
 SIZE = (64, 48)
-KINDS = [
+AUGMENTATIONS = [
     JointCutout(),
     AdaptiveJointCutout(),
     CutOcclude(),
@@ -127,7 +127,7 @@ def test_cutout(batch):
         assert np.ptp(rows) <= 2 * round(0.25 * np.sqrt(64 * 48))
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda a: a.kind)
+@pytest.mark.parametrize("kind", AUGMENTATIONS, ids=lambda a: a.kind)
 def test_seeded_and_shaped(batch, kind):
     images, joints, scores = batch
     first, again, other = (kind(images, joints, scores, generator(s)) for s in (5, 5, 6))
@@ -143,9 +143,9 @@ def test_composition(batch):
     images, joints, scores = batch
     draw = generator(1)
     expected = CutOcclude()(JointCutout()(images, joints, scores, draw), joints, scores, draw)
-    found = alter(images, joints, scores, [JointCutout(), CutOcclude()], generator(1))
+    found = apply_augmentations(images, joints, scores, [JointCutout(), CutOcclude()], generator(1))
     assert torch.equal(found, expected)
-    assert alter(images, joints, scores, [], generator()) is images
+    assert apply_augmentations(images, joints, scores, [], generator()) is images
 
 
 def test_sizes_scale_with_the_input():

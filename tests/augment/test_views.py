@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.augment.views import ViewSampler, ViewsConfig, look, normalize, upright
+from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize
 from semipose.models.backbones import STD
 from semipose.ops import geometry
 from semipose.ops.heatmaps import decode
@@ -83,9 +83,9 @@ def test_hard_view_is_the_altered_image_moved():
     matrix = views.second_affine(3, images.device)
     hard = views.hard(images, matrix)
     assert torch.equal(hard.images, geometry.warp(images, matrix, SIZE))
-    _, seen = views.carry(torch.rand(3, 14, 32, 24), hard)
+    _, seen = views.warp_heatmaps(torch.rand(3, 14, 32, 24), hard)
     assert seen is not None
-    assert sampler(seen_mask=False).carry(torch.rand(3, 14, 32, 24), hard)[1] is None
+    assert sampler(seen_mask=False).warp_heatmaps(torch.rand(3, 14, 32, 24), hard)[1] is None
 
 
 def test_seeds():
@@ -96,7 +96,7 @@ def test_seeds():
 
 def test_upright_and_normalize():
     crops = torch.randint(0, 255, (2, 3, *CROP), dtype=torch.uint8)
-    view = upright(UnlabeledBatch(crops, to_input(2)), SIZE)
+    view = eval_view(UnlabeledBatch(crops, to_input(2)), SIZE)
     middle = normalize(crops)[:, :, 16:144, 12:108]
     torch.testing.assert_close(view.images, middle, atol=1e-3, rtol=0)
     mean = torch.tensor([124, 116, 104], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
@@ -108,7 +108,7 @@ def test_views_on_a_cpu_equal_those_of_a_gpu_to_a_gray_level():
     crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (20, 3, *CROP), np.uint8))
     matrices = sampler(scale=0.5).easy(UnlabeledBatch(crops, to_input(20))).from_crop
     exact = geometry.warp(normalize(crops), matrices, SIZE)
-    found = look(crops, matrices, SIZE)
+    found = resample_crops(crops, matrices, SIZE)
     assert found.is_contiguous()
     assert found.dtype == exact.dtype
     levels = (found - exact).abs() * torch.tensor(STD).view(1, 3, 1, 1) * 255

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from semipose.cli import main
-from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 
 TINY = """
@@ -40,7 +40,7 @@ def trained_once(tmp_path_factory):
     """A tiny run folder that nobody changes."""
     folder = tmp_path_factory.mktemp("trained")
     people = folder / "people.json"
-    write_coco(read_annotated("people", None).subset(range(60)), people)
+    write_coco(read_dataset("people", None).subset(range(60)), people)
     arguments = ["--data", people, "--images", PEOPLE / "images", "--labels", 20, "--method", "trs"]
     before, sys.argv = sys.argv, ["semipose", "train", *TINY, *map(str, arguments), "--out", str(folder / "run")]
     with suppress(SystemExit):

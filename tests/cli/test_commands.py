@@ -100,7 +100,7 @@ def test_ground_truth_scores_one(cli, tmp_path):
 
 def test_detected_boxes(cli, trained, small_people, tmp_path):
     persons = read_coco(small_people, PEOPLE / "images")
-    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.persons]
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(boxes))
     common = ["--data", small_people, "--images", PEOPLE / "images", "--json"]
@@ -149,7 +149,7 @@ def test_predict_the_images_of_a_coco_list_for_the_server(cli, trained, small_pe
     listed = {**json.loads(small_people.read_text()), "annotations": []}
     image_list = tmp_path / "image_info_test-dev2017.json"
     image_list.write_text(json.dumps(listed))
-    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.persons]
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     arguments = ["predict", trained, image_list, "--images", PEOPLE / "images", "--out", tmp_path / "found"]
     one_line(cli(*arguments), "--boxes")
@@ -285,7 +285,7 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     labels = read_coco(tmp_path / "found" / "annotations.json", folder)
     found = load_predictions(tmp_path / "found" / "predictions.json", labels.skeleton)
     assert len(labels) == len(found) == 5
-    for person, prediction in zip(labels.persons, found, strict=True):
+    for person, prediction in zip(labels.instances, found, strict=True):
         shown = prediction.scores >= 0.2
         assert np.array_equal(person.visibility > 0, shown)
         assert np.allclose(person.joints[shown], prediction.joints[shown])
@@ -294,7 +294,7 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     assert sizes == {(p.name, *cv2.imread(str(p)).shape[1::-1]) for p in folder.iterdir()}
     least = ["--min-joint-score", 0]
     assert cli("predict", trained, folder, "--out", tmp_path / "all", "--annotations", *least)[0] == 0
-    every = read_coco(tmp_path / "all" / "annotations.json", folder).persons
+    every = read_coco(tmp_path / "all" / "annotations.json", folder).instances
     assert (every.visibility == 2).all()
     one_line(cli("predict", trained, folder, "--out", tmp_path / "all", *least), "--min-joint-score: without --annot")
     few = ["--annotations", "--doubtful", 2]
@@ -307,8 +307,8 @@ def test_predictions_as_annotations_to_correct(cli, trained, tmp_path):
     one_line(cli("predict", trained, folder, "--out", tmp_path / "few", "--doubtful", 2), "--doubtful: without --annot")
     again = cli("predict", trained, folder, "--out", tmp_path / "found", "--annotations")
     one_line(again, "holds annotations.json already, perhaps corrected")
-    assert f"{int((labels.persons.visibility > 0).sum())} of 85 joints, those of a score of 0.2 or more" in err
-    hidden = labels.persons.visibility == 0
+    assert f"{int((labels.instances.visibility > 0).sum())} of 85 joints, those of a score of 0.2 or more" in err
+    hidden = labels.instances.visibility == 0
     raw = [a["keypoints"] for a in json.loads((tmp_path / "found" / "annotations.json").read_text())["annotations"]]
     assert (np.array(raw).reshape(5, 17, 3)[hidden] == 0).all()
 
@@ -459,7 +459,7 @@ def test_an_exported_ensemble_is_the_mean_of_its_networks(cli, trained, tmp_path
     (maps,) = onnxruntime.InferenceSession(out.strip()).run(None, {"images": images})
     networks = [semipose.load(trained, network=name).network for name in ("G", "F")]
     with torch.inference_mode():
-        found = [network.main(torch.from_numpy(images)).double().numpy() for network in networks]
+        found = [network.forward_main(torch.from_numpy(images)).double().numpy() for network in networks]
     assert np.allclose(maps, (found[0] + found[1]) / 2, atol=1e-4)
 
 

@@ -215,7 +215,7 @@ def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):
 
 def test_the_photographs_of_the_labeled_are_not_unlabeled_ones(small_people, tmp_path, caplog):
     """The folder that holds all of them: held out ones stay unseen, labeled ones are not counted twice."""
-    from semipose.data.datasets import PEOPLE, DataConfig, load_sources
+    from semipose.data.datasets import PEOPLE, DataConfig, load_splits
 
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -226,15 +226,15 @@ def test_the_photographs_of_the_labeled_are_not_unlabeled_ones(small_people, tmp
     persons = read_annotations(small_people, PEOPLE / "images")
     inside = sum((folder / name).exists() for name in names.values())
     options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
-    plain = load_sources(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
+    plain = load_splits(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
     assert len(plain.unlabeled) == 80 - inside
     assert f"{inside} photographs of data.train left out of the unlabeled set" in caplog.text
-    held_out = {p.image.resolve() for p in plain.validation.persons}
-    with_labeled = load_sources(DataConfig(**options, unlabeled=str(folder)))
+    held_out = {p.image.resolve() for p in plain.validation.instances}
+    with_labeled = load_splits(DataConfig(**options, unlabeled=str(folder)))
     assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
     for found in (plain, with_labeled):
-        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.persons)
-    alone = load_sources(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
+        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
+    alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
     assert alone.unlabeled is None
 
 

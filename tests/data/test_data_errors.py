@@ -9,8 +9,8 @@ import pytest
 from scipy.io import savemat
 
 from semipose.cli import main
-from semipose.data.data_errors import Intake, describe_dropped
-from semipose.data.datasets import PEOPLE, DataConfig, load_sources
+from semipose.data.data_errors import DataErrors, describe_dropped
+from semipose.data.datasets import PEOPLE, DataConfig, load_splits
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.trainer import train
@@ -29,9 +29,9 @@ def people(tmp_path):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PEOPLE / "images" / name, tmp_path / "images" / name)
 
-    def spoil(records=(), photographs=(), name="set.json") -> Path:
+    def spoil(records=(), image_paths=(), name="set.json") -> Path:
         changed = json.loads(json.dumps(content))
-        for number in photographs:
+        for number in image_paths:
             path = tmp_path / "images" / names[content["annotations"][number]["image_id"]]
             path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
         for number in records:
@@ -46,16 +46,16 @@ def people(tmp_path):
 def test_strict_lists_every_broken_record(people):
     path = people(records=(3, 30, 59))
     with pytest.raises(BrokenDataError, match=r"3 broken entries, the first: .*data\.broken\.train=skip") as caught:
-        load_sources(DataConfig(train=str(path)))
+        load_splits(DataConfig(train=str(path)))
     assert len(caught.value.problems) == 3
     assert all("keypoints" in problem for problem in caught.value.problems)
 
 
 def test_skip_leaves_them_out_and_counts_them(people, caplog):
     path = people(records=(3, 30, 59))
-    sources = load_sources(DataConfig(train=str(path), broken={"train": "skip"}, validation=0))
-    assert len(sources.labeled) == 57
-    assert sources.intake.describe() == "train 3 records"
+    splits = load_splits(DataConfig(train=str(path), broken={"train": "skip"}, validation=0))
+    assert len(splits.labeled) == 57
+    assert splits.data_errors.describe() == "train 3 records"
     assert "3 broken entries" in caplog.text
 
 
@@ -63,36 +63,36 @@ def test_each_set_has_its_own_policy(people, tmp_path):
     path, other = people(), people(records=(5,), name="other.json")
     config = {"train": str(path), "val": str(other), "test": str(path), "unlabeled": str(other)}
     with pytest.raises(BrokenDataError, match=r"data\.broken\.val=skip"):
-        load_sources(DataConfig(**config))
+        load_splits(DataConfig(**config))
     unlabeled = people(records=(), name="more.json")
     spoiled = json.loads(unlabeled.read_text())
     spoiled["annotations"][7]["bbox"] = [1, 2, 3]
     unlabeled.write_text(json.dumps(spoiled))
-    sources = load_sources(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken={"val": "skip"}))
-    assert sources.intake.describe() == "val 1 record, unlabeled 1 record"
+    splits = load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken={"val": "skip"}))
+    assert splits.data_errors.describe() == "val 1 record, unlabeled 1 record"
     with pytest.raises(BrokenDataError, match=r"data\.broken\.unlabeled=skip"):
         strict = {"val": "skip", "unlabeled": "strict"}
-        load_sources(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken=strict))
+        load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken=strict))
 
 
 def test_unreadable_detections_and_images_of_a_folder(people, tmp_path):
-    path = people(photographs=(4,))
+    path = people(image_paths=(4,))
     frames = tmp_path / "images"
     (next(frames.rglob("*.jpg"))).write_bytes(b"no image")
     boxes = tmp_path / "boxes.json"
     names = sorted(p.name for p in frames.rglob("*.jpg"))
     boxes.write_text(json.dumps([{"image_id": n, "bbox": [0, 0, 9, 9], "score": 1} for n in names] + [{"bbox": 3}] * 2))
-    plain = load_sources(DataConfig(train=str(path), unlabeled=str(frames)))
-    assert plain.intake.describe() == "unlabeled 1 record"
-    boxed = load_sources(DataConfig(train=str(path), unlabeled=str(frames), boxes=str(boxes)))
-    assert boxed.intake.describe() == "unlabeled 2 records"
+    plain = load_splits(DataConfig(train=str(path), unlabeled=str(frames)))
+    assert plain.data_errors.describe() == "unlabeled 1 record"
+    boxed = load_splits(DataConfig(train=str(path), unlabeled=str(frames), boxes=str(boxes)))
+    assert boxed.data_errors.describe() == "unlabeled 2 records"
 
 
 def test_a_set_of_nothing_but_broken_records_tells_them(people):
     path = people(records=range(60))
     for policy in ("strict", "skip"):
         with pytest.raises(BrokenDataError, match="60 broken entries") as caught:
-            load_sources(DataConfig(train=str(path), broken={"train": policy}))
+            load_splits(DataConfig(train=str(path), broken={"train": policy}))
         assert len(caught.value.problems) == 60
 
 
@@ -101,7 +101,7 @@ def test_the_list_is_capped_with_a_count():
         problems += [f"file.json: annotation {n}: broken" for n in range(1000)]
 
     with pytest.raises(BrokenDataError) as caught:
-        Intake().read("train", read)
+        DataErrors().read("train", read)
     listing = caught.value.listing()
     assert len(listing) == 21
     assert listing[-1] == "… and 980 more"
@@ -122,7 +122,7 @@ def test_mpii_keeps_its_heads_beside_a_broken_record(tmp_path):
     )
     problems: list[str] = []
     persons = read_annotations(tmp_path / "valid.json", tmp_path, problems=problems)
-    assert [p.annotation_id for p in persons.persons] == [0, 2]
+    assert [p.annotation_id for p in persons.instances] == [0, 2]
     assert persons[1].head_size == pytest.approx(0.6 * 500)
     np.testing.assert_array_equal(persons[1].joints, positions[:, :, 2] - 1)
     assert len(problems) == 1
@@ -137,21 +137,21 @@ def test_an_image_record_that_leaves_the_folder_is_left_out_with_its_persons(peo
     persons = read_annotations(path, problems=problems)
     assert "leaves the image folder" in problems[0]
     assert len(problems) == 1 + 60 - len(persons)
-    assert not [p for p in persons.persons if "passwd" in str(p.image)]
+    assert not [p for p in persons.instances if "passwd" in str(p.image)]
 
 
 def test_a_data_file_names_its_policies(people, tmp_path):
     people(records=(3,))
     (tmp_path / "data.yaml").write_text("train: set.json\nbroken:\n  train: skip\n")
-    assert load_sources(DataConfig(train=str(tmp_path / "data.yaml"))).intake.describe() == "train 1 record"
+    assert load_splits(DataConfig(train=str(tmp_path / "data.yaml"))).data_errors.describe() == "train 1 record"
     (tmp_path / "data.yaml").write_text("train: set.json\nbroken:\n  train: maybe\n")
     with pytest.raises(DataError, match=r"broken\.train"):
-        load_sources(DataConfig(train=str(tmp_path / "data.yaml")))
+        load_splits(DataConfig(train=str(tmp_path / "data.yaml")))
 
 
 def test_a_run_stops_before_it_begins_or_notes_what_it_left_out(people, tiny, tmp_path):
     """A broken photograph of the test set is told now, not after the training."""
-    path = people(photographs=(2, 40))
+    path = people(image_paths=(2, 40))
     clean = {"data.train": str(path), "data.images": str(tmp_path / "images"), "train.steps": 2, "data.labels": None}
     with pytest.raises(BrokenDataError, match=r"data\.broken\.train=skip"):
         train(tiny("supervised", **clean), tmp_path / "run")
@@ -188,7 +188,7 @@ def test_evaluate_and_predict_have_the_same_choice(people, tiny, tmp_path, capsy
     config = {"data.train": str(clean), "data.images": str(tmp_path / "images"), "train.steps": 1, "data.labels": None}
     train(tiny("supervised", **config), tmp_path / "run")
     capsys.readouterr()
-    path = people(records=(7, 8), photographs=(2, 40, 41))
+    path = people(records=(7, 8), image_paths=(2, 40, 41))
     evaluate = ["evaluate", tmp_path / "run", "--data", path, "--json"]
     code, out, err = semipose(capsys, monkeypatch, *evaluate)
     assert (code, out) == (2, "")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from semipose.data.datasets import DataConfig, load_sources
+from semipose.data.datasets import DataConfig, load_splits
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION
 
 
@@ -19,9 +19,10 @@ def one(skeleton, tmp_path, name, count=4):
     k = len(skeleton)
     joints = np.stack([np.arange(k) + 1.0, 2 * np.arange(k) + 1.0], axis=1)
     persons = [
-        Person(folder / "a.jpg", 1, i + 1, (0, 0, 50, 50), joints, np.full(k, 2, np.int8), 100.0) for i in range(count)
+        Instance(folder / "a.jpg", 1, i + 1, (0, 0, 50, 50), joints, np.full(k, 2, np.int8), 100.0)
+        for i in range(count)
     ]
-    write_coco(PersonSet(skeleton, tuple(persons), name), folder / "train.json")
+    write_coco(PoseDataset(skeleton, tuple(persons), name), folder / "train.json")
     return folder / "train.json"
 
 
@@ -55,14 +56,14 @@ def test_mapping_there_and_back(skeleton, tmp_path):
 def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
     mpii, aic = one(MPII, tmp_path, "mpii"), one(AI_CHALLENGER, tmp_path, "aic")
     with pytest.raises(ConfigError, match=r"data\.skeleton"):
-        load_sources(DataConfig(train=str(mpii), val=str(aic)))
-    sources = load_sources(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union"))
-    assert sources.labeled.skeleton is sources.validation.skeleton is UNION
-    learned = sources.labeled[0].visibility > 0
+        load_splits(DataConfig(train=str(mpii), val=str(aic)))
+    splits = load_splits(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union"))
+    assert splits.labeled.skeleton is splits.validation.skeleton is UNION
+    learned = splits.labeled[0].visibility > 0
     assert {j for j, known in zip(UNION.joints, learned, strict=True) if known} == set(MPII.joints)
-    judged = sources.validation[0].visibility > 0
+    judged = splits.validation[0].visibility > 0
     assert {j for j, known in zip(UNION.joints, judged, strict=True) if known} == set(AI_CHALLENGER.joints)
-    assert all(p.joints is None for p in sources.unlabeled.persons)
+    assert all(p.joints is None for p in splits.unlabeled.instances)
 
 
 def test_a_set_without_a_common_joint(tmp_path):
@@ -70,4 +71,4 @@ def test_a_set_without_a_common_joint(tmp_path):
 
     hands = one(infer_skeleton(["thumb", "index_finger"]), tmp_path, "hands")
     with pytest.raises(ConfigError, match=r"mpii has no joint of"):
-        load_sources(DataConfig(train=str(hands), skeleton="mpii"))
+        load_splits(DataConfig(train=str(hands), skeleton="mpii"))

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.datasets import read_annotated
+from semipose.data.crops import CropGeometry, LazyCrops
+from semipose.data.datasets import read_dataset
 from semipose.data.loader import IndexStream, PairedLoader, labeled_batch
 from semipose.structures.batches import UnlabeledBatch
 
@@ -36,7 +36,7 @@ def test_seeds_differ_and_repeat():
 
 @pytest.fixture(scope="module")
 def crops():
-    return FreshCrops(read_annotated("people", None).subset(range(10)), CropGeometry((64, 48)))
+    return LazyCrops(read_dataset("people", None).subset(range(10)), CropGeometry((64, 48)))
 
 
 def test_joints_are_in_crop_pixels(crops):
@@ -44,7 +44,7 @@ def test_joints_are_in_crop_pixels(crops):
     assert batch.crops.shape == (2, 3, *crops.geometry.crop_size)
     assert batch.crops.dtype == torch.uint8
     for row, index in enumerate((3, 7)):
-        person = crops.persons[index]
+        person = crops.dataset[index]
         back = np.linalg.inv(crops.geometry.from_image(person.box))
         joints = batch.joints[row].double().numpy() @ back[:2, :2].T + back[:2, 2]
         np.testing.assert_allclose(joints, person.joints, atol=1e-3)
@@ -72,6 +72,6 @@ def test_steps_come_in_order_and_resume(crops):
 
 
 def test_persons_without_labels_are_refused():
-    persons = read_annotated("people", None).subset(range(2)).without_labels()
+    persons = read_dataset("people", None).subset(range(2)).without_labels()
     with pytest.raises(ValueError, match="no labels"):
-        labeled_batch(FreshCrops(persons, CropGeometry((64, 64))), [0])
+        labeled_batch(LazyCrops(persons, CropGeometry((64, 64))), [0])

@@ -50,7 +50,7 @@ def two(tmp_path):
 def found(path: Path, root: Path) -> dict[str, list[float]]:
     persons = read_coco(path, root)
     people: dict[str, list[float]] = {}
-    for person in persons.persons:
+    for person in persons.instances:
         people.setdefault(person.image.relative_to(root).as_posix(), []).append(float(person.joints[0, 0]))
     return people
 
@@ -75,7 +75,7 @@ def test_joints_are_taken_by_name(two, tmp_path):
     two[1].write_text(json.dumps(content))
     out = join(two, tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "b"])
     persons = read_coco(out, tmp_path)
-    person = next(p for p in persons.persons if p.image.parent.name == "b" and p.image.name == "1.jpg")
+    person = next(p for p in persons.instances if p.image.parent.name == "b" and p.image.name == "1.jpg")
     assert np.array_equal(person.joints, [[1, 1], [30, 30], [20, 20]])
     assert np.array_equal(person.visibility, [2, 2, 1])
 

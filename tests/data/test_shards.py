@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semipose.data.crop_cache import open_crops
-from semipose.data.crops import CropGeometry, FreshCrops
-from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.crop_cache import open_crop_cache
+from semipose.data.crops import CropGeometry, LazyCrops
+from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.loader import PairedLoader
 from semipose.data.prepare import pack
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
@@ -63,7 +63,7 @@ def shards(tmp_path_factory):
     from semipose.data.formats.coco_writer import write_coco
 
     folder = tmp_path_factory.mktemp("shards")
-    write_coco(read_annotated("people", None).subset(range(100, 140)), folder / "people.json")
+    write_coco(read_dataset("people", None).subset(range(100, 140)), folder / "people.json")
     table = pack(folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64))
     assert is_sharded(table.parent)
     return table.parent
@@ -71,9 +71,9 @@ def shards(tmp_path_factory):
 
 def test_shards_hold_the_crops(shards, tmp_path):
     """Those of the persons, in another order, behind the run's own."""
-    persons = read_annotated("people", None).subset(range(100, 140))
-    store = open_crops(persons, GEOMETRY, form="jpeg", cache=tmp_path)
-    own = FreshCrops(persons.subset(range(6)), GEOMETRY)
+    persons = read_dataset("people", None).subset(range(100, 140))
+    store = open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path)
+    own = LazyCrops(persons.subset(range(6)), GEOMETRY)
     crops = ShardedCrops(shards, COCO, GEOMETRY, own, 0)
     assert (len(crops), crops.sizes) == (46, (4, 2, *[4] * 10))
     assert np.array_equal(crops.crop(3), own.crop(3))
@@ -128,6 +128,6 @@ def test_a_training_on_shards_goes_on_exactly(shards, tiny, tmp_path):
     states = [read_checkpoint(tmp_path / name / "last" / "state.pt")["method"] for name in ("whole", "part")]
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
     crops = ShardedCrops(shards, COCO, GEOMETRY, None, 0)
-    labeled = FreshCrops(read_annotated("people", None).subset(range(4)), GEOMETRY)
+    labeled = LazyCrops(read_dataset("people", None).subset(range(4)), GEOMETRY)
     loader = PairedLoader(labeled, crops, batch=2, unlabeled_batch=8, seed=0)
     assert loader.steps_per_epoch == 5

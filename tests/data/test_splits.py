@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from semipose.data.formats.coco import read_coco
 from semipose.data.splits import keep_labels, load_split
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
 
 PEOPLE = Path(__file__).parents[2] / "src" / "semipose" / "people"
 
 
-def people(count: int, first: int = 100) -> PersonSet:
+def people(count: int, first: int = 100) -> PoseDataset:
     """`count` labeled persons with annotation ids from `first`."""
     joints, visibility = np.ones((17, 2)), np.full(17, 2)
-    persons = [Person(Path(f"{i}.jpg"), i, first + i, (0.0, 0.0, 9.0, 9.0), joints, visibility) for i in range(count)]
-    return PersonSet(COCO, tuple(persons), "drawn")
+    persons = [Instance(Path(f"{i}.jpg"), i, first + i, (0.0, 0.0, 9.0, 9.0), joints, visibility) for i in range(count)]
+    return PoseDataset(COCO, tuple(persons), "drawn")
 
 
 @st.composite
@@ -87,8 +87,8 @@ def test_validation_takes_its_part():
 def test_nobody_is_learned_from_beside_somebody_held_out():
     three_each = people(60)
     image = np.arange(60, dtype=np.int32) // 3
-    columns = replace(three_each.persons, images=tuple((i, f"{i}.jpg") for i in range(20)), image=image)
-    crowd = PersonSet(COCO, columns, "groups")
+    columns = replace(three_each.instances, images=tuple((i, f"{i}.jpg") for i in range(20)), image=image)
+    crowd = PoseDataset(COCO, columns, "groups")
     split = keep_labels(crowd, 12, seed=3, validation=6)
     held = {int(image[i]) for i in split.validation}
     assert not held & {int(image[i]) for i in (*split.labeled, *split.unlabeled)}
@@ -101,7 +101,7 @@ def test_nobody_is_learned_from_beside_somebody_held_out():
 def test_only_trainable_persons_keep_labels():
     plain = people(10)
     unlabeled = plain.subset([0]).without_labels()
-    split = keep_labels(plain.subset(range(1, 10)).joined(unlabeled), None, seed=0)
+    split = keep_labels(plain.subset(range(1, 10)).concat(unlabeled), None, seed=0)
     assert 9 not in split.labeled
 
 

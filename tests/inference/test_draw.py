@@ -143,7 +143,7 @@ def test_predictions_are_drawn_one_picture_a_photograph(tmp_path: Path) -> None:
     people = read_coco(PEOPLE).subset([0, 1])
     found = ground_truth_as_predictions(people)
     written = draw_predictions(people, [*found, found[0]], people.skeleton, tmp_path)
-    assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in people.persons]
+    assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in people.instances]
     assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)
 
 
@@ -154,7 +154,7 @@ def test_no_picture_takes_a_photograph_or_another_picture(tmp_path: Path) -> Non
         save_image(image, tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     people = read_folder(tmp_path, COCO)
-    found = [Prediction(p.image_id, None, np.zeros((17, 2)), np.ones(17), 1.0, p.box) for p in people.persons]
+    found = [Prediction(p.image_id, None, np.zeros((17, 2)), np.ones(17), 1.0, p.box) for p in people.instances]
     written = draw_predictions(people, found, people.skeleton, tmp_path)
     assert sorted(p.name for p in written) == ["a_jpg_pose.jpg", "a_png_pose.jpg", "b_pose.jpg"]
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import semipose
-from semipose.data.datasets import read_annotated
+from semipose.data.datasets import read_dataset
 from semipose.trainer import train
 
 OTHER = "test_efficientnet"
@@ -34,8 +34,8 @@ def test_each_network_stands_alone_under_its_name(case, tiny, small_people, tmp_
         assert backbones.pop(follower) == OTHER
     assert set(backbones.values()) == {"test_resnet"}
     assert {name, *backbones} <= set(scores)
-    assert set(result.reported) <= set(scores)
-    if len(result.reported) > 1:
+    assert set(result.headline_networks) <= set(scores)
+    if len(result.headline_networks) > 1:
         assert {"mean", "ensemble"} <= set(scores)
 
 
@@ -51,6 +51,6 @@ def test_the_other_network_evaluates_and_exports_by_its_file(tiny, tmp_path):
         json.loads((run / "scores.json").read_text())["scores"][name], abs=0.005
     )  # crops come packed there, fresh here
     exported = semipose.export(weights, tmp_path / "F.onnx")
-    joints = len(read_annotated("people", None).skeleton)
+    joints = len(read_dataset("people", None).skeleton)
     session = onnxruntime.InferenceSession(str(exported))
     assert [list(o.shape)[1] for o in session.get_outputs()] == [joints]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 from semipose.structures.skeletons import LSP
 
@@ -59,7 +59,7 @@ class Recording:
 
     easy: list[View] = field(default_factory=list)
     labeled: list[LabeledView] = field(default_factory=list)
-    hard: list[HardView] = field(default_factory=list)
+    augmentations: list[HardView] = field(default_factory=list)
     altered: list[Tensor] = field(default_factory=list)
     networks: list[tuple[str | None, int]] = field(default_factory=list)
 
@@ -102,7 +102,7 @@ class SpyAlteration:
 
 def make_workbench(
     size: tuple[int, int] = (32, 32), *, views: ViewsConfig | None = None, loss: str = "mse", seed: int = 0
-) -> Workbench:
+) -> MethodContext:
     """A workbench with tiny networks; its sampler's `recording` keeps every view."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -114,7 +114,7 @@ def make_workbench(
         sampler.recording.networks.append((backbone, levels))
         return TinyPose(backbone, levels)
 
-    return Workbench(sampler, config.build(), network, lambda path: TinyPose(None, 1))  # type: ignore[arg-type,return-value]
+    return MethodContext(sampler, config.build(), network, lambda path: TinyPose(None, 1))  # type: ignore[arg-type,return-value]
 
 
 def make_labeled(size: tuple[int, int] = (32, 32), batch: int = 4, seed: int = 1) -> LabeledBatch:
@@ -238,7 +238,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 @pytest.fixture
-def workbench() -> Callable[..., Workbench]:
+def workbench() -> Callable[..., MethodContext]:
     """Makes a workbench; see make_workbench."""
     return make_workbench
 
@@ -262,9 +262,9 @@ def batches() -> tuple[LabeledBatch, UnlabeledBatch]:
 
 
 @pytest.fixture
-def start() -> Progress:
+def start() -> StepInfo:
     """The first of ten steps."""
-    return Progress(0, 10, 0)
+    return StepInfo(0, 10, 0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from semipose.augment.mixing import mixing_share
 from semipose.augment.views import ViewsConfig
 from semipose.methods import akm
 from semipose.methods.akm import AdaptiveKeypointMasking, Config
-from semipose.methods.base import ConsistencyConfig, Progress
+from semipose.methods.base import ConsistencyConfig, StepInfo
 
 SIZE = (64, 48)
 PEAK = 1.2
@@ -26,7 +26,7 @@ def build(workbench, tiny):
     def make(views=None, **options):
         spy = tiny.Spy()
         config = Config(**options)
-        config.hard = [spy]
+        config.augmentations = [spy]
         return AdaptiveKeypointMasking(config, workbench(SIZE, views=views)), spy
 
     return make
@@ -62,11 +62,11 @@ class Terms:
     """The three terms of one step by explicit formula."""
 
     def __init__(self, f, method, reference, *, seen_mask=True, min_peak=None):
-        self.f, self.recording, self.reference = f, method.bench.views.recording, reference
+        self.f, self.recording, self.reference = f, method.context.views.recording, reference
         easy, matrix = self.recording.easy[0].images.double(), self.recording.hard[0].from_easy
-        self.maps = copy.deepcopy(f).main(easy).detach()
+        self.maps = copy.deepcopy(f).forward_main(easy).detach()
         self.hard = reference.warp(easy + 0.5, matrix)
-        self.carried, seen = reference.carry(self.maps, matrix)
+        self.carried, seen = reference.warp_heatmaps(self.maps, matrix)
         self.seen = seen if seen_mask else torch.ones_like(seen)
         peaks = self.maps.amax(dim=(2, 3))
         self.weights = (peaks >= min_peak).double() if min_peak else torch.ones_like(peaks)
@@ -116,7 +116,7 @@ def test_the_loss_without_mixup(build, batches, start, reference, weight):
 def test_the_papers_best_is_the_default():
     """m = 8 masks, 2 on an extremely hard sample; image mixing and before layer 3, where asked."""
     config = Config()
-    assert config.hard == [AdaptiveJointCutout(joints=8, fewest=2)]
+    assert config.augmentations == [AdaptiveJointCutout(joints=8, fewest=2)]
     assert not config.mixup.enabled
     assert config.mixup.places == ["image", "layer3"]
     assert (config.unlabeled_weight, config.mixup.weight, config.burn_in, config.min_peak) == (1, 1, 0, 0)
@@ -128,12 +128,12 @@ def test_the_number_of_masks_follows_the_teachers_peaks(workbench, tiny, monkeyp
     counts = AdaptiveJointCutout.counts
     monkeypatch.setattr(AdaptiveJointCutout, "counts", lambda self, s: counted.append(counts(self, s)) or counted[-1])
     method = AdaptiveKeypointMasking(Config(), workbench(SIZE))
-    easy = method.bench.views.easy(tiny.unlabeled(SIZE))
+    easy = method.context.views.easy(tiny.unlabeled(SIZE))
     maps = torch.zeros(4, 14, 16, 12)
     maps[:, :, 5, 5] = torch.tensor([1.0, 0.01, 0.05, 1.0])[:, None]
     maps[1, 0, 5, 5] = 1  # one is easy
     maps[3, :7, 5, 5] = 0.01  # half of them are
-    method.bench.make_hard(easy, maps, method.config.hard)
+    method.context.hard_view(easy, maps, method.config.augmentations)
     assert counted[0].tolist() == [8, 2, 2, 4]  # the third lies below the floor
 
 
@@ -156,11 +156,11 @@ def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
     _, unlabeled = batches
     options = {"min_peak": min_peak} if min_peak else {}
     method, _ = build(views=ViewsConfig(seen_mask=seen_mask), mixup={"beta": 0.7}, **options)
-    bench, generator = method.bench, method.bench.views.generator
-    easy = bench.views.easy(unlabeled)
+    context, generator = method.context, method.context.views.generator
+    easy = context.views.easy(unlabeled)
     f = copy.deepcopy(method.f).double()
-    heatmaps = bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
-    hard = bench.make_hard(easy, heatmaps, method.config.hard)
+    heatmaps = context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+    hard = context.hard_view(easy, heatmaps, method.config.augmentations)
     generator.manual_seed(seed)
     before, inputs = generator.get_state(), watched(method)
     value = method.mixed_loss(hard, heatmaps, "image")
@@ -192,8 +192,8 @@ def test_the_loss_with_mixup(build, batches, start, reference, weight, mixed_wei
     f, inputs = copy.deepcopy(method.f).double(), watched(method)
     value = method.losses(labeled, unlabeled, start)
     assert set(value.terms) == {"supervised", "unlabeled", "mixed"}
-    assert (len(inputs), len(spy.joints), len(method.bench.views.recording.hard)) == (3, 1, 1)
-    assert torch.equal(inputs[1], method.bench.views.recording.hard[0].images)
+    assert (len(inputs), len(spy.joints), len(method.context.views.recording.hard)) == (3, 1, 1)
+    assert torch.equal(inputs[1], method.context.views.recording.hard[0].images)
     share, partner = unmix(inputs[2], inputs[1])
     terms = Terms(f, method, reference)
     expected = {
@@ -218,10 +218,10 @@ def test_the_targets_of_the_branch_are_detached(build, batches, reference):
     """The gradient equals that of a loss whose targets are constants."""
     _, unlabeled = batches
     method, _ = build()
-    easy = method.bench.views.easy(unlabeled)
+    easy = method.context.views.easy(unlabeled)
     f, inputs = copy.deepcopy(method.f).double(), watched(method)
-    heatmaps = method.bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
-    hard = method.bench.make_hard(easy, heatmaps, method.config.hard)
+    heatmaps = method.context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+    hard = method.context.hard_view(easy, heatmaps, method.config.augmentations)
     method.mixed_loss(hard, heatmaps, "image").backward()
     share, partner = unmix(inputs[0], hard.images)
     Terms(f, method, reference).mixed(share, partner).backward()
@@ -235,9 +235,9 @@ def test_the_share_has_the_beta_asked_for(build, batches):
     shares = {}
     for beta in (0.05, 50.0):
         method, _ = build(mixup={"beta": beta})
-        easy = method.bench.views.easy(unlabeled)
-        heatmaps = method.bench.teach(method.f, easy, ConsistencyConfig(teacher_mode="train"))
-        hard = method.bench.make_hard(easy, heatmaps, [])
+        easy = method.context.views.easy(unlabeled)
+        heatmaps = method.context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+        hard = method.context.hard_view(easy, heatmaps, [])
         inputs = watched(method)
         with torch.no_grad():
             for _ in range(12):
@@ -260,7 +260,7 @@ def test_of_several_places_one_is_drawn_each_step(build, batches, monkeypatch):
     monkeypatch.setattr(akm, "mixed_forward", note)
     with torch.no_grad():
         for step in [*range(36), *range(36)]:
-            method.losses(labeled, unlabeled, Progress(step, 100, 0))
+            method.losses(labeled, unlabeled, StepInfo(step, 100, 0))
     assert used[:36] == used[36:]
     assert all(5 < used[:36].count(place) < 19 for place in ("image", "layer3", "final"))
 
@@ -270,8 +270,8 @@ def test_the_branch_waits_for_the_ramp(build, batches):
     for step, factor in ((0, 0), (25, 0.25), (40, 1)):
         method, _ = build(burn_in=0.2, ramp_up=0.2, mixup=IMAGE)
         full, _ = build(mixup=IMAGE)
-        terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-        whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+        terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+        whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
         if factor == 0:
             assert set(terms) == {"supervised"}
         else:
@@ -285,5 +285,5 @@ def test_the_place_follows_the_runs_seed(workbench):
     drawn = []
     for seed in (0, 0, 1):
         method = AdaptiveKeypointMasking(config, workbench(SIZE, seed=seed))
-        drawn.append([method.place(Progress(step, 50, 0)) for step in range(50)])
+        drawn.append([method.place(StepInfo(step, 50, 0)) for step in range(50)])
     assert drawn[0] == drawn[1] != drawn[2]

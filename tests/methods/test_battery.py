@@ -12,7 +12,7 @@ from semipose.augment.views import ViewsConfig
 from semipose.config import load_config, options
 from semipose.errors import ConfigError
 from semipose.methods import METHODS, build_method
-from semipose.methods.base import ConsistencyConfig, Lesson, Progress, losses
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, StepInfo, losses
 
 STUDENTS = {
     "supervised": (),
@@ -41,9 +41,12 @@ PURE_TEACHERS = {
 VARIANTS = {
     "trs, average": ("trs", {"reviewers": {"supervised": False}}),
     "trs, two": ("trs", {"reviewers": {"enabled": False}, "levels": 1}),
-    "single, gaussian": ("single", {"target": "gaussian", "min_peak": 0.3, "hard": ["keypoint_mix"]}),
-    "trs, appearance": ("trs", {"hard": ["rand_augment", "mixup", "cut_mix", "adaptive_joint_cutout"]}),
-    "trs, all": ("trs", {"levels": 3, "teacher_mode": "eval", "min_peak": 0.1, "hard": ["cut_occlude", "cutout"]}),
+    "single, gaussian": ("single", {"target": "gaussian", "min_peak": 0.3, "augmentations": ["keypoint_mix"]}),
+    "trs, appearance": ("trs", {"augmentations": ["rand_augment", "mixup", "cut_mix", "adaptive_joint_cutout"]}),
+    "trs, all": (
+        "trs",
+        {"levels": 3, "teacher_mode": "eval", "min_peak": 0.1, "augmentations": ["cut_occlude", "cutout"]},
+    ),
     "sspcm, plain": ("sspcm", {"lagged": False, "outliers": {"criterion": "both"}}),
     "akm, mixup": ("akm", {"mixup": {"enabled": True, "places": ["image"]}}),
     "multi_augs, two": ("multi_augs", {"networks": 2, "supervised_weight": 0.5}),
@@ -73,12 +76,12 @@ def trained(method):
 
 
 def step(method, optimizer, labeled, unlabeled, number):
-    progress = Progress(number, 100, 0)
-    value = method.losses(labeled, unlabeled, progress)
+    info = StepInfo(number, 100, 0)
+    value = method.losses(labeled, unlabeled, info)
     optimizer.zero_grad(set_to_none=True)
     value.total.backward()
     optimizer.step()
-    method.after_step(progress)
+    method.after_step(info)
     return value
 
 
@@ -105,12 +108,12 @@ def blank_loss(method, labeled):
         for name, parameter in blank.named_parameters():
             if ".heads." in name:
                 parameter.zero_()
-    return blank.losses(labeled, None, Progress(0, 100, 0)).terms["supervised"].item()
+    return blank.losses(labeled, None, StepInfo(0, 100, 0)).terms["supervised"].item()
 
 
 def entropy_share(method):
     """A cross-entropy can't fall below the targets' entropy: its share of what a uniform prediction costs."""
-    view = method.bench.views.recording.labeled[0]
+    view = method.context.views.recording.labeled[0]
     targets = view.targets.double().flatten(2) / (2 * torch.pi)  # sigma is 1
     least = -(targets * targets.clamp_min(1e-30).log()).sum(dim=2)
     uniform = targets.sum(dim=2) * math.log(targets.shape[2])
@@ -145,7 +148,7 @@ def test_save_load_continue_is_exact(build, case, labeled, unlabeled):
     for i in range(2):
         step(first, optimizer, labeled, unlabeled, i)
     file = io.BytesIO()
-    generator = first.bench.views.generator
+    generator = first.context.views.generator
     content = {"method": first.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
     torch.save(content, file)
     file.seek(0)
@@ -155,7 +158,7 @@ def test_save_load_continue_is_exact(build, case, labeled, unlabeled):
     saved = torch.load(file, weights_only=True)
     second.load_state_dict(saved["method"])
     other.load_state_dict(saved["optimizer"])
-    second.bench.views.generator.set_state(saved["generator"])
+    second.context.views.generator.set_state(saved["generator"])
     for i in range(2, 5):
         one = step(first, optimizer, labeled, unlabeled, i)
         two = step(second, other, labeled, unlabeled, i)
@@ -164,7 +167,7 @@ def test_save_load_continue_is_exact(build, case, labeled, unlabeled):
         assert all(one.terms[n].equal(two.terms[n]) for n in one.terms)
     states = first.state_dict(), second.state_dict()
     assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
-    assert torch.equal(generator.get_state(), second.bench.views.generator.get_state())
+    assert torch.equal(generator.get_state(), second.context.views.generator.get_state())
 
 
 def test_every_draw_comes_from_the_saved_generator(build, case, labeled, unlabeled, start):
@@ -194,7 +197,7 @@ def test_bfloat16_learns_in_the_same_direction(build, case, tiny, labeled, unlab
     gradients = []
     for enabled in (False, True):
         method = build(case, views=tiny.STILL)
-        method.config.hard = []
+        method.config.augmentations = []
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             value = method.losses(labeled, unlabeled, start)
         value.total.backward()
@@ -212,7 +215,7 @@ def test_views_under_autocast_are_those_without(workbench, tiny):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             lab, easy = views.labeled(labeled), views.easy(unlabeled)
             hard = views.hard(easy.images, views.second_affine(2, easy.images.device))
-            carried, seen = views.carry(easy.images[:, :, ::4, ::4], hard)
+            carried, seen = views.warp_heatmaps(easy.images[:, :, ::4, ::4], hard)
         made.append((lab.view.from_crop, lab.targets, easy.from_crop, hard.from_easy, hard.images, carried, seen))
     for exact, cast in zip(*made, strict=True):
         assert exact.dtype == cast.dtype
@@ -221,13 +224,13 @@ def test_views_under_autocast_are_those_without(workbench, tiny):
 
 def test_teaching_first_does_not_freeze_the_student_under_autocast(workbench, unlabeled):
     """A method whose network teaches before it learns (no supervised pass in between) must still learn in bf16."""
-    bench = workbench()
-    network = bench.network(None, 1)
-    easy = bench.views.easy(unlabeled)
+    context = workbench()
+    network = context.build_network(None, 1)
+    easy = context.views.easy(unlabeled)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        heatmaps = bench.teach(network, easy, ConsistencyConfig(teacher_mode="train"))
-        lesson = Lesson(bench.make_hard(easy, heatmaps, []), [heatmaps])
-        loss = bench.study(network, lesson, ConsistencyConfig())
+        heatmaps = context.pseudo_heatmaps(network, easy, ConsistencyConfig(teacher_mode="train"))
+        lesson = ConsistencyTarget(context.hard_view(easy, heatmaps, []), [heatmaps])
+        loss = context.consistency_loss(network, lesson, ConsistencyConfig())
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
@@ -269,15 +272,15 @@ def test_merged_passes(build, case, labeled, unlabeled, start):
 def test_merged_passes_share_batch_norms_statistics(build, labeled, unlabeled, start):
     one, two = (build("single", merge_passes=merged).losses(labeled, unlabeled, start) for merged in (True, False))
     assert not torch.allclose(one.terms["supervised"], two.terms["supervised"], rtol=1e-3)
-    with pytest.raises(ValidationError, match="set hard_statistics to true"):
-        build("single", merge_passes=True, hard_statistics=False)
+    with pytest.raises(ValidationError, match="set bn_stats_from_hard_views to true"):
+        build("single", merge_passes=True, bn_stats_from_hard_views=False)
 
 
 def test_candidates_include_all_that_is_reported(build, case):
     method = build(case)
-    candidates = method.candidates()
-    assert method.reported
-    assert set(method.reported) <= set(candidates)
+    candidates = method.eval_networks()
+    assert method.headline_networks
+    assert set(method.headline_networks) <= set(candidates)
     assert all(network in list(method.children()) for network in candidates.values())
 
 
@@ -287,7 +290,7 @@ def test_labels_alone_are_enough(build, case, labeled, start):
     assert set(value.terms) == {"supervised"}
     assert value.total > 0
     value.total.backward()
-    assert method.bench.views.recording.easy == []
+    assert method.context.views.recording.easy == []
     method.after_step(start)
 
 
@@ -336,11 +339,11 @@ def test_every_option_has_a_meaning(name):
 def test_the_table_of_methods_agrees_with_the_configurations(name):
     config, method = METHODS[name]
     assert config().name == name
-    assert isinstance(method.reported, tuple)
+    assert isinstance(method.headline_networks, tuple)
     assert type(load_config(None, {"method": name}).method) is config
 
 
 def test_random_views_are_used_for_labels(build, labeled, start):
     method = build("supervised", views=ViewsConfig(flip_probability=1))
     method.losses(labeled, None, start)
-    assert method.bench.views.recording.labeled[0].view.flipped.all()
+    assert method.context.views.recording.labeled[0].view.flipped.all()

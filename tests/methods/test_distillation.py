@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from semipose.methods import data_distill, pseudopose
-from semipose.methods.base import ConsistencyConfig, Progress
+from semipose.methods.base import ConsistencyConfig, StepInfo
 from semipose.structures.skeletons import LSP
 
 SIZE = (64, 48)
@@ -18,7 +18,7 @@ METHODS = {
     "pseudopose": (pseudopose.Config, pseudopose.PseudoPose),
     "data_distill": (data_distill.Config, data_distill.DataDistill),
 }
-BURNING, LEARNING = Progress(0, 10, 0), Progress(3, 10, 0)  # burn_in is .3 by default
+BURNING, LEARNING = StepInfo(0, 10, 0), StepInfo(3, 10, 0)  # burn_in is .3 by default
 
 
 @pytest.fixture(params=METHODS)
@@ -32,15 +32,15 @@ def build(workbench, tiny):
 
     def make(name, size=SIZE, paths=None, **options):
         config, spy = METHODS[name][0](**options), tiny.Spy()
-        config.hard = [spy]
-        bench = workbench(size)
+        config.augmentations = [spy]
+        context = workbench(size)
 
         def trained(path):
             if paths is not None:
                 paths.append(path)
             return tiny.Network(None, 1)
 
-        method = METHODS[name][1](config, dataclasses.replace(bench, trained=trained))
+        method = METHODS[name][1](config, dataclasses.replace(context, trained=trained))
         torch.manual_seed(5)
         for module in method.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -64,7 +64,7 @@ def same(network, before):
 
 
 def supervised(network, method, labeled, reference):
-    view = method.bench.views.recording.labeled[0].view
+    view = method.context.views.recording.labeled[0].view
     targets, weights = reference.targets(labeled, view, SIZE)
     return reference.mse(network(view.images.double()), targets, weights)
 
@@ -89,7 +89,7 @@ def distilled(teacher, easy, reference, scales, flips):
             maps = teacher(reference.warp(easy, matrices))[:, 0].detach()
             if flipped:
                 maps = maps[:, swapped(LSP.joints)]
-            carried, seen = reference.carry(maps, torch.linalg.inv(matrices))
+            carried, seen = reference.warp_heatmaps(maps, torch.linalg.inv(matrices))
             total, shown = total + carried * seen, shown + seen
     return torch.where(shown > 0, total / shown, 0.0)
 
@@ -102,31 +102,31 @@ def test_during_burn_in_the_teacher_alone_learns(build, name, batches, reference
     labeled, unlabeled = batches
     method, spy = build(name)
     teacher, student = copy.deepcopy(method.teacher).double(), state(method.f)
-    value = method.losses(labeled, unlabeled, Progress(step, 10, 0))
+    value = method.losses(labeled, unlabeled, StepInfo(step, 10, 0))
     assert set(value.terms) == {"teacher"}
     close(value.total, supervised(teacher, method, labeled, reference))
     value.total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.teacher.parameters())
     assert all(p.grad is None for p in method.f.parameters())
     assert same(method.f, student)  # no BatchNorm statistics either
-    assert method.bench.views.recording.easy == []
+    assert method.context.views.recording.easy == []
     assert spy.joints == []
 
 
 def test_teacher_and_student_are_two_networks_of_one_level(build, name):
     method, _ = build(name)
-    assert method.bench.views.recording.networks == [(None, 1), (None, 1)]
+    assert method.context.views.recording.networks == [(None, 1), (None, 1)]
     assert not torch.equal(method.f.stem[0].weight, method.teacher.stem[0].weight)
-    assert method.candidates() == {"f": method.f, "teacher": method.teacher}
-    assert method.reported == ("f",)
+    assert method.eval_networks() == {"f": method.f, "teacher": method.teacher}
+    assert method.headline_networks == ("f",)
 
 
 def test_without_unlabeled_images_the_student_learns_at_any_time(build, name, batches, reference):
     labeled, _ = batches
-    for progress in (BURNING, LEARNING):
+    for info in (BURNING, LEARNING):
         method, _ = build(name)
         f, teacher = copy.deepcopy(method.f).double(), state(method.teacher)
-        value = method.losses(labeled, None, progress)
+        value = method.losses(labeled, None, info)
         assert set(value.terms) == {"supervised"}
         close(value.total, supervised(f, method, labeled, reference))
         value.total.backward()
@@ -138,9 +138,9 @@ def test_without_unlabeled_images_the_student_learns_at_any_time(build, name, ba
 @pytest.mark.parametrize("share", [0.3, 0.6])
 def test_the_learning_rate_begins_anew_with_the_student(build, name, share):
     method, _ = build(name, burn_in=share)
-    assert method.restarts == (share,)
+    assert method.schedule_restarts == (share,)
     given, _ = build(name, burn_in=share, teacher="some/run")
-    assert given.restarts == ()
+    assert given.schedule_restarts == ()
 
 
 def test_burn_in_zero_needs_a_teacher(name):
@@ -164,13 +164,13 @@ def test_the_students_loss(build, name, batches, reference, given, weight):
     f, teacher = (copy.deepcopy(n).double() for n in (method.f, method.teacher))
     teacher.eval()
     value = method.losses(labeled, unlabeled, BURNING if given else LEARNING)
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
     if name == "pseudopose":
         maps = teacher(easy)[:, 0]
     else:
         maps = distilled(teacher, easy, reference, (0.9, 1.0, 1.1), (False, True))
-    carried, seen = reference.carry(maps, matrix)
+    carried, seen = reference.warp_heatmaps(maps, matrix)
     taught = weight * reference.mse(f(reference.warp(easy + 0.5, matrix)), carried, None, seen)
     learned = supervised(f, method, labeled, reference)
     assert set(value.terms) == {"supervised", "unlabeled"}
@@ -189,12 +189,12 @@ def test_the_teacher_is_frozen_in_weights_and_statistics(build, name, batches, g
     method, _ = build(name, **({"teacher": "some/run"} if given else {}))
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-2, weight_decay=0.1)
     for step in range(6):
-        progress = Progress(step, 10, 0)
+        info = StepInfo(step, 10, 0)
         teacher, student = state(method.teacher), state(method.f)
         optimizer.zero_grad(set_to_none=True)
-        method.losses(labeled, unlabeled, progress).total.backward()
+        method.losses(labeled, unlabeled, info).total.backward()
         optimizer.step()
-        method.after_step(progress)
+        method.after_step(info)
         teaching = step < 3 and not given
         assert same(method.teacher, teacher) is not teaching
         assert same(method.f, student) is teaching
@@ -209,12 +209,12 @@ def test_statistics_of_the_batch_on_request(build, name, batches, reference):
     _, unlabeled = batches
     method, _ = build(name, teacher_mode="train", teacher="some/run")
     teacher = copy.deepcopy(method.teacher).double().train()
-    easy = method.bench.views.easy(unlabeled)
+    easy = method.context.views.easy(unlabeled)
     if name == "pseudopose":
         expected = teacher(easy.images.double())[:, 0].detach()
     else:
         expected = distilled(teacher, easy.images.double(), reference, (0.9, 1.0, 1.1), (False, True))
-    torch.testing.assert_close(method.teach(easy).double(), expected, rtol=1e-3, atol=2e-4)
+    torch.testing.assert_close(method.pseudo_heatmaps(easy).double(), expected, rtol=1e-3, atol=2e-4)
 
 
 RAMP = [(20, 0), (25, 0.25), (30, 0.5), (39, 0.95), (40, 1), (99, 1)]
@@ -225,8 +225,8 @@ def test_the_students_weight_ramps_up_after_the_burn_in(build, name, batches, st
     labeled, unlabeled = batches
     method, _ = build(name, burn_in=0.2, ramp_up=0.2)
     full, _ = build(name, burn_in=0.2)
-    terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
     assert terms["supervised"] == whole["supervised"]
     if factor == 0:
         assert terms.get("unlabeled", 0) == 0
@@ -239,8 +239,8 @@ def test_the_weight_ramps_up_from_the_start_with_a_given_teacher(build, name, ba
     labeled, unlabeled = batches
     method, _ = build(name, teacher="some/run", ramp_up=0.2)
     full, _ = build(name, teacher="some/run")
-    terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
     torch.testing.assert_close(terms["unlabeled"], factor * whole["unlabeled"], rtol=1e-4, atol=0)
 
 
@@ -261,8 +261,8 @@ def test_the_average_of_heatmaps(build, batches, reference, scales, flip):
     _, unlabeled = batches
     method, _ = build("data_distill", teacher_scales=scales, teacher_flip=flip)
     teacher, before = copy.deepcopy(method.teacher).double().eval(), state(method.teacher)
-    easy = method.bench.views.easy(unlabeled)
-    maps = method.teach(easy)
+    easy = method.context.views.easy(unlabeled)
+    maps = method.pseudo_heatmaps(easy)
     expected = distilled(teacher, easy.images.double(), reference, scales, (False, True)[: 1 + flip])
     torch.testing.assert_close(maps.double(), expected, rtol=1e-3, atol=1e-4)
     assert not maps.requires_grad
@@ -272,9 +272,9 @@ def test_the_average_of_heatmaps(build, batches, reference, scales, flip):
 def test_one_plain_look_is_pseudopose(build, batches):
     _, unlabeled = batches
     method, _ = build("data_distill", teacher_scales=(1.0,), teacher_flip=False)
-    easy = method.bench.views.easy(unlabeled)
-    plain = method.bench.teach(method.teacher, easy, ConsistencyConfig(teacher_mode="eval"))
-    torch.testing.assert_close(method.teach(easy), plain, rtol=1e-3, atol=1e-4)
+    easy = method.context.views.easy(unlabeled)
+    plain = method.context.pseudo_heatmaps(method.teacher, easy, ConsistencyConfig(teacher_mode="eval"))
+    torch.testing.assert_close(method.pseudo_heatmaps(easy), plain, rtol=1e-3, atol=1e-4)
 
 
 class Equivariant(nn.Module):
@@ -311,9 +311,9 @@ def test_an_equivariant_network_gives_the_same_heatmaps_for_every_transform(buil
     y, x = torch.arange(size[0])[:, None] / 80, torch.arange(size[1]) / 80
     waves = [torch.sin(4 * x + k) * torch.cos(2 * y - k) + torch.sin(2.5 * y + k) for k in range(4)]
     images = torch.stack(waves)[:, None].expand(-1, 3, -1, -1).float()
-    easy = method.bench.views.easy(unlabeled)
+    easy = method.context.views.easy(unlabeled)
     easy = type(easy)(images, easy.from_crop, easy.flipped)
-    plain, maps = method.teacher.main(images), method.teach(easy)
+    plain, maps = method.teacher.forward_main(images), method.pseudo_heatmaps(easy)
     h, w = plain.shape[-2:]
     v, u = torch.arange(h)[:, None] - (h - 1) / 2, torch.arange(w) - (w - 1) / 2
     counted = (torch.hypot(u, v) > 6) & (u.abs() < w / 2 - 4) & (v.abs() < h / 2 - 4)

@@ -1,4 +1,4 @@
-"""`hard_statistics: false`: a student's BatchNorm averages come from labeled views alone."""
+"""`bn_stats_from_hard_views: false`: a student's BatchNorm averages come from labeled views alone."""
 
 import copy
 
@@ -15,12 +15,12 @@ def test_averages_follow_labeled_views_only(workbench, labeled, unlabeled, start
         name, options["mixup"] = "akm", {"enabled": True, "places": ["image"]}
     found = {}
     for hard in (True, False):
-        method = build_method(METHODS[name][0](**options, hard_statistics=hard), workbench())
+        method = build_method(METHODS[name][0](**options, bn_stats_from_hard_views=hard), workbench())
         alone = copy.deepcopy(getattr(method, student))
         value = method.losses(labeled, unlabeled, start)
         value.total.backward()  # gradients still flow through the hard view
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in getattr(method, student).parameters())
-        alone.train()(method.bench.views.recording.labeled[0].view.images)
+        alone.train()(method.context.views.recording.labeled[0].view.images)
         buffers = dict(getattr(method, student).named_buffers())
         found[hard] = all(torch.allclose(buffer, buffers[n]) for n, buffer in alone.named_buffers() if "running" in n)
     assert found == {True: False, False: True}

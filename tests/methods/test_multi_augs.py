@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from semipose.augment.masking import CutOcclude, Cutout, JointCutout
 from semipose.augment.mixing import CutMix
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.methods.multi_augs import Config, MultiAugs
 
 SIZE = (64, 48)
@@ -44,16 +44,16 @@ def close(value, expected):
 
 
 def supervised(network, method, labeled, reference):
-    view = method.bench.views.recording.labeled[0].view
+    view = method.context.views.recording.labeled[0].view
     targets, weights = reference.targets(labeled, view, SIZE)
     return reference.mse(network(view.images.double()), targets, weights)
 
 
 def consistency(student, maps, method, added, reference):
     """Σ over paths p of ‖student(hard_p) − M maps‖²; `added` is what each path adds to the easy image."""
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
-    carried, seen = reference.carry(maps, matrix)
+    carried, seen = reference.warp_heatmaps(maps, matrix)
     return sum(
         reference.mse(student(reference.warp(easy + amount, matrix)), carried.detach(), None, seen) for amount in added
     )
@@ -69,8 +69,8 @@ def test_total(build, batches, start, reference, networks, paths, supervised_wei
     names = NAMES[:networks]
     doubles = {n: copy.deepcopy(getattr(method, n)).double() for n in names}
     value = method.losses(labeled, unlabeled, start)
-    easy = method.bench.views.recording.easy[0].images.double()
-    maps = {n: copy.deepcopy(doubles[n]).main(easy).detach() for n in names}
+    easy = method.context.views.recording.easy[0].images.double()
+    maps = {n: copy.deepcopy(doubles[n]).forward_main(easy).detach() for n in names}
     joints = {n: reference.decode(maps[n])[0] for n in names}
 
     expected = {
@@ -104,10 +104,10 @@ def test_each_path_is_cut_around_the_teachers_joints_and_reaches_the_other_netwo
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
     doubles = {n: copy.deepcopy(getattr(method, n)).double() for n in names}
     method.losses(labeled, unlabeled, start)
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     assert (len(recording.easy), len(recording.labeled), len(recording.hard)) == (1, 1, 4 * networks)
     easy = recording.easy[0].images
-    decoded = {n: reference.decode(f.main(easy.double())) for n, f in doubles.items()}
+    decoded = {n: reference.decode(f.forward_main(easy.double())) for n, f in doubles.items()}
     if networks == 2:
         assert not np.allclose(decoded["f1"][0], decoded["f2"][0])
     for number, student in enumerate(names, start=1):
@@ -128,7 +128,7 @@ def test_each_path_is_cut_around_the_teachers_joints_and_reaches_the_other_netwo
 def test_all_paths_share_one_second_affine(build, batches, start, networks, monkeypatch):
     labeled, unlabeled = batches
     method, _ = build(3, networks=networks)
-    views, drawn = method.bench.views, []
+    views, drawn = method.context.views, []
     draw = views.second_affine
     monkeypatch.setattr(views, "second_affine", lambda *a: drawn.append(draw(*a)) or drawn[-1])
     method.losses(labeled, unlabeled, start)
@@ -146,9 +146,9 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
     labeled, unlabeled = batches
     labeled = type(labeled)(labeled.crops, labeled.to_input, labeled.joints, torch.zeros_like(labeled.weights))
     method, _ = build(2, networks=2)
-    bench, config = method.bench, method.config
+    context, config = method.context, method.config
     taught = []
-    study = type(bench).study
+    study = type(context).study
 
     def one_student(self, student, *arguments):
         value = study(self, student, *arguments)
@@ -160,8 +160,8 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(bench), "study", one_student)
-        method.losses(labeled, unlabeled, Progress(0, 10, 0)).total.backward()
+        patch.setattr(type(context), "study", one_student)
+        method.losses(labeled, unlabeled, StepInfo(0, 10, 0)).total.backward()
     assert [taught.count(method.f1), taught.count(method.f2)] == [len(config.paths)] * 2
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
 
@@ -185,20 +185,20 @@ def test_paths_by_name():
         [CutOcclude(), Cutout()],
         [JointCutout()],
     ]
-    for wrong in ({"paths": []}, {"networks": 3}, {"hard": ["cutout"]}, {"backbones": {"f3": "wide"}}):
+    for wrong in ({"paths": []}, {"networks": 3}, {"augmentations": ["cutout"]}, {"backbones": {"f3": "wide"}}):
         with pytest.raises(ValidationError):
             Config(**wrong)
 
 
 def test_networks_and_candidates(build):
     one, _ = build()
-    assert one.candidates() == {"f1": one.f1}
-    assert one.reported == ("f1",)
+    assert one.eval_networks() == {"f1": one.f1}
+    assert one.headline_networks == ("f1",)
     assert [n for n, _ in one.named_children()] == ["f1"]
     two, _ = build(networks=2, backbones={"f2": "narrow"})
-    assert two.candidates() == {"f1": two.f1, "f2": two.f2}
-    assert two.reported == ("f1", "f2")
-    assert two.bench.views.recording.networks == [(None, 1), ("narrow", 1)]
+    assert two.eval_networks() == {"f1": two.f1, "f2": two.f2}
+    assert two.headline_networks == ("f1", "f2")
+    assert two.context.views.recording.networks == [(None, 1), ("narrow", 1)]
     alike, _ = build(networks=2)
     assert not torch.equal(alike.f1.stem[0].weight, alike.f2.stem[0].weight)
 
@@ -208,8 +208,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(2, networks=2, burn_in=0.2, ramp_up=0.2)
     full, _ = build(2, networks=2)
-    terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
     assert terms["supervised"] == whole["supervised"]
     if factor == 0:
         assert set(terms) == {"supervised"}

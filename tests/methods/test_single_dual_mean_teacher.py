@@ -8,7 +8,7 @@ import torch
 
 from semipose.augment.masking import JointCutout
 from semipose.methods import dual, mean_teacher, single, supervised
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 
 SIZE = (64, 48)
 
@@ -20,7 +20,7 @@ def build(workbench, tiny):
     def make(module, method, **options):
         config, spy = module.Config(**options), tiny.Spy()
         if hasattr(config, "hard"):
-            config.hard = [spy]
+            config.augmentations = [spy]
         return method(config, workbench(SIZE)), spy
 
     return make
@@ -33,17 +33,17 @@ def expected(reference):
     class Expected:
         @staticmethod
         def supervised(network, method, labeled):
-            view = method.bench.views.recording.labeled[0].view
+            view = method.context.views.recording.labeled[0].view
             targets, weights = reference.targets(labeled, view, SIZE)
             return reference.mse(network(view.images.double()), targets, weights)
 
         @staticmethod
         def unlabeled(student, teacher, method, which):
             """‖student(hard_which) − M teacher(easy)‖²."""
-            recording = method.bench.views.recording
+            recording = method.context.views.recording
             easy, matrix = recording.easy[0].images.double(), recording.hard[which].from_easy
             outputs = student(reference.warp(easy + 0.5 * (which + 1), matrix))
-            carried, seen = reference.carry(teacher(easy)[:, 0], matrix)
+            carried, seen = reference.warp_heatmaps(teacher(easy)[:, 0], matrix)
             return reference.mse(outputs, carried, None, seen)
 
     return Expected
@@ -65,7 +65,7 @@ def test_supervised(build, batches, start, expected, levels):
     value = method.losses(labeled, unlabeled, start)
     close(value.total, expected.supervised(networks["f"], method, labeled))
     assert set(value.terms) == {"supervised"}
-    assert method.bench.views.recording.easy == []
+    assert method.context.views.recording.easy == []
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
@@ -78,7 +78,7 @@ def test_single(build, batches, start, expected, reference, weight):
     consistency = expected.unlabeled(f, f, method, 0)
     close(value.terms["unlabeled"], weight * consistency)
     close(value.total, expected.supervised(f, method, labeled) + weight * consistency)
-    joints, _ = reference.decode(f.main(method.bench.views.recording.easy[0].images.double()))
+    joints, _ = reference.decode(f.forward_main(method.context.views.recording.easy[0].images.double()))
     np.testing.assert_allclose(spy.joints[0].numpy(), joints, atol=1e-4)
 
 
@@ -89,9 +89,9 @@ def test_the_easy_side_of_single_is_detached(build, batches, start, reference):
     method, _ = build(single, single.Single)
     f = doubles(method)["f"]
     method.losses(labeled, unlabeled, start).total.backward()
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
-    carried, seen = reference.carry(f(easy)[:, 0].detach(), matrix)
+    carried, seen = reference.warp_heatmaps(f(easy)[:, 0].detach(), matrix)
     reference.mse(f(reference.warp(easy + 0.5, matrix)), carried, None, seen).backward()
     for (name, one), other in zip(method.f.named_parameters(), f.parameters(), strict=True):
         torch.testing.assert_close(one.grad.double(), other.grad, rtol=2e-3, atol=1e-6, msg=name)
@@ -106,10 +106,10 @@ def test_dual(build, batches, start, expected, reference):
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
     value = method.losses(labeled, unlabeled, start)
     f1, f2 = networks["f1"], networks["f2"]
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy = recording.easy[0].images.double()
     # Which of the two hard views was cut around whose joints; the spy keeps the order of making.
-    joints = {name: reference.decode(network.main(easy))[0] for name, network in networks.items()}
+    joints = {name: reference.decode(network.forward_main(easy))[0] for name, network in networks.items()}
     order = ["f1" if np.allclose(j.numpy(), joints["f1"], atol=1e-4) else "f2" for j in spy.joints]
     assert sorted(order) == ["f1", "f2"]
     hard1, hard2 = order.index("f1"), order.index("f2")
@@ -126,7 +126,7 @@ def test_dual(build, batches, start, expected, reference):
 
 def test_dual_has_two_different_networks_of_their_backbones(build):
     method, _ = build(dual, dual.Dual, backbones={"f2": "narrow"})
-    assert method.bench.views.recording.networks == [(None, 1), ("narrow", 1)]
+    assert method.context.views.recording.networks == [(None, 1), ("narrow", 1)]
     same, _ = build(dual, dual.Dual)
     assert not torch.equal(same.f1.stem[0].weight, same.f2.stem[0].weight)
 
@@ -142,7 +142,7 @@ def test_mean_teacher(build, batches, start, expected, reference):
     f, teacher = networks["f"], networks["teacher"]
     close(value.terms["unlabeled"], expected.unlabeled(f, teacher, method, 0))
     close(value.total, expected.supervised(f, method, labeled) + expected.unlabeled(f, teacher, method, 0))
-    joints, _ = reference.decode(teacher.main(method.bench.views.recording.easy[0].images.double()))
+    joints, _ = reference.decode(teacher.forward_main(method.context.views.recording.easy[0].images.double()))
     np.testing.assert_allclose(spy.joints[0].numpy(), joints, atol=1e-4)
 
 
@@ -155,7 +155,7 @@ def test_the_mean_teacher_follows(build, batches, start, step, keep):
         for parameter in method.f.parameters():
             parameter.add_(1)
     teacher, student = copy.deepcopy(method.teacher.state_dict()), copy.deepcopy(method.f.state_dict())
-    method.after_step(Progress(step, 200_000, 0))
+    method.after_step(StepInfo(step, 200_000, 0))
     for name, tensor in method.teacher.state_dict().items():
         if tensor.is_floating_point():
             value = keep * teacher[name].double() + (1 - keep) * student[name].double()

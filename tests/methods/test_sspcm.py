@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from semipose.augment.masking import CutOcclude
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.methods.sspcm import Config, OutlierConfig, Sspcm, inliers, most_consistent
 
 SIZE = (64, 48)
-LAST = Progress(3, 100, 0, ends_epoch=True)
+LAST = StepInfo(3, 100, 0, ends_epoch=True)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def build(workbench, tiny):
     def make(copied=True, **options):
         spy = tiny.Spy()
         config = Config(**options)
-        config.hard = [spy]
+        config.augmentations = [spy]
         method = Sspcm(config, workbench(SIZE))
         torch.manual_seed(7)
         with torch.no_grad():
@@ -147,7 +147,7 @@ def test_the_method_orders_the_pairs(build, monkeypatch, columns, pair):
     names = ("T1", "T2", "T1_before", "T2_before")
     maps = {n: 10**i * at((5, column)) for i, (n, column) in enumerate(zip(names, columns, strict=True))}
     by_network = {id(getattr(method, n)): m for n, m in maps.items()}
-    monkeypatch.setattr(type(method.bench), "teach", lambda _, teacher, *__: by_network[id(teacher)])
+    monkeypatch.setattr(type(method.context), "teach", lambda _, teacher, *__: by_network[id(teacher)])
     pseudo = method.pseudo_label(None, maps["T1"], maps["T2"])
     assert torch.equal(pseudo, (maps[pair[0]] + maps[pair[1]]) / 2)
 
@@ -203,7 +203,7 @@ def test_the_released_configuration_is_the_default():
     assert (config.outliers.criterion, config.outliers.min_peak, config.outliers.max_distance) == ("peak", 0.1, 0.6)
     assert config.supervised_weight == 0.5
     assert config.lagged
-    assert config.hard == [CutOcclude(joints=2)]
+    assert config.augmentations == [CutOcclude(joints=2)]
     for wrong in ({"outliers": {"criterion": "mean"}}, {"backbones": {"T3": "wide"}}, {"supervised_weight": -1}):
         with pytest.raises(ValidationError):
             Config(**wrong)
@@ -214,9 +214,9 @@ def test_the_released_configuration_is_the_default():
 
 def outputs_of(networks, method):
     """The four teaching networks' heatmaps on the easy view, by its own statistics, float64."""
-    easy = method.bench.views.recording.easy[0].images.double()
+    easy = method.context.views.recording.easy[0].images.double()
     names = ("T1", "T2", "T1_before", "T2_before")
-    return {n: copy.deepcopy(networks[n]).main(easy).detach() for n in names}
+    return {n: copy.deepcopy(networks[n]).forward_main(easy).detach() for n in names}
 
 
 def around(maps, spy, reference):
@@ -229,9 +229,9 @@ def around(maps, spy, reference):
 
 def consistency(student, maps, method, which, reference, weights=None):
     """‖student(hard_which) − M maps‖²; the hard image is the spy's, warped here."""
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[which].from_easy
-    carried, seen = reference.carry(maps, matrix)
+    carried, seen = reference.warp_heatmaps(maps, matrix)
     return reference.mse(student(reference.warp(easy + 0.5 * (which + 1), matrix)), carried, weights, seen)
 
 
@@ -255,7 +255,7 @@ def test_total(build, batches, start, reference, options, copied):
     for name, seen in inputs.items():
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
     value = method.losses(labeled, unlabeled, start)
-    recording, config = method.bench.views.recording, method.config
+    recording, config = method.context.views.recording, method.config
 
     view = recording.labeled[0].view
     targets, weights = reference.targets(labeled, view, SIZE)
@@ -271,9 +271,9 @@ def test_total(build, batches, start, reference, options, copied):
         pseudo = (maps["T1"] + maps["T2"]) / 2
     outliers = config.outliers
     both = maps["T1"].numpy(), maps["T2"].numpy()
-    trust = looped_inliers(*both, outliers.criterion, outliers.min_peak, outliers.max_distance)
-    assert (trust.min() == 0) == ("outliers" in options and outliers.criterion != "none")
-    assert trust.max() == 1
+    joint_weights = looped_inliers(*both, outliers.criterion, outliers.min_peak, outliers.max_distance)
+    assert (joint_weights.min() == 0) == ("outliers" in options and outliers.criterion != "none")
+    assert joint_weights.max() == 1
 
     hard1, hard2, hard = (around(m, spy, reference) for m in (maps["T1"], maps["T2"], pseudo))
     assert len(spy.joints) == 3
@@ -285,7 +285,7 @@ def test_total(build, batches, start, reference, options, copied):
         "unlabeled_1": weight * consistency(networks["T1"], maps["T2"], method, hard2, reference),
         "unlabeled_2": weight * consistency(networks["T2"], maps["T1"], method, hard1, reference),
         "unlabeled_s": weight
-        * consistency(networks["S"], pseudo, method, hard, reference, torch.from_numpy(trust).double()),
+        * consistency(networks["S"], pseudo, method, hard, reference, torch.from_numpy(joint_weights).double()),
     }
     assert value.terms.keys() == expected.keys()
     for name, term in expected.items():
@@ -306,11 +306,11 @@ def test_labels_alone_train_all_three(build, batches, start, reference):
 
 def test_networks_and_candidates(build):
     method, _ = build(backbones={"T2": "wide", "S": "narrow"})
-    assert method.bench.views.recording.networks == [(None, 1), ("wide", 1), ("narrow", 1)]
+    assert method.context.views.recording.networks == [(None, 1), ("wide", 1), ("narrow", 1)]
     names = {name: network.backbone_name for name, network in method.named_children()}
     assert names == {"T1": None, "T2": "wide", "S": "narrow", "T1_before": None, "T2_before": "wide"}
-    assert method.candidates() == {"S": method.S, "T1": method.T1, "T2": method.T2}
-    assert method.reported == ("S",)
+    assert method.eval_networks() == {"S": method.S, "T1": method.T1, "T2": method.T2}
+    assert method.headline_networks == ("S",)
     alike, _ = build()
     first = [getattr(alike, n).stem[0].weight for n in ("T1", "T2", "S")]
     assert not any(torch.equal(first[i], first[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -324,19 +324,19 @@ def test_the_copies_follow_at_the_end_of_an_epoch_only_and_then_exactly(build, b
     method, _ = build(copied=False, teacher_mode="eval")
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-2)
     for step in range(6):
-        progress = Progress(step, 100, step // 3, ends_epoch=step % 3 == 2)
+        info = StepInfo(step, 100, step // 3, ends_epoch=step % 3 == 2)
         before = {n: state(network) for n, network in method.named_children()}
         optimizer.zero_grad()
-        method.losses(labeled, unlabeled, progress).total.backward()
+        method.losses(labeled, unlabeled, info).total.backward()
         optimizer.step()
         teachers = {n: state(getattr(method, n)) for n in ("T1", "T2", "S")}
         assert not same(method.T1, before["T1"])
         for name in ("T1_before", "T2_before"):
             assert same(getattr(method, name), before[name])  # taught in eval mode: no statistics either
-        method.after_step(progress)
+        method.after_step(info)
         for name, copied in (("T1", method.T1_before), ("T2", method.T2_before)):
             assert any("running_var" in n for n in before[name + "_before"])
-            assert same(copied, teachers[name] if progress.ends_epoch else before[name + "_before"]), step
+            assert same(copied, teachers[name] if info.ends_epoch else before[name + "_before"]), step
         assert bool(method.copied) is (step >= 2)
         assert all(same(getattr(method, n), teachers[n]) for n in teachers)
         assert not any(p.requires_grad for n in ("T1", "T2") for p in getattr(method, n + "_before").parameters())
@@ -361,8 +361,8 @@ def test_the_first_epoch_takes_t1_and_t2_and_the_second_the_best_pair(build, bat
     """Of the same networks: before and after the first end of an epoch."""
     _, unlabeled = batches
     method, _ = build(copied=False)
-    easy = method.bench.views.easy(unlabeled)
-    maps = {n: copy.deepcopy(m).main(easy.images).detach() for n, m in method.named_children()}
+    easy = method.context.views.easy(unlabeled)
+    maps = {n: copy.deepcopy(m).forward_main(easy.images).detach() for n, m in method.named_children()}
     first = method.pseudo_label(easy, maps["T1"], maps["T2"])
     torch.testing.assert_close(first, (maps["T1"] + maps["T2"]) / 2)
     method.copied.fill_(True)
@@ -400,8 +400,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(burn_in=0.2, ramp_up=0.2)
     full, _ = build()
-    terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
     assert terms["supervised"] == whole["supervised"]
     for name in ("unlabeled_1", "unlabeled_2", "unlabeled_s"):
         if factor == 0:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from semipose.augment.views import ViewsConfig
-from semipose.methods.base import ConsistencyConfig, Lesson
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget
 
 SIZE, CELLS, SIGMA, STRIDE = (128, 96), (32, 24), 1.0, 4
 
@@ -30,7 +30,7 @@ def bench(workbench):
     return workbench(SIZE, views=ViewsConfig(rotation=45, hard_rotation_probability=1))
 
 
-def teach(joints, peak=None):
+def pseudo_heatmaps(joints, peak=None):
     return torch.from_numpy(gaussians((joints + 0.5) / STRIDE - 0.5, peak)).float()
 
 
@@ -41,28 +41,28 @@ def moved_cells(joints, matrices):
     return (moved + 0.5) / STRIDE - 0.5
 
 
-def hard_view(bench):
+def hard_view(context):
     images = torch.zeros(4, 3, *SIZE)
-    return bench.views.hard(images, bench.views.second_affine(4, images.device))
+    return context.views.hard(images, context.views.second_affine(4, images.device))
 
 
-def test_heatmap_targets_are_the_carried_maps(bench, joints, reference):
-    hard = hard_view(bench)
+def test_heatmap_targets_are_the_carried_maps(context, joints, reference):
+    hard = hard_view(context)
     maps = teach(joints)
-    targets, weights, seen = bench.targets(maps, hard, ConsistencyConfig())
-    carried, visible = reference.carry(maps, hard.from_easy)
+    targets, weights, seen = context.targets(maps, hard, ConsistencyConfig())
+    carried, visible = reference.warp_heatmaps(maps, hard.from_easy)
     torch.testing.assert_close(targets.double(), carried, rtol=0, atol=1e-4)
     assert torch.equal(seen.double(), visible)
     assert torch.equal(weights, torch.ones(4, 14))
 
 
-def test_gaussian_targets_stand_where_the_second_affine_moves_the_joint(bench, joints):
+def test_gaussian_targets_stand_where_the_second_affine_moves_the_joint(context, joints):
     """Of full height and the labels' width whatever the teacher's peak; a joint that leaves the map weighs nothing."""
     joints[:, :4] = 17.3  # a corner, which a turned view loses
     turn = torch.tensor([[0.9, -0.7, 30.0], [0.7, 0.9, -35.0], [0.0, 0.0, 1.0]])
-    hard = bench.views.hard(torch.zeros(4, 3, *SIZE), turn.repeat(4, 1, 1))
+    hard = context.views.hard(torch.zeros(4, 3, *SIZE), turn.repeat(4, 1, 1))
     peak = np.random.default_rng(1).uniform(0.2, 1.5, (4, 14))
-    targets, weights, seen = bench.targets(teach(joints, peak), hard, ConsistencyConfig(target="gaussian"))
+    targets, weights, seen = context.targets(teach(joints, peak), hard, ConsistencyConfig(target="gaussian"))
     cells = moved_cells(joints, hard.from_easy)
     inside = ((cells >= -0.5) & (cells <= np.array([CELLS[1], CELLS[0]]) - 0.5)).all(axis=2)
     edge = (np.abs(cells + 0.5) < 0.1) | (np.abs(cells + 0.5 - np.array([CELLS[1], CELLS[0]])) < 0.1)
@@ -75,27 +75,27 @@ def test_gaussian_targets_stand_where_the_second_affine_moves_the_joint(bench, j
 
 
 @pytest.mark.parametrize("target", ["heatmap", "gaussian"])
-def test_joints_below_min_peak_weigh_nothing(bench, joints, target):
-    hard = bench.views.hard(torch.zeros(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1))
+def test_joints_below_min_peak_weigh_nothing(context, joints, target):
+    hard = context.views.hard(torch.zeros(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1))
     joints = np.round(joints / STRIDE) * STRIDE + 1.5  # on cell centers: the peak is the height
     peak = np.random.default_rng(1).uniform(0.2, 1.0, (4, 14))
     config = ConsistencyConfig(target=target, min_peak=0.6)
-    _, weights, _ = bench.targets(teach(joints, peak), hard, config)
+    _, weights, _ = context.targets(teach(joints, peak), hard, config)
     np.testing.assert_array_equal(weights.numpy(), (peak >= 0.6).astype(float))
 
 
 @pytest.mark.parametrize("target", ["heatmap", "gaussian"])
-def test_the_loss_of_a_student_adds_its_teachers(bench, joints, reference, tiny, target):
-    hard = hard_view(bench)
+def test_the_loss_of_a_student_adds_its_teachers(context, joints, reference, tiny, target):
+    hard = hard_view(context)
     hard.images.normal_()
     student = tiny.Network(None, 2)
     maps = [teach(joints), teach(joints[:, ::-1].copy())]
     config = ConsistencyConfig(target=target)
-    value = bench.study(student, Lesson(hard, maps), config)
+    value = context.consistency_loss(student, ConsistencyTarget(hard, maps), config)
     outputs = student.double()(hard.images.double())
     expected = torch.zeros((), dtype=torch.float64)
     for one, places in zip(maps, (joints, joints[:, ::-1]), strict=True):
-        carried, seen = reference.carry(one, hard.from_easy)
+        carried, seen = reference.warp_heatmaps(one, hard.from_easy)
         weights = None
         if target == "gaussian":
             cells = moved_cells(places, hard.from_easy)
@@ -106,11 +106,11 @@ def test_the_loss_of_a_student_adds_its_teachers(bench, joints, reference, tiny,
     torch.testing.assert_close(value.double(), expected, rtol=1e-3 if target == "gaussian" else 1e-4, atol=0)
 
 
-def test_gaussian_targets_under_autocast_are_those_without(bench, joints):
-    hard = hard_view(bench)
+def test_gaussian_targets_under_autocast_are_those_without(context, joints):
+    hard = hard_view(context)
     made = []
     for enabled in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            made.append(bench.targets(teach(joints), hard, ConsistencyConfig(target="gaussian")))
+            made.append(context.targets(teach(joints), hard, ConsistencyConfig(target="gaussian")))
     for exact, cast in zip(*made, strict=True):
         torch.testing.assert_close(cast, exact, rtol=0, atol=1e-5)

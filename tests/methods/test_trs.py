@@ -11,7 +11,7 @@ from torch import nn
 
 from semipose.augment.mixing import KeypointMix
 from semipose.augment.views import ViewsConfig
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.methods.trs import Config, TeacherReviewerStudent
 
 SIZE = (64, 48)
@@ -28,7 +28,7 @@ def build(workbench, tiny):
     def make(views=None, size=SIZE, loss="mse", **options):
         spy = tiny.Spy()
         config = Config(**options)
-        config.hard = [spy]
+        config.augmentations = [spy]
         method = TeacherReviewerStudent(config, workbench(size, views=views, loss=loss))
         torch.manual_seed(7)
         with torch.no_grad():
@@ -42,7 +42,10 @@ def build(workbench, tiny):
 def unlabeled_losses(method, unlabeled):
     """Eq. 5 and 6, or 10 and 11, with their gradients: what F and what G learn."""
     for_f, for_g = method.lessons(unlabeled)
-    return tuple(method.bench.study(n, lesson, method.config) for n, lesson in ((method.F, for_f), (method.G, for_g)))
+    return tuple(
+        method.context.consistency_loss(n, lesson, method.config)
+        for n, lesson in ((method.F, for_f), (method.G, for_g))
+    )
 
 
 def double(method):
@@ -58,7 +61,7 @@ def unlabeled_reference(networks, recording, reference, *, teachers, student, wh
     total = torch.zeros((), dtype=torch.float64)
     for teacher in teachers:
         heatmaps = networks[teacher](easy)[:, 0].detach()
-        carried, seen = reference.carry(heatmaps, matrix)
+        carried, seen = reference.warp_heatmaps(heatmaps, matrix)
         weights = None if min_peak is None else (heatmaps.amax(dim=(2, 3)) >= min_peak).double()
         total = total + reference.mse(outputs, carried, weights, seen if seen_mask else 1.0)
     return total
@@ -80,7 +83,7 @@ def test_supervised_loss_adds_networks_and_levels(build, batches, start, referen
     method, _ = build(levels=levels, reviewers=reviewers, supervised_weight=1.0)
     networks = double(method)
     value = method.losses(labeled, None, start)
-    view = method.bench.views.recording.labeled[0].view
+    view = method.context.views.recording.labeled[0].view
     assert view.flipped.any()
     assert not view.flipped.all()
     targets, weights = reference.targets(labeled, view, SIZE)
@@ -114,7 +117,7 @@ def test_unlabeled_losses(build, batches, start, reference, levels, seen_mask, r
     method, _ = build(levels=levels, reviewers=reviewers, views=ViewsConfig(seen_mask=seen_mask))
     networks = double(method)
     terms = method.losses(labeled, unlabeled, start).terms
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     assert (len(recording.easy), len(recording.hard)) == (1, 2)
     seconds = ("R1", "R2") if reviewers.get("enabled", True) else ((), ())
     for which, (student, first, second) in enumerate([("F", "G", seconds[0]), ("G", "F", seconds[1])]):
@@ -138,7 +141,7 @@ def test_the_seen_mask_leaves_out_cells_the_easy_view_never_had(build, batches, 
         method, _ = build(views=ViewsConfig(seen_mask=seen_mask))
         with torch.no_grad():
             values[seen_mask] = sum(unlabeled_losses(method, unlabeled))
-    _, seen = reference.carry(torch.zeros(4, 1, 16, 12), method.bench.views.recording.hard[0].from_easy)
+    _, seen = reference.warp_heatmaps(torch.zeros(4, 1, 16, 12), method.context.views.recording.hard[0].from_easy)
     assert 0 < seen.mean() < 1
     assert values[True] < values[False]
 
@@ -179,11 +182,11 @@ def test_each_student_gets_the_hard_view_cut_around_its_teachers_joints(build, b
     for name, seen in inputs.items():
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
     method.losses(labeled, unlabeled, start)
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     assert len(spy.joints) == 2
     for which, (teacher, student) in enumerate([("G", "F"), ("F", "G")]):
-        joints, scores = reference.decode(networks[teacher].main(recording.easy[0].images.double()))
-        other, _ = reference.decode(networks[student].main(recording.easy[0].images.double()))
+        joints, scores = reference.decode(networks[teacher].forward_main(recording.easy[0].images.double()))
+        other, _ = reference.decode(networks[student].forward_main(recording.easy[0].images.double()))
         assert not np.allclose(joints, other)
         np.testing.assert_allclose(spy.joints[which].numpy(), joints, atol=1e-4)
         np.testing.assert_allclose(spy.scores[which].numpy(), scores, rtol=1e-3, atol=1e-5)
@@ -205,7 +208,7 @@ def test_total(build, batches, start, reference, weight, unlabeled_weight):
     method, _ = build(supervised_weight=weight, unlabeled_weight=unlabeled_weight)
     networks = double(method)
     value = method.losses(labeled, unlabeled, start)
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     view = recording.labeled[0].view
     targets, weights = reference.targets(labeled, view, SIZE)
     supervised = sum(reference.mse(network(view.images.double()), targets, weights) for network in networks.values())
@@ -237,8 +240,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(burn_in=0.2, ramp_up=0.2)
     full, _ = build()
-    terms = method.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, Progress(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
     assert terms["supervised"] == whole["supervised"]
     for name in ("unlabeled_1", "unlabeled_2"):
         if factor == 0:
@@ -256,8 +259,8 @@ def test_min_peak_drops_joints_of_each_teacher_by_that_teachers_peaks(build, bat
     networks = double(method)
     with torch.no_grad():
         values = unlabeled_losses(method, unlabeled)
-    recording = method.bench.views.recording
-    kept = [networks[n].main(recording.easy[0].images.double()).amax(dim=(2, 3)) >= PEAK for n in ("G", "R1")]
+    recording = method.context.views.recording
+    kept = [networks[n].forward_main(recording.easy[0].images.double()).amax(dim=(2, 3)) >= PEAK for n in ("G", "R1")]
     assert all(0 < k.double().mean() < 1 for k in kept)
     assert not torch.equal(*kept)
     for which, (student, teachers) in enumerate([("F", ("G", "R1")), ("G", ("F", "R2"))]):
@@ -286,7 +289,7 @@ def test_without_min_peak_all_joints_count_whatever_their_peak(build, batches, r
         values = unlabeled_losses(method, unlabeled)
     expected = unlabeled_reference(
         networks,
-        method.bench.views.recording,
+        method.context.views.recording,
         reference,
         teachers=("G", "R1"),
         student="F",
@@ -336,7 +339,7 @@ def test_reviewers_follow_their_teachers(build, batches, start, reviewers):
 def test_momentum_warms_up(build, step, keep):
     method, _ = build()
     before = {name: copy.deepcopy(network) for name, network in method.named_children()}
-    method.after_step(Progress(step, 20_000, 0))
+    method.after_step(StepInfo(step, 20_000, 0))
     for reviewer, teacher in (("R1", "G"), ("R2", "F")):
         expected = expected_average(before[reviewer], before[teacher], keep)
         tensor = getattr(method, reviewer).state_dict()["stem.0.weight"]
@@ -365,7 +368,7 @@ def test_without_reviewers_there_are_two_networks(build, batches, start):
     labeled, unlabeled = batches
     method, _ = build(reviewers=NO_REVIEWERS)
     assert [name for name, _ in method.named_children()] == ["G", "F"]
-    assert set(method.candidates()) == {"G", "F"}
+    assert set(method.eval_networks()) == {"G", "F"}
     method.losses(labeled, unlabeled, start).total.backward()
     before = copy.deepcopy(method.state_dict())
     method.after_step(start)
@@ -374,8 +377,8 @@ def test_without_reviewers_there_are_two_networks(build, batches, start):
 
 def test_candidates(build):
     method, _ = build()
-    assert method.candidates() == {"G": method.G, "F": method.F, "R1": method.R1, "R2": method.R2}
-    assert method.reported == ("G", "F")
+    assert method.eval_networks() == {"G": method.G, "F": method.F, "R1": method.R1, "R2": method.R2}
+    assert method.headline_networks == ("G", "F")
 
 
 # ---- networks and their modes
@@ -384,13 +387,13 @@ def test_candidates(build):
 def test_mixed_backbones_reach_their_networks_and_reviewers_follow(build, batches, start):
     labeled, unlabeled = batches
     method, _ = build(backbones={"G": "wide", "F": "narrow"}, levels=3)
-    assert method.bench.views.recording.networks == [("wide", 3), ("narrow", 3)]
+    assert method.context.views.recording.networks == [("wide", 3), ("narrow", 3)]
     names = {name: network.backbone_name for name, network in method.named_children()}
     assert names == {"G": "wide", "R1": "wide", "F": "narrow", "R2": "narrow"}
     method.losses(labeled, unlabeled, start).total.backward()
     method.after_step(start)
     only_f, _ = build(backbones={"F": "narrow"})
-    assert only_f.bench.views.recording.networks == [(None, 2), ("narrow", 2)]
+    assert only_f.context.views.recording.networks == [(None, 2), ("narrow", 2)]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +425,7 @@ def test_teacher_mode_decides_the_statistics_used(build, batches, start, referen
     method, _ = build(teacher_mode=mode, reviewers=PURE_EMA)
     networks = double(method)
     terms = method.losses(labeled, unlabeled, start).terms
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     teachers = {name: copy.deepcopy(network).train(mode == "train") for name, network in networks.items()}
     for which, (student, names) in enumerate([("F", ("G", "R1")), ("G", ("F", "R2"))]):
         matrix = recording.hard[which].from_easy
@@ -430,7 +433,7 @@ def test_teacher_mode_decides_the_statistics_used(build, batches, start, referen
         outputs = networks[student](reference.warp(easy + 0.5 * (which + 1), matrix))
         expected = torch.zeros((), dtype=torch.float64)
         for name in names:
-            carried, seen = reference.carry(teachers[name].main(easy), matrix)
+            carried, seen = reference.warp_heatmaps(teachers[name].forward_main(easy), matrix)
             expected = expected + reference.mse(outputs, carried, None, seen)
         close(terms[f"unlabeled_{which + 1}"], expected)
 
@@ -454,15 +457,15 @@ def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build,
     networks = double(method)
     with torch.no_grad():
         value = unlabeled_losses(method, unlabeled)[0]
-    recording = method.bench.views.recording
+    recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
     outputs = networks["F"](reference.warp(easy + 0.5, matrix)).detach()
     mass = 2 * np.pi  # sigma is 1
     total = 0.0
     for name in ("G", "R1"):
-        logits = networks[name].main(easy).detach()
+        logits = networks[name].forward_main(easy).detach()
         maps = torch.softmax(logits.flatten(2), dim=2).view_as(logits) * mass
-        carried, seen = reference.carry(maps, matrix)
+        carried, seen = reference.warp_heatmaps(maps, matrix)
         for level, b, k in itertools.product(range(2), range(4), range(14)):
             cells = seen[b, 0].bool()
             log_p = torch.log_softmax(outputs[b, level, k][cells], dim=0)

@@ -12,11 +12,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from semipose.augment.views import ViewSampler, ViewsConfig, upright
+from semipose.augment.views import ViewSampler, ViewsConfig, eval_view
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, build_method
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.ops import geometry
 from semipose.ops.heatmaps import Decoder, decode
@@ -27,8 +27,11 @@ from tests.methods.test_battery import CASES
 
 EVERYTHING = ["keypoint_mix", "joint_cutout", "cut_occlude", "cutout", "mixup", "cut_mix", "rand_augment"]
 MORE = {
-    "trs, everything": ("trs", {"hard": [*EVERYTHING, "adaptive_joint_cutout"], "teacher_mode": "eval", "levels": 3}),
-    "dual, looks": ("dual", {"teacher_flip": True, "teacher_scales": (1, 0.8), "hard_statistics": False}),
+    "trs, everything": (
+        "trs",
+        {"augmentations": [*EVERYTHING, "adaptive_joint_cutout"], "teacher_mode": "eval", "levels": 3},
+    ),
+    "dual, looks": ("dual", {"teacher_flip": True, "teacher_scales": (1, 0.8), "bn_stats_from_hard_views": False}),
     "dual, merged": ("dual", {"merge_passes": True, "target": "gaussian", "min_peak": 0.2}),
 }
 SIZE = (64, 32)
@@ -67,8 +70,8 @@ def make(name, options, device):
     def network(backbone, levels):
         return PoseNet(model, len(COCO), levels)
 
-    bench = Workbench(views, LossConfig().build(), network, lambda path: network(None, 1))  # type: ignore[arg-type]
-    return build_method(METHODS[name][0](**options), bench).train()
+    context = MethodContext(views, LossConfig().build(), network, lambda path: network(None, 1))  # type: ignore[arg-type]
+    return build_method(METHODS[name][0](**options), context).train()
 
 
 def pretend(module, device):
@@ -94,10 +97,10 @@ def make_step(method, engine, device):
     labeled, unlabeled = batches(device)
 
     def step():
-        progress = Progress(60, 100, 0)
-        losses = engine.losses(labeled, unlabeled, progress)
+        info = StepInfo(60, 100, 0)
+        losses = engine.losses(labeled, unlabeled, info)
         taken = engine.step(losses.total, 1.0)
-        method.after_step(progress)
+        method.after_step(info)
         return taken
 
     return step
@@ -142,7 +145,7 @@ def test_looking_stays_on_a_gpu_until_joints_are_known(decoder, request):
     predictor = Predictor(networks, LossConfig().build(), flip_test=True, decoder=decoder, device=device)
 
     def look():
-        maps = predictor.heatmaps(upright(batches(device)[1], SIZE), COCO.flip_order)
+        maps = predictor.heatmaps(eval_view(batches(device)[1], SIZE), COCO.flip_order)
         return decode(maps, 4, decoder, 2.0)
 
     look()

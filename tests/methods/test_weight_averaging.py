@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from semipose.methods import METHODS, build_method
-from semipose.methods.base import Progress
-from semipose.methods.weight_averaging import Averaged
-from semipose.ops.ema import warmed_momentum
+from semipose.methods.base import StepInfo
+from semipose.methods.weight_averaging import WithAverages
+from semipose.ops.ema import warmup_momentum
 
 
 def steps_of(method, labeled, unlabeled, count):
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     for number in range(count):
-        progress = Progress(number, 100, 0)
-        loss = method.losses(labeled, unlabeled, progress).total
+        info = StepInfo(number, 100, 0)
+        loss = method.losses(labeled, unlabeled, info).total
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        method.after_step(progress)
+        method.after_step(info)
         yield number
 
 
@@ -27,10 +27,10 @@ def steps_of(method, labeled, unlabeled, count):
 def test_networks_learn_as_without_and_averages_follow(workbench, labeled, unlabeled, name):
     plain = build_method(METHODS[name][0](), workbench())
     list(steps_of(plain, labeled, unlabeled, 4))
-    averaged = Averaged(build_method(METHODS[name][0](), workbench()), 0.6)
+    averaged = WithAverages(build_method(METHODS[name][0](), workbench()), 0.6)
     first = {n: t.double() for n, t in copy.deepcopy(averaged.averages).state_dict().items()}
     for number in steps_of(averaged, labeled, unlabeled, 4):
-        own, momentum = averaged.method.candidates(), warmed_momentum(0.6, number)
+        own, momentum = averaged.method.eval_networks(), warmup_momentum(0.6, number)
         for key, value in first.items():
             network, _, tensor = key.partition(".")
             now = own[network].state_dict()[tensor].double()
@@ -39,11 +39,11 @@ def test_networks_learn_as_without_and_averages_follow(workbench, labeled, unlab
         assert torch.equal(value, averaged.method.state_dict()[key]), key
     for key, value in averaged.averages.state_dict().items():
         torch.testing.assert_close(value.double(), first[key], rtol=1e-5, atol=1e-6)
-    assert averaged.reported == plain.reported
+    assert averaged.headline_networks == plain.headline_networks
 
 
 def test_networks_that_learn_nothing_have_none(workbench):
     config = METHODS["trs"][0](reviewers={"supervised": False})
-    assert list(Averaged(build_method(config, workbench()), 0.9).averages) == ["G", "F"]
+    assert list(WithAverages(build_method(config, workbench()), 0.9).averages) == ["G", "F"]
     teacher = build_method(METHODS["mean_teacher"][0](), workbench())
-    assert list(Averaged(teacher, 0.9).candidates()) == ["teacher", "student", "student_average"]
+    assert list(WithAverages(teacher, 0.9).eval_networks()) == ["teacher", "student", "student_average"]

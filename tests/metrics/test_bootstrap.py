@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.metrics.test_oks import crowd_scene, noisy, scattered
 
 from semipose.metrics.bootstrap import FIGURES, Outcomes, differences, intervals
 from semipose.metrics.oks import image_numbers, oks_scores
 from semipose.metrics.pck import pck_torso, pckh
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO, LSP, Skeleton
+from tests.metrics.test_oks import crowd_scene, noisy, scattered
 
 
-def measured(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float | None]:
+def measured(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float | None]:
     """The figures the long way."""
     found = (
         oks_scores(truth, predictions)["AP"],
@@ -34,22 +34,22 @@ def same(ours: dict[str, float], theirs: dict[str, float | None]) -> None:
 
 
 def repeated(
-    truth: PersonSet, predictions: list[Prediction], counts: dict[int | str, int]
-) -> tuple[PersonSet, list[Prediction]]:
+    truth: PoseDataset, predictions: list[Prediction], counts: dict[int | str, int]
+) -> tuple[PoseDataset, list[Prediction]]:
     """Every image as often as `counts` says, each copy an image of its own."""
     persons, found = [], []
     for image, count in counts.items():
         for copy in range(count):
             name = int(image) * 1000 + copy
-            persons += [_at(p, name, len(persons) + n) for n, p in enumerate(truth.persons) if p.image_id == image]
+            persons += [_at(p, name, len(persons) + n) for n, p in enumerate(truth.instances) if p.image_id == image]
             found += [
                 Prediction(name, None, p.joints, p.scores, p.score, p.box) for p in predictions if p.image_id == image
             ]
-    return PersonSet(truth.skeleton, persons, "repeated"), found
+    return PoseDataset(truth.skeleton, persons, "repeated"), found
 
 
-def _at(p: Person, image: int, number: int) -> Person:
-    return Person(p.image, image, number, p.box, p.joints, p.visibility, p.area, 1.0, p.is_crowd, p.head_size)
+def _at(p: Instance, image: int, number: int) -> Instance:
+    return Instance(p.image, image, number, p.box, p.joints, p.visibility, p.area, 1.0, p.is_crowd, p.head_size)
 
 
 @pytest.mark.parametrize("skeleton", [COCO, LSP], ids=lambda s: s.name)
@@ -58,11 +58,11 @@ def _at(p: Person, image: int, number: int) -> Person:
 def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most: int, extra: int) -> None:
     rng = np.random.default_rng(seed)
     truth = crowd_scene(rng, skeleton, images=6, most=most)
-    if not any(p.labeled and not p.is_crowd for p in truth.persons):
+    if not any(p.labeled and not p.is_crowd for p in truth.instances):
         return
-    heads = [_at(p, p.image_id, n) for n, p in enumerate(truth.persons)]
-    heads = [Person(*[getattr(p, f) for f in _FIELDS], head_size=float(rng.uniform(5, 30))) for p in heads]
-    truth = PersonSet(skeleton, heads, "with heads")
+    heads = [_at(p, p.image_id, n) for n, p in enumerate(truth.instances)]
+    heads = [Instance(*[getattr(p, f) for f in _FIELDS], head_size=float(rng.uniform(5, 30))) for p in heads]
+    truth = PoseDataset(skeleton, heads, "with heads")
     predictions = scattered(truth, rng, extra)
     if not predictions:
         return
@@ -77,7 +77,7 @@ def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most
     numbers = image_numbers(truth, distinct)
     counts = {image: int(c) for image, c in zip(numbers, rng.integers(0, 4, len(numbers)), strict=True)}
     chosen, found = repeated(truth, distinct, counts)
-    if any(p.labeled and not p.is_crowd for p in chosen.persons) and found:
+    if any(p.labeled and not p.is_crowd for p in chosen.instances) and found:
         ours = Outcomes.of(truth, distinct).figures(np.array(list(counts.values())))
         same(ours, measured(chosen, found))
 
@@ -85,7 +85,7 @@ def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most
 _FIELDS = ("image", "image_id", "annotation_id", "box", "joints", "visibility", "area", "score", "is_crowd")
 
 
-def test_embedded_people(people_set: PersonSet) -> None:
+def test_embedded_people(people_set: PoseDataset) -> None:
     predictions = noisy(people_set, np.random.default_rng(0), 1.5)
     outcomes = Outcomes.of(people_set, predictions)
     same(outcomes.figures(np.ones(len(outcomes.matches.wanted), int)), measured(people_set, predictions))
@@ -100,20 +100,20 @@ def test_embedded_people(people_set: PersonSet) -> None:
 
 
 @pytest.fixture(scope="module")
-def people_set() -> PersonSet:
-    from semipose.data.datasets import read_annotated
+def people_set() -> PoseDataset:
+    from semipose.data.datasets import read_dataset
 
-    return read_annotated("people", None, "val")
+    return read_dataset("people", None, "val")
 
 
-def grid_of_torsos(correct: np.ndarray) -> tuple[PersonSet, list[Prediction]]:
+def grid_of_torsos(correct: np.ndarray) -> tuple[PoseDataset, list[Prediction]]:
     """One person an image, all joints right or all wrong."""
     joints = np.random.default_rng(0).uniform(0, 100, (len(LSP), 2))
     persons = [
-        Person(Path(f"{n}.jpg"), n, n, (0, 0, 100, 100), joints, np.full(len(LSP), 2), area=5000.0)
+        Instance(Path(f"{n}.jpg"), n, n, (0, 0, 100, 100), joints, np.full(len(LSP), 2), area=5000.0)
         for n in range(len(correct))
     ]
-    truth = PersonSet(LSP, persons, "torsos")
+    truth = PoseDataset(LSP, persons, "torsos")
     moved = [joints + (0 if right else 300) for right in correct]
     return truth, [Prediction(n, n, m, np.ones(len(LSP)), 1.0, (0, 0, 100, 100)) for n, m in enumerate(moved)]
 
@@ -152,9 +152,9 @@ def test_sets_that_say_nothing() -> None:
     assert intervals(truth, predictions) == dict.fromkeys(FIGURES)
     assert differences((truth, predictions), (truth, predictions)) == dict.fromkeys(FIGURES)
     truth, predictions = grid_of_torsos(np.ones(20, bool))
-    flat = PersonSet(
+    flat = PoseDataset(
         LSP,
-        [Person(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in truth.persons],
+        [Instance(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in truth.instances],
         "flat",
     )
     assert intervals(flat, predictions)["AP"] is None

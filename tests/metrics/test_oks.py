@@ -15,7 +15,7 @@ import semipose
 from semipose.data.formats.coco import read_coco
 from semipose.errors import DataError, RunError
 from semipose.metrics.oks import FIGURES, object_keypoint_similarity, oks_scores
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO as COCO_SKELETON
 from semipose.structures.skeletons import LSP, Skeleton, infer_skeleton
@@ -25,11 +25,11 @@ THREE = infer_skeleton(["nose", "left_wrist", "right_wrist"], name="three")
 
 
 @pytest.fixture(scope="module")
-def people() -> PersonSet:
+def people() -> PoseDataset:
     return read_coco(PEOPLE)
 
 
-def oracle(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float | None]:
+def oracle(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float | None]:
     """The figures by pycocotools; images are numbers, every prediction lies on a known or an empty image."""
     evaluation = _evaluation(truth, predictions)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -39,10 +39,10 @@ def oracle(truth: PersonSet, predictions: list[Prediction]) -> dict[str, float |
     return {n: None if v < 0 else float(v) for n, v in zip(FIGURES, evaluation.stats[:6], strict=True)}
 
 
-def _evaluation(truth: PersonSet, predictions: list[Prediction]) -> COCOeval:
-    images = {p.image_id for p in truth.persons} | {p.image_id for p in predictions}
+def _evaluation(truth: PoseDataset, predictions: list[Prediction]) -> COCOeval:
+    images = {p.image_id for p in truth.instances} | {p.image_id for p in predictions}
     annotations = []
-    for number, person in enumerate(truth.persons, start=1):
+    for number, person in enumerate(truth.instances, start=1):
         triples = [0.0] * 3 * len(truth.skeleton)
         if person.joints is not None:
             for k, ((x, y), v) in enumerate(zip(person.joints, person.visibility, strict=True)):
@@ -91,7 +91,7 @@ def assert_same(ours: dict[str, float | None], theirs: dict[str, float | None]) 
             assert ours[name] == pytest.approx(theirs[name], abs=1e-9), name
 
 
-def noisy(truth: PersonSet, rng: np.random.Generator, deviation: float) -> list[Prediction]:
+def noisy(truth: PoseDataset, rng: np.random.Generator, deviation: float) -> list[Prediction]:
     """Labels moved by noise that grows from person to person, with scores unrelated to it."""
     moved = []
     for n, p in enumerate(ground_truth_as_predictions(truth)):
@@ -100,7 +100,7 @@ def noisy(truth: PersonSet, rng: np.random.Generator, deviation: float) -> list[
     return moved
 
 
-def crowd_scene(rng: np.random.Generator, skeleton: Skeleton, images: int, most: int) -> PersonSet:
+def crowd_scene(rng: np.random.Generator, skeleton: Skeleton, images: int, most: int) -> PoseDataset:
     """Several overlapping persons an image, of all sizes; some crowds, some without labeled joints."""
     k, persons = len(skeleton), []
     for image in range(1, images + 1):
@@ -110,7 +110,7 @@ def crowd_scene(rng: np.random.Generator, skeleton: Skeleton, images: int, most:
             visibility = rng.choice([0, 1, 2], k, p=[0.3, 0.2, 0.5]) * int(rng.random() > 0.15)
             joints = np.where(visibility[:, None] > 0, corner + rng.uniform(0, size, (k, 2)), 0.0)
             persons.append(
-                Person(
+                Instance(
                     image=Path(f"{image}.jpg"),
                     image_id=image,
                     annotation_id=len(persons),  # from 0: the figures must not mind
@@ -121,33 +121,33 @@ def crowd_scene(rng: np.random.Generator, skeleton: Skeleton, images: int, most:
                     is_crowd=bool(rng.random() < 0.1),
                 )
             )
-    return PersonSet(skeleton, tuple(persons), "a made-up scene")
+    return PoseDataset(skeleton, tuple(persons), "a made-up scene")
 
 
-def scattered(truth: PersonSet, rng: np.random.Generator, extra: int) -> list[Prediction]:
+def scattered(truth: PoseDataset, rng: np.random.Generator, extra: int) -> list[Prediction]:
     """Good, bad and doubled predictions of everyone, false alarms, and equal scores now and then."""
     found = []
-    for p in truth.persons:
+    for p in truth.instances:
         if p.joints is None:
             continue
         for _ in range(rng.integers(0, 3)):
             joints = p.joints + rng.normal(0, rng.choice([0.0, 0.02, 0.1]) * p.box[2], p.joints.shape)
             found.append(Prediction(p.image_id, None, joints, np.ones(len(joints)), float(rng.integers(1, 6)), p.box))
     for _ in range(extra):
-        image = int(rng.choice([p.image_id for p in truth.persons]))
+        image = int(rng.choice([p.image_id for p in truth.instances]))
         joints = rng.uniform(0, 300, (len(truth.skeleton), 2))
         found.append(Prediction(image, None, joints, np.ones(len(joints)), float(rng.integers(1, 6)), (0, 0, 9, 9)))
     return found
 
 
-def test_labels_themselves_score_one(people: PersonSet) -> None:
+def test_labels_themselves_score_one(people: PoseDataset) -> None:
     scores = oks_scores(people, ground_truth_as_predictions(people))
     assert all(value == 1.0 for value in scores.values() if value is not None)
     assert scores["AP"] == 1.0
 
 
 @pytest.mark.parametrize("deviation", [0.5, 1.5, 4.0])
-def test_embedded_people_score_as_by_pycocotools(people: PersonSet, deviation: float) -> None:
+def test_embedded_people_score_as_by_pycocotools(people: PoseDataset, deviation: float) -> None:
     predictions = noisy(people, np.random.default_rng(3), deviation)
     theirs = oracle(people, predictions)
     assert 0 < theirs["AP"] < 1
@@ -160,7 +160,7 @@ def test_embedded_people_score_as_by_pycocotools(people: PersonSet, deviation: f
 def test_crowded_scenes_score_as_by_pycocotools(skeleton: Skeleton, seed: int, most: int, extra: int) -> None:
     rng = np.random.default_rng(seed)
     truth = crowd_scene(rng, skeleton, images=5, most=most)
-    if not any(p.labeled and not p.is_crowd for p in truth.persons):
+    if not any(p.labeled and not p.is_crowd for p in truth.instances):
         return
     predictions = scattered(truth, rng, extra)
     if predictions:
@@ -175,37 +175,37 @@ def test_images_without_anybody_and_more_than_twenty_results_count_as_in_coco() 
     assert_same(oks_scores(truth, predictions), oracle(truth, predictions))
 
 
-def test_image_ids_may_be_texts_and_annotation_ids_repeat(people: PersonSet) -> None:
+def test_image_ids_may_be_texts_and_annotation_ids_repeat(people: PoseDataset) -> None:
     some = people.subset(range(30))
     predictions = noisy(some, np.random.default_rng(1), 2.0)
-    named = PersonSet(some.skeleton, tuple(_as_text(p) for p in some.persons), "texts")
+    named = PoseDataset(some.skeleton, tuple(_as_text(p) for p in some.instances), "texts")
     renamed = [Prediction(str(p.image_id), None, p.joints, p.scores, p.score, p.box) for p in predictions]
     assert oks_scores(named, renamed) == oks_scores(some, predictions)
 
 
-def _as_text(p: Person) -> Person:
-    return Person(p.image, str(p.image_id), 1, p.box, p.joints, p.visibility, p.area)
+def _as_text(p: Instance) -> Instance:
+    return Instance(p.image, str(p.image_id), 1, p.box, p.joints, p.visibility, p.area)
 
 
 def test_no_predictions_score_zero_and_empty_size_ranges_score_none() -> None:
     joints, seen = np.full((17, 2), 50.0), np.full(17, 2)
-    medium = PersonSet(COCO_SKELETON, (Person(Path("a"), 1, 1, (0, 0, 50, 50), joints, seen, area=2500.0),), "one")
+    medium = PoseDataset(COCO_SKELETON, (Instance(Path("a"), 1, 1, (0, 0, 50, 50), joints, seen, area=2500.0),), "one")
     assert oks_scores(medium, []) == {"AP": 0, "AP50": 0, "AP75": 0, "AP_M": 0, "AP_L": None, "AR": 0}
 
 
-def test_figures_are_none_without_areas_or_labels(people: PersonSet) -> None:
-    flat = tuple(Person(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in people.persons)
+def test_figures_are_none_without_areas_or_labels(people: PoseDataset) -> None:
+    flat = tuple(Instance(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in people.instances)
     predictions = ground_truth_as_predictions(people)
-    for truth in (PersonSet(people.skeleton, flat, "flat"), people.without_labels(), people.subset([])):
+    for truth in (PoseDataset(people.skeleton, flat, "flat"), people.without_labels(), people.subset([])):
         assert oks_scores(truth, predictions) == dict.fromkeys(FIGURES)
 
 
-def test_nothing_is_printed(people: PersonSet, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(people: PoseDataset, capfd: pytest.CaptureFixture[str]) -> None:
     oks_scores(people, ground_truth_as_predictions(people))
     assert capfd.readouterr() == ("", "")
 
 
-def test_predictions_that_do_not_fit_are_refused(people: PersonSet) -> None:
+def test_predictions_that_do_not_fit_are_refused(people: PoseDataset) -> None:
     one = ground_truth_as_predictions(people)[0]
     short = Prediction(one.image_id, None, one.joints[:14], one.scores[:14], 1.0, one.box)
     with pytest.raises(DataError, match=r"prediction 1 .* joints \(14, 2\)"):
@@ -215,7 +215,7 @@ def test_predictions_that_do_not_fit_are_refused(people: PersonSet) -> None:
 
 
 @pytest.mark.parametrize("what", ["joints", "scores", "score"])
-def test_a_diverged_network_does_not_score_one(people: PersonSet, what: str) -> None:
+def test_a_diverged_network_does_not_score_one(people: PoseDataset, what: str) -> None:
     """COCO's matching takes NaN for a match: without the check the figure would be perfect."""
     one = ground_truth_as_predictions(people)[0]
     values = {"joints": one.joints, "scores": one.scores, "score": 1.0}
@@ -229,10 +229,10 @@ def test_a_diverged_network_does_not_score_one(people: PersonSet, what: str) -> 
 def test_similarity_of_pairs_is_pycocotools(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = crowd_scene(rng, COCO_SKELETON, images=1, most=5)
-    labeled = [p for p in truth.persons if p.labeled]
+    labeled = [p for p in truth.instances if p.labeled]
     if not labeled:
         return
-    truth = PersonSet(COCO_SKELETON, tuple(labeled), "scene")
+    truth = PoseDataset(COCO_SKELETON, tuple(labeled), "scene")
     predictions = scattered(truth, rng, 4)
     evaluation = _evaluation(truth, predictions)
     with contextlib.redirect_stdout(io.StringIO()):

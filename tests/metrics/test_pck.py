@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from semipose.errors import DataError, RunError
 from semipose.metrics.pck import match, pck_torso, pckh, torso_diagonal
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, Skeleton, infer_skeleton
 
 FACE = infer_skeleton(["nose", "left_eye", "right_eye"], name="face")
 
 
-def scene(rng: np.random.Generator, skeleton: Skeleton, count: int) -> PersonSet:
+def scene(rng: np.random.Generator, skeleton: Skeleton, count: int) -> PoseDataset:
     """One to three persons an image; some without head size, without labels or crowds."""
     persons = []
     for n in range(count):
         visibility = rng.choice([0, 1, 2], len(skeleton), p=[0.25, 0.25, 0.5]) * int(rng.random() > 0.1)
         persons.append(
-            Person(
+            Instance(
                 image=Path("x.jpg"),
                 image_id=n // 3,
                 annotation_id=n,
@@ -36,13 +36,13 @@ def scene(rng: np.random.Generator, skeleton: Skeleton, count: int) -> PersonSet
                 head_size=float(rng.uniform(10, 40)) if rng.random() < 0.8 else None,
             )
         )
-    return PersonSet(skeleton, tuple(persons), "a made-up scene")
+    return PoseDataset(skeleton, tuple(persons), "a made-up scene")
 
 
-def guesses(truth: PersonSet, rng: np.random.Generator) -> list[Prediction]:
+def guesses(truth: PoseDataset, rng: np.random.Generator) -> list[Prediction]:
     """Noisy predictions by annotation id for most persons, in any order."""
     found = []
-    for p in truth.persons:
+    for p in truth.instances:
         if rng.random() < 0.85:
             joints = p.joints + rng.normal(0, 12, p.joints.shape)
             found.append(
@@ -52,7 +52,7 @@ def guesses(truth: PersonSet, rng: np.random.Generator) -> list[Prediction]:
     return found
 
 
-def slow_torso(person: Person, skeleton: Skeleton) -> float:
+def slow_torso(person: Instance, skeleton: Skeleton) -> float:
     """The longer labeled diagonal, 0 without any."""
     longest = 0.0
     for a, b in (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip")):
@@ -63,11 +63,11 @@ def slow_torso(person: Person, skeleton: Skeleton) -> float:
     return longest
 
 
-def slow_pck(truth: PersonSet, predictions: list[Prediction], threshold: float, sizes: list[float], apart=()) -> dict:
+def slow_pck(truth: PoseDataset, predictions: list[Prediction], threshold: float, sizes: list[float], apart=()) -> dict:
     """Counts joint by joint; predictions by annotation id only."""
     by_id = {p.annotation_id: p for p in predictions}
     right, labeled, persons, unmeasured, missing = {}, {}, 0, 0, 0
-    for person, size in zip(truth.persons, sizes, strict=True):
+    for person, size in zip(truth.instances, sizes, strict=True):
         if person.is_crowd or not any(v > 0 for v in person.visibility):
             continue
         if not size:
@@ -101,20 +101,20 @@ def test_pck_and_pckh_equal_plain_counting(skeleton: Skeleton, seed: int, thresh
     rng = np.random.default_rng(seed)
     truth = scene(rng, skeleton, 12)
     predictions = guesses(truth, rng)
-    torsos = [slow_torso(p, skeleton) for p in truth.persons]
+    torsos = [slow_torso(p, skeleton) for p in truth.instances]
     assert pck_torso(truth, predictions, threshold) == slow_pck(truth, predictions, threshold, torsos)
-    heads = [p.head_size or 0.0 for p in truth.persons]
+    heads = [p.head_size or 0.0 for p in truth.instances]
     assert pckh(truth, predictions, threshold) == slow_pck(
         truth, predictions, threshold, heads, apart=("pelvis", "thorax")
     )
 
 
-def standing(**places: tuple[float, float]) -> Person:
+def standing(**places: tuple[float, float]) -> Instance:
     """A COCO person with the named joints labeled."""
     joints, visibility = np.zeros((17, 2)), np.zeros(17, int)
     for name, place in places.items():
         joints[COCO.index(name)], visibility[COCO.index(name)] = place, 1
-    return Person(Path("x.jpg"), 1, 1, (0, 0, 100, 100), joints, visibility, 5000.0)
+    return Instance(Path("x.jpg"), 1, 1, (0, 0, 100, 100), joints, visibility, 5000.0)
 
 
 def test_the_longer_diagonal_counts_and_occluded_joints_are_labeled() -> None:
@@ -130,7 +130,7 @@ def test_the_longer_diagonal_counts_and_occluded_joints_are_labeled() -> None:
 
 def test_the_threshold_itself_is_correct() -> None:
     person = standing(right_shoulder=(0, 0), left_hip=(30, 40), nose=(0, 0))
-    truth = PersonSet(COCO, (person,), "one")
+    truth = PoseDataset(COCO, (person,), "one")
     moved = person.joints + np.array([10.0, 0.0])  # 0.2 of 50
     guess = Prediction(1, 1, moved, np.ones(17), 1.0, person.box)
     assert pck_torso(truth, [guess])["total"] == 1
@@ -138,7 +138,7 @@ def test_the_threshold_itself_is_correct() -> None:
 
 
 def test_pckh_is_none_where_no_head_is_measured() -> None:
-    truth = PersonSet(COCO, (standing(nose=(3, 4)),), "one")
+    truth = PoseDataset(COCO, (standing(nose=(3, 4)),), "one")
     found = pckh(truth, ground_truth_as_predictions(truth))
     assert found["total"] is None
     assert found["unmeasured"] == 1
@@ -147,8 +147,8 @@ def test_pckh_is_none_where_no_head_is_measured() -> None:
 
 def test_pckh_total_leaves_out_pelvis_and_thorax_but_shows_them() -> None:
     joints = np.zeros((16, 2))
-    person = Person(Path("x.jpg"), 1, 1, (0, 0, 9, 9), joints, np.full(16, 2), 80.0, head_size=10.0)
-    truth = PersonSet(MPII, (person,), "one")
+    person = Instance(Path("x.jpg"), 1, 1, (0, 0, 9, 9), joints, np.full(16, 2), 80.0, head_size=10.0)
+    truth = PoseDataset(MPII, (person,), "one")
     wrong = joints.copy()
     wrong[[MPII.index("pelvis"), MPII.index("thorax")]] = 99
     found = pckh(truth, [Prediction(1, 1, wrong, np.ones(16), 1.0, person.box)])
@@ -159,7 +159,7 @@ def test_pckh_total_leaves_out_pelvis_and_thorax_but_shows_them() -> None:
 
 def test_a_missing_prediction_is_wrong() -> None:
     a = standing(right_shoulder=(0, 0), left_hip=(30, 40))
-    truth = PersonSet(COCO, (a, replace(a, annotation_id=2)), "two")
+    truth = PoseDataset(COCO, (a, replace(a, annotation_id=2)), "two")
     found = pck_torso(truth, ground_truth_as_predictions(truth)[:1])
     assert (found["total"], found["persons"], found["missing"]) == (0.5, 2, 1)
     assert pck_torso(truth, [])["total"] == 0
@@ -169,12 +169,12 @@ def pose(x: float, score: float = 1.0, annotation_id: int | None = None, image: 
     return Prediction(image, annotation_id, np.full((3, 2), x), np.ones(3), score, (0, 0, 9, 9))
 
 
-def faces(*xs: float) -> PersonSet:
+def faces(*xs: float) -> PoseDataset:
     """Persons with ids from 0 whose three joints lie at (x, x)."""
-    return PersonSet(
+    return PoseDataset(
         FACE,
         tuple(
-            Person(Path("x.jpg"), 1, n, (0, 0, 50, 50), np.full((3, 2), x), np.full(3, 2), 2500.0)
+            Instance(Path("x.jpg"), 1, n, (0, 0, 50, 50), np.full((3, 2), x), np.full(3, 2), 2500.0)
             for n, x in enumerate(xs)
         ),
         "faces",
@@ -219,14 +219,14 @@ def test_only_the_twenty_best_scored_detections_of_an_image_take_part() -> None:
 def test_crowds_and_unlabeled_persons_take_no_prediction() -> None:
     truth = faces(10.0, 10.0, 10.0)
     crowd = replace(truth[0], is_crowd=True)
-    truth = PersonSet(FACE, (crowd, truth[1].without_labels(), truth[2]), "mixed")
+    truth = PoseDataset(FACE, (crowd, truth[1].without_labels(), truth[2]), "mixed")
     guess = pose(10.0)
     assert match(truth, [guess, pose(10.0, 1.0, 0), pose(10.0, 1.0, 1)]) == [None, None, guess]
 
 
 def test_detections_meet_persons_without_an_area() -> None:
     truth = faces(10.0, 40.0)
-    flat = PersonSet(FACE, tuple(replace(p, area=0.0) for p in truth.persons), "flat")
+    flat = PoseDataset(FACE, tuple(replace(p, area=0.0) for p in truth.instances), "flat")
     a, b = pose(38.0), pose(9.0)
     assert match(flat, [a, b]) == [b, a]
 
@@ -234,7 +234,7 @@ def test_detections_meet_persons_without_an_area() -> None:
 def test_repeated_annotation_ids_are_refused() -> None:
     truth = faces(10.0)
     with pytest.raises(DataError, match="annotation id 0 occurs twice in image 1"):
-        match(truth.joined(truth), [pose(10.0)])
+        match(truth.concat(truth), [pose(10.0)])
 
 
 def test_predictions_that_do_not_fit_are_refused() -> None:

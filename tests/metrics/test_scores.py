@@ -11,7 +11,7 @@ from semipose.data.formats.coco import read_coco
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.pck import pck_torso, pckh
 from semipose.metrics.scores import Protocol, score
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import infer_skeleton
 
@@ -20,25 +20,25 @@ NAMES = ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5"]
 
 
 @pytest.fixture(scope="module")
-def people() -> PersonSet:
+def people() -> PoseDataset:
     """Forty embedded people, half of them with a head size."""
     some = read_coco(PEOPLE).subset(range(40))
-    measured = tuple(replace(p, head_size=15.0 if n % 2 else None) for n, p in enumerate(some.persons))
-    return PersonSet(some.skeleton, measured, "people")
+    measured = tuple(replace(p, head_size=15.0 if n % 2 else None) for n, p in enumerate(some.instances))
+    return PoseDataset(some.skeleton, measured, "people")
 
 
-def moved(truth: PersonSet) -> list[Prediction]:
+def moved(truth: PoseDataset) -> list[Prediction]:
     rng = np.random.default_rng(2)
     return [replace(p, joints=p.joints + rng.normal(0, 4, (17, 2))) for p in ground_truth_as_predictions(truth)]
 
 
-def test_labels_themselves_score_one_under_the_public_names(people: PersonSet) -> None:
+def test_labels_themselves_score_one_under_the_public_names(people: PoseDataset) -> None:
     scores = score(people, ground_truth_as_predictions(people)).as_dict()
     assert scores == dict.fromkeys(NAMES, 1.0)
     assert list(scores) == NAMES
 
 
-def test_scores_are_those_of_the_parts(people: PersonSet) -> None:
+def test_scores_are_those_of_the_parts(people: PoseDataset) -> None:
     predictions = moved(people)[:35]
     scores, oks = score(people, predictions), oks_scores(people, predictions)
     torso, head = pck_torso(people, predictions), pckh(people, predictions)
@@ -56,13 +56,13 @@ def test_scores_are_those_of_the_parts(people: PersonSet) -> None:
     assert scores.per_joint_pckh == head["per_joint"]
 
 
-def test_what_was_left_out_is_counted(people: PersonSet) -> None:
-    odd = list(people.persons)
+def test_what_was_left_out_is_counted(people: PoseDataset) -> None:
+    odd = list(people.instances)
     odd[0] = replace(odd[0], is_crowd=True)
     odd[1] = odd[1].without_labels()
     odd[2] = replace(odd[2], area=0.0)
     odd[3] = replace(odd[3], visibility=np.where(np.arange(17) == 0, 2, 0))  # a nose only
-    truth = PersonSet(people.skeleton, tuple(odd), "odd")
+    truth = PoseDataset(people.skeleton, tuple(odd), "odd")
     predictions = moved(truth)[:-5]
     predictions.append(replace(predictions[0], image_id=10**6, annotation_id=None))
     assert score(truth, predictions).counts == {
@@ -81,21 +81,21 @@ def test_figures_that_the_data_lacks_are_none() -> None:
     hands = infer_skeleton(["left_wrist", "right_wrist"], name="hands")
     people = read_coco(PEOPLE).subset(range(3))
     wrists = [people.skeleton.index(n) for n in hands.joints]
-    few = tuple(replace(p, joints=p.joints[wrists], visibility=p.visibility[wrists]) for p in people.persons)
-    truth = PersonSet(hands, few, "hands")
+    few = tuple(replace(p, joints=p.joints[wrists], visibility=p.visibility[wrists]) for p in people.instances)
+    truth = PoseDataset(hands, few, "hands")
     scores = score(truth, ground_truth_as_predictions(truth)).as_dict()
     assert scores["AP"] == 1
     assert scores["PCK@0.2"] is None
     assert scores["PCKh@0.5"] is None
 
 
-def test_nothing_to_evaluate_scores_none(people: PersonSet) -> None:
+def test_nothing_to_evaluate_scores_none(people: PoseDataset) -> None:
     assert score(people.without_labels(), []).as_dict() == dict.fromkeys(NAMES)
 
 
-def test_the_protocol_says_everything_in_one_line(people: PersonSet) -> None:
+def test_the_protocol_says_everything_in_one_line(people: PoseDataset) -> None:
     crowd = replace(people[0], is_crowd=True)
-    truth = PersonSet(people.skeleton, (crowd, *people.persons[1:], people[1].without_labels()), "val.json")
+    truth = PoseDataset(people.skeleton, (crowd, *people.instances[1:], people[1].without_labels()), "val.json")
     protocol = Protocol.of(truth, boxes="detections d.json", flip_test=True, weights_selection="best on validation")
     assert protocol.describe() == (
         "val.json: 39 persons in 39 images; boxes: detections d.json; flip test: on; OKS sigmas: coco; "

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semipose.api import evaluate
-from semipose.data.datasets import PEOPLE, read_annotated
+from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.errors import ConfigError, WeightsError
 from semipose.trainer import train
@@ -21,7 +21,7 @@ def run(tmp_path_factory):
     from tests.conftest import TINY
 
     folder = tmp_path_factory.mktemp("wrong")
-    write_coco(read_annotated("people", None).subset(range(60)), folder / "people.json")
+    write_coco(read_dataset("people", None).subset(range(60)), folder / "people.json")
     data = {
         "data.train": str(folder / "people.json"),
         "data.images": str(IMAGES),
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 def others(tmp_path: Path, change=lambda content: None, count: int = 30) -> Path:
     """A file of people that the run has not seen, changed."""
     path = tmp_path / "others.json"
-    write_coco(read_annotated("people", None).subset(range(100, 100 + count)), path)
+    write_coco(read_dataset("people", None).subset(range(100, 100 + count)), path)
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -63,7 +63,7 @@ def test_joints_in_another_order_are_taken_by_name(run, tmp_path, flip_test):
 def test_a_runs_predictions_are_scored_by_name_too(run, tmp_path):
     """The file names no joints; the run that it lies in does."""
     path = tmp_path / "turned.json"
-    write_coco(read_annotated("people", None).subset(range(60)), path)
+    write_coco(read_dataset("people", None).subset(range(60)), path)
     usual = evaluate(run / "predictions.json", str(path), images=str(IMAGES))
     content = json.loads(path.read_text())
     turn_round(content)
@@ -141,9 +141,9 @@ def test_persons_who_were_trained_on_or_chose_the_weights_are_marked(run, tmp_pa
     told = "SEEN IN TRAINING: of 60 photographs 24 were trained on with labels, 28 were trained on without labels, "
     assert told + "8 chose the best weights" in everyone.protocol.describe()
     split = json.loads((run / "split.json").read_text())
-    copied = read_annotated(str(run.parent / "people.json"), str(IMAGES)).subset(split["validation"])
+    copied = read_dataset(str(run.parent / "people.json"), str(IMAGES)).subset(split["validation"])
     (tmp_path / "images").mkdir()
-    for person in copied.persons:
+    for person in copied.instances:
         (tmp_path / "images" / person.image.name).write_bytes(person.image.read_bytes())
     write_coco(copied, tmp_path / "chosen.json")
     for what in (run, run / "best.safetensors", run / "weights" / "f.safetensors"):

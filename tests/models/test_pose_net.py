@@ -47,7 +47,7 @@ def test_shapes(backbone, levels):
     for height, width in ((64, 96), (128, 96)):
         images = torch.empty(2, 3, height, width, device="meta")
         assert network(images).shape == (2, levels, 14, height // 4, width // 4)
-    assert network.main(images).shape == (2, 14, height // 4, width // 4)
+    assert network.forward_main(images).shape == (2, 14, height // 4, width // 4)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_level_0_is_main(backbone, levels):
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         outputs = network(images)
-        assert torch.equal(outputs[:, 0], network.main(images))
+        assert torch.equal(outputs[:, 0], network.forward_main(images))
     for level in range(1, levels):
         assert not torch.equal(outputs[:, 0], outputs[:, level])
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from semipose.ops.ema import ema_update, frozen_copy, kept_statistics, warmed_momentum
+from semipose.ops.ema import ema_update, frozen_bn_stats, frozen_copy, warmup_momentum
 
 
 def network():
@@ -41,10 +41,10 @@ def test_other_architectures_are_refused():
 
 
 def test_momentum_warms_up():
-    assert warmed_momentum(0.99, 0) == pytest.approx(0.1)
-    assert warmed_momentum(0.99, 90) == pytest.approx(0.91)
-    assert warmed_momentum(0.99, 10**6) == 0.99
-    assert warmed_momentum(0.99, 0, warm_up=False) == 0.99
+    assert warmup_momentum(0.99, 0) == pytest.approx(0.1)
+    assert warmup_momentum(0.99, 90) == pytest.approx(0.91)
+    assert warmup_momentum(0.99, 10**6) == 0.99
+    assert warmup_momentum(0.99, 0, warm_up=False) == 0.99
 
 
 def test_kept_statistics():
@@ -55,7 +55,7 @@ def test_kept_statistics():
     plain = network(5 * images)
     assert not torch.equal(before["1.running_mean"], network[1].running_mean)
     network.load_state_dict(before, strict=False)
-    with pytest.raises(RuntimeError, match="inside"), kept_statistics(network):
+    with pytest.raises(RuntimeError, match="inside"), frozen_bn_stats(network):
         torch.testing.assert_close(network(5 * images), plain)  # the batch's own statistics, as ever
         raise RuntimeError("inside")
     for name, buffer in network.named_buffers():

@@ -110,7 +110,7 @@ def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
     flipped = torch.full((n,), flip)
     degrees = torch.from_numpy(draw.uniform(-60, 60, n)).float()
     matrix = geometry.similarity((H, W), degrees, torch.from_numpy(draw.uniform(0.6, 1.4, n)).float(), flipped)
-    carried, seen = geometry.carry_heatmaps(maps, matrix, STRIDE, flipped, COCO.flip_order)
+    carried, seen = geometry.warp_heatmaps(maps, matrix, STRIDE, flipped, COCO.flip_order)
     expected = geometry.flip_joints(geometry.apply(matrix, joints), flipped, COCO.flip_order)
     found, _ = decode(carried, STRIDE, "dark")
     inside = ((expected > 24) & (expected < torch.tensor([W - 25, H - 25]))).all(dim=2)
@@ -123,7 +123,7 @@ def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
 def test_seen_cells():
     """A cell is seen when it comes from the first view's map: from -½ to size - ½ cells."""
     matrix = similarity((32, 24), 30.0, 1.2, False)
-    _, seen = geometry.carry_heatmaps(torch.rand(1, 2, 8, 6), torch.from_numpy(matrix).float()[None], STRIDE)
+    _, seen = geometry.warp_heatmaps(torch.rand(1, 2, 8, 6), torch.from_numpy(matrix).float()[None], STRIDE)
     shrink = np.array([[1 / 4, 0, 0.5 / 4 - 0.5], [0, 1 / 4, 0.5 / 4 - 0.5], [0, 0, 1]])
     inverse = np.linalg.inv(shrink @ matrix @ np.linalg.inv(shrink))
     for row in range(8):
@@ -134,7 +134,7 @@ def test_seen_cells():
 
 def test_carrying_a_mirror_needs_the_order():
     with pytest.raises(ValueError, match="flip_order"):
-        geometry.carry_heatmaps(torch.rand(1, 2, 8, 6), torch.eye(3)[None], STRIDE, torch.tensor([True]))
+        geometry.warp_heatmaps(torch.rand(1, 2, 8, 6), torch.eye(3)[None], STRIDE, torch.tensor([True]))
 
 
 @given(st.floats(1, 400), st.floats(1, 400), st.floats(-50, 500))

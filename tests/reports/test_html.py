@@ -22,13 +22,13 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.sources, self.links, self.text = [], [], [], []
+        self.open, self.splits, self.links, self.text = [], [], [], []
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
-        self.sources += [values["src"]] if "src" in values else []
+        self.splits += [values["src"]] if "src" in values else []
         self.links += [values["href"]] if "href" in values else []
         if tag not in ("img", "meta", "link", "br"):
             self.open.append(tag)
@@ -42,8 +42,8 @@ class Page(HTMLParser):
 
 def opened(path):
     page = Page(path.read_text(encoding="utf-8"))
-    assert all(address.startswith("data:") for address in page.sources + page.links)  # nothing is fetched
-    for address in page.sources:
+    assert all(address.startswith("data:") for address in page.splits + page.links)  # nothing is fetched
+    for address in page.splits:
         content = base64.b64decode(address.partition("base64,")[2])
         if address.startswith("data:image/jpeg"):
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -68,7 +68,7 @@ def test_a_run(run):
         "trs: resnet10t, 32×32",
         "PCK@0.2 by joint",
         "95 % intervals of",
-        "Persons sorted by error",
+        "Instances sorted by error",
         "Easy and hard views",
         "ensemble",
     ):
@@ -77,8 +77,8 @@ def test_a_run(run):
     assert "train.steps" in text  # an option that is not the default
     scores = json.loads((run / "scores.json").read_text())["scores"]
     assert f"{100 * scores['mean']['PCK@0.2']:.1f}" in text
-    assert sum(a.startswith("data:image/svg") for a in page.sources) >= 3
-    assert sum(a.startswith("data:image/jpeg") for a in page.sources) >= 12 + 32 + 12
+    assert sum(a.startswith("data:image/svg") for a in page.splits) >= 3
+    assert sum(a.startswith("data:image/jpeg") for a in page.splits) >= 12 + 32 + 12
 
 
 def test_a_run_that_is_not_finished(run, tmp_path):
@@ -110,12 +110,12 @@ def test_a_finished_run_that_went_on_is_not_finished(run, tmp_path):
 
 
 def test_broken_photographs_of_the_test_set_are_passed_over(tmp_path, tiny_run):
-    from semipose.data.datasets import read_annotated
+    from semipose.data.datasets import read_dataset
     from semipose.data.formats.coco_writer import write_coco
 
-    persons = read_annotated("people", None, "val").subset(range(12))
+    persons = read_dataset("people", None, "val").subset(range(12))
     (tmp_path / "images").mkdir()
-    for image in persons.photographs.values():
+    for image in persons.image_paths.values():
         shutil.copy(image, tmp_path / "images")
     write_coco(persons, tmp_path / "test.json")
     first = tmp_path / "images" / persons[0].image.name
@@ -157,10 +157,10 @@ def test_folders_that_are_neither(tmp_path, tiny_run):
 
 
 def test_errors_are_sorted(run):
-    from semipose.data.datasets import load_sources
+    from semipose.data.datasets import load_splits
     from semipose.structures.predictions import ground_truth_as_predictions
 
-    truth = load_sources(load_config(run / "config.yaml").data).test.subset(range(6))
+    truth = load_splits(load_config(run / "config.yaml").data).test.subset(range(6))
     exact = ground_truth_as_predictions(truth)
     exact[2].joints[:] += 50
     found = errors_by_person(truth, exact)

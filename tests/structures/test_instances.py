@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semipose.structures.instances import Person, Persons, PersonSet
+from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 
 FACE = infer_skeleton(["nose", "left_eye", "right_eye"], name="face")
@@ -20,18 +20,18 @@ ids = st.integers(-(2**70), 2**70) | st.sampled_from(["1", "a"])
 
 
 @st.composite
-def persons(draw) -> Person:
+def persons(draw) -> Instance:
     """Anyone, with whatever a file may hold."""
-    posed = draw(st.booleans())
+    annotated = draw(st.booleans())
     coordinates = draw(st.sampled_from([numbers, st.integers(0, 4000)]))
     joints = [[draw(coordinates), draw(coordinates)] for _ in FACE.joints]
-    return Person(
+    return Instance(
         image=Path("images") / draw(st.sampled_from(["a.jpg", "b.jpg"])),
         image_id=draw(ids),
         annotation_id=draw(st.integers(-(2**65), 2**65)),
         box=(draw(numbers), draw(numbers), draw(numbers), draw(numbers)),
-        joints=np.array(joints, np.float64) if posed else None,
-        visibility=np.array([draw(st.integers(0, 2)) for _ in FACE.joints], np.int8) if posed else None,
+        joints=np.array(joints, np.float64) if annotated else None,
+        visibility=np.array([draw(st.integers(0, 2)) for _ in FACE.joints], np.int8) if annotated else None,
         area=draw(numbers),
         score=draw(numbers),
         is_crowd=draw(st.booleans()),
@@ -42,9 +42,9 @@ def persons(draw) -> Person:
 several = st.lists(persons(), max_size=9)
 
 
-def same(found: Person, expected: Person) -> None:
+def same(found: Instance, expected: Instance) -> None:
     """Equal in every field, types included."""
-    for field in fields(Person):
+    for field in fields(Instance):
         a, b = getattr(found, field.name), getattr(expected, field.name)
         if isinstance(b, np.ndarray):
             assert a.dtype == b.dtype
@@ -55,35 +55,35 @@ def same(found: Person, expected: Person) -> None:
 
 @given(several)
 def test_persons_come_back_as_they_went_in(expected):
-    whole = PersonSet(FACE, iter(expected), "drawn")
-    assert len(whole) == len(whole.persons) == len(expected)
-    for found, person in zip(whole.persons, expected, strict=True):
+    whole = PoseDataset(FACE, iter(expected), "drawn")
+    assert len(whole) == len(whole.instances) == len(expected)
+    for found, person in zip(whole.instances, expected, strict=True):
         same(found, person)
-    assert whole.persons.labeled.tolist() == [p.labeled for p in expected]
-    assert whole.persons.image_ids == [p.image_id for p in expected]
-    assert whole.persons.paths == [str(p.image) for p in expected]
-    assert set(whole.persons.images) == {(p.image_id, str(p.image)) for p in expected}
+    assert whole.instances.labeled.tolist() == [p.labeled for p in expected]
+    assert whole.instances.image_ids == [p.image_id for p in expected]
+    assert whole.instances.paths == [str(p.image) for p in expected]
+    assert set(whole.instances.images) == {(p.image_id, str(p.image)) for p in expected}
 
 
 @given(several, several, st.data())
 def test_sets_are_cut_and_joined_as_lists(first, second, data):
-    joined = PersonSet(FACE, first, "a").joined(PersonSet(FACE, second, "b"))
+    joined = PoseDataset(FACE, first, "a").concat(PoseDataset(FACE, second, "b"))
     everyone = first + second
-    for found, person in zip(joined.persons, everyone, strict=True):
+    for found, person in zip(joined.instances, everyone, strict=True):
         same(found, person)
     indices = data.draw(st.lists(st.integers(0, len(everyone) - 1))) if everyone else []
     part = joined.subset(indices)
-    for found, i in zip(part.persons, indices, strict=True):
+    for found, i in zip(part.instances, indices, strict=True):
         same(found, everyone[i])
-    assert set(part.persons.images) == {(everyone[i].image_id, str(everyone[i].image)) for i in indices}
-    for found, person in zip(part.without_labels().persons[1:], part.persons[1:], strict=True):
+    assert set(part.instances.images) == {(everyone[i].image_id, str(everyone[i].image)) for i in indices}
+    for found, person in zip(part.without_labels().instances[1:], part.instances[1:], strict=True):
         same(found, person.without_labels())
 
 
 @given(several)
 def test_mapping_is_by_name(expected):
-    mapped = PersonSet(FACE, expected, "drawn").mapped(LARGER)
-    for found, person in zip(mapped.persons, expected, strict=True):
+    mapped = PoseDataset(FACE, expected, "drawn").mapped(LARGER)
+    for found, person in zip(mapped.instances, expected, strict=True):
         if person.joints is None:
             assert found.joints is None
             continue
@@ -97,8 +97,8 @@ def test_coordinates_take_half_the_memory_where_that_is_exact():
     """Whole and quarter pixels do; a tenth does not, and keeps all its digits."""
     for value, dtype in ((3.25, np.float32), (639.0, np.float32), (0.1, np.float64), (2.0**24 + 1, np.float64)):
         joints = np.full((3, 2), value)
-        one = PersonSet(FACE, [Person(Path("a"), 1, 1, (0, 0, 9, 9), joints, np.full(3, 2, np.int8))], "one")
-        assert one.persons.joints.dtype == dtype
+        one = PoseDataset(FACE, [Instance(Path("a"), 1, 1, (0, 0, 9, 9), joints, np.full(3, 2, np.int8))], "one")
+        assert one.instances.joints.dtype == dtype
         np.testing.assert_array_equal(one[0].joints, joints)
 
 
@@ -107,19 +107,19 @@ def test_few_persons_are_objects_at_a_time(monkeypatch):
     alive = 0
     most = 0
 
-    class Counted(Person):
+    class Counted(Instance):
         def __del__(self) -> None:
             nonlocal alive
             alive -= 1
 
-    def stream() -> Iterator[Person]:
+    def stream() -> Iterator[Instance]:
         nonlocal alive, most
         for n in range(100):
             alive += 1
             most = max(most, alive)
             yield Counted(Path("a"), n, n, (0.0, 0.0, 1.0, 1.0))
 
-    assert len(Persons.of(stream(), 3)) == 100
+    assert len(Instances.of(stream(), 3)) == 100
     assert most <= 25
 
 

@@ -14,7 +14,7 @@ from semipose.data.formats.coco import read_coco
 from semipose.errors import DataError, RunError
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.scores import score
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import (
     Prediction,
     ground_truth_as_predictions,
@@ -157,12 +157,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_labels_become_predictions_of_those_who_are_evaluated() -> None:
-    def person(number: int, visibility: list[int] | None, crowd: bool = False) -> Person:
+    def person(number: int, visibility: list[int] | None, crowd: bool = False) -> Instance:
         labels = (None, None) if visibility is None else (np.full((2, 2), 5.0), np.array(visibility))
-        return Person(Path("x"), 1, number, (0, 0, 9, 9), *labels, area=9.0, is_crowd=crowd)
+        return Instance(Path("x"), 1, number, (0, 0, 9, 9), *labels, area=9.0, is_crowd=crowd)
 
-    persons = PersonSet(TWO, (person(1, [2, 0]), person(2, [0, 0]), person(3, None), person(4, [2, 2], True)), "four")
-    assert [is_evaluated(p) for p in persons.persons] == [True, False, False, False]
+    persons = PoseDataset(TWO, (person(1, [2, 0]), person(2, [0, 0]), person(3, None), person(4, [2, 2], True)), "four")
+    assert [is_evaluated(p) for p in persons.instances] == [True, False, False, False]
     (only,) = ground_truth_as_predictions(persons)
     assert only.annotation_id == 1
     assert only.scores.tolist() == [1, 0]
@@ -189,7 +189,7 @@ def test_predictions_of_a_folder_find_their_images_by_name(tmp_path: Path) -> No
     truth = read_coco(PEOPLE).subset(range(4))
     found = ground_truth_as_predictions(truth)
     numbered = [replace(p, image_id=4 - n) for n, p in enumerate(found)]
-    names = {4 - n: f"below/{person.image.name}" for n, person in enumerate(truth.persons)}
+    names = {4 - n: f"below/{person.image.name}" for n, person in enumerate(truth.instances)}
     save_predictions(numbered, tmp_path / "found.json", files=names)
     read = load_predictions(tmp_path / "found.json", truth.skeleton, truth=truth)
     assert [p.image_id for p in read] == [p.image_id for p in found]

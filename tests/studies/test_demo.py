@@ -41,7 +41,7 @@ def test_gap_recovered():
 
     class Run:
         def __init__(self, ap):
-            self.scores, self.reported = {"f": {"AP": ap}}, ("f",)
+            self.scores, self.headline_networks = {"f": {"AP": ap}}, ("f",)
 
     runs = {"supervised": Run(0.2), "trs": Run(0.35), "all labels": Run(0.5)}
     assert demo._gap_recovered(runs) == pytest.approx(0.5)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from semipose.augment.views import ViewSampler
 from semipose.config import load_config
-from semipose.data.crops import CropGeometry, FreshCrops
+from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
 from semipose.data.loader import PairedLoader
 from semipose.methods import METHODS
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.training.distributed import Plan, plan_processes, together
 from semipose.training.engine import Fabric, make_engine, start_fabric
 
@@ -55,10 +55,10 @@ def steps(name: str, people: Path, fabric: Fabric, sync: bool) -> dict[str, Tens
     if "paths" in METHODS[options["method"]][0].model_fields:
         options["method.paths"] = [[]]
     elif "hard" in METHODS[options["method"]][0].model_fields:
-        options["method.hard"] = []
+        options["method.augmentations"] = []
     config = load_config(None, options)
     persons = read_coco(people, PEOPLE / "images")
-    crops = FreshCrops(persons, CropGeometry((32, 32)))
+    crops = LazyCrops(persons, CropGeometry((32, 32)))
     rank, world = fabric.global_rank, fabric.world_size
     loader = PairedLoader(
         crops, crops, batch=JOINT // world, unlabeled_batch=JOINT // world, seed=3, rank=rank, world=world
@@ -71,7 +71,7 @@ def steps(name: str, people: Path, fabric: Fabric, sync: bool) -> dict[str, Tens
     method.train()
     found = {}
     for step in range(STEPS):
-        progress = Progress(step, STEPS, step, ends_epoch=True)
+        progress = StepInfo(step, STEPS, step, ends_epoch=True)
         losses = engine.losses(*loader.load(step), progress)
         assert bool(engine.step(losses.total, None))
         engine.method.after_step(progress)

@@ -29,12 +29,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What two processes found that ran the program of `pair` together, and what this one finds alone."""
-    from semipose.data.datasets import read_annotated
+    from semipose.data.datasets import read_dataset
     from semipose.data.formats.coco_writer import write_coco
 
     folder = tmp_path_factory.mktemp("pair")
     people = folder / "people.json"
-    write_coco(read_annotated("people", None).subset(range(20)), people)
+    write_coco(read_dataset("people", None).subset(range(20)), people)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -96,12 +96,12 @@ def same_runs(a: Path, b: Path) -> None:
 def config(tmp_path_factory):
     """A run of two processes, in seconds."""
     from semipose.config import load_config
-    from semipose.data.datasets import PEOPLE, read_annotated
+    from semipose.data.datasets import PEOPLE, read_dataset
     from semipose.data.formats.coco_writer import write_coco
     from tests.conftest import TINY
 
     people = tmp_path_factory.mktemp("processes") / "people.json"
-    write_coco(read_annotated("people", None).subset(range(60)), people)
+    write_coco(read_dataset("people", None).subset(range(60)), people)
     changes = {
         "train.devices": 2, "train.batch": 2, "train.unlabeled_batch": 2, "train.evaluate_every": 0.6,
         "train.checkpoint_every": 3, "data.train": str(people), "data.images": str(PEOPLE / "images"),
@@ -277,9 +277,9 @@ def test_plans(monkeypatch):
 
 def test_one_process_cuts_and_the_others_wait(tmp_path, monkeypatch):
     from semipose.data.crops import CropGeometry
-    from semipose.data.datasets import read_annotated
+    from semipose.data.datasets import read_dataset
 
-    persons, built, build = read_annotated("people", None).subset(range(4)), [], packed._build
+    persons, built, build = read_dataset("people", None).subset(range(4)), [], packed._build
 
     def slowly(*arguments):
         built.append(arguments)
@@ -290,7 +290,7 @@ def test_one_process_cuts_and_the_others_wait(tmp_path, monkeypatch):
     opened = []
     threads = [
         threading.Thread(
-            target=lambda: opened.append(packed.open_crops(persons, CropGeometry((32, 32)), cache=tmp_path))
+            target=lambda: opened.append(packed.open_crop_cache(persons, CropGeometry((32, 32)), cache=tmp_path))
         )
         for _ in range(3)
     ]

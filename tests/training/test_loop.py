@@ -10,11 +10,11 @@ from torch import nn
 import semipose
 from semipose.errors import ConfigError
 from semipose.losses import HeatmapMSE
-from semipose.methods.base import ConsistencyConfig, Progress
+from semipose.methods.base import ConsistencyConfig, StepInfo
 from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
 from semipose.training.engine import make_engine, start_fabric
-from semipose.training.evaluator import Judge
+from semipose.training.evaluator import Evaluator
 from semipose.training.loop import TrainConfig
 
 
@@ -31,11 +31,11 @@ def test_schedule():
 
 def test_burn_in_and_ramp():
     config = ConsistencyConfig(unlabeled_weight=2.0, burn_in=0.2, ramp_up=0.4)
-    found = [config.unlabeled_factor(Progress(step, 10, 0)) for step in range(10)]
+    found = [config.unlabeled_factor(StepInfo(step, 10, 0)) for step in range(10)]
     assert found == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2, 2, 2])
-    assert ConsistencyConfig().unlabeled_factor(Progress(0, 10, 0)) == 1
+    assert ConsistencyConfig().unlabeled_factor(StepInfo(0, 10, 0)) == 1
     cooling = ConsistencyConfig(cool_down=0.3)
-    assert [cooling.unlabeled_factor(Progress(step, 10, 0)) for step in range(10)] == [1] * 7 + [0] * 3
+    assert [cooling.unlabeled_factor(StepInfo(step, 10, 0)) for step in range(10)] == [1] * 7 + [0] * 3
 
 
 class Linear(nn.Module):
@@ -72,15 +72,15 @@ def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
     """Validation figures by the hand of the test: the second of four evaluations is the best one."""
     figures = iter([0.1, 0.4, 0.3, 0.2])
     kept = []
-    monkeypatch.setattr(Judge, "_leading", lambda self, scores: next(figures))
-    keep = Judge.keep
+    monkeypatch.setattr(Evaluator, "_leading", lambda self, scores: next(figures))
+    keep = Evaluator.keep
 
-    def noting(self, current):
+    def collect_errors(self, current):
         if current:
             kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
         keep(self, current)
 
-    monkeypatch.setattr(Judge, "keep", noting)
+    monkeypatch.setattr(Evaluator, "keep", collect_errors)
     result = train(tiny("supervised", **{"train.steps": 12, "train.evaluate_every": 0.5}), tmp_path / "run")
     assert len(kept) == 2
     best = load_file(tmp_path / "run" / "best.safetensors")
@@ -102,7 +102,7 @@ def test_pck_decides_while_ap_is_nothing(tiny, tmp_path, monkeypatch):
         mean = {**g, "PCK@0.2": sum(score.latest) / 2}
         return {"f1": g, "f2": f, "mean": mean, "ensemble": mean}
 
-    monkeypatch.setattr(Judge, "_score", score)
+    monkeypatch.setattr(Evaluator, "_score", score)
     result = train(tiny("dual", **{"train.steps": 3, "train.evaluate_every": 0.1}), tmp_path / "run")
     state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]
     assert state["best_step"] == 2

@@ -13,7 +13,7 @@ from semipose.methods.single import Single
 from semipose.trainer import train
 from semipose.training import monitor as watching
 from semipose.training.checkpoint import TrainingState, read_checkpoint
-from semipose.training.monitor import Look, Watch, entropy
+from semipose.training.monitor import Sample, TrainingMonitor, entropy
 
 
 def poison(monkeypatch, steps, also_later=False):
@@ -110,15 +110,15 @@ def test_every_look_is_in_the_log(tiny, tmp_path):
     assert all(0 <= look["entropy_unlabeled"] <= 1 and look["distance"] >= 0 for look in looks)
 
 
-HEALTHY = Look(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
+HEALTHY = Sample(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
 
 
 def told(looks, steps=1000, **options):
     """Warnings after each of the looks (changes of a healthy one, validation figure)."""
     engine = SimpleNamespace(method=SimpleNamespace(config=ConsistencyConfig(**options)))
-    watch = Watch(engine, None, None, None, TrainingState({}))
+    watch = TrainingMonitor(engine, None, None, None, TrainingState({}))
     return [
-        watch._judge(Look(**{**vars(HEALTHY), **changes}), 100 * n, steps, figure)
+        watch._judge(Sample(**{**vars(HEALTHY), **changes}), 100 * n, steps, figure)
         for n, (changes, figure) in enumerate(looks, start=1)
     ]
 

@@ -54,7 +54,7 @@ def test_the_choice_is_kept_for_the_resumed_run(tiny, tmp_path, monkeypatch):
     assert yaml.safe_load((tmp_path / "short" / "config.yaml").read_text())["train"]["precision"] == "32-true"
 
 
-class Seen(nn.Module):
+class TrainingImages(nn.Module):
     """A method that notes the type its layer computes in."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Seen(nn.Module):
 
 @pytest.mark.parametrize(("name", "type_"), [("bf16-mixed", torch.bfloat16), ("32-true", torch.float32)])
 def test_losses_are_computed_in_the_precision_of_the_run(name, type_):
-    method = Seen()
+    method = TrainingImages()
     engine = make_engine(start_fabric("cpu", name), method, torch.optim.Adam(method.parameters()))
     engine.step(engine.losses(torch.randn(2, 3)), None)
     assert method.type is type_

@@ -83,7 +83,7 @@ def test_interrupted_and_resumed(method, tiny, tmp_path, monkeypatch):
 def test_averages_are_judged_written_and_resumed(tiny, tmp_path, monkeypatch):
     config = tiny("supervised", **{"train.average": 0.9, "train.select": "last"})
     result = train(config, tmp_path / "whole")
-    assert (set(result.scores), result.reported) == ({"f", "f_average"}, ("f",))
+    assert (set(result.scores), result.headline_networks) == ({"f", "f_average"}, ("f",))
     found = weights(tmp_path / "whole")
     assert any(not torch.equal(t, found[f"f_average{n[1:]}"]) for n, t in found.items() if n.startswith("f."))
     stop_at(monkeypatch, 6)

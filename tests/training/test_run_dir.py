@@ -11,7 +11,7 @@ import pytest
 
 from semipose.errors import ConfigError
 from semipose.trainer import train
-from semipose.training.run_dir import owned, wait_until_free
+from semipose.training.run_dir import lock_run_dir, wait_until_free
 
 HOLD = """
 import sys, time
@@ -44,7 +44,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(tmp
         assert not wait_until_free(tmp_path, 0.1)
         first.send_signal(signal.SIGKILL)
     assert wait_until_free(tmp_path, 10)
-    with owned(tmp_path):
+    with lock_run_dir(tmp_path):
         assert json.loads((tmp_path / ".owner.json").read_text())["pid"] == os.getpid()
     assert not (tmp_path / ".owner.json").exists()
 
@@ -62,7 +62,7 @@ def test_unfinished_files_of_killed_processes_go_away(tmp_path):
     alive = tmp_path / f".{os.getppid()}.tmp.report.html"
     for path in (*dead, alive):
         path.write_text("half")
-    with owned(tmp_path):
+    with lock_run_dir(tmp_path):
         assert not any(path.exists() for path in dead)
         assert alive.exists()
 

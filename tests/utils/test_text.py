@@ -1,8 +1,8 @@
 """Counts in words."""
 
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 
 def test_one_is_singular_and_the_rest_plural():
-    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
-    assert [counted(n, "labeled person") for n in (1, 7)] == ["1 labeled person", "7 labeled persons"]
+    assert [plural(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [plural(n, "labeled person") for n in (1, 7)] == ["1 labeled person", "7 labeled persons"]

@@ -17,7 +17,7 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-ALTERATIONS: tuple[type[BaseModel], ...] = (
+AUGMENTATION_TYPES: tuple[type[BaseModel], ...] = (
     JointCutout,
     AdaptiveJointCutout,
     CutOcclude,
@@ -29,24 +29,24 @@ ALTERATIONS: tuple[type[BaseModel], ...] = (
 )
 """All of them; a new one is a class with `kind` and a call, and a name here."""
 
-KINDS = {alteration.model_fields["kind"].default: alteration for alteration in ALTERATIONS}
+AUGMENTATIONS = {augmentation.model_fields["kind"].default: augmentation for augmentation in AUGMENTATION_TYPES}
 """The same by the name that configurations use."""
 
-Alteration: Any = Annotated[
-    Annotated[Union[ALTERATIONS], Field(discriminator="kind")],  # noqa: UP007
+Augmentation: Any = Annotated[
+    Annotated[Union[AUGMENTATION_TYPES], Field(discriminator="kind")],  # noqa: UP007
     BeforeValidator(_by_name),
 ]
 """One alteration: called with (images, joints, scores, generator) it returns altered images of the same shape."""
 
 
-def alter(
+def apply_augmentations(
     images: Tensor,
     joints: Tensor,
     scores: Tensor,
-    alterations: Sequence[Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]],
+    augmentations: Sequence[Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]],
     generator: torch.Generator,
 ) -> Tensor:
     """All alterations one after the other; none leaves the images as they are. The geometry is never touched."""
-    for alteration in alterations:
-        images = alteration(images, joints, scores, generator)
+    for augmentation in augmentations:
+        images = augmentation(images, joints, scores, generator)
     return images

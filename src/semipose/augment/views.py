@@ -59,7 +59,7 @@ class ViewSampler:
         n, device = len(batch), batch.crops.device
         flipped = self._uniform(n, device) < self.config.flip_probability
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
-        return View(look(batch.crops, matrices, self.input_size), matrices, flipped)
+        return View(resample_crops(batch.crops, matrices, self.input_size), matrices, flipped)
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
         """An easy view with Gaussian targets at its joints, left and right exchanged where mirrored."""
@@ -80,9 +80,9 @@ class ViewSampler:
         """The altered easy images (B, 3, H, W), moved by the second affine."""
         return HardView(geometry.warp(altered, from_easy, self.input_size), from_easy)
 
-    def carry(self, heatmaps: Tensor, hard: HardView) -> tuple[Tensor, Tensor | None]:
+    def warp_heatmaps(self, heatmaps: Tensor, hard: HardView) -> tuple[Tensor, Tensor | None]:
         """Easy-view heatmaps on the hard grid, and the cells that carry supervision (None: all)."""
-        carried, seen = geometry.carry_heatmaps(heatmaps, hard.from_easy, STRIDE)
+        carried, seen = geometry.warp_heatmaps(heatmaps, hard.from_easy, STRIDE)
         return carried, seen if self.config.seen_mask else None
 
     def _similarity(self, batch: int, device: torch.device, rotated: float, flipped: Tensor) -> Tensor:
@@ -101,13 +101,13 @@ class ViewSampler:
         return torch.rand(batch, generator=self.generator, device=device)
 
 
-def upright(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -> View:
+def eval_view(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -> View:
     """The view for evaluation: no random change."""
     flipped = torch.zeros(len(batch), dtype=torch.bool, device=batch.crops.device)
-    return View(look(batch.crops, batch.to_input, input_size), batch.to_input, flipped)
+    return View(resample_crops(batch.crops, batch.to_input, input_size), batch.to_input, flipped)
 
 
-def look(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
+def resample_crops(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
     """Normalized images (B, 3, *size) of crops (B, 3, S, T) uint8 through `matrices`; the mean color lies around them.
 
     A CPU moves bytes and then normalizes what is left of them, much faster and the same to a gray level.

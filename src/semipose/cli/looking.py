@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.common import Json, app, data_app, print_json, print_table
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 MOST = 20
 """Doubts that are printed."""
@@ -72,15 +72,15 @@ def data_check(
         print_json(found.as_dict())
     else:
         low, middle, high = found.box_sides
-        persons, crowds = counted(found.persons, "person"), counted(found.crowds, "crowd")
-        photographs = counted(found.images, "image")
+        persons, crowds = plural(found.persons, "person"), plural(found.crowds, "crowd")
+        image_paths = plural(found.images, "image")
         print(f"{found.source}: {persons} ({found.trainable} to learn from, {crowds})")
-        print(f"{photographs}, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}")
+        print(f"{image_paths}, {found.empty_images} without persons; longer side of a box {low:.0f} to {high:.0f}")
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
         if found.turned:
-            turned = counted(found.turned, "image")
+            turned = plural(found.turned, "image")
             print(f"{turned} stored turned (EXIF orientation); joints refer to the pixels as stored")
         if found.shared == 0:
             print(f"no photograph in common with {against}")
@@ -112,7 +112,7 @@ def data_frames(
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
-        print(f"{out}: {counted(len(found), 'frame')}; {alike} left out for looking like the one kept before")
+        print(f"{out}: {plural(len(found), 'frame')}; {alike} left out for looking like the one kept before")
 
 
 @data_app.command("pack")
@@ -122,7 +122,7 @@ def data_pack(
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
     min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
-    shard_size: Annotated[int, typer.Option(min=1, help="Persons a shard.")] = 4000,
+    shard_size: Annotated[int, typer.Option(min=1, help="Instances a shard.")] = 4000,
     height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
     width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
@@ -149,7 +149,7 @@ def data_cache(
     if json:
         print_json({"folder": str(cache_root()), "sets": sets, "bytes": size})
     else:
-        print(f"{cache_root()}: {counted(sets, 'set')} of people, {size / 1e6:.0f} MB")
+        print(f"{cache_root()}: {plural(sets, 'set')} of people, {size / 1e6:.0f} MB")
 
 
 @data_app.command("join")

@@ -7,10 +7,10 @@ import typer
 
 from semipose.cli.common import Json, app, print_json, print_scores, print_table
 from semipose.errors import RunError, SemiposeError
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 if TYPE_CHECKING:
-    from semipose.api import Result
+    from semipose.api import TrainResult
 
 
 @app.command()
@@ -92,7 +92,7 @@ def train(
     _print_result(result, written, json)
 
 
-def _print_result(result: "Result", page: Path | None, json: bool) -> None:
+def _print_result(result: "TrainResult", page: Path | None, json: bool) -> None:
     """Scores and protocol, which network is the best one, and where everything lies."""
     from semipose.metrics.bootstrap import describe
 
@@ -100,7 +100,7 @@ def _print_result(result: "Result", page: Path | None, json: bool) -> None:
         print_json(
             {
                 "scores": result.scores,
-                "reported": result.reported,
+                "headline_networks": result.headline_networks,
                 "protocol": result.protocol,
                 "best": result.best,
                 "intervals": result.intervals,
@@ -179,6 +179,6 @@ def study(
     failed = [record for record in records if "failure" in record]
     if failed:
         raise RunError(
-            f"{counted(len(failed), 'cell')} of {len(records)} failed, the first: {failed[0]['failure']}; mend that, "
+            f"{plural(len(failed), 'cell')} of {len(records)} failed, the first: {failed[0]['failure']}; mend that, "
             f"then --resume --out {folder}"
         )

@@ -13,9 +13,9 @@ from PIL import Image
 
 from semipose.data.crops import decode_image, image_bytes, is_turned
 from semipose.data.formats.registry import read_annotations
-from semipose.data.leakage import photographs, shared_photographs
+from semipose.data.leakage import image_paths, shared_images
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.files import is_file
 
 
@@ -67,7 +67,7 @@ def check_data(
         raise ConfigError("--against-images is the image folder of --against; give both")
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
-    files = photographs(persons)
+    files = image_paths(persons)
     looked: dict[Path, _Look] = {}
     missing = sum(not is_file(image) for image in files)
     if missing > len(files) / 2 > 1:
@@ -79,11 +79,11 @@ def check_data(
             problems.append(str(error))
     shared = None
     if against is not None:
-        pairs = shared_photographs(photographs(read_annotations(against, against_images)), photographs(persons))
+        pairs = shared_images(image_paths(read_annotations(against, against_images)), image_paths(persons))
         shared = len(pairs)
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
-    everyone = persons.persons
-    counts = everyone.visibility[everyone.posed & ~everyone.crowds]
+    everyone = persons.instances
+    counts = everyone.visibility[everyone.annotated & ~everyone.crowds]
     sides = everyone.boxes[:, 2:].max(axis=1)
     for identity in everyone.annotation_ids[~everyone.usable & ~everyone.crowds]:
         problems.append(f"{path}: annotation {identity}: the box has no area; it is not learned from")
@@ -114,20 +114,20 @@ class _Look(NamedTuple):
     size: tuple[int, int]
 
 
-def _doubts(path: Path, persons: PersonSet, looked: dict[Path, _Look]) -> Iterator[str]:
+def _doubts(path: Path, persons: PoseDataset, looked: dict[Path, _Look]) -> Iterator[str]:
     """What can be learned from and is hardly meant."""
-    shown = persons.photographs
+    shown = persons.image_paths
     for identity, told in _declared(path).items():
         look = looked.get(shown.get(identity, Path()))
         if look and look.size != told:
             (width, height), (w, h) = look.size, told
             yield f"image {identity} is {width}×{height} pixels, its record says {w}×{h}: were joints set on another?"
-    for person in persons.persons:
+    for person in persons.instances:
         if person.image in looked:
             yield from _outside(person, looked[person.image].size, persons.skeleton.joints)
 
 
-def _outside(person: Person, size: tuple[int, int], joints: Sequence[str]) -> Iterator[str]:
+def _outside(person: Instance, size: tuple[int, int], joints: Sequence[str]) -> Iterator[str]:
     """Box and labeled joints that do not lie in the picture."""
     (width, height), (x, y, w, h), who = size, person.box, f"annotation {person.annotation_id}"
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:

@@ -30,12 +30,12 @@ from semipose.data.crops import CropGeometry, cut, decode_image, image_bytes
 from semipose.data.data_errors import Decide, refuse
 from semipose.data.leakage import digest
 from semipose.errors import BrokenDataError, DataError, RunError
-from semipose.structures.instances import Person, PersonSet
-from semipose.utils.cpu import usable_cores
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.utils.cpu import available_cpus
 
 log = logging.getLogger(__name__)
 
-Form = Literal["auto", "jpeg", "raw"]
+Encoding = Literal["auto", "jpeg", "raw"]
 """How crops are kept; auto chooses by the size of the set."""
 SMALL = 2 * 2**30
 """Bytes up to which a set of crops is kept raw when nothing else is asked for."""
@@ -46,7 +46,7 @@ ATTEMPTS = 5
 """Times a cache is built anew when it disappears under the builder's hands."""
 
 
-class CropStore:
+class CropCache:
     """Crops in one packed file, memory-mapped: memory stays bounded whatever the number of persons.
 
     `persons` are those whose photographs could be read; `failed` says of the other photographs what is wrong.
@@ -54,7 +54,7 @@ class CropStore:
 
     QUALITY = 95
 
-    def __init__(self, path: Path, persons: PersonSet, geometry: CropGeometry) -> None:
+    def __init__(self, path: Path, persons: PoseDataset, geometry: CropGeometry) -> None:
         """Opens what lies at `path`. Raises OSError, ValueError, KeyError or BadZipFile when it is not whole."""
         with np.load(path / "index.npz", allow_pickle=False) as index:
             kept, self._offsets, self._sums = index["kept"], index["offsets"], index["sums"]
@@ -68,15 +68,15 @@ class CropStore:
         self._checked = np.zeros(len(kept), bool)
         self._raw = bool((np.diff(self._offsets) == 3 * np.prod(geometry.crop_size)).all())
         self.failed: dict[Path, str] = {persons[i].image: text for i, text in failed}
-        self.persons = persons.subset(kept.tolist())
+        self.dataset = persons.subset(kept.tolist())
 
     def __len__(self) -> int:
-        return len(self.persons)
+        return len(self.dataset)
 
     @property
-    def photographs(self) -> dict[Path, str]:
+    def image_digests(self) -> dict[Path, str]:
         """The photographs of the store, each with the digest of its content."""
-        images = map(Path, dict.fromkeys(self.persons.persons.paths))
+        images = map(Path, dict.fromkeys(self.dataset.instances.paths))
         return {image: f"{int(value):016x}" for image, value in zip(images, self._digests, strict=True)}
 
     def crop(self, index: int) -> np.ndarray:
@@ -111,7 +111,7 @@ def clear_cache() -> None:
         shutil.rmtree(cache_root() / kind, ignore_errors=True)
 
 
-class Watch(Protocol):
+class Progress(Protocol):
     """Wraps an iterable to show how far it is."""
 
     def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
@@ -119,20 +119,20 @@ class Watch(Protocol):
         ...
 
 
-def open_crops(
-    persons: PersonSet,
+def open_crop_cache(
+    persons: PoseDataset,
     geometry: CropGeometry,
     *,
-    form: Form = "auto",
+    form: Encoding = "auto",
     cache: Path | None = None,
     broken: Decide = refuse,
-    watch: Watch | None = None,
-) -> CropStore:
+    progress: Progress | None = None,
+) -> CropCache:
     """The packed crops of `persons`, made on first use and found again by their content.
 
     `form`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast; auto keeps the
     bytes of sets that take no more than SMALL.
-    Of several processes one makes them, the others wait. `broken` decides about photographs that can't be read: it
+    Of several processes one makes them, the others wait. `broken` decides about image_digests that can't be read: it
     raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
     work in a progress bar. Raises RunError when the cache can't be written.
     """
@@ -148,7 +148,7 @@ def open_crops(
             with _alone(root, path.name) as locked:
                 store = _up_to_date(path, persons, geometry)
                 if store is None:
-                    _build(path, persons, geometry, form, broken, watch)
+                    _build(path, persons, geometry, form, broken, progress)
                     store = _find(path, persons, geometry)
                     if locked:
                         _clear(path, store)
@@ -164,19 +164,19 @@ def open_crops(
     if store is None:
         raise RunError(f"crops of {path} disappear while they are made; let $SEMIPOSE_CACHE name another folder")
     if store.failed:
-        broken(persons.source, store.failed, len(store.failed) + len(store.photographs))
+        broken(persons.source, store.failed, len(store.failed) + len(store.image_digests))
     return store
 
 
-def _find(path: Path, persons: PersonSet, geometry: CropGeometry) -> CropStore | None:
+def _find(path: Path, persons: PoseDataset, geometry: CropGeometry) -> CropCache | None:
     """What is there, if it is whole."""
     try:
-        return CropStore(path, persons, geometry)
+        return CropCache(path, persons, geometry)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _up_to_date(path: Path, persons: PersonSet, geometry: CropGeometry) -> CropStore | None:
+def _up_to_date(path: Path, persons: PoseDataset, geometry: CropGeometry) -> CropCache | None:
     """What is there, unless a photograph that could not be read can be read now (a drive that was away)."""
     store = _find(path, persons, geometry)
     if store is None or any(_readable(image) for image in store.failed):
@@ -192,11 +192,11 @@ def _readable(image: Path) -> bool:
     return True
 
 
-def _key(persons: PersonSet, geometry: CropGeometry, form: Form) -> str:
-    kept_as: Any = CropStore.QUALITY if form == "jpeg" else form
+def _key(persons: PoseDataset, geometry: CropGeometry, form: Encoding) -> str:
+    kept_as: Any = CropCache.QUALITY if form == "jpeg" else form
     key = hashlib.sha256(json.dumps([asdict(geometry), kept_as, FORMAT]).encode())
     stats: dict[str, tuple[int, int]] = {}
-    for path, box in zip(persons.persons.paths, persons.persons.boxes.tolist(), strict=True):
+    for path, box in zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True):
         if path not in stats:
             try:
                 stat = Path(path).stat()
@@ -231,7 +231,7 @@ def _alone(root: Path, key: str) -> Iterator[bool]:
             lock.release()
 
 
-def _clear(path: Path, store: CropStore | None) -> None:
+def _clear(path: Path, store: CropCache | None) -> None:
     """Removes what builders that were killed, or an index that is gone, left in the cache. The lock is held."""
     keep = store.file_names if store else ()
     for other in path.iterdir():
@@ -258,7 +258,7 @@ class _Cut:
 
 
 def _build(
-    path: Path, persons: PersonSet, geometry: CropGeometry, form: Form, broken: Decide, watch: Watch | None
+    path: Path, persons: PoseDataset, geometry: CropGeometry, form: Encoding, broken: Decide, progress: Progress | None
 ) -> None:
     """Cuts photograph by photograph in threads; files appear by renaming, the index last."""
     path.mkdir(parents=True, exist_ok=True)
@@ -266,7 +266,7 @@ def _build(
     temporary = path / f"cut.{token}.tmp"
     try:
         with temporary.open("wb") as file:
-            found = _cut_all(persons, geometry, form, file, watch)
+            found = _cut_all(persons, geometry, form, file, progress)
         if not found.places:
             failed = {persons[i].image: text for i, text in found.failed.items()}
             if failed:
@@ -283,14 +283,16 @@ def _build(
                 (path / f"{name}.{token}.tmp").unlink(missing_ok=True)
 
 
-def _cut_all(persons: PersonSet, geometry: CropGeometry, form: Form, file: BinaryIO, watch: Watch | None) -> _Cut:
+def _cut_all(
+    persons: PoseDataset, geometry: CropGeometry, form: Encoding, file: BinaryIO, progress: Progress | None
+) -> _Cut:
     """Writes the crops of all persons to `file`, in the order of their photographs' names."""
-    image = persons.persons.paths.__getitem__
+    image = persons.instances.paths.__getitem__
     groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
     found, position = _Cut({}, {}, {}), 0
     with closing(encode_people(persons, groups, geometry, form)) as results:
-        watched = watch(results, len(groups), "cutting people") if watch else results
-        for group, result in zip(groups, watched, strict=True):
+        progress_bar = progress(results, len(groups), "cutting people") if progress else results
+        for group, result in zip(groups, progress_bar, strict=True):
             if isinstance(result, DataError):
                 found.failed[group[0]] = str(result)
                 continue
@@ -304,21 +306,21 @@ def _cut_all(persons: PersonSet, geometry: CropGeometry, form: Form, file: Binar
 
 
 def encode_people(
-    persons: PersonSet, groups: list[list[int]], geometry: CropGeometry, form: Form = "jpeg"
+    persons: PoseDataset, groups: list[list[int]], geometry: CropGeometry, form: Encoding = "jpeg"
 ) -> Generator[tuple[str, list[bytes]] | DataError]:
     """Crops as they are kept, in threads, in order.
 
     For each group of persons, who share a photograph, its digest and their crops. A photograph that can't be read gives
     its error. Closed early, it does not wait for the groups to come.
     """
-    pool = ThreadPoolExecutor(usable_cores())
+    pool = ThreadPoolExecutor(available_cpus())
     try:
         yield from pool.map(lambda group: _encode(persons, group, geometry, form), groups)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: str) -> None:
+def _pack(temporary: Path, found: _Cut, persons: PoseDataset, path: Path, token: str) -> None:
     """Puts the crops in the order of the set, so that neighbors in the set are neighbors on disk, and names them."""
     kept = sorted(found.places)
     packed, index = path / f"packed.{token}.tmp", path / f"index.{token}.tmp"
@@ -335,7 +337,7 @@ def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: s
         target.flush()
         os.fsync(target.fileno())
     packed.replace(path / f"{content.hexdigest()}.bin")
-    images = map(Path, dict.fromkeys(persons.persons.paths))
+    images = map(Path, dict.fromkeys(persons.instances.paths))
     with index.open("wb") as target:
         np.savez(
             target,
@@ -350,7 +352,7 @@ def _pack(temporary: Path, found: _Cut, persons: PersonSet, path: Path, token: s
 
 
 def _encode(
-    persons: PersonSet, group: list[int], geometry: CropGeometry, form: Form
+    persons: PoseDataset, group: list[int], geometry: CropGeometry, form: Encoding
 ) -> tuple[str, list[bytes]] | DataError:
     """The digest of a photograph and the crops of its persons."""
     path = persons[group[0]].image
@@ -362,8 +364,8 @@ def _encode(
     return digest(content), [_kept(image, persons[i], geometry, form) for i in group]
 
 
-def _kept(image: np.ndarray, person: Person, geometry: CropGeometry, form: Form) -> bytes:
+def _kept(image: np.ndarray, person: Instance, geometry: CropGeometry, form: Encoding) -> bytes:
     crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
     if form == "raw":
         return crop.tobytes()
-    return simplejpeg.encode_jpeg(crop, CropStore.QUALITY, "RGB", "444", fastdct=False)
+    return simplejpeg.encode_jpeg(crop, CropCache.QUALITY, "RGB", "444", fastdct=False)

@@ -15,7 +15,7 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from semipose.errors import DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.utils.files import replacing
 
 MOST_PIXELS = 100_000_000
@@ -75,7 +75,7 @@ class Crops(Protocol):
     """Source crops of persons, by position."""
 
     geometry: CropGeometry
-    persons: PersonSet
+    dataset: PoseDataset
 
     def __len__(self) -> int:
         """Number of crops."""
@@ -181,22 +181,22 @@ def cut(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndar
     return cv2.warpAffine(image, matrix[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=MEAN_COLOR)
 
 
-class FreshCrops:
+class LazyCrops:
     """Crops cut on demand, for prediction; the last photograph stays in memory for its other persons.
 
     With `broken`, photographs that can't be read are noted there with the reason, and their crops show nothing.
     """
 
-    def __init__(self, persons: PersonSet, geometry: CropGeometry, broken: dict[Path, str] | None = None) -> None:
-        self.persons, self.geometry, self.broken = persons, geometry, broken
+    def __init__(self, persons: PoseDataset, geometry: CropGeometry, broken: dict[Path, str] | None = None) -> None:
+        self.dataset, self.geometry, self.broken = persons, geometry, broken
         self._read = lru_cache(maxsize=2)(read_image)
 
     def __len__(self) -> int:
-        return len(self.persons)
+        return len(self.dataset)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB; DataError for an unreadable photograph."""
-        person = self.persons[index]
+        person = self.dataset[index]
         try:
             image = self._read(person.image)
         except DataError as error:
@@ -207,11 +207,11 @@ class FreshCrops:
         return cut(image, self.geometry.from_image(person.box), self.geometry.crop_size)
 
 
-class SomeCrops:
+class CropSubset:
     """Those of `crops` at `indices`."""
 
     def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
-        self.persons, self.geometry = crops.persons.subset(indices), crops.geometry
+        self.dataset, self.geometry = crops.dataset.subset(indices), crops.geometry
         self._crops, self._indices = crops, indices
 
     def __len__(self) -> int:
@@ -222,6 +222,6 @@ class SomeCrops:
         return self._crops.crop(self._indices[index])
 
 
-def shared_out(crops: Crops, rank: int, world: int) -> Crops:
+def crops_of_rank(crops: Crops, rank: int, world: int) -> Crops:
     """Every `world`-th of the crops from number `rank` on."""
-    return crops if world == 1 else SomeCrops(crops, range(rank, len(crops.persons), world))
+    return crops if world == 1 else CropSubset(crops, range(rank, len(crops.dataset), world))

@@ -11,13 +11,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from semipose.errors import BrokenDataError, DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
 
 log = logging.getLogger(__name__)
 
-Policy = Literal["strict", "skip"]
-Result = TypeVar("Result")
+ErrorPolicy = Literal["strict", "skip"]
+TrainResult = TypeVar("TrainResult")
 Decide = Callable[[str, Mapping[Path, str], int], None]
 """Takes a set's source, its unreadable photographs with what is wrong, and the number of all; raises or notes them."""
 
@@ -30,30 +30,30 @@ class BrokenConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    train: Policy = "strict"
+    train: ErrorPolicy = "strict"
     """Of the labeled set, and of the persons held out of it: strict or skip."""
-    unlabeled: Policy = "skip"
+    unlabeled: ErrorPolicy = "skip"
     """Of the unlabeled images."""
-    val: Policy = "strict"
+    val: ErrorPolicy = "strict"
     """Of a validation set of its own."""
-    test: Policy = "strict"
+    test: ErrorPolicy = "strict"
     """Of the test set."""
 
 
 @dataclass
-class Intake:
+class DataErrors:
     """The policy of each set, and what was left out so far: broken records as lines, photographs with their reason.
 
     A set without a policy has `usual`. `remedy` says how to leave things out; `{}` stands for the set's name.
     """
 
-    policies: Mapping[str, Policy] = field(default_factory=dict)
-    usual: Policy = "strict"
+    policies: Mapping[str, ErrorPolicy] = field(default_factory=dict)
+    usual: ErrorPolicy = "strict"
     remedy: str = "data.broken.{}=skip"
     records: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def read(self, name: str, read: Callable[[list[str]], Result]) -> Result:
+    def read(self, name: str, read: Callable[[list[str]], TrainResult]) -> TrainResult:
         """What `read(problems)` returns, where it notes every broken record in `problems`.
 
         Raises BrokenDataError with all of them when the set is strict, or nothing is left.
@@ -72,7 +72,7 @@ class Intake:
             self.records[name] = self.records.get(name, []) + problems
         return found
 
-    def photographs(self, name: str) -> Decide:
+    def image_errors(self, name: str) -> Decide:
         """What decides about unreadable photographs of the set `name`."""
 
         def decide(source: str, failed: Mapping[Path, str], total: int) -> None:
@@ -100,7 +100,7 @@ class Intake:
         names = [*self.records, *(n for n in self.unreadable if n not in self.records)]
         return {n: {"records": self.records.get(n, []), "photographs": self.unreadable.get(n, {})} for n in names}
 
-    def _policy(self, name: str) -> Policy:
+    def _policy(self, name: str) -> ErrorPolicy:
         return self.policies.get(name, self.usual)
 
     def _remedy(self, name: str) -> str:
@@ -126,11 +126,11 @@ def leave_out(source: str, failed: Mapping[Path, str], total: int) -> None:
     log.warning("%s: %d of %d photographs left out; the first: %s", source, len(failed), total, first)
 
 
-def without_photographs(persons: PersonSet, images: Collection[Path]) -> PersonSet:
+def without_images(persons: PoseDataset, images: Collection[Path]) -> PoseDataset:
     """The set without the persons in some photographs."""
     if not images:
         return persons
-    return persons.subset([i for i, path in enumerate(persons.persons.paths) if Path(path) not in images])
+    return persons.subset([i for i, path in enumerate(persons.instances.paths) if Path(path) not in images])
 
 
 def read_dropped(folder: Path) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from semipose.data.data_errors import BrokenConfig, Intake
+from semipose.data.data_errors import BrokenConfig, DataErrors
 from semipose.data.formats.coco import read_coco, trainable, usable_boxes
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError, MissingImagesError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -76,19 +76,19 @@ class DataConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Sources:
+class DataSplits:
     """The persons of a run. `unlabeled` carries no joints; `validation` and `test` may be missing.
 
     `intake` knows the policy of train, unlabeled, val and test, and what was left out of them; `validation_set` is the
     one of them that `validation` was taken from. `shards` is a folder of packed unlabeled crops besides `unlabeled`.
     """
 
-    labeled: PersonSet
-    unlabeled: PersonSet | None
-    validation: PersonSet | None
-    test: PersonSet | None
+    labeled: PoseDataset
+    unlabeled: PoseDataset | None
+    validation: PoseDataset | None
+    test: PoseDataset | None
     split: Split
-    intake: Intake = field(default_factory=Intake)
+    data_errors: DataErrors = field(default_factory=DataErrors)
     validation_set: str = "train"
     shards: Path | None = None
 
@@ -130,7 +130,7 @@ def located(config: DataConfig) -> DataConfig:
     return config.model_copy(update=known)
 
 
-def read_annotated(name: str, images: str | None, part: str = "train", problems: list[str] | None = None) -> PersonSet:
+def read_dataset(name: str, images: str | None, part: str = "train", problems: list[str] | None = None) -> PoseDataset:
     """Persons of an annotation file, or of a part ("train", "val") of the embedded set when `name` is `people`.
 
     Broken records raise DataError, or are left out where `problems` is a list to note them in.
@@ -142,15 +142,15 @@ def read_annotated(name: str, images: str | None, part: str = "train", problems:
     return read_annotations(Path(name), images, problems=problems)
 
 
-def load_sources(config: DataConfig) -> Sources:
+def load_splits(config: DataConfig) -> DataSplits:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
     _refuse_idle(config)
-    intake = Intake(dict(config.broken))
+    data_errors = DataErrors(dict(config.broken))
     everyone = trainable(
         over(
             config.skeleton,
-            intake.read("train", lambda problems: read_annotated(config.train, config.images, "train", problems)),
+            data_errors.read("train", lambda problems: read_dataset(config.train, config.images, "train", problems)),
         )
     )
     held_out = _held_out(config, len(everyone))
@@ -165,16 +165,16 @@ def load_sources(config: DataConfig) -> Sources:
     validation = everyone.subset(split.validation) if split.validation else None
     test = None
     if config.val:
-        validation = _judging(config, intake, everyone, "val", config.val, config.val_images)
+        validation = _judging(config, data_errors, everyone, "val", config.val, config.val_images)
     if config.test or config.train == "people":
-        test = _judging(config, intake, everyone, "test", config.test or "people", config.test_images)
-    return Sources(
+        test = _judging(config, data_errors, everyone, "test", config.test or "people", config.test_images)
+    return DataSplits(
         labeled,
-        _unlabeled(config, intake, everyone, split),
+        _unlabeled(config, data_errors, everyone, split),
         validation,
         test,
         split,
-        intake,
+        data_errors,
         "val" if config.val else "train",
         _shards(config),
     )
@@ -203,7 +203,7 @@ def _shards(config: DataConfig) -> Path | None:
     return Path(config.unlabeled)
 
 
-def _found(read: Callable[[str | None], PersonSet], images: str | None, others: str | None) -> PersonSet:
+def _found(read: Callable[[str | None], PoseDataset], images: str | None, others: str | None) -> PoseDataset:
     """What `read(folder)` finds in the folder `images`; where none is given beside the file, else in `others`."""
     try:
         return read(images)
@@ -214,17 +214,17 @@ def _found(read: Callable[[str | None], PersonSet], images: str | None, others: 
 
 
 def _judging(
-    config: DataConfig, intake: Intake, train: PersonSet, what: str, name: str, images: str | None
-) -> PersonSet:
+    config: DataConfig, data_errors: DataErrors, train: PoseDataset, what: str, name: str, images: str | None
+) -> PoseDataset:
     """A validation or test set, over the joints of the training set."""
 
-    def look(problems: list[str] | None) -> PersonSet:
+    def look(problems: list[str] | None) -> PoseDataset:
         try:
-            return _found(lambda folder: read_annotated(name, folder, "val", problems), images, config.images)
+            return _found(lambda folder: read_dataset(name, folder, "val", problems), images, config.images)
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{what}_images") from None
 
-    persons = over(config.skeleton, intake.read(what, look))
+    persons = over(config.skeleton, data_errors.read(what, look))
     if set(persons.skeleton.joints) == set(train.skeleton.joints):
         return persons.mapped(train.skeleton)  # the same joints in another order
     raise ConfigError(
@@ -233,7 +233,7 @@ def _judging(
     )
 
 
-def over(name: str, persons: PersonSet, option: str = "data.skeleton") -> PersonSet:
+def over(name: str, persons: PoseDataset, option: str = "data.skeleton") -> PoseDataset:
     """The persons over a named skeleton, or their `own`. Raises ConfigError where they share no joint with it."""
     if name == "own":
         return persons
@@ -254,7 +254,7 @@ def _held_out(config: DataConfig, available: int) -> int:
     return min(500, max(1, round(wanted / 10)), max(0, available - (config.labels or 1)))
 
 
-def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: Split) -> PersonSet | None:
+def _unlabeled(config: DataConfig, data_errors: DataErrors, everyone: PoseDataset, split: Split) -> PoseDataset | None:
     """Persons that lost their labels, joined by further images; None where all images are labeled."""
     lost = len(split.labeled) + len(split.validation) < len(everyone)
     own = everyone.subset(split.unlabeled).without_labels() if lost and split.unlabeled else None
@@ -265,7 +265,7 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
         return own or (everyone.subset(split.labeled).without_labels() if config.include_labeled else None)
     boxes = Path(config.boxes) if config.boxes else None
 
-    def read(problems: list[str]) -> PersonSet:
+    def read(problems: list[str]) -> PoseDataset:
         if path.is_dir():
             return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
         return usable_boxes(
@@ -283,22 +283,22 @@ def _unlabeled(config: DataConfig, intake: Intake, everyone: PersonSet, split: S
             f"data.unlabeled: {path} is neither a folder of images nor an annotation file (.json, .mat); of a video, "
             "semipose data frames makes a folder of images"
         )
-    more = _without_photographs_of(everyone, intake.read("unlabeled", read))
+    more = _without_photographs_of(everyone, data_errors.read("unlabeled", read))
     if own is None and config.include_labeled:
         own = everyone.subset(split.labeled).without_labels()
     if not len(more):
         return own
-    return own.joined(more.without_labels()) if own else more.without_labels()
+    return own.concat(more.without_labels()) if own else more.without_labels()
 
 
-def _without_photographs_of(everyone: PersonSet, more: PersonSet) -> PersonSet:
+def _without_photographs_of(everyone: PoseDataset, more: PoseDataset) -> PoseDataset:
     """The further images without those of the labeled persons: held out ones must stay unseen, others are there."""
-    own = set(everyone.persons.paths)
+    own = set(everyone.instances.paths)
     names = {Path(place).name for place in own}
-    alike = [place for place in set(more.persons.paths) if Path(place).name in names]  # resolving takes its time
+    alike = [place for place in set(more.instances.paths) if Path(place).name in names]  # resolving takes its time
     known = {Path(place).resolve() for place in own} if alike else set()
     shared = {place for place in alike if Path(place).resolve() in known}
     if not shared:
         return more
-    log.warning("%s: %s of data.train left out of the unlabeled set", more.source, counted(len(shared), "photograph"))
-    return more.subset(i for i, place in enumerate(more.persons.paths) if place not in shared)
+    log.warning("%s: %s of data.train left out of the unlabeled set", more.source, plural(len(shared), "photograph"))
+    return more.subset(i for i, place in enumerate(more.instances.paths) if place not in shared)

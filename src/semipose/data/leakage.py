@@ -8,7 +8,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
 
 RECORD = "photographs.json"
@@ -21,7 +21,7 @@ def digest(content: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingImages:
     """Digests of the photographs a training saw: with labels, without, and those that chose its best weights."""
 
     labeled: tuple[str, ...]
@@ -32,32 +32,34 @@ class Seen:
         """Writes photographs.json."""
         write_text(folder / RECORD, json.dumps(asdict(self)))
 
-    def joined(self, other: "Seen") -> "Seen":
+    def concat(self, other: "TrainingImages") -> "TrainingImages":
         """What either saw."""
-        return Seen(*(tuple(sorted({*a, *b})) for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return TrainingImages(*(tuple(sorted({*a, *b})) for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def new_among(self, photographs: Mapping[Path, str]) -> list[Path]:
+    def new_among(self, image_paths: Mapping[Path, str]) -> list[Path]:
         """Those of `photographs` (file to digest) whose content served no purpose here."""
         known = {value for values in astuple(self) for value in values}
-        return [image for image, value in photographs.items() if value not in known]
+        return [image for image, value in image_paths.items() if value not in known]
 
-    def among(self, photographs: Iterable[str]) -> dict[str, int]:
+    def among(self, image_paths: Iterable[str]) -> dict[str, int]:
         """How many of `photographs` (digests) served each purpose, and `of` how many."""
-        judged = set(photographs)
+        judged = set(image_paths)
         counts = {name: len(judged.intersection(known)) for name, known in asdict(self).items()}
         return {**counts, "of": len(judged)}
 
 
-def read_record(folder: Path) -> Seen | None:
+def read_record(folder: Path) -> TrainingImages | None:
     """The photographs.json of a run folder; None where there is none."""
     try:
         content: dict[str, Any] = json.loads((folder / RECORD).read_text())
-        return Seen(**{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")})
+        return TrainingImages(
+            **{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")}
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def read_seen(what: Path) -> Seen | None:
+def read_seen(what: Path) -> TrainingImages | None:
     """The photographs of the run that `what`, its folder or one of its files, belongs to; None where none is known."""
     found = (read_record(folder) for folder in (what, what.parent, what.parent.parent))
     return next((seen for seen in found if seen is not None), None)
@@ -83,7 +85,7 @@ def digests(paths: Iterable[Path]) -> list[str]:
     return [digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
 
 
-def shared_photographs(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
+def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Pairs (of `first`, of `second`) with the same bytes, in the order of `second`; missing files are passed over.
 
     Only files of equal size are read.
@@ -99,9 +101,9 @@ def shared_photographs(first: Iterable[Path], second: Iterable[Path]) -> list[tu
     return pairs
 
 
-def photographs(persons: PersonSet) -> list[Path]:
+def image_paths(persons: PoseDataset) -> list[Path]:
     """Every photograph of a set, those without persons included."""
-    shown = map(Path, dict.fromkeys(persons.persons.paths))
+    shown = map(Path, dict.fromkeys(persons.instances.paths))
     return list(dict.fromkeys([*shown, *(image for _, image in persons.empty)]))
 
 

@@ -11,7 +11,7 @@ import torch
 from semipose.data.crops import Crops
 from semipose.data.shards import ShardedCrops, ShardStream
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
-from semipose.utils.cpu import usable_cores
+from semipose.utils.cpu import available_cpus
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def labeled_batch(crops: Crops, indices: list[int]) -> LabeledBatch:
 
 
 def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
-    person = crops.persons[index]
+    person = crops.dataset[index]
     if person.joints is None or person.visibility is None:
-        raise ValueError(f"person {person.annotation_id} of {crops.persons.source} has no labels")
+        raise ValueError(f"person {person.annotation_id} of {crops.dataset.source} has no labels")
     matrix = crops.geometry.from_image(person.box)
     joints = person.joints @ matrix[:2, :2].T + matrix[:2, 2]
     return joints.astype(np.float32), (person.visibility > 0).astype(np.float32)
@@ -77,7 +77,7 @@ def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 def readers() -> int:
     """Threads that read ahead where nothing else is asked for: 3, with more cores all but two of them, 16 at most."""
-    return max(3, min(16, usable_cores() - 2))
+    return max(3, min(16, available_cpus() - 2))
 
 
 class PairedLoader:

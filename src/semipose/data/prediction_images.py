@@ -6,7 +6,7 @@ from semipose.data.formats.coco import read_image_list, usable_boxes
 from semipose.data.formats.image_folder import apply_detections, read_folder, whole_images
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 
 
@@ -17,7 +17,7 @@ def pictured(
     boxes: Path | str | None,
     min_score: float,
     problems: list[str],
-) -> PersonSet:
+) -> PoseDataset:
     """The persons to look at in an image, a folder or the images of a COCO file."""
     if source.suffix == ".json":
         if boxes is None:
@@ -32,7 +32,7 @@ def pictured(
     return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
 
 
-def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PersonSet:
+def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PoseDataset:
     """The persons that an annotation file has boxes of; ConfigError where it has none."""
     try:
         return usable_boxes(read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems))

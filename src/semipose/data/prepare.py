@@ -15,11 +15,11 @@ from semipose.data.shards import pack as pack_shards
 from semipose.data.video import list_videos
 from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.training.loggers import say, watched
+from semipose.training.loggers import progress_bar, say
 from semipose.utils.files import place_for
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 
 def convert(
@@ -28,7 +28,7 @@ def convert(
     """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
     persons = _read_over(annotations, images, skeleton)
     place_for(Path(out), Path(annotations))
-    _tell_root(out, write_coco(persons, Path(out), watched))
+    _tell_root(out, write_coco(persons, Path(out), progress_bar))
     return Path(out)
 
 
@@ -51,14 +51,14 @@ def join(
     joined, replaced, outlived = join_sets(sets)
     place_for(Path(out), *map(Path, annotations))
     if replaced:
-        say(f"of {counted(replaced, 'photograph')} with labeled people in several files those of the last count")
+        say(f"of {plural(replaced, 'photograph')} with labeled people in several files those of the last count")
     if outlived:
-        say(f"in {counted(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay")
-    _tell_root(out, write_coco(joined, Path(out), watched))
+        say(f"in {plural(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay")
+    _tell_root(out, write_coco(joined, Path(out), progress_bar))
     return Path(out)
 
 
-def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str | None) -> PersonSet:
+def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str | None) -> PoseDataset:
     """Persons of an annotation file, over the named skeleton where there is one."""
     if skeleton is not None and skeleton not in SKELETONS:
         raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
@@ -82,7 +82,9 @@ def take_frames(
     At most one in `every` seconds, and none that looks like the one kept before (`min_change`, gray levels of 255, in
     some part of the picture). Returns the files and how many frames looked at were left out for being alike.
     """
-    return take_video_frames(list_videos(Path(source)), Path(out), every=every, min_change=min_change, watch=watched)
+    return take_video_frames(
+        list_videos(Path(source)), Path(out), every=every, min_change=min_change, progress=progress_bar
+    )
 
 
 def pack(
@@ -110,7 +112,7 @@ def pack(
         persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
     else:
         persons = usable_boxes(read_annotations(source, images, labels=False, skeleton=COCO))
-    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, watch=watched)
+    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress_bar)
     if left_out:
         say(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
     return out / SHARD_TABLE

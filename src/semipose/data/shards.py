@@ -15,13 +15,13 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock
 
-from semipose.data.crop_cache import Watch, cache_root, encode_people
+from semipose.data.crop_cache import Progress, cache_root, encode_people
 from semipose.data.crops import CropGeometry, Crops
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import make_folder, replacing, write_text
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 TABLE = "shards.json"
 """Lists a set's shards, with their hashes, and the geometry that they were cut for."""
@@ -100,7 +100,7 @@ class ShardedCrops:
         self._table = read_table(folder, geometry)
         if 0 < local < WINDOW:
             raise ConfigError(f"data.local_shards: {WINDOW} shards are in use at a time; write {WINDOW} or more, or 0")
-        self.persons = PersonSet(skeleton, (), str(folder))
+        self.dataset = PoseDataset(skeleton, (), str(folder))
         counts = [shard["count"] for shard in self._table["shards"]]
         self._own, self._before = own, len(own) if own else 0
         self._starts = [0, *accumulate(counts)]
@@ -170,7 +170,7 @@ def read_table(folder: Path, geometry: CropGeometry) -> dict:
     ours = json.loads(json.dumps(asdict(geometry)))
     missing = [folder / s["file"] for s in table["shards"] if not (folder / s["file"]).is_file()]
     if missing:
-        number = counted(len(missing), "shard")
+        number = plural(len(missing), "shard")
         raise DataError(f"{number} of {folder} missing, the first: {missing[0].name}; fetch the set again")
     if theirs != ours:
         height, width = theirs["input_size"]
@@ -181,7 +181,9 @@ def read_table(folder: Path, geometry: CropGeometry) -> dict:
     return table
 
 
-def pack(persons: PersonSet, geometry: CropGeometry, out: Path, *, size: int, watch: Watch | None = None) -> int:
+def pack(
+    persons: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress | None = None
+) -> int:
     """Cuts `persons` into shards of `size` persons below `out`; the table comes last. Returns how many were left out.
 
     Photographs are shuffled first, so that a window of shards is a fair sample; the persons of one stay together.
@@ -193,7 +195,7 @@ def pack(persons: PersonSet, geometry: CropGeometry, out: Path, *, size: int, wa
     by_image = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
     groups = [list(members) for _, members in groupby(by_image, key=lambda i: persons[i].image)]
     shuffled = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
-    crops = _readable(encode_people(persons, shuffled, geometry), len(groups), watch)
+    crops = _readable(encode_people(persons, shuffled, geometry), len(groups), progress)
     shards: list[dict] = []
     while chunk := list(islice(crops, size)):
         shards.append(_write(out / f"{len(shards):06d}.crops", chunk))
@@ -207,9 +209,9 @@ def pack(persons: PersonSet, geometry: CropGeometry, out: Path, *, size: int, wa
 
 
 def _readable(
-    results: Iterable[tuple[str, list[bytes]] | DataError], total: int, watch: Watch | None
+    results: Iterable[tuple[str, list[bytes]] | DataError], total: int, progress: Progress | None
 ) -> Iterator[bytes]:
-    for result in watch(results, total, "packing people") if watch else results:
+    for result in progress(results, total, "packing people") if progress else results:
         if not isinstance(result, DataError):
             yield from result[1]
 

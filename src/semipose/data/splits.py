@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Split:
         write_text(path, json.dumps({"hash": self.hash, **asdict(self)}))
 
 
-def fingerprint(persons: PersonSet) -> str:
+def fingerprint(persons: PoseDataset) -> str:
     """Twelve hexadecimal digits that change with any image name, box or joint of a set, wherever it lies."""
     found = hashlib.sha256(" ".join(persons.skeleton.joints).encode())
-    found.update("\n".join(Path(path).name for path in persons.persons.paths).encode())
-    for column in (persons.persons.boxes, persons.persons.joints.astype(np.float64), persons.persons.visibility):
+    found.update("\n".join(Path(path).name for path in persons.instances.paths).encode())
+    for column in (persons.instances.boxes, persons.instances.joints.astype(np.float64), persons.instances.visibility):
         found.update(np.ascontiguousarray(column).tobytes())
     return found.hexdigest()[:12]
 
@@ -59,7 +59,7 @@ def load_split(path: Path) -> Split:
 
 
 def keep_labels(
-    persons: PersonSet,
+    persons: PoseDataset,
     labels: int | None,
     *,
     seed: int,
@@ -73,24 +73,24 @@ def keep_labels(
     labeled ones too if asked; others in the photographs of those held out take no part. Raises ConfigError when more
     are asked than there are.
     """
-    usable = np.flatnonzero(persons.persons.trainable).tolist()
+    usable = np.flatnonzero(persons.instances.trainable).tolist()
     available = len(usable) - validation
     wanted = available if labels is None else labels
     if wanted > available or wanted < 1 or validation < 0 or seed < 0:
         held = f", {validation} of them held out for validation" if validation else ""
         raise ConfigError(
-            f"data.labels: {counted(wanted, 'label')} asked, {persons.source} has "
-            f"{counted(len(usable), 'labeled person')}{held}; ask fewer"
+            f"data.labels: {plural(wanted, 'label')} asked, {persons.source} has "
+            f"{plural(len(usable), 'labeled person')}{held}; ask fewer"
         )
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
     if held_out:  # nobody is learned from whose photograph helps to choose the weights
-        shared = np.isin(persons.persons.image, persons.persons.image[held_out])
+        shared = np.isin(persons.instances.image, persons.instances.image[held_out])
         rest = [i for i in rest if not shared[i]]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(
-                f"data.labels: {counted(wanted, 'label')} asked, {persons.source} has "
-                f"{counted(len(rest), 'labeled person')} in photographs "
+                f"data.labels: {plural(wanted, 'label')} asked, {persons.source} has "
+                f"{plural(len(rest), 'labeled person')} in photographs "
                 f"other than those of the {validation} held out for validation; ask fewer of one or the other"
             )
     chosen = rest[:wanted]
@@ -99,7 +99,7 @@ def keep_labels(
         labeled=tuple(sorted(chosen)),
         unlabeled=tuple(sorted(unlabeled)),
         validation=tuple(sorted(held_out)),
-        labeled_ids=tuple(persons.persons.annotation_ids[sorted(chosen)].tolist()),
+        labeled_ids=tuple(persons.instances.annotation_ids[sorted(chosen)].tolist()),
         seed=seed,
         persons=len(persons),
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crop_cache import Watch
+from semipose.data.crop_cache import Progress
 from semipose.data.crops import write_image
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.utils.files import make_folder
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def read_frames(source: Path) -> Iterator[Frame]:
     if number == 0:
         raise DataError(f"video {source} has no frame that can be decoded; convert it to H.264 in .mp4")
     if bad:
-        log.warning("%s: %s passed over, which can't be decoded", source, counted(bad, "packet"))
+        log.warning("%s: %s passed over, which can't be decoded", source, plural(bad, "packet"))
     if last + 1 / rate < 0.9 * stated:
         log.warning("%s ends after %.0f s, where its file says %.0f s", source, last, stated)
 
@@ -106,7 +106,7 @@ def count_frames(source: Path) -> int:
 
 
 def take_frames(
-    videos: list[Path], out: Path, *, every: float = 1.0, min_change: float = 8.0, watch: Watch | None = None
+    videos: list[Path], out: Path, *, every: float = 1.0, min_change: float = 8.0, progress: Progress | None = None
 ) -> tuple[list[Path], int]:
     """Writes frames of `videos` as JPEGs `VIDEO_FRAME.jpg` into `out`: a folder of unlabeled images.
 
@@ -127,7 +127,7 @@ def take_frames(
     for video in videos:
         before = len(found)
         try:
-            for path in _worth_keeping(video, out, every, min_change, watch):
+            for path in _worth_keeping(video, out, every, min_change, progress):
                 if path is None:
                     alike += 1
                 else:
@@ -135,19 +135,19 @@ def take_frames(
         except DataError as error:
             if len(videos) == 1 and len(found) == before:
                 raise
-            log.warning("%s; %s taken before that", error, counted(len(found) - before, "frame"))
+            log.warning("%s; %s taken before that", error, plural(len(found) - before, "frame"))
     if not found:
         raise DataError(f"{videos[0]} and {len(videos) - 1} more have no frame; are they videos?")
     return found, alike
 
 
 def _worth_keeping(
-    video: Path, out: Path, every: float, min_change: float, watch: Watch | None
+    video: Path, out: Path, every: float, min_change: float, progress: Progress | None
 ) -> Iterator[Path | None]:
     """For each frame looked at its file, or None where it looks like the one kept before."""
     last, due = None, -np.inf
     frames = read_frames(video)
-    for number, frame in enumerate(watch(frames, count_frames(video), video.name) if watch else frames):
+    for number, frame in enumerate(progress(frames, count_frames(video), video.name) if progress else frames):
         if frame.seconds < due:
             continue
         cells = frame.cells
@@ -168,7 +168,7 @@ def _require_room(videos: list[Path], out: Path) -> None:
     there = sorted(path.name for path in out.glob("*.jpg") if ours.fullmatch(path.name))
     if there:
         raise DataError(
-            f"{out} holds {counted(len(there), 'frame')} of these videos already (the first: {there[0]}); remove them "
+            f"{out} holds {plural(len(there), 'frame')} of these videos already (the first: {there[0]}); remove them "
             "or choose another --out"
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from semipose.data.crops import read_image, write_image
 from semipose.errors import DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton, side_and_part
 
@@ -52,14 +52,14 @@ def draw_pose(
 
 
 def draw_predictions(
-    persons: PersonSet, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
+    persons: PoseDataset, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
 ) -> list[Path]:
     """One picture per photograph with all its predictions, NAME_pose.jpg below `out`; the files written.
 
     Photographs of several folders keep their place below the folder they share, and those that differ in their endings
     alone keep these: no picture stands for two photographs, and none takes a photograph's own name.
     """
-    images = persons.photographs
+    images = persons.image_paths
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)

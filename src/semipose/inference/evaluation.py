@@ -5,17 +5,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from semipose.data.data_errors import Intake, Policy, without_photographs
-from semipose.data.datasets import DataConfig, read_annotated, resolve
+from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
+from semipose.data.datasets import DataConfig, read_dataset, resolve
 from semipose.data.formats.coco import trainable
 from semipose.data.formats.image_folder import apply_detections
-from semipose.data.leakage import describe_seen, digests, photographs, read_seen
+from semipose.data.leakage import describe_seen, digests, image_paths, read_seen
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model, read_skeleton, require_unchanged
-from semipose.inference.predict_dataset import intake_of, look_at, refuse_given
+from semipose.inference.predict_dataset import data_errors_for, predict_dataset, refuse_given
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
 from semipose.metrics.scores import Protocol, Scores, score
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, load_predictions
 from semipose.structures.skeletons import Skeleton
 
@@ -63,7 +63,7 @@ def evaluate(
     boxes: Path | str | None = None,
     flip_test: bool = False,
     device: str = "auto",
-    broken: Policy = "strict",
+    broken: ErrorPolicy = "strict",
     network: str | None = None,
     against: Path | str | None = None,
     against_network: str | None = None,
@@ -76,19 +76,19 @@ def evaluate(
     `against`: another run, weights or results, judged in the same way on the same persons and compared;
     `against_network` is its network.
     """
-    what, intake = Path(what), intake_of(broken)
-    truth = intake.read("data", lambda problems: _truth(data, images, problems))
+    what, data_errors = Path(what), data_errors_for(broken)
+    truth = data_errors.read("data", lambda problems: _truth(data, images, problems))
     if what.suffix == ".json":
         refuse_given(f"{what.name} holds predictions already", boxes=boxes, flip_test=flip_test, network=network)
-    look = _Looking(intake, boxes, flip_test, device)
+    look = _Looking(data_errors, boxes, flip_test, device)
     found = look.at(what, truth, network)
-    evaluation = found.judged(intake)
+    evaluation = found.judged(data_errors)
     if against is None:
         refuse_given("there is no --against", against_network=against_network)
         return evaluation
     other = look.at(Path(against), truth, against_network)
     gained = differences((found.truth, found.predictions), (other.truth, other.predictions))
-    return replace(evaluation, against=other.judged(intake), difference=gained)
+    return replace(evaluation, against=other.judged(data_errors), difference=gained)
 
 
 @dataclass(frozen=True)
@@ -96,66 +96,70 @@ class _Found:
     """Predictions of `what`, the persons they are judged on, and what a protocol says of them."""
 
     what: Path
-    truth: PersonSet
+    truth: PoseDataset
     predictions: list[Prediction]
     origin: str
     selection: str
     flip_test: bool
     decoder: str
 
-    def judged(self, intake: Intake) -> Evaluation:
+    def judged(self, data_errors: DataErrors) -> Evaluation:
         """Scores, protocol and intervals."""
         known = read_seen(self.what)
-        seen = known.among(digests(photographs(self.truth))) if known else None
+        seen = known.among(digests(image_paths(self.truth))) if known else None
         protocol = Protocol.of(
             self.truth,
             boxes=self.origin,
             flip_test=self.flip_test,
             weights_selection=self.selection,
-            left_out=intake.describe(),
+            left_out=data_errors.describe(),
             seen=describe_seen(seen),
             decoder=self.decoder,
         )
         sure = intervals(self.truth, self.predictions)
         name = self.what.name if self.what.suffix == ".json" else self.selection
-        return Evaluation(name, score(self.truth, self.predictions), protocol, seen, intake.content(), sure)
+        return Evaluation(name, score(self.truth, self.predictions), protocol, seen, data_errors.content(), sure)
 
 
 @dataclass(frozen=True)
 class _Looking:
     """How a set is looked at."""
 
-    intake: Intake
+    data_errors: DataErrors
     boxes: Path | str | None
     flip_test: bool
     device: str
 
-    def at(self, what: Path, truth: PersonSet, network: str | None) -> _Found:
+    def at(self, what: Path, truth: PoseDataset, network: str | None) -> _Found:
         """What a run, weights or a results file find of the persons in `truth`."""
-        intake, boxes = self.intake, self.boxes
+        data_errors, boxes = self.data_errors, self.boxes
         if what.suffix == ".json":
             truth = _over_joints(_skeleton_beside(what), truth, what)
-            found = intake.read(what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth))
+            found = data_errors.read(
+                what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth)
+            )
             return _Found(what, truth, found, f"of {what.name}", "a predictions file", False, "")
         model = load_pose_model(what, network)
         truth = _over_joints(model.skeleton, truth, what)
         persons = trainable(truth)
         if boxes:
-            persons = intake.read("boxes", lambda problems: apply_detections(truth, boxes, problems=problems))
-        found, failed = look_at(model, persons, intake, "data", flip_test=self.flip_test, device=self.device)
+            persons = data_errors.read("boxes", lambda problems: apply_detections(truth, boxes, problems=problems))
+        found, failed = predict_dataset(
+            model, persons, data_errors, "data", flip_test=self.flip_test, device=self.device
+        )
         origin = str(boxes) if boxes else "ground truth"
         name = f"{what} ({model.name})"
-        return _Found(what, without_photographs(truth, failed), found, origin, name, self.flip_test, model.decoder)
+        return _Found(what, without_images(truth, failed), found, origin, name, self.flip_test, model.decoder)
 
 
-def _truth(data: str, images: str | None, problems: list[str]) -> PersonSet:
+def _truth(data: str, images: str | None, problems: list[str]) -> PoseDataset:
     if data.endswith((".yaml", ".yml")):
         section = resolve(DataConfig(train=data))
         if section.test or section.val:
             chosen = (section.test, section.test_images) if section.test else (section.val, section.val_images)
-            return read_annotated(str(chosen[0]), images or chosen[1], "val", problems)
+            return read_dataset(str(chosen[0]), images or chosen[1], "val", problems)
         data, images = section.train, images or section.images
-    return read_annotated(data, images, "val", problems)
+    return read_dataset(data, images, "val", problems)
 
 
 def _skeleton_beside(predictions: Path) -> Skeleton | None:
@@ -166,7 +170,7 @@ def _skeleton_beside(predictions: Path) -> Skeleton | None:
     return read_skeleton(weights) if known else None
 
 
-def _over_joints(skeleton: Skeleton | None, truth: PersonSet, what: Path) -> PersonSet:
+def _over_joints(skeleton: Skeleton | None, truth: PoseDataset, what: Path) -> PoseDataset:
     """The persons over the joints of what predicts them, which may be more (a union): those are not judged.
 
     Raises ConfigError where the set has a joint that is not predicted, or other pairs.

@@ -23,10 +23,10 @@ class _Exported(nn.Module):
 
     def __init__(self, model: PoseModel) -> None:
         super().__init__()
-        self.networks, self.reads = nn.ModuleList(model.networks), model.reads
+        self.networks, self.criterion = nn.ModuleList(model.networks), model.criterion
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = [self.reads.heatmaps(network.main(images)) for network in self.networks]  # type: ignore[operator]
+        maps = [self.criterion.heatmaps(network.forward_main(images)) for network in self.networks]  # type: ignore[operator]
         return torch.stack(maps).mean(dim=0) if len(maps) > 1 else maps[0]
 
 

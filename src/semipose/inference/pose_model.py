@@ -19,7 +19,7 @@ from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.ops.heatmaps import Decoder
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import SUMS, replacing, unchanged, write_text
 
@@ -45,8 +45,8 @@ class PoseModel:
     geometry: CropGeometry
     loss: LossConfig
     decoder: Decoder = "dark"
-    beside: tuple["PoseModel", ...] = ()
-    reported: tuple[str, ...] = ()
+    ensemble_members: tuple["PoseModel", ...] = ()
+    headline_networks: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "PoseModel":
         """Moves all its networks, in place; returns itself."""
@@ -57,10 +57,10 @@ class PoseModel:
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """All networks whose heatmaps are averaged; mostly one."""
-        return self.network, *(model.network for model in self.beside)
+        return self.network, *(model.network for model in self.ensemble_members)
 
     @property
-    def reads(self) -> HeatmapLoss:
+    def criterion(self) -> HeatmapLoss:
         """Turns raw outputs into heatmaps."""
         return self.loss.build()
 
@@ -81,9 +81,9 @@ class PoseModel:
         if places.size and not (places[:, 2:] > 0).all():
             raise DataError("predict needs boxes [x, y, width, height] with an area")
         device = next(self.network.parameters()).device
-        predictor = Predictor(self.networks, self.reads, flip_test, self.decoder, self.loss.sigma, device=device)
-        people = (Person(Path(), 0, -n - 1, tuple(map(float, box))) for n, box in enumerate(places))  # type: ignore[arg-type]
-        found = predictor.predict(FrameCrops(image, PersonSet(self.skeleton, people, "image"), self.geometry))
+        predictor = Predictor(self.networks, self.criterion, flip_test, self.decoder, self.loss.sigma, device=device)
+        people = (Instance(Path(), 0, -n - 1, tuple(map(float, box))) for n, box in enumerate(places))  # type: ignore[arg-type]
+        found = predictor.predict(FrameCrops(image, PoseDataset(self.skeleton, people, "image"), self.geometry))
         k = len(self.skeleton)
         return np.array([p.joints for p in found]).reshape(-1, k, 2), np.array([p.scores for p in found]).reshape(-1, k)
 
@@ -93,7 +93,7 @@ class PoseModel:
         `state` is written in place of the network's own weights; `sums` is the folder whose SHA256SUMS knows both.
         Raises OSError; what was there stays then. ConfigError for an ensemble: a file holds one network.
         """
-        if self.beside:
+        if self.ensemble_members:
             raise ConfigError(f"the {self.name} is no single network; save each, or export it as one file")
         own = self.network.state_dict() if state is None else state
         tensors = {n: t.detach().cpu().contiguous() for n, t in own.items()}
@@ -115,7 +115,7 @@ class PoseModel:
             "padding": self.geometry.padding,
             "loss": self.loss.model_dump(),
             "decoder": self.decoder,
-            "reported": self.reported,
+            "headline_networks": self.headline_networks,
         }
         write_text(description_path(path), json.dumps(description, indent=1), sums)
 
@@ -175,7 +175,7 @@ def _reported(folder: Path, known: dict[str, Path]) -> list[str]:
     """Networks that make up the figure of a run's method, from their descriptions; of older runs from its scores."""
     for path in [*map(description_path, known.values()), folder / "scores.json"]:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            return list(json.loads(path.read_text())["reported"])
+            return list(json.loads(path.read_text())["headline_networks"])
     return []
 
 
@@ -183,7 +183,7 @@ def _together(models: list[PoseModel]) -> PoseModel:
     first, *others = models
     if not others:
         return first
-    return replace(first, name=f"{ENSEMBLE} of {' and '.join(m.name for m in models)}", beside=tuple(others))
+    return replace(first, name=f"{ENSEMBLE} of {' and '.join(m.name for m in models)}", ensemble_members=tuple(others))
 
 
 def read_skeleton(weights: Path) -> Skeleton:
@@ -239,7 +239,7 @@ def _build(content: dict[str, Any]) -> PoseModel:
         CropGeometry((height, width), padding=content["padding"]),
         LossConfig(**content["loss"]),
         content["decoder"],
-        reported=tuple(content.get("reported", ())),
+        headline_networks=tuple(content.get("headline_networks", ())),
     )
 
 

@@ -4,41 +4,41 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, get_args
 
-from semipose.data.crops import FreshCrops
-from semipose.data.data_errors import Intake, Policy
+from semipose.data.crops import LazyCrops
+from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.engine import start_fabric
-from semipose.training.loggers import watched
+from semipose.training.loggers import progress_bar
 
 
 def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "auto") -> Predictor:
     """The model on its device, ready to predict."""
     fabric = start_fabric(device, "32-true")
     model.to(fabric.device)
-    return Predictor(model.networks, model.reads, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
+    return Predictor(model.networks, model.criterion, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
 
 
-def look_at(
-    model: PoseModel, persons: PersonSet, intake: Intake, name: str, *, flip_test: bool, device: str
+def predict_dataset(
+    model: PoseModel, persons: PoseDataset, data_errors: DataErrors, name: str, *, flip_test: bool, device: str
 ) -> tuple[list[Prediction], Collection[Path]]:
     """Predictions, and the photographs that could not be read, whose persons have none."""
     failed: dict[Path, str] = {}
     predictor = make_predictor(model, flip_test=flip_test, device=device)
-    found = predictor.predict(FreshCrops(persons, model.geometry, failed), watched)
+    found = predictor.predict(LazyCrops(persons, model.geometry, failed), progress_bar)
     if failed:
-        intake.photographs(name)(persons.source, failed, len({p.image for p in persons.persons}))
-    return [p for p, person in zip(found, persons.persons, strict=True) if person.image not in failed], failed
+        data_errors.image_errors(name)(persons.source, failed, len({p.image for p in persons.instances}))
+    return [p for p, person in zip(found, persons.instances, strict=True) if person.image not in failed], failed
 
 
-def intake_of(broken: str) -> Intake:
+def data_errors_for(broken: str) -> DataErrors:
     """What lets records and photographs in by the policy that --broken names. Raises ConfigError for another one."""
-    if broken not in get_args(Policy):
-        raise ConfigError(f"--broken {broken} is unknown; known: {', '.join(get_args(Policy))}")
-    return Intake(usual="strict" if broken == "strict" else "skip", remedy="--broken skip")
+    if broken not in get_args(ErrorPolicy):
+        raise ConfigError(f"--broken {broken} is unknown; known: {', '.join(get_args(ErrorPolicy))}")
+    return DataErrors(usual="strict" if broken == "strict" else "skip", remedy="--broken skip")
 
 
 def refuse_given(why: str, **given: Any) -> None:

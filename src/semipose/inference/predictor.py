@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semipose.augment.views import upright
-from semipose.data.crop_cache import Watch
+from semipose.augment.views import eval_view
+from semipose.data.crop_cache import Progress
 from semipose.data.crops import CropGeometry, Crops, cut
 from semipose.data.loader import readers, unlabeled_batch
 from semipose.losses import HeatmapLoss
@@ -18,22 +18,22 @@ from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.ops.heatmaps import Decoder, decode
 from semipose.structures.batches import UnlabeledBatch, View
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 
 
 class FrameCrops:
     """Crops of the persons in one image (H, W, 3) uint8 RGB that is in memory."""
 
-    def __init__(self, frame: np.ndarray, persons: PersonSet, geometry: CropGeometry) -> None:
-        self.frame, self.persons, self.geometry = frame, persons, geometry
+    def __init__(self, frame: np.ndarray, persons: PoseDataset, geometry: CropGeometry) -> None:
+        self.frame, self.dataset, self.geometry = frame, persons, geometry
 
     def __len__(self) -> int:
-        return len(self.persons)
+        return len(self.dataset)
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
-        return cut(self.frame, self.geometry.from_image(self.persons[index].box), self.geometry.crop_size)
+        return cut(self.frame, self.geometry.from_image(self.dataset[index].box), self.geometry.crop_size)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Predictor:
             maps = (maps + mirrored[:, geometry.constant(tuple(flip_order), maps.device)]) / 2
         return maps
 
-    def predict(self, crops: Crops, watch: Watch | None = None) -> list[Prediction]:
+    def predict(self, crops: Crops, progress: Progress | None = None) -> list[Prediction]:
         """One prediction per person of `crops`, in its order. Networks return to the mode they were in.
 
         `watch(iterable, total, what)` may wrap the batches in a progress bar.
@@ -70,39 +70,39 @@ class Predictor:
         try:
             with torch.inference_mode():
                 views = self._views(crops)
-                if watch:
-                    views = watch(views, -(-len(crops.persons) // self.batch), "looking at people")
+                if progress:
+                    views = progress(views, -(-len(crops.dataset) // self.batch), "looking at people")
                 return [p for chunk, view in views for p in self._read(crops, chunk, view)]
         finally:
             for network, mode in zip(self.networks, modes, strict=True):
                 network.train(mode)
 
     def _mean(self, images: Tensor) -> Tensor:
-        maps = [self.loss.heatmaps(network.main(images)) for network in self.networks]  # type: ignore[operator]
+        maps = [self.loss.heatmaps(network.forward_main(images)) for network in self.networks]  # type: ignore[operator]
         return torch.stack(maps).mean(dim=0)
 
     def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
         """Chunks of persons and their upright views; the next chunks are decoded while the network works."""
-        everyone, ahead = range(len(crops.persons)), readers()
+        everyone, ahead = range(len(crops.dataset)), readers()
         chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
             waiting = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])
             for n, chunk in enumerate(chunks):
                 batch = waiting.popleft().result()
                 waiting.extend(pool.submit(self._load, crops, later) for later in chunks[n + ahead : n + ahead + 1])
-                yield chunk, upright(batch.to(self.device), crops.geometry.input_size)
+                yield chunk, eval_view(batch.to(self.device), crops.geometry.input_size)
 
     def _load(self, crops: Crops, chunk: list[int]) -> UnlabeledBatch:
         batch = unlabeled_batch(crops, chunk)
         return batch.pinned() if self.device.type == "cuda" else batch
 
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
-        maps = self.heatmaps(view, crops.persons.skeleton.flip_order)
+        maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
         in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
         values = scores.cpu().double().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
-            person = crops.persons[index]
+            person = crops.dataset[index]
             inverse = np.linalg.inv(crops.geometry.from_image(person.box))
             yield Prediction(
                 image_id=person.image_id,

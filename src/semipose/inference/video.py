@@ -6,14 +6,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crop_cache import Watch
+from semipose.data.crop_cache import Progress
 from semipose.data.formats.image_folder import confident_detections
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops, Predictor
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, save_predictions
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def predict_video(
     boxes: Path | str | None,
     draw: bool,
     min_score: float = 0.0,
-    watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
 
@@ -44,15 +44,15 @@ def predict_video(
     number = -1
     try:
         frames = read_frames(source)
-        shown = watch(frames, count_frames(source), "looking at frames") if watch else frames
+        shown = progress(frames, count_frames(source), "looking at frames") if progress else frames
         for number, frame in enumerate(shown):
             image = frame.image
             whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
             places = [whole] if by_frame is None else by_frame.get(number, [])
-            persons = tuple(Person(source, number, -i - 1, box) for i, box in enumerate(places))
+            persons = tuple(Instance(source, number, -i - 1, box) for i, box in enumerate(places))
             predictions = []
             if persons:
-                crops = FrameCrops(image, PersonSet(model.skeleton, persons, str(source)), model.geometry)
+                crops = FrameCrops(image, PoseDataset(model.skeleton, persons, str(source)), model.geometry)
                 predictions = predictor.predict(crops)
                 found += predictions
             if writer:

@@ -17,7 +17,7 @@ from semipose.methods import (
     supervised,
     trs,
 )
-from semipose.methods.base import Workbench
+from semipose.methods.base import MethodContext
 
 METHODS: dict[str, tuple[Any, Any]] = {
     "supervised": (supervised.Config, supervised.Supervised),
@@ -57,6 +57,6 @@ MethodConfig: Any = Annotated[
 """Options of any method or variant, told apart by `name`."""
 
 
-def build_method(config: Any, bench: Workbench) -> nn.Module:
+def build_method(config: Any, context: MethodContext) -> nn.Module:
     """The method whose Config `config` is, with new networks."""
-    return METHODS[config.name][1](config, bench)
+    return METHODS[config.name][1](config, context)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from semipose.augment.masking import AdaptiveJointCutout
 from semipose.augment.mixing import mixing_share
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.models.feature_mixing import Place, mixed_forward
 from semipose.structures.batches import HardView, LabeledBatch, UnlabeledBatch
 
@@ -36,7 +36,7 @@ class Config(ConsistencyConfig):
     name: Literal["akm"] = "akm"
     mixup: MixupConfig = MixupConfig()
     """The Mixup branch."""
-    hard: list[Alteration] = [AdaptiveJointCutout()]
+    augmentations: list[Augmentation] = [AdaptiveJointCutout()]
 
 
 class AdaptiveKeypointMasking(nn.Module):
@@ -44,55 +44,55 @@ class AdaptiveKeypointMasking(nn.Module):
 
     paper = "Meng, Li, Jiang: adaptive keypoint masking"
     published = (42.9, 53.1, 57.8)
-    reported = ("f",)
-    restarts = ()
+    headline_networks = ("f",)
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.f = bench.network(None, 1)
+        self.config, self.context = config, context
+        self.f = context.build_network(None, 1)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Supervised term, consistency with itself, and the mixed branch."""
-        bench, config = self.bench, self.config
-        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        context, config = self.context, self.config
+        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
         if unlabeled is None or factor == 0:
-            return losses(supervised=bench.supervised(self.f, view))
-        easy = bench.views.easy(unlabeled)
-        heatmaps = bench.teach(self.f, easy, config)
-        hard = bench.make_hard(easy, heatmaps, config.hard)
-        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+            return losses(supervised=context.supervised(self.f, view))
+        easy = context.views.easy(unlabeled)
+        heatmaps = context.pseudo_heatmaps(self.f, easy, config)
+        hard = context.hard_view(easy, heatmaps, config.augmentations)
+        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
         terms = {"unlabeled": factor * learned}
         if config.mixup.enabled:
-            terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(progress))
+            terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(info))
         return losses(supervised=supervised, **terms)
 
-    def place(self, progress: Progress) -> Place:
+    def place(self, info: StepInfo) -> Place:
         """One of the places, drawn from the run's seed and the step: never from the device, which would wait."""
         places = self.config.mixup.places
-        seed = self.bench.views.generator.initial_seed()
-        return places[np.random.default_rng([seed, progress.step]).integers(len(places))]
+        seed = self.context.views.generator.initial_seed()
+        return places[np.random.default_rng([seed, info.step]).integers(len(places))]
 
     def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Tensor:
         """Eq. 4: a * loss(f(X_m), H_i) + (1 - a) * loss(f(X_m), H_j) for X_m = a X_i + (1 - a) X_j.
 
         X are hard views, or their features at `place`; j runs over a permutation of the batch, a is one draw a batch.
         """
-        bench = self.bench
-        generator, device = bench.views.generator, hard.images.device
+        context = self.context
+        generator, device = context.views.generator, hard.images.device
         share = mixing_share(self.config.mixup.beta, (), generator, device)
         partner = torch.randperm(len(hard.images), generator=generator, device=device)
-        targets, weights, seen = bench.targets(heatmaps, hard, self.config)
+        targets, weights, seen = context.targets(heatmaps, hard, self.config)
         with self.config.statistics(self.f):
             outputs = mixed_forward(self.f, hard.images, lambda x: share * x + (1 - share) * x[partner], place)
         theirs = None if seen is None else seen[partner]
-        return share * bench.loss(outputs, targets, weights, seen) + (1 - share) * bench.loss(
+        return share * context.loss(outputs, targets, weights, seen) + (1 - share) * context.loss(
             outputs, targets[partner], weights[partner], theirs
         )
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Nothing follows: teacher and student are one network."""
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The network."""
         return {"f": self.f}

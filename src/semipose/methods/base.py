@@ -12,13 +12,13 @@ from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from semipose.augment.registry import Alteration, alter
+from semipose.augment.registry import Augmentation, apply_augmentations
 from semipose.augment.views import ViewSampler
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
 from semipose.ops import geometry
-from semipose.ops.ema import in_mode, kept_statistics
+from semipose.ops.ema import frozen_bn_stats, in_mode
 from semipose.ops.heatmaps import decode, encode, peaks
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 
@@ -29,7 +29,7 @@ NOT_PUBLISHED = (math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepInfo:
     """Where training stands: `step` of `steps` (both count optimizer steps, the first is 0), and the `epoch`.
 
     `ends_epoch` says that this step is the last of its epoch.
@@ -61,20 +61,20 @@ class Method(Protocol):
     """Where the method was published."""
     published: tuple[float, float, float]
     """COCO val AP with ResNet-18 and 1K, 5K, 10K labels as the paper gives it (METHODS, section 3); nan = not given."""
-    reported: tuple[str, ...]
+    headline_networks: tuple[str, ...]
     """Candidates whose mean score is the method's figure in the tables."""
-    restarts: tuple[float, ...]
+    schedule_restarts: tuple[float, ...]
     """Moments, as shares of the training, at which the learning-rate schedule begins anew; () for most methods."""
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Losses of one step."""
         ...
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Called after the optimizer has stepped: teachers follow."""
         ...
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """Networks that are evaluated and exported, by name."""
         ...
 
@@ -103,47 +103,49 @@ class ConsistencyConfig(BaseModel):
     """Scales about the center at which a teacher looks at the easy view; its targets are the mean over them."""
     teacher_flip: bool = False
     """The teacher looks at the mirror image of each scale as well."""
-    hard_statistics: bool = True
+    bn_stats_from_hard_views: bool = True
     """BatchNorm's running averages follow the hard views too, as in the peers; false = they do not, and fit the images
     that networks are used on better. With `teacher_mode: train` they follow a teacher's easy views all the same."""
     merge_passes: bool = False
     """Each student looks at its labeled and hard views in one pass. Faster where batches or inputs are small, and not
     the same: BatchNorm normalizes by the statistics of both together, and its running averages follow both."""
-    hard: list[Alteration] = []
+    augmentations: list[Augmentation] = []
     """Alterations of the hard view, applied one after the other."""
 
     @model_validator(mode="after")
     def _one_pass_has_one_statistic(self) -> "ConsistencyConfig":
-        if self.merge_passes and not self.hard_statistics:
-            raise ValueError("merge_passes takes one statistic of labeled and hard views; set hard_statistics to true")
+        if self.merge_passes and not self.bn_stats_from_hard_views:
+            raise ValueError(
+                "merge_passes takes one statistic of labeled and hard views; set bn_stats_from_hard_views to true"
+            )
         return self
 
     def statistics(self, student: nn.Module) -> AbstractContextManager[None]:
         """Wraps a student's pass over a hard view."""
-        return nullcontext() if self.hard_statistics else kept_statistics(student)
+        return nullcontext() if self.bn_stats_from_hard_views else frozen_bn_stats(student)
 
-    def unlabeled_factor(self, progress: Progress) -> float:
+    def unlabeled_factor(self, info: StepInfo) -> float:
         """Weight of the unlabeled loss at this moment: 0 during burn-in and cool-down, rising linearly in the ramp."""
-        since = progress.fraction - self.burn_in
-        if since < 0 or progress.fraction >= 1 - self.cool_down:
+        since = info.fraction - self.burn_in
+        if since < 0 or info.fraction >= 1 - self.cool_down:
             return 0.0
         return self.unlabeled_weight * min(1.0, since / self.ramp_up if self.ramp_up else 1.0)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ConsistencyTarget:
     """A hard view, and the easy-view heatmaps (B, K, h, w) of each teacher that a student learns from on it.
 
-    `trust` (B, K) multiplies the weights of the joints.
+    `joint_weights` (B, K) multiplies the weights of the joints.
     """
 
     hard: HardView
     teachers: list[Tensor]
-    trust: Tensor | None = None
+    joint_weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Workbench:
+class MethodContext:
     """The parts a method works with: views, the loss, and new networks.
 
     `network(backbone, levels)` builds a PoseNet; None takes the configured backbone. `trained(path)` loads one that a
@@ -152,14 +154,14 @@ class Workbench:
 
     views: ViewSampler
     loss: HeatmapLoss
-    network: Callable[[str | None, int], PoseNet]
-    trained: Callable[[str], PoseNet]
+    build_network: Callable[[str | None, int], PoseNet]
+    load_network: Callable[[str], PoseNet]
 
     def supervised(self, network: nn.Module, labeled: LabeledView) -> Float[Tensor, ""]:
         """Loss of a network on labeled views, added over its levels."""
         return self.loss(network(labeled.view.images), labeled.targets, labeled.weights)
 
-    def teach(self, teacher: nn.Module, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
+    def pseudo_heatmaps(self, teacher: nn.Module, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
         """The teacher's heatmaps of level z on the easy view; no gradient.
 
         With several `teacher_scales` or `teacher_flip` the mean over these looks, each brought back to the easy view
@@ -178,7 +180,7 @@ class Workbench:
         return heatmaps
 
     def _heatmaps(self, teacher: nn.Module, images: Tensor) -> Tensor:
-        return self.loss.heatmaps(teacher.main(images))  # type: ignore[operator]
+        return self.loss.heatmaps(teacher.forward_main(images))  # type: ignore[operator]
 
     def _look(self, teacher: nn.Module, easy: View, scale: float, flip: bool) -> tuple[Tensor, Tensor]:
         """Heatmaps of the scaled and mirrored easy view carried back to it, and the cells that the look shows."""
@@ -188,13 +190,13 @@ class Workbench:
         matrix = geometry.similarity(size, still, scales, mirrored)
         heatmaps = self._heatmaps(teacher, geometry.warp(easy.images, matrix, size))
         order = self.views.skeleton.flip_order
-        return geometry.carry_heatmaps(heatmaps, geometry.inverse(matrix), STRIDE, mirrored, order)
+        return geometry.warp_heatmaps(heatmaps, geometry.inverse(matrix), STRIDE, mirrored, order)
 
-    def make_hard(
+    def hard_view(
         self,
         easy: View,
         heatmaps: Float[Tensor, "B K h w"],
-        alterations: list[Alteration],
+        augmentations: list[Augmentation],
         from_easy: Float[Tensor, "B 3 3"] | None = None,
     ) -> HardView:
         """Alters the easy view around the joints that `heatmaps` show, then moves it by the second affine.
@@ -202,37 +204,39 @@ class Workbench:
         The affine is drawn anew unless `from_easy` gives it.
         """
         joints, scores = decode(heatmaps, STRIDE, "quarter")
-        images = alter(easy.images, joints, scores, alterations, self.views.generator)
+        images = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
         if from_easy is None:
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
 
-    def learn(
-        self, student: nn.Module, labeled: LabeledView, lessons: list[Lesson], config: ConsistencyConfig
+    def student_losses(
+        self, student: nn.Module, labeled: LabeledView, lessons: list[ConsistencyTarget], config: ConsistencyConfig
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The student's supervised loss, and its loss over all lessons; with `merge_passes` from a single pass."""
         if config.merge_passes:
             images = [labeled.view.images, *(lesson.hard.images for lesson in lessons)]
             own, *outputs = student(torch.cat(images)).split([len(i) for i in images])
             supervised = self.loss(own, labeled.targets, labeled.weights)
-            learned = [self._graded(o, lesson, config) for o, lesson in zip(outputs, lessons, strict=True)]
+            learned = [self._target_loss(o, lesson, config) for o, lesson in zip(outputs, lessons, strict=True)]
         else:
             supervised = self.supervised(student, labeled)
-            learned = [self.study(student, lesson, config) for lesson in lessons]
+            learned = [self.consistency_loss(student, lesson, config) for lesson in lessons]
         return supervised, torch.stack(learned).sum()
 
-    def study(self, student: nn.Module, lesson: Lesson, config: ConsistencyConfig) -> Float[Tensor, ""]:
+    def consistency_loss(
+        self, student: nn.Module, lesson: ConsistencyTarget, config: ConsistencyConfig
+    ) -> Float[Tensor, ""]:
         """Loss of the student on one lesson, from a pass of its own."""
         with config.statistics(student):
             outputs = student(lesson.hard.images)
-        return self._graded(outputs, lesson, config)
+        return self._target_loss(outputs, lesson, config)
 
-    def _graded(self, outputs: Tensor, lesson: Lesson, config: ConsistencyConfig) -> Tensor:
+    def _target_loss(self, outputs: Tensor, lesson: ConsistencyTarget, config: ConsistencyConfig) -> Tensor:
         """Loss of outputs on a hard view against each teacher's easy-view heatmaps, added over teachers."""
         total = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in lesson.teachers:
             targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
-            weights = weights if lesson.trust is None else weights * lesson.trust
+            weights = weights if lesson.joint_weights is None else weights * lesson.joint_weights
             total = total + self.loss(outputs, targets, weights, seen)
         return total
 
@@ -240,7 +244,7 @@ class Workbench:
         self, heatmaps: Float[Tensor, "B K h w"], hard: HardView, config: ConsistencyConfig
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """What a teacher's easy-view heatmaps ask of a student on the hard view: targets, joint weights, seen cells."""
-        carried, seen = self.views.carry(heatmaps, hard)
+        carried, seen = self.views.warp_heatmaps(heatmaps, hard)
         found = peaks(heatmaps)[1]
         weights = (found >= config.min_peak).float() if config.min_peak else torch.ones_like(found)
         if config.target == "heatmap":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import LSP
@@ -74,11 +74,11 @@ def step_cost(config: Any) -> Cost:
     views = ViewSampler(ViewsConfig(), LSP, (SIZE, SIZE), 2.0, torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         method = METHODS[config.name][1](
-            config, Workbench(views, LossConfig().build(), network, lambda _: network(None, 1))
+            config, MethodContext(views, LossConfig().build(), network, lambda _: network(None, 1))
         )
         crops, still = torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.eye(3).repeat(2, 1, 1)
         joints, weights = torch.zeros(2, len(LSP), 2), torch.ones(2, len(LSP))
-        late = Progress(step=98, steps=100, epoch=1)
+        late = StepInfo(step=98, steps=100, epoch=1)
         method.losses(LabeledBatch(crops, still, joints, weights), UnlabeledBatch(crops, still), late)
     networks = sum(isinstance(module, PoseNet) for module in method.modules())
     return Cost(networks, sum(passes), len(passes) - sum(passes))

@@ -6,8 +6,8 @@ from pydantic import Field
 from torch import nn
 
 from semipose.augment.masking import JointCutout
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
@@ -19,7 +19,7 @@ class Config(ConsistencyConfig):
     """Weight of each network's supervised term."""
     backbones: dict[Literal["f1", "f2"], str] = {}
     """Backbones that differ from `model.backbone`, by network."""
-    hard: list[Alteration] = [JointCutout()]
+    augmentations: list[Augmentation] = [JointCutout()]
 
 
 class Dual(nn.Module):
@@ -30,33 +30,33 @@ class Dual(nn.Module):
 
     paper = "Xie et al., ICCV 2021"
     published = (44.6, 55.6, 59.6)
-    reported = ("f1", "f2")
-    restarts = ()
+    headline_networks = ("f1", "f2")
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.f1 = bench.network(config.backbones.get("f1"), 1)
-        self.f2 = bench.network(config.backbones.get("f2"), 1)
+        self.config, self.context = config, context
+        self.f1 = context.build_network(config.backbones.get("f1"), 1)
+        self.f2 = context.build_network(config.backbones.get("f2"), 1)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Supervised terms, and each network's distance to the other's view of the easy image."""
-        bench, config = self.bench, self.config
-        view, factor, weight = bench.views.labeled(labeled), config.unlabeled_factor(progress), config.supervised_weight
+        context, config = self.context, self.config
+        view, factor, weight = context.views.labeled(labeled), config.unlabeled_factor(info), config.supervised_weight
         if unlabeled is None or factor == 0:
-            return losses(supervised=weight * (bench.supervised(self.f1, view) + bench.supervised(self.f2, view)))
-        easy = bench.views.easy(unlabeled)
-        maps1 = bench.teach(self.f1, easy, config)
-        maps2 = bench.teach(self.f2, easy, config)
-        hard1 = bench.make_hard(easy, maps1, config.hard)
-        hard2 = bench.make_hard(easy, maps2, config.hard)
-        one, by_two = bench.learn(self.f1, view, [Lesson(hard2, [maps2])], config)
-        two, by_one = bench.learn(self.f2, view, [Lesson(hard1, [maps1])], config)
+            return losses(supervised=weight * (context.supervised(self.f1, view) + context.supervised(self.f2, view)))
+        easy = context.views.easy(unlabeled)
+        maps1 = context.pseudo_heatmaps(self.f1, easy, config)
+        maps2 = context.pseudo_heatmaps(self.f2, easy, config)
+        hard1 = context.hard_view(easy, maps1, config.augmentations)
+        hard2 = context.hard_view(easy, maps2, config.augmentations)
+        one, by_two = context.student_losses(self.f1, view, [ConsistencyTarget(hard2, [maps2])], config)
+        two, by_one = context.student_losses(self.f2, view, [ConsistencyTarget(hard1, [maps1])], config)
         return losses(supervised=weight * (one + two), unlabeled_1=factor * by_two, unlabeled_2=factor * by_one)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Nothing follows."""
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """Both networks."""
         return {"f1": self.f1, "f2": self.f2}

@@ -6,9 +6,17 @@ from pydantic import Field
 from torch import nn
 
 from semipose.augment.masking import JointCutout
-from semipose.augment.registry import Alteration
-from semipose.methods.base import NOT_PUBLISHED, ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.ops.ema import ema_update, frozen_copy, warmed_momentum
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import (
+    NOT_PUBLISHED,
+    ConsistencyConfig,
+    ConsistencyTarget,
+    Losses,
+    MethodContext,
+    StepInfo,
+    losses,
+)
+from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
@@ -18,7 +26,7 @@ class Config(ConsistencyConfig):
     name: Literal["mean_teacher"] = "mean_teacher"
     momentum: float = Field(0.99, ge=0, lt=1)
     """Share of itself that the teacher keeps at each step, once warmed up."""
-    hard: list[Alteration] = [JointCutout()]
+    augmentations: list[Augmentation] = [JointCutout()]
 
 
 class MeanTeacher(nn.Module):
@@ -26,31 +34,31 @@ class MeanTeacher(nn.Module):
 
     paper = "Tarvainen and Valpola, NeurIPS 2017"
     published = NOT_PUBLISHED
-    reported = ("teacher",)
-    restarts = ()
+    headline_networks = ("teacher",)
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.f = bench.network(None, 1)
+        self.config, self.context = config, context
+        self.f = context.build_network(None, 1)
         self.teacher = frozen_copy(self.f)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Supervised term, and the student's distance to its average."""
-        bench, config = self.bench, self.config
-        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        context, config = self.context, self.config
+        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
         if unlabeled is None or factor == 0:
-            return losses(supervised=bench.supervised(self.f, view))
-        easy = bench.views.easy(unlabeled)
-        heatmaps = bench.teach(self.teacher, easy, config)
-        hard = bench.make_hard(easy, heatmaps, config.hard)
-        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+            return losses(supervised=context.supervised(self.f, view))
+        easy = context.views.easy(unlabeled)
+        heatmaps = context.pseudo_heatmaps(self.teacher, easy, config)
+        hard = context.hard_view(easy, heatmaps, config.augmentations)
+        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
         return losses(supervised=supervised, unlabeled=factor * learned)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """The teacher moves toward the student."""
-        ema_update(self.teacher, self.f, warmed_momentum(self.config.momentum, progress.step))
+        ema_update(self.teacher, self.f, warmup_momentum(self.config.momentum, info.step))
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The average and the network itself."""
         return {"teacher": self.teacher, "student": self.f}

@@ -5,8 +5,16 @@ from typing import Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, TeacherMode, Workbench, losses
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import (
+    ConsistencyConfig,
+    ConsistencyTarget,
+    Losses,
+    MethodContext,
+    StepInfo,
+    TeacherMode,
+    losses,
+)
 from semipose.ops.ema import frozen_copy
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
 
@@ -21,7 +29,7 @@ class Config(ConsistencyConfig):
     """Share of the training that trains the teacher, with a learning-rate schedule of its own; 0 with `teacher`."""
     teacher_mode: TeacherMode = "eval"
     """BatchNorm of the frozen teacher: its own averages (`eval`), or the statistics of the batch (`train`)."""
-    hard: list[Alteration] = []
+    augmentations: list[Augmentation] = []
 
     @model_validator(mode="after")
     def _has_teacher(self) -> "Config":
@@ -37,40 +45,44 @@ class PseudoPose(nn.Module):
 
     paper = "Xie et al., ICCV 2021"
     published = (37.2, 50.9, 56.0)
-    reported = ("f",)
-    restarts: tuple[float, ...] = ()
+    headline_networks = ("f",)
+    schedule_restarts: tuple[float, ...] = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.f = bench.network(None, 1)
-        self.teacher = bench.network(None, 1) if config.teacher is None else frozen_copy(bench.trained(config.teacher))
-        self.restarts = () if config.teacher else (config.burn_in,)
+        self.config, self.context = config, context
+        self.f = context.build_network(None, 1)
+        self.teacher = (
+            context.build_network(None, 1)
+            if config.teacher is None
+            else frozen_copy(context.load_network(config.teacher))
+        )
+        self.schedule_restarts = () if config.teacher else (config.burn_in,)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """The teacher's supervised term while it is trained; from then on those of the student."""
-        bench, config = self.bench, self.config
-        view = bench.views.labeled(labeled)
-        teaching = unlabeled is not None and config.teacher is None and progress.fraction < config.burn_in
+        context, config = self.context, self.config
+        view = context.views.labeled(labeled)
+        teaching = unlabeled is not None and config.teacher is None and info.fraction < config.burn_in
         self.teacher.requires_grad_(teaching)
         if teaching:
-            return losses(teacher=bench.supervised(self.teacher, view))
-        factor = config.unlabeled_factor(progress)
+            return losses(teacher=context.supervised(self.teacher, view))
+        factor = config.unlabeled_factor(info)
         if unlabeled is None or factor == 0:
-            return losses(supervised=bench.supervised(self.f, view))
-        easy = bench.views.easy(unlabeled)
-        heatmaps = self.teach(easy)
-        hard = bench.make_hard(easy, heatmaps, config.hard)
-        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+            return losses(supervised=context.supervised(self.f, view))
+        easy = context.views.easy(unlabeled)
+        heatmaps = self.pseudo_heatmaps(easy)
+        hard = context.hard_view(easy, heatmaps, config.augmentations)
+        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
         return losses(supervised=supervised, unlabeled=factor * learned)
 
-    def teach(self, easy: View) -> Tensor:
+    def pseudo_heatmaps(self, easy: View) -> Tensor:
         """The frozen teacher's heatmaps on the easy view, (B, K, h, w)."""
-        return self.bench.teach(self.teacher, easy, self.config)
+        return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Nothing follows: the teacher is frozen."""
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The student and its teacher."""
         return {"f": self.f, "teacher": self.teacher}

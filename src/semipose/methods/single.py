@@ -5,8 +5,8 @@ from typing import Literal
 from torch import nn
 
 from semipose.augment.masking import JointCutout
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
@@ -14,7 +14,7 @@ class Config(ConsistencyConfig):
     """Options of `single`."""
 
     name: Literal["single"] = "single"
-    hard: list[Alteration] = [JointCutout()]
+    augmentations: list[Augmentation] = [JointCutout()]
 
 
 class Single(nn.Module):
@@ -22,29 +22,29 @@ class Single(nn.Module):
 
     paper = "Xie et al., ICCV 2021"
     published = (42.1, 52.3, 57.3)
-    reported = ("f",)
-    restarts = ()
+    headline_networks = ("f",)
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.f = bench.network(None, 1)
+        self.config, self.context = config, context
+        self.f = context.build_network(None, 1)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Supervised term, and the consistency of the network with itself."""
-        bench, config = self.bench, self.config
-        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        context, config = self.context, self.config
+        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
         if unlabeled is None or factor == 0:
-            return losses(supervised=bench.supervised(self.f, view))
-        easy = bench.views.easy(unlabeled)
-        heatmaps = bench.teach(self.f, easy, config)
-        hard = bench.make_hard(easy, heatmaps, config.hard)
-        supervised, learned = bench.learn(self.f, view, [Lesson(hard, [heatmaps])], config)
+            return losses(supervised=context.supervised(self.f, view))
+        easy = context.views.easy(unlabeled)
+        heatmaps = context.pseudo_heatmaps(self.f, easy, config)
+        hard = context.hard_view(easy, heatmaps, config.augmentations)
+        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
         return losses(supervised=supervised, unlabeled=factor * learned)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Nothing follows: teacher and student are one network."""
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The network."""
         return {"f": self.f}

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from semipose.augment.masking import CutOcclude
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.ops.ema import frozen_copy
 from semipose.ops.heatmaps import peaks
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
@@ -40,7 +40,7 @@ class Config(ConsistencyConfig):
     """Outlier removal."""
     backbones: dict[Literal["T1", "T2", "S"], str] = {}
     """Backbones that differ from `model.backbone`, by network."""
-    hard: list[Alteration] = [CutOcclude()]
+    augmentations: list[Augmentation] = [CutOcclude()]
 
 
 class Sspcm(nn.Module):
@@ -48,37 +48,39 @@ class Sspcm(nn.Module):
 
     paper = "Huang et al., CVPR 2023"
     published = (46.9, 57.5, 60.7)
-    reported = ("S",)
-    restarts = ()
+    headline_networks = ("S",)
+    schedule_restarts = ()
     copied: Tensor
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.T1 = bench.network(config.backbones.get("T1"), 1)
-        self.T2 = bench.network(config.backbones.get("T2"), 1)
-        self.S = bench.network(config.backbones.get("S"), 1)
+        self.config, self.context = config, context
+        self.T1 = context.build_network(config.backbones.get("T1"), 1)
+        self.T2 = context.build_network(config.backbones.get("T2"), 1)
+        self.S = context.build_network(config.backbones.get("S"), 1)
         self.T1_before, self.T2_before = frozen_copy(self.T1), frozen_copy(self.T2)
         self.register_buffer("copied", torch.zeros((), dtype=torch.bool))
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Supervised terms; T1 and T2 teach each other; S learns from the pair that agrees best, joint by joint."""
-        bench, config = self.bench, self.config
-        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        context, config = self.context, self.config
+        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
         if unlabeled is None or factor == 0:
-            one, two, student = (bench.supervised(network, view) for network in (self.T1, self.T2, self.S))
+            one, two, student = (context.supervised(network, view) for network in (self.T1, self.T2, self.S))
             return losses(supervised=config.supervised_weight * (one + two + student))
-        easy = bench.views.easy(unlabeled)
-        maps1 = bench.teach(self.T1, easy, config)
-        maps2 = bench.teach(self.T2, easy, config)
-        hard1 = bench.make_hard(easy, maps1, config.hard)
-        hard2 = bench.make_hard(easy, maps2, config.hard)
+        easy = context.views.easy(unlabeled)
+        maps1 = context.pseudo_heatmaps(self.T1, easy, config)
+        maps2 = context.pseudo_heatmaps(self.T2, easy, config)
+        hard1 = context.hard_view(easy, maps1, config.augmentations)
+        hard2 = context.hard_view(easy, maps2, config.augmentations)
         pseudo = self.pseudo_label(easy, maps1, maps2)
-        hard = bench.make_hard(easy, pseudo, config.hard)
-        trust = inliers(maps1, maps2, config.outliers)
-        one, by_two = bench.learn(self.T1, view, [Lesson(hard2, [maps2])], config)
-        two, by_one = bench.learn(self.T2, view, [Lesson(hard1, [maps1])], config)
-        student, by_both = bench.learn(self.S, view, [Lesson(hard, [pseudo], trust)], config)
+        hard = context.hard_view(easy, pseudo, config.augmentations)
+        joint_weights = inliers(maps1, maps2, config.outliers)
+        one, by_two = context.student_losses(self.T1, view, [ConsistencyTarget(hard2, [maps2])], config)
+        two, by_one = context.student_losses(self.T2, view, [ConsistencyTarget(hard1, [maps1])], config)
+        student, by_both = context.student_losses(
+            self.S, view, [ConsistencyTarget(hard, [pseudo], joint_weights)], config
+        )
         return losses(
             supervised=config.supervised_weight * (one + two + student),
             unlabeled_1=factor * by_two,
@@ -90,18 +92,20 @@ class Sspcm(nn.Module):
         """Mean heatmap of the most consistent pair, (B, K, h, w); in the first epoch that of (T1, T2)."""
         if not self.config.lagged:
             return (maps1 + maps2) / 2
-        before1, before2 = (self.bench.teach(t, easy, self.config) for t in (self.T1_before, self.T2_before))
+        before1, before2 = (
+            self.context.pseudo_heatmaps(t, easy, self.config) for t in (self.T1_before, self.T2_before)
+        )
         chosen = most_consistent([(maps1, maps2), (before1, maps2), (maps1, before2), (before1, before2)])
         return torch.where(self.copied, chosen, (maps1 + maps2) / 2)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """At the end of an epoch the copies take over the teachers' weights and buffers."""
-        if self.config.lagged and progress.ends_epoch:
+        if self.config.lagged and info.ends_epoch:
             self.T1_before.load_state_dict(self.T1.state_dict())
             self.T2_before.load_state_dict(self.T2.state_dict())
             self.copied.fill_(True)
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The student, and the two that teach it."""
         return {"S": self.S, "T1": self.T1, "T2": self.T2}
 

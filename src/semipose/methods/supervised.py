@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from semipose.methods.base import Losses, Progress, Workbench, losses
+from semipose.methods.base import Losses, MethodContext, StepInfo, losses
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
@@ -24,21 +24,21 @@ class Supervised(nn.Module):
 
     paper = "Xiao et al., ECCV 2018"
     published = (31.5, 46.4, 51.1)
-    reported = ("f",)
-    restarts = ()
+    headline_networks = ("f",)
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.bench = bench
-        self.f = bench.network(None, config.levels)
+        self.context = context
+        self.f = context.build_network(None, config.levels)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Heatmap loss on labeled views."""
-        return losses(supervised=self.bench.supervised(self.f, self.bench.views.labeled(labeled)))
+        return losses(supervised=self.context.supervised(self.f, self.context.views.labeled(labeled)))
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Nothing follows."""
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """The network."""
         return {"f": self.f}

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from semipose.augment.mixing import KeypointMix
-from semipose.augment.registry import Alteration
-from semipose.methods.base import ConsistencyConfig, Lesson, Losses, Progress, Workbench, losses
-from semipose.ops.ema import ema_update, frozen_copy, warmed_momentum
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
+from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
@@ -44,7 +44,7 @@ class Config(ConsistencyConfig):
     """The reviewers."""
     backbones: dict[Literal["G", "F"], str] = {}
     """Backbones that differ from `model.backbone`, by network; reviewers follow theirs."""
-    hard: list[Alteration] = [KeypointMix()]
+    augmentations: list[Augmentation] = [KeypointMix()]
 
 
 class TeacherReviewerStudent(nn.Module):
@@ -52,14 +52,14 @@ class TeacherReviewerStudent(nn.Module):
 
     paper = "Yun et al., arXiv 2501.09565"
     published = (50.9, 60.4, 62.9)
-    reported = ("G", "F")
-    restarts = ()
+    headline_networks = ("G", "F")
+    schedule_restarts = ()
 
-    def __init__(self, config: Config, bench: Workbench) -> None:
+    def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__()
-        self.config, self.bench = config, bench
-        self.G = bench.network(config.backbones.get("G"), config.levels)
-        self.F = bench.network(config.backbones.get("F"), config.levels)
+        self.config, self.context = config, context
+        self.G = context.build_network(config.backbones.get("G"), config.levels)
+        self.F = context.build_network(config.backbones.get("F"), config.levels)
         if config.reviewers.enabled:
             self.R1, self.R2 = frozen_copy(self.G), frozen_copy(self.F)
             if config.reviewers.supervised:
@@ -67,43 +67,43 @@ class TeacherReviewerStudent(nn.Module):
                     for own, theirs in zip(reviewer.parameters(), teacher.parameters(), strict=True):
                         own.requires_grad_(theirs.requires_grad)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, progress: Progress) -> Losses:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Eq. 12; during burn-in its supervised part alone."""
-        bench, config = self.bench, self.config
-        view, factor = bench.views.labeled(labeled), config.unlabeled_factor(progress)
+        context, config = self.context, self.config
+        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
         reviewers = self._supervised_reviewers()
         if unlabeled is None or factor == 0:
-            supervised = [bench.supervised(network, view) for network in (self.G, self.F, *reviewers)]
+            supervised = [context.supervised(network, view) for network in (self.G, self.F, *reviewers)]
             return losses(supervised=config.supervised_weight * torch.stack(supervised).sum())
         for_f, for_g = self.lessons(unlabeled)
-        own_f, unlabeled_1 = bench.learn(self.F, view, [for_f], config)
-        own_g, unlabeled_2 = bench.learn(self.G, view, [for_g], config)
+        own_f, unlabeled_1 = context.student_losses(self.F, view, [for_f], config)
+        own_g, unlabeled_2 = context.student_losses(self.G, view, [for_g], config)
         # Eq. 3 and 9: all trained networks, all levels.
-        supervised = [own_g, own_f, *(bench.supervised(reviewer, view) for reviewer in reviewers)]
+        supervised = [own_g, own_f, *(context.supervised(reviewer, view) for reviewer in reviewers)]
         return losses(
             supervised=config.supervised_weight * torch.stack(supervised).sum(),
             unlabeled_1=factor * unlabeled_1,
             unlabeled_2=factor * unlabeled_2,
         )
 
-    def lessons(self, unlabeled: UnlabeledBatch) -> tuple[Lesson, Lesson]:
+    def lessons(self, unlabeled: UnlabeledBatch) -> tuple[ConsistencyTarget, ConsistencyTarget]:
         """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""
-        bench, config = self.bench, self.config
-        easy = bench.views.easy(unlabeled)
-        by_g = [bench.teach(teacher, easy, config) for teacher in self._teachers("G", "R1")]
-        by_f = [bench.teach(teacher, easy, config) for teacher in self._teachers("F", "R2")]
-        for_f = bench.make_hard(easy, by_g[0], config.hard)
-        for_g = bench.make_hard(easy, by_f[0], config.hard)
-        return Lesson(for_f, by_g), Lesson(for_g, by_f)
+        context, config = self.context, self.config
+        easy = context.views.easy(unlabeled)
+        by_g = [context.pseudo_heatmaps(teacher, easy, config) for teacher in self._teachers("G", "R1")]
+        by_f = [context.pseudo_heatmaps(teacher, easy, config) for teacher in self._teachers("F", "R2")]
+        for_f = context.hard_view(easy, by_g[0], config.augmentations)
+        for_g = context.hard_view(easy, by_f[0], config.augmentations)
+        return ConsistencyTarget(for_f, by_g), ConsistencyTarget(for_g, by_f)
 
-    def after_step(self, progress: Progress) -> None:
+    def after_step(self, info: StepInfo) -> None:
         """Eq. 7: reviewers follow their teachers, buffers included."""
         reviewers = self.config.reviewers
         if reviewers.enabled:
-            ema_update(self.R1, self.G, warmed_momentum(reviewers.alpha, progress.step, reviewers.warm_up))
-            ema_update(self.R2, self.F, warmed_momentum(reviewers.beta, progress.step, reviewers.warm_up))
+            ema_update(self.R1, self.G, warmup_momentum(reviewers.alpha, info.step, reviewers.warm_up))
+            ema_update(self.R2, self.F, warmup_momentum(reviewers.beta, info.step, reviewers.warm_up))
 
-    def candidates(self) -> dict[str, nn.Module]:
+    def eval_networks(self) -> dict[str, nn.Module]:
         """Both teachers and, where there are some, their reviewers."""
         return {name: getattr(self, name) for name in self._names("G", "F", "R1", "R2")}
 
@@ -118,4 +118,4 @@ class TeacherReviewerStudent(nn.Module):
         return [getattr(self, name) for name in self._names(teacher, reviewer)[alone:]]
 
     def _names(self, *names: str) -> list[str]:
-        return [name for name in names if self.config.reviewers.enabled or name in self.reported]
+        return [name for name in names if self.config.reviewers.enabled or name in self.headline_networks]

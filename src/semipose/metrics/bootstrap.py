@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.metrics.oks import THRESHOLDS, Matches, coco_matches, image_numbers
 from semipose.metrics.pck import joint_counts
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 
 RESAMPLES = 1000
@@ -20,7 +20,7 @@ RECALLS = np.linspace(0, 1, 101)
 """Where COCO reads precision."""
 
 Interval = tuple[float, float]
-Judged = tuple[PersonSet, Sequence[Prediction]]
+Judged = tuple[PoseDataset, Sequence[Prediction]]
 """Persons and what was predicted for them."""
 
 
@@ -36,11 +36,11 @@ class Outcomes:
 
     @classmethod
     def of(
-        cls, truth: PersonSet, predictions: Sequence[Prediction], numbers: dict[int | str, int] | None = None
+        cls, truth: PoseDataset, predictions: Sequence[Prediction], numbers: dict[int | str, int] | None = None
     ) -> "Outcomes":
         """`numbers`: of the images, from 1. Raises as `score` does for predictions that don't belong to `truth`."""
         numbers = numbers or image_numbers(truth, predictions)
-        places = np.array([numbers[image_id] - 1 for image_id in truth.persons.image_ids], np.int64)
+        places = np.array([numbers[image_id] - 1 for image_id in truth.instances.image_ids], np.int64)
         joints = {}
         for name, counts in joint_counts(truth, predictions).items():
             joints[name] = np.zeros((len(numbers), 2), np.int64)
@@ -102,7 +102,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
     return float(low), float(high)
 
 
-def intervals(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str, Interval | None]:
+def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, Interval | None]:
     """95 % intervals of AP, PCK@0.2 and PCKh@0.5; None where a figure is None, or the set has fewer than 10 images."""
     (found,) = resampled([Outcomes.of(truth, predictions)])
     return {name: interval(values) for name, values in found.items()}

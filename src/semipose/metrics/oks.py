@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 
 MAX_DETECTIONS = 20
@@ -21,7 +21,7 @@ FIGURES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
 """Names of the first entries of COCO's keypoint summary."""
 
 
-def oks_scores(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str, float | None]:
+def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, float | None]:
     """COCO keypoint AP, AP50, AP75, AP_M, AP_L and AR as fractions, with the OKS sigmas of `truth.skeleton`.
 
     AP and AR are means over OKS thresholds .50, .55, … .95; areas (medium 32² to 96², large above, square pixels) and
@@ -34,7 +34,7 @@ def oks_scores(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str,
     predictions of another skeleton or data set, RunError for predictions that are not finite.
     """
     check_predictions(truth, predictions)
-    if not (evaluated(truth) & (truth.persons.areas > 0)).any():
+    if not (evaluated(truth) & (truth.instances.areas > 0)).any():
         return dict.fromkeys(FIGURES)
     images = image_numbers(truth, predictions)
     annotated = COCO(print_function=_silent)
@@ -94,13 +94,13 @@ class Matches:
     wanted: np.ndarray
 
 
-def coco_matches(truth: PersonSet, predictions: Sequence[Prediction], numbers: dict[int | str, int]) -> Matches:
+def coco_matches(truth: PoseDataset, predictions: Sequence[Prediction], numbers: dict[int | str, int]) -> Matches:
     """Who met whom in `oks_scores`, for figures over other choices of images. `numbers`: of all images, from 1.
 
     Nobody is wanted where no evaluated person has an area.
     """
     shown, ranked = _shown(truth), _ranked(predictions)
-    counted, crowds = evaluated(truth), truth.persons.crowds
+    counted, crowds = evaluated(truth), truth.instances.crowds
     similarities = _similarities(truth, predictions, numbers)
     images, scores, hits, misses = [], [], [], []
     for image_id, number in numbers.items():
@@ -114,8 +114,8 @@ def coco_matches(truth: PersonSet, predictions: Sequence[Prediction], numbers: d
         hits.append(met & ~ignored)
         misses.append(~met)
     by_score = np.argsort(-np.array(scores), kind="stable")
-    measurable = counted if (counted & (truth.persons.areas > 0)).any() else np.zeros_like(counted)
-    places = np.array([numbers[image_id] - 1 for image_id in truth.persons.image_ids], np.int64)
+    measurable = counted if (counted & (truth.instances.areas > 0)).any() else np.zeros_like(counted)
+    places = np.array([numbers[image_id] - 1 for image_id in truth.instances.image_ids], np.int64)
     wanted = np.bincount(places[measurable], minlength=len(numbers))
     none = np.zeros((len(THRESHOLDS), 0), bool)
     return Matches(
@@ -151,19 +151,19 @@ def best_ranked(predictions: Iterable[Prediction]) -> list[Prediction]:
     return sorted(predictions, key=lambda p: -p.score)[:MAX_DETECTIONS]
 
 
-def image_numbers(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[int | str, int]:
+def image_numbers(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[int | str, int]:
     """A number from 1 for each image, in the order of the ids: COCO needs numbers, and ties are settled by them."""
-    ids: set[int | str] = {*truth.persons.image_ids, *(p.image_id for p in predictions)}
+    ids: set[int | str] = {*truth.instances.image_ids, *(p.image_id for p in predictions)}
     numbers = sorted(i for i in ids if isinstance(i, int))
     texts = sorted(i for i in ids if isinstance(i, str))
     order: list[int | str] = [*numbers, *texts]
     return {image_id: n for n, image_id in enumerate(order, start=1)}
 
 
-def _shown(truth: PersonSet) -> dict[int | str, list[int]]:
+def _shown(truth: PoseDataset) -> dict[int | str, list[int]]:
     """The persons of each image."""
     shown: dict[int | str, list[int]] = defaultdict(list)
-    for n, image_id in enumerate(truth.persons.image_ids):
+    for n, image_id in enumerate(truth.instances.image_ids):
         shown[image_id].append(n)
     return shown
 
@@ -188,7 +188,7 @@ class _Evaluation(COCOeval_faster):
 
 
 def _similarities(
-    truth: PersonSet, predictions: Sequence[Prediction], images: dict[int | str, int]
+    truth: PoseDataset, predictions: Sequence[Prediction], images: dict[int | str, int]
 ) -> dict[int, np.ndarray]:
     """OKS of each image's best ranked predictions (rows) with its persons (columns), by the image's number.
 
@@ -200,7 +200,7 @@ def _similarities(
         return {}
     rows = np.concatenate([np.repeat(ranked[i], len(shown[i])) for i in both])
     columns = np.concatenate([np.tile(shown[i], len(ranked[i])) for i in both])
-    persons = truth.persons
+    persons = truth.instances
     found = np.stack([p.joints for p in predictions])[rows]
     labeled = persons.visibility[columns] > 0
     distance = found - persons.joints[columns]
@@ -216,9 +216,9 @@ def _similarities(
     return {images[i]: part.reshape(len(ranked[i]), len(shown[i])) for i, part in zip(both, parts, strict=True)}
 
 
-def _annotations(truth: PersonSet, images: dict[int | str, int]) -> list[dict[str, Any]]:
+def _annotations(truth: PoseDataset, images: dict[int | str, int]) -> list[dict[str, Any]]:
     """COCO records, numbered anew from 1: faster_coco_eval takes id 0 for "unmatched", and joined sets repeat ids."""
-    p = truth.persons
+    p = truth.instances
     flat = np.concatenate([p.joints, p.visibility[..., None]], axis=2, dtype=np.float64).reshape(len(p), -1).tolist()
     counts = (p.visibility > 0).sum(axis=1).tolist()
     columns = zip(p.image_ids, flat, counts, p.boxes.tolist(), p.areas.tolist(), p.crowds.tolist(), strict=True)

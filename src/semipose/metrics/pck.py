@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.errors import DataError
 from semipose.metrics.oks import best_ranked, object_keypoint_similarity
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 from semipose.structures.skeletons import Skeleton
 
@@ -32,7 +32,7 @@ class Pck(TypedDict):
     joints: int
 
 
-def pck_torso(truth: PersonSet, predictions: Sequence[Prediction], threshold: float = 0.2) -> Pck:
+def pck_torso(truth: PoseDataset, predictions: Sequence[Prediction], threshold: float = 0.2) -> Pck:
     """PCK@`threshold` of the torso diagonal (LSP; Yang & Ramanan 2013): correct when distance <= threshold x diagonal.
 
     The diagonal goes from right shoulder to left hip; with the other one labeled as well, the longer counts. Persons
@@ -42,7 +42,7 @@ def pck_torso(truth: PersonSet, predictions: Sequence[Prediction], threshold: fl
     return _pck(truth, predictions, threshold, lambda person: torso_diagonal(person, truth.skeleton), ())
 
 
-def pckh(truth: PersonSet, predictions: Sequence[Prediction], threshold: float = 0.5) -> Pck:
+def pckh(truth: PoseDataset, predictions: Sequence[Prediction], threshold: float = 0.5) -> Pck:
     """PCKh@`threshold` (MPII; Andriluka et al. 2014): correct when distance <= threshold x `Person.head_size`.
 
     The head size is .6 of the head box's diagonal already. `total` leaves out pelvis and thorax, as MPII's does, and
@@ -51,7 +51,7 @@ def pckh(truth: PersonSet, predictions: Sequence[Prediction], threshold: float =
     return _pck(truth, predictions, threshold, lambda person: person.head_size, NOT_IN_PCKH_TOTAL)
 
 
-def torso_diagonal(person: Person, skeleton: Skeleton) -> float | None:
+def torso_diagonal(person: Instance, skeleton: Skeleton) -> float | None:
     """The longer of the labeled shoulder-to-opposite-hip distances in pixels; None where there is none above 0."""
     if person.joints is None or person.visibility is None:
         return None
@@ -63,7 +63,7 @@ def torso_diagonal(person: Person, skeleton: Skeleton) -> float | None:
     return max(lengths, default=0.0) or None
 
 
-def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Prediction | None]:
+def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Prediction | None]:
     """The prediction of each person, in the set's order; None for persons without one, crowds and unlabeled persons.
 
     A prediction whose `annotation_id` its image has belongs to that person (the better scored of two). The rest, from
@@ -73,7 +73,7 @@ def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Predictio
     Raises DataError when an annotation id occurs twice within an image.
     """
     position: dict[tuple[int | str, int], int] = {}
-    names = zip(truth.persons.image_ids, truth.persons.annotation_ids.tolist(), strict=True)
+    names = zip(truth.instances.image_ids, truth.instances.annotation_ids.tolist(), strict=True)
     for i, (image_id, identity) in enumerate(names):
         if position.setdefault((image_id, identity), i) != i:
             raise DataError(
@@ -95,11 +95,11 @@ def match(truth: PersonSet, predictions: Sequence[Prediction]) -> list[Predictio
 
 
 def _give_out(
-    truth: PersonSet, detections: dict[int | str, list[Prediction]], matched: list[Prediction | None]
+    truth: PoseDataset, detections: dict[int | str, list[Prediction]], matched: list[Prediction | None]
 ) -> None:
     """Gives detections to the persons that have no prediction yet; changes `matched`."""
     waiting: dict[int | str, list[int]] = defaultdict(list)
-    image_ids = truth.persons.image_ids
+    image_ids = truth.instances.image_ids
     for i in np.flatnonzero(evaluated(truth)).tolist():
         if matched[i] is None and image_ids[i] in detections:
             waiting[image_ids[i]].append(i)
@@ -114,14 +114,14 @@ def _give_out(
                 similarity[row, :] = similarity[:, column] = np.nan
 
 
-def _similarity(person: Person, poses: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def _similarity(person: Instance, poses: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """OKS of a person with poses (n, K, 2); without an area, the box's stands in."""
     assert person.joints is not None and person.visibility is not None
     area = person.area or max(person.box[2] * person.box[3], 1.0)
     return object_keypoint_similarity(person.joints, person.visibility, area, poses, skeleton.sigmas)
 
 
-def joint_counts(truth: PersonSet, predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
+def joint_counts(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, np.ndarray]:
     """Correct and labeled joints of each person, (N, 2) integers, as they enter the totals of PCK@0.2 and PCKh@0.5."""
     found = {}
     for name, threshold, size_of, not_in_total in (
@@ -145,10 +145,10 @@ class _Judged(NamedTuple):
 
 
 def _judge_joints(
-    truth: PersonSet,
+    truth: PoseDataset,
     predictions: Sequence[Prediction],
     threshold: float,
-    size_of: Callable[[Person], float | None],
+    size_of: Callable[[Instance], float | None],
 ) -> _Judged:
     check_predictions(truth, predictions)
     matched, shape = match(truth, predictions), (len(truth), len(truth.skeleton))
@@ -173,10 +173,10 @@ def _in_total(skeleton: Skeleton, not_in_total: Sequence[str]) -> np.ndarray:
 
 
 def _pck(
-    truth: PersonSet,
+    truth: PoseDataset,
     predictions: Sequence[Prediction],
     threshold: float,
-    size_of: Callable[[Person], float | None],
+    size_of: Callable[[Instance], float | None],
     not_in_total: Sequence[str],
 ) -> Pck:
     judged = _judge_joints(truth, predictions, threshold, size_of)

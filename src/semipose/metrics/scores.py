@@ -7,9 +7,9 @@ import numpy as np
 
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.pck import match, pck_torso, pckh
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, evaluated
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Protocol:
     @classmethod
     def of(
         cls,
-        truth: PersonSet,
+        truth: PoseDataset,
         *,
         boxes: str,
         flip_test: bool,
@@ -46,7 +46,7 @@ class Protocol:
         decoder: str = "",
     ) -> "Protocol":
         """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
-        persons = truth.persons.take(np.flatnonzero(evaluated(truth)))
+        persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
         return cls(
             boxes=boxes,
             flip_test=flip_test,
@@ -64,7 +64,7 @@ class Protocol:
         """One line to print beside figures."""
         return "; ".join(
             (
-                f"{self.source}: {counted(self.n_persons, 'person')} in {counted(self.n_images, 'image')}",
+                f"{self.source}: {plural(self.n_persons, 'person')} in {plural(self.n_images, 'image')}",
                 f"boxes: {self.boxes}",
                 f"flip test: {'on' if self.flip_test else 'off'}",
                 *([f"decoder: {self.decoder}"] if self.decoder else []),
@@ -130,15 +130,15 @@ class Scores:
         }
 
 
-def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
+def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
     """Every figure that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
 
     Raises DataError for predictions of another skeleton or data set, RunError for predictions that are not finite.
     """
     oks = oks_scores(truth, predictions)
     torso, head, strict = pck_torso(truth, predictions), pckh(truth, predictions), pckh(truth, predictions, 0.1)
-    counted, matched = np.flatnonzero(evaluated(truth)), match(truth, predictions)
-    persons, images = truth.persons.take(counted), set(truth.persons.image_ids)
+    plural, matched = np.flatnonzero(evaluated(truth)), match(truth, predictions)
+    persons, images = truth.instances.take(plural), set(truth.instances.image_ids)
     return Scores(
         ap=oks["AP"],
         ap50=oks["AP50"],
@@ -157,7 +157,7 @@ def score(truth: PersonSet, predictions: Sequence[Prediction]) -> Scores:
             "images": len(set(persons.image_ids)),
             "predictions": len(predictions),
             "elsewhere": sum(p.image_id not in images for p in predictions),
-            "no_prediction": sum(matched[i] is None for i in counted),
+            "no_prediction": sum(matched[i] is None for i in plural),
             "no_torso": torso["unmeasured"],
             "no_head_size": head["unmeasured"],
             "no_area": int((persons.areas <= 0).sum()),

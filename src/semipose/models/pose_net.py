@@ -48,7 +48,7 @@ class PoseNet(nn.Module):
             for channels, reduction in zip(self.backbone.channels, self.backbone.reductions, strict=True)
         )
 
-    def take_over(self, other: "PoseNet", heads: bool) -> None:
+    def copy_weights_from(self, other: "PoseNet", heads: bool) -> None:
         """The weights of a network with the same backbone: its own and, with `heads`, those of the levels both have."""
         self.backbone.load_state_dict(other.backbone.state_dict())
         for own, theirs in zip(self.heads, other.heads, strict=False) if heads else ():
@@ -65,6 +65,6 @@ class PoseNet(nn.Module):
         features = self.backbone(images)
         return torch.stack([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
 
-    def main(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
+    def forward_main(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         """Raw output of level z alone: what teaches and what is used for inference."""
         return self.heads[0](self.backbone(images)[0])

@@ -54,7 +54,7 @@ def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def kept_statistics(network: nn.Module) -> Iterator[None]:
+def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
     """Within the block, passes in training mode leave BatchNorm's running averages as they are."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [m.momentum for m in norms]
@@ -67,6 +67,6 @@ def kept_statistics(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def warmed_momentum(momentum: float, step: int, warm_up: bool = True) -> float:
+def warmup_momentum(momentum: float, step: int, warm_up: bool = True) -> float:
     """Momentum that starts low, so that an average forgets its blank beginning: min(m, (1 + t) / (10 + t))."""
     return min(momentum, (1 + step) / (10 + step)) if warm_up else momentum

@@ -174,7 +174,7 @@ def _sample(images: Tensor, positions: Tensor) -> Tensor:
 
 
 @in_float32
-def carry_heatmaps(
+def warp_heatmaps(
     heatmaps: Float[Tensor, "B K h w"],
     matrices: Matrices,
     stride: int,

@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from semipose.augment.views import upright
+from semipose.augment.views import eval_view
 from semipose.config import RunConfig
-from semipose.data.crops import CropGeometry, FreshCrops, read_image
-from semipose.data.datasets import Sources
+from semipose.data.crops import CropGeometry, LazyCrops, read_image
+from semipose.data.datasets import DataSplits
 from semipose.data.loader import unlabeled_batch
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import load_pose_model, weights_of
 from semipose.methods.base import ConsistencyConfig
 from semipose.metrics.pck import torso_diagonal
 from semipose.models.backbones import MEAN, STD
-from semipose.structures.instances import Person, PersonSet
+from semipose.reports import plots
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.trainer import make_method
 
@@ -39,10 +40,10 @@ class Gallery:
     tiles: list[Tile]
 
 
-def errors_by_person(truth: PersonSet, matched: list[Prediction | None]) -> list[tuple[float, int]]:
+def errors_by_person(truth: PoseDataset, matched: list[Prediction | None]) -> list[tuple[float, int]]:
     """(mean joint error in torso diagonals, position), the largest error first; persons without a torso stay out."""
     found = []
-    for i, (person, prediction) in enumerate(zip(truth.persons, matched, strict=True)):
+    for i, (person, prediction) in enumerate(zip(truth.instances, matched, strict=True)):
         size = torso_diagonal(person, truth.skeleton)
         if prediction is None or size is None or person.joints is None or person.visibility is None:
             continue
@@ -52,10 +53,10 @@ def errors_by_person(truth: PersonSet, matched: list[Prediction | None]) -> list
 
 
 def example_gallery(
-    truth: PersonSet,
+    truth: PoseDataset,
     matched: list[Prediction | None],
     *,
-    title: str = "Persons sorted by error",
+    title: str = "Instances sorted by error",
     order: list[tuple[float, int]] | None = None,
     each: int = 4,
 ) -> Gallery:
@@ -73,7 +74,7 @@ def example_gallery(
     return Gallery(title, "Each picture: ground truth left, prediction right; worst, middle and best.", tiles)
 
 
-def _pair(truth: PersonSet, person: Person, prediction: Prediction, side: int = 190) -> np.ndarray:
+def _pair(truth: PoseDataset, person: Instance, prediction: Prediction, side: int = 190) -> np.ndarray:
     """The person's surroundings twice, with the true and the predicted joints."""
     image = read_image(person.image)
     x, y, width, height = person.box
@@ -92,16 +93,16 @@ def _pair(truth: PersonSet, person: Person, prediction: Prediction, side: int = 
     return np.concatenate(shown, axis=1)
 
 
-def heatmap_gallery(folder: Path, truth: PersonSet, count: int = 4) -> Gallery:
+def heatmap_gallery(folder: Path, truth: PoseDataset, count: int = 4) -> Gallery:
     """For some persons the highest joint heatmap of every network and level: teachers beside reviewers, z beside p."""
     tiles: list[Tile] = []
     for path in weights_of(folder).values():
         model = load_pose_model(path)
         persons = truth.subset(range(min(count, len(truth))))
-        batch = unlabeled_batch(FreshCrops(persons, model.geometry), list(range(len(persons))))
-        view = upright(batch, model.geometry.input_size)
+        batch = unlabeled_batch(LazyCrops(persons, model.geometry), list(range(len(persons))))
+        view = eval_view(batch, model.geometry.input_size)
         with torch.no_grad():
-            maps = model.reads.heatmaps(model.network(view.images)).numpy()
+            maps = model.criterion.heatmaps(model.network(view.images)).numpy()
         for image, levels in zip(_colors(view.images), maps, strict=True):
             for level, own in enumerate(levels):
                 name = f"{path.stem}, level {'zp'[level] if level < 2 else level}" if len(levels) > 1 else path.stem
@@ -109,23 +110,23 @@ def heatmap_gallery(folder: Path, truth: PersonSet, count: int = 4) -> Gallery:
     return Gallery("Heatmaps by network", "The highest of all joints' heatmaps over the same persons.", tiles)
 
 
-def hard_view_gallery(config: RunConfig, sources: Sources, count: int = 6) -> Gallery:
+def hard_view_gallery(config: RunConfig, splits: DataSplits, count: int = 6) -> Gallery:
     """What students see: easy views, and the hard views made of them around joints drawn at random."""
-    if not isinstance(config.method, ConsistencyConfig) or sources.unlabeled is None:
+    if not isinstance(config.method, ConsistencyConfig) or splits.unlabeled is None:
         return Gallery("", "", [])
     plain = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none", "frozen_stages": 0})})
-    method: Any = make_method(plain, sources.labeled.skeleton, torch.Generator().manual_seed(config.train.seed))
+    method: Any = make_method(plain, splits.labeled.skeleton, torch.Generator().manual_seed(config.train.seed))
     size = (config.input.height, config.input.width)
-    persons = sources.unlabeled.subset(range(min(count, len(sources.unlabeled))))
-    crops = FreshCrops(persons, CropGeometry(size, config.input.padding))
-    bench = method.bench
-    easy = bench.views.easy(unlabeled_batch(crops, list(range(len(persons)))))
-    maps = torch.rand(len(persons), len(sources.labeled.skeleton), *bench.views.heatmap_size)
+    persons = splits.unlabeled.subset(range(min(count, len(splits.unlabeled))))
+    crops = LazyCrops(persons, CropGeometry(size, config.input.padding))
+    context = method.context
+    easy = context.views.easy(unlabeled_batch(crops, list(range(len(persons)))))
+    maps = torch.rand(len(persons), len(splits.labeled.skeleton), *context.views.heatmap_size)
     maps = maps * torch.linspace(0, 1, maps.shape[-1]).sub(0.5).abs().mul(-2).add(1)  # joints rather in the middle
-    paths = getattr(config.method, "paths", None) or [config.method.hard]
+    paths = getattr(config.method, "paths", None) or [config.method.augmentations]
     tiles = [Tile("easy", plots.picture(image)) for image in _colors(easy.images)]
     for number, path in enumerate(paths, start=1):
-        hard = bench.make_hard(easy, maps, path)
+        hard = context.hard_view(easy, maps, path)
         name = "hard" if len(paths) == 1 else f"hard, path {number}"
         tiles += [Tile(name, plots.picture(image)) for image in _colors(hard.images)]
     return Gallery("Easy and hard views", "Joints for the masks are drawn at random here, not predicted.", tiles)

@@ -10,14 +10,15 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from semipose.config import RunConfig, load_config
-from semipose.data.data_errors import describe_dropped, read_dropped, without_photographs
-from semipose.data.datasets import load_sources
+from semipose.data.data_errors import describe_dropped, read_dropped, without_images
+from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError, DataError
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.pck import match
 from semipose.metrics.scores import score
+from semipose.reports import plots
 from semipose.reports.examples import Gallery, errors_by_person, example_gallery, hard_view_gallery, heatmap_gallery
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import load_predictions
 from semipose.studies.grid import Cell, Grid
 from semipose.studies.tables import Record, read_record, table
@@ -48,10 +49,10 @@ def write_report(folder: Path) -> Path:
 def _run(folder: Path) -> dict[str, Any]:
     """The page of a run; of one that is not finished, its curves, its last look at validation and its pictures."""
     config, log = load_config(folder / "config.yaml"), _log(folder)
-    sources = load_sources(config.data)
-    truth, dropped = sources.test or sources.validation, read_dropped(folder)
+    splits = load_splits(config.data)
+    truth, dropped = splits.test or splits.validation, read_dropped(folder)
     if truth is not None:
-        truth = without_photographs(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
+        truth = without_images(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
     charts = [
         {"title": "Training losses", "image": plots.curves(_losses(log), "step", "loss")},
         *_validation_charts(log),
@@ -59,7 +60,7 @@ def _run(folder: Path) -> dict[str, Any]:
     galleries: list[Gallery] = []
     if truth is not None:
         galleries.append(heatmap_gallery(folder, truth))
-    galleries.append(hard_view_gallery(config, sources))
+    galleries.append(hard_view_gallery(config, splits))
     results = _scores(folder, log[-1]["step"])
     sure = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
     if results is None:
@@ -75,7 +76,7 @@ def _run(folder: Path) -> dict[str, Any]:
         "lead": [
             lead,
             *([sure] if sure else []),
-            f"{_persons(sources)}; split {sources.split.hash}; folder {folder.resolve().name}",
+            f"{_persons(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
             *([f"Left out as broken: {describe_dropped(dropped)} (dropped.json lists them)."] if dropped else []),
         ],
         "tables": [*([_score_table(scores)] if scores else []), _option_table(config)],
@@ -84,7 +85,7 @@ def _run(folder: Path) -> dict[str, Any]:
     }
 
 
-def _judged(folder: Path, truth: PersonSet) -> tuple[Gallery, dict[str, str]]:
+def _judged(folder: Path, truth: PoseDataset) -> tuple[Gallery, dict[str, str]]:
     """Examples sorted by error and the chart by joint of a finished run."""
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
     by_joint = _percent(score(truth, predictions).per_joint)
@@ -120,9 +121,9 @@ def _scores(folder: Path, step: int) -> dict[str, Any] | None:
     return results if results and results.get("step", step) >= step else None
 
 
-def _persons(sources: Any) -> str:
-    unlabeled = len(sources.unlabeled) if sources.unlabeled else 0
-    return f"{len(sources.labeled)} labeled and {unlabeled} unlabeled people"
+def _persons(splits: Any) -> str:
+    unlabeled = len(splits.unlabeled) if splits.unlabeled else 0
+    return f"{len(splits.labeled)} labeled and {unlabeled} unlabeled people"
 
 
 def _losses(log: list[dict[str, Any]]) -> plots.Series:
@@ -267,10 +268,10 @@ def _study_gallery(grid: Grid, cells: dict[Cell, Path]) -> list[Gallery]:
     if not done:
         return []
     try:
-        sources = load_sources(load_config(done[0][1] / "config.yaml").data)
+        splits = load_splits(load_config(done[0][1] / "config.yaml").data)
     except DataError:  # the study was copied away from its data: the page goes without pictures
         return []
-    truth = sources.test or sources.validation
+    truth = splits.test or splits.validation
     assert truth is not None
     found = {cell.row: match(truth, load_predictions(path / "predictions.json", truth.skeleton)) for cell, path in done}
     order = errors_by_person(truth, next(iter(found.values())))

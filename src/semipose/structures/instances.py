@@ -15,7 +15,7 @@ CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Person:
+class Instance:
     """One person instance.
 
     `box` is [x, y, width, height] in pixels as COCO has it. `joints` (K, 2) float64 in pixels, pixel centers at
@@ -41,13 +41,13 @@ class Person:
         """Whether at least one joint is labeled."""
         return self.visibility is not None and bool((self.visibility > 0).any())
 
-    def without_labels(self) -> "Person":
+    def without_labels(self) -> "Instance":
         """The same box with nothing known of its joints."""
         return replace(self, joints=None, visibility=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Persons(Sequence[Person]):
+class Instances(Sequence[Instance]):
     """N persons over K joints as one array a field; a `Person` is made when one is asked for.
 
     `images`: (id, path) of each photograph they are in; `image` (N,) points to it. `joints` (N, K, 2) are float32 where
@@ -61,14 +61,14 @@ class Persons(Sequence[Person]):
     boxes: np.ndarray
     joints: np.ndarray
     visibility: np.ndarray
-    posed: np.ndarray
+    annotated: np.ndarray
     areas: np.ndarray
     scores: np.ndarray
     crowds: np.ndarray
     head_sizes: np.ndarray
 
     @classmethod
-    def of(cls, persons: Iterable[Person], k: int) -> "Persons":
+    def of(cls, persons: Iterable[Instance], k: int) -> "Instances":
         """Columns of persons with `k` joints each; of an iterator no more than `CHUNK` are in memory at a time."""
         table: dict[tuple[int | str, str], int] = {}
         rest = iter(persons)
@@ -83,22 +83,22 @@ class Persons(Sequence[Person]):
         return len(self.image)
 
     @overload
-    def __getitem__(self, index: int) -> Person: ...
+    def __getitem__(self, index: int) -> Instance: ...
     @overload
-    def __getitem__(self, index: slice) -> "Persons": ...
-    def __getitem__(self, index: int | slice) -> "Person | Persons":
+    def __getitem__(self, index: slice) -> "Instances": ...
+    def __getitem__(self, index: int | slice) -> "Instance | Instances":
         if isinstance(index, slice):
             return self.take(range(len(self))[index])
         image_id, path = self.images[self.image[index]]
-        posed, head = self.posed[index], float(self.head_sizes[index])
+        annotated, head = self.annotated[index], float(self.head_sizes[index])
         x, y, width, height = self.boxes[index].tolist()
-        return Person(
+        return Instance(
             image=Path(path),
             image_id=image_id,
             annotation_id=int(self.annotation_ids[index]),
             box=(x, y, width, height),
-            joints=self.joints[index].astype(np.float64) if posed else None,
-            visibility=self.visibility[index].copy() if posed else None,
+            joints=self.joints[index].astype(np.float64) if annotated else None,
+            visibility=self.visibility[index].copy() if annotated else None,
             area=float(self.areas[index]),
             score=float(self.scores[index]),
             is_crowd=bool(self.crowds[index]),
@@ -130,37 +130,37 @@ class Persons(Sequence[Person]):
         """The photograph of each person."""
         return [self.images[i][1] for i in self.image.tolist()]
 
-    def take(self, indices: Iterable[int]) -> "Persons":
+    def take(self, indices: Iterable[int]) -> "Instances":
         """The persons at `indices`, in that order."""
         chosen = np.array(list(indices), dtype=np.int64)
         shown, image = np.unique(self.image[chosen], return_inverse=True)
         others = (getattr(self, name)[chosen] for name in _COLUMNS[1:])
-        return Persons(tuple(self.images[i] for i in shown), image.astype(np.int32), *others)
+        return Instances(tuple(self.images[i] for i in shown), image.astype(np.int32), *others)
 
-    def joined(self, other: "Persons") -> "Persons":
+    def concat(self, other: "Instances") -> "Instances":
         """Both, one after the other."""
         moved = replace(other, image=other.image + len(self.images))
         columns = (np.concatenate([getattr(self, name), getattr(moved, name)]) for name in _COLUMNS)
-        return Persons(self.images + other.images, *columns)
+        return Instances(self.images + other.images, *columns)
 
 
-_COLUMNS = tuple(f.name for f in fields(Persons) if f.name != "images")
+_COLUMNS = tuple(f.name for f in fields(Instances) if f.name != "images")
 
 
-def _columns(persons: list[Person], k: int, table: dict[tuple[int | str, str], int]) -> list[np.ndarray]:
+def _columns(persons: list[Instance], k: int, table: dict[tuple[int | str, str], int]) -> list[np.ndarray]:
     """The arrays of `Persons`, in its order; new photographs are added to `table`."""
     n = len(persons)
-    posed = [p.joints is not None and p.visibility is not None for p in persons]
+    annotated = [p.joints is not None and p.visibility is not None for p in persons]
     nowhere, unseen = np.zeros((k, 2)), np.zeros(k, np.int8)
-    joints = [p.joints if known else nowhere for p, known in zip(persons, posed, strict=True)]
-    visibility = [p.visibility if known else unseen for p, known in zip(persons, posed, strict=True)]
+    joints = [p.joints if known else nowhere for p, known in zip(persons, annotated, strict=True)]
+    visibility = [p.visibility if known else unseen for p, known in zip(persons, annotated, strict=True)]
     return [
         np.array([table.setdefault((p.image_id, str(p.image)), len(table)) for p in persons], np.int32),
         _whole_numbers([p.annotation_id for p in persons]),
         np.array([p.box for p in persons], np.float64).reshape(n, 4),
         _smallest(np.array(joints, np.float64).reshape(n, k, 2)),
         np.array(visibility, np.int8).reshape(n, k),
-        np.array(posed, bool),
+        np.array(annotated, bool),
         np.array([p.area for p in persons], np.float64),
         np.array([p.score for p in persons], np.float64),
         np.array([p.is_crowd for p in persons], bool),
@@ -183,65 +183,65 @@ def _whole_numbers(values: list[int]) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, init=False)
-class PersonSet:
+class PoseDataset:
     """Persons of one data set in a fixed order. `source` names the file or folder for messages and run records.
 
     `empty` holds the images (id, path) of the set that show nobody: a detector's boxes there count against it.
     """
 
     skeleton: Skeleton
-    persons: Persons
+    instances: Instances
     source: str
     empty: tuple[tuple[int | str, Path], ...]
 
     def __init__(
         self,
         skeleton: Skeleton,
-        persons: Iterable[Person],
+        persons: Iterable[Instance],
         source: str,
         empty: tuple[tuple[int | str, Path], ...] = (),
     ) -> None:
-        columns = persons if isinstance(persons, Persons) else Persons.of(persons, len(skeleton))
-        for name, value in (("skeleton", skeleton), ("persons", columns), ("source", source), ("empty", empty)):
+        columns = persons if isinstance(persons, Instances) else Instances.of(persons, len(skeleton))
+        for name, value in (("skeleton", skeleton), ("instances", columns), ("source", source), ("empty", empty)):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
-        return len(self.persons)
+        return len(self.instances)
 
     @property
-    def photographs(self) -> dict[int | str, Path]:
+    def image_paths(self) -> dict[int | str, Path]:
         """Every photograph by its id, those that show nobody last."""
-        return {identity: Path(path) for identity, path in self.persons.images} | dict(self.empty)
+        return {identity: Path(path) for identity, path in self.instances.images} | dict(self.empty)
 
-    def __getitem__(self, index: int) -> Person:
-        return self.persons[index]
+    def __getitem__(self, index: int) -> Instance:
+        return self.instances[index]
 
-    def subset(self, indices: Iterable[int]) -> "PersonSet":
+    def subset(self, indices: Iterable[int]) -> "PoseDataset":
         """The persons at `indices`, in that order."""
-        return PersonSet(self.skeleton, self.persons.take(indices), self.source)
+        return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
 
-    def without_labels(self) -> "PersonSet":
+    def without_labels(self) -> "PoseDataset":
         """Every box of the set, joints removed."""
-        n, k = self.persons.visibility.shape
-        persons = replace(
-            self.persons,
+        n, k = self.instances.visibility.shape
+        instances = replace(
+            self.instances,
             joints=np.broadcast_to(np.float32(0), (n, k, 2)),  # takes no memory
             visibility=np.broadcast_to(np.int8(0), (n, k)),
-            posed=np.zeros(n, bool),
+            annotated=np.zeros(n, bool),
         )
-        return PersonSet(self.skeleton, persons, self.source)
+        return PoseDataset(self.skeleton, instances, self.source)
 
-    def mapped(self, skeleton: Skeleton) -> "PersonSet":
+    def mapped(self, skeleton: Skeleton) -> "PoseDataset":
         """The same persons over another skeleton, joint by name: what this set lacks is unlabeled there."""
         if skeleton.joints == self.skeleton.joints:
             return self
         here = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
-        visibility = self.persons.visibility[:, here] * (np.array(here) >= 0)
-        joints = self.persons.joints[:, here] * (visibility > 0)[..., None]
-        persons = replace(self.persons, joints=joints, visibility=visibility)
-        return PersonSet(skeleton, persons, self.source, self.empty)
+        visibility = self.instances.visibility[:, here] * (np.array(here) >= 0)
+        joints = self.instances.joints[:, here] * (visibility > 0)[..., None]
+        instances = replace(self.instances, joints=joints, visibility=visibility)
+        return PoseDataset(skeleton, instances, self.source, self.empty)
 
-    def joined(self, other: "PersonSet") -> "PersonSet":
+    def concat(self, other: "PoseDataset") -> "PoseDataset":
         """Both sets one after the other, over the skeleton of this one."""
-        persons = self.persons.joined(other.mapped(self.skeleton).persons)
-        return PersonSet(self.skeleton, persons, f"{self.source} + {other.source}")
+        persons = self.instances.concat(other.mapped(self.skeleton).instances)
+        return PoseDataset(self.skeleton, persons, f"{self.source} + {other.source}")

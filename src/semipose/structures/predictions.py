@@ -10,8 +10,8 @@ import numpy as np
 
 from semipose.data.formats.coco import AREA_OF_BOX, finite
 from semipose.data.formats.json_files import read_json
-from semipose.errors import DataError, RunError, noting
-from semipose.structures.instances import Person, PersonSet
+from semipose.errors import DataError, RunError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO, Skeleton
 from semipose.utils.files import write_text
 
@@ -79,7 +79,7 @@ def save_submission(predictions: Sequence[Prediction], path: Path | str) -> None
 
 
 def load_predictions(
-    path: Path | str, skeleton: Skeleton, problems: list[str] | None = None, truth: PersonSet | None = None
+    path: Path | str, skeleton: Skeleton, problems: list[str] | None = None, truth: PoseDataset | None = None
 ) -> list[Prediction]:
     """Predictions of a COCO keypoint results file, in its order.
 
@@ -93,10 +93,10 @@ def load_predictions(
     records = read_json(path, "predictions file")
     if not isinstance(records, list):
         raise DataError(f"predictions file {path} is no list; write COCO keypoint results: a JSON list of objects")
-    named = {image.name: identity for identity, image in truth.photographs.items()} if truth else {}
+    named = {image.name: identity for identity, image in truth.image_paths.items()} if truth else {}
     found = []
     for number, record in enumerate(records, start=1):
-        with noting(problems):
+        with collect_errors(problems):
             prediction = _prediction(path, number, record, len(skeleton))
             name = record.get("file_name")
             if truth is not None and isinstance(name, str):
@@ -105,22 +105,24 @@ def load_predictions(
     return found
 
 
-def ground_truth_as_predictions(persons: PersonSet) -> list[Prediction]:
+def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:
     """The labels themselves as predictions with score 1: the best that any figure can become on this set.
 
     Crowds and persons without labeled joints have none; joints without a label get score 0.
     """
-    return [_truth(p) for p in persons.persons if is_evaluated(p)]
+    return [_truth(p) for p in persons.instances if is_evaluated(p)]
 
 
-def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_score: float = JOINT_SCORE) -> PersonSet:
+def as_annotations(
+    persons: PoseDataset, predictions: Sequence[Prediction], min_score: float = JOINT_SCORE
+) -> PoseDataset:
     """The photographs of `persons` with predictions as if they were labels, to be corrected in a labeling tool.
 
     Joints with a lower score than `min_score` are left unlabeled, at (0, 0) as in COCO; annotation ids count from 1.
     """
-    images = persons.photographs
+    images = persons.image_paths
     labeled = (
-        Person(
+        Instance(
             images[p.image_id],
             p.image_id,
             number,
@@ -131,20 +133,20 @@ def as_annotations(persons: PersonSet, predictions: Sequence[Prediction], min_sc
         )
         for number, p in enumerate(predictions, start=1)
     )
-    return PersonSet(persons.skeleton, labeled, "predictions", persons.empty)
+    return PoseDataset(persons.skeleton, labeled, "predictions", persons.empty)
 
 
-def is_evaluated(person: Person) -> bool:
+def is_evaluated(person: Instance) -> bool:
     """Whether figures count the person: at least one labeled joint and no crowd."""
     return person.labeled and not person.is_crowd
 
 
-def evaluated(persons: PersonSet) -> np.ndarray:
+def evaluated(persons: PoseDataset) -> np.ndarray:
     """`is_evaluated` of everyone, (N,)."""
-    return persons.persons.labeled & ~persons.persons.crowds
+    return persons.instances.labeled & ~persons.instances.crowds
 
 
-def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> None:
+def check_predictions(truth: PoseDataset, predictions: Sequence[Prediction]) -> None:
     """Raises DataError when predictions belong to another skeleton or data set, RunError when one is not finite.
 
     Not-a-number must stop here: COCO's matching would count it as a perfect match.
@@ -160,7 +162,7 @@ def check_predictions(truth: PersonSet, predictions: Sequence[Prediction]) -> No
             )
         if not (np.isfinite(p.joints).all() and np.isfinite(p.scores).all() and np.isfinite(p.score)):
             raise RunError(f"{where} is not finite; the network has diverged: lower the learning rate")
-    known = set(truth.persons.image_ids)
+    known = set(truth.instances.image_ids)
     if predictions and known and not any(p.image_id in known for p in predictions):
         raise DataError(
             f"none of {len(predictions)} predictions is for an image of {truth.source} "
@@ -190,7 +192,7 @@ def _record(p: Prediction) -> dict[str, Any]:
     return record
 
 
-def _truth(person: Person) -> Prediction:
+def _truth(person: Instance) -> Prediction:
     assert person.joints is not None and person.visibility is not None
     return Prediction(
         image_id=person.image_id,

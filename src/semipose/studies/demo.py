@@ -9,15 +9,15 @@ import numpy as np
 
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import read_image
-from semipose.data.datasets import read_annotated
+from semipose.data.datasets import read_dataset
 from semipose.errors import ConfigError
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import load_predictions
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.evaluator import Result
+from semipose.training.evaluator import TrainResult
 from semipose.training.loggers import say
 from semipose.utils.files import write_text
 
@@ -49,7 +49,7 @@ TRS: dict[str, Any] = {
     "method.teacher_mode": "eval",
     "method.min_peak": 0.5,
     "method.target": "gaussian",
-    "method.hard_statistics": False,
+    "method.bn_stats_from_hard_views": False,
     "method.reviewers.supervised": False,
 }
 """What the semi-supervised run adds: one level, so that all runs train the same network; reviewers that are pure moving
@@ -68,14 +68,14 @@ SHOWN = ("AP", "AP50", "PCK@0.2")
 class DemoResult:
     """Runs by name, the gap recovered (None without the upper bound), and the picture's path."""
 
-    runs: dict[str, Result]
+    runs: dict[str, TrainResult]
     gap_recovered: float | None
     picture: Path
 
     def scores(self, name: str) -> dict[str, float | None]:
         """The run's figure: the mean of its reported networks."""
         result = self.runs[name]
-        return result.scores["mean"] if "mean" in result.scores else result.scores[result.reported[0]]
+        return result.scores["mean"] if "mean" in result.scores else result.scores[result.headline_networks[0]]
 
     def as_dict(self) -> dict[str, Any]:
         """For --json: scores as fractions under each run's name."""
@@ -149,7 +149,7 @@ def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: 
     return result
 
 
-def _train(config: RunConfig, folder: Path) -> Result:
+def _train(config: RunConfig, folder: Path) -> TrainResult:
     """The run in `folder`, trained, or its rest trained, where that is not done yet."""
     started = has_checkpoint(folder / "last" / "state.pt")
     if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
@@ -157,7 +157,7 @@ def _train(config: RunConfig, folder: Path) -> Result:
     return train(config, folder, resume=started)
 
 
-def _gap_recovered(runs: dict[str, Result]) -> float | None:
+def _gap_recovered(runs: dict[str, TrainResult]) -> float | None:
     if "all labels" not in runs:
         return None
     figures = DemoResult(runs, None, Path())
@@ -165,9 +165,9 @@ def _gap_recovered(runs: dict[str, Result]) -> float | None:
     return (more - few) / (everything - few) if everything > few else None
 
 
-def _picture(runs: dict[str, Result], out: Path, count: int = 8) -> Path:
+def _picture(runs: dict[str, TrainResult], out: Path, count: int = 8) -> Path:
     """Ground truth and each run's joints on `count` unseen people, drawn by lot, not chosen."""
-    truth = read_annotated("people", None, "val")
+    truth = read_dataset("people", None, "val")
     chosen = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
     found = {
         name: {p.annotation_id: p for p in load_predictions(run.folder / "predictions.json", truth.skeleton)}
@@ -180,7 +180,7 @@ def _picture(runs: dict[str, Result], out: Path, count: int = 8) -> Path:
     return path
 
 
-def _row(truth: PersonSet, index: int, found: dict[str, dict[Any, Any]]) -> list[np.ndarray]:
+def _row(truth: PoseDataset, index: int, found: dict[str, dict[Any, Any]]) -> list[np.ndarray]:
     person = truth[index]
     assert person.joints is not None and person.visibility is not None
     image = read_image(person.image)

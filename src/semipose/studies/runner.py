@@ -17,7 +17,7 @@ from semipose.errors import ConfigError
 from semipose.studies.grid import Cell, Grid
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.run_dir import wait_until_free
-from semipose.utils.cpu import usable_cores
+from semipose.utils.cpu import available_cpus
 from semipose.utils.files import make_folder, write_text
 
 LAST_SAVE = 60.0
@@ -46,7 +46,7 @@ def run_grid(
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
         devices.put(f"cuda:{job % count}" if count else "cpu")
-    threads = max(1, usable_cores() // jobs)
+    threads = max(1, available_cpus() // jobs)
 
     def work(numbered: tuple[int, Cell]) -> Outcome:
         number, cell = numbered

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from semipose.data.datasets import load_sources
+from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError, DataError
 from semipose.studies.grid import Grid
 from semipose.studies.runner import run_grid
@@ -30,7 +30,7 @@ def run_study(
         )
     if (out / "study.json").exists() and not resume:
         raise ConfigError(f"{out} already holds a study; continue it with --resume or choose another --out")
-    load_sources(grid.configuration(grid.cells()[0], data).data)  # what is wrong with the data is told before any cell
+    load_splits(grid.configuration(grid.cells()[0], data).data)  # what is wrong with the data is told before any cell
     outcomes = run_grid(grid, out, data=data, jobs=jobs, say=say)
     table = write_tables(grid, outcomes, out)
     records = []

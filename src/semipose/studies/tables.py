@@ -27,7 +27,7 @@ class Record:
 def read_record(cell: Cell, folder: Path) -> Record:
     """What a cell left behind: the mean of the networks that its method reports."""
     content = json.loads((folder / "scores.json").read_text())
-    scores = content["scores"].get("mean") or content["scores"][content["reported"][0]]
+    scores = content["scores"].get("mean") or content["scores"][content["headline_networks"][0]]
     return Record(cell, scores, content["split"], content["protocol"], content.get("seconds", float("nan")))
 
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from semipose.data.crop_cache import CropStore, Form, open_crops
-from semipose.data.crops import CropGeometry, shared_out
-from semipose.data.data_errors import without_photographs
-from semipose.data.datasets import Sources
+from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
+from semipose.data.crops import CropGeometry, crops_of_rank
+from semipose.data.data_errors import without_images
+from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco import trainable
-from semipose.data.leakage import Seen, describe_seen
+from semipose.data.leakage import TrainingImages, describe_seen
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
 from semipose.inference.predictor import Predictor
@@ -25,10 +25,10 @@ from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.scores import Protocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, save_predictions
 from semipose.training.engine import Engine
-from semipose.training.loggers import MetricsLog, say, watched
+from semipose.training.loggers import MetricsLog, progress_bar, say
 from semipose.utils.files import write_text
 
 
@@ -45,7 +45,7 @@ class EvaluationConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainResult:
     """What a finished run found: scores of the selected weights by candidate, and where everything lies.
 
     `reported` names the candidates whose mean is the method's figure; `scores` also holds "mean" and, for several
@@ -56,14 +56,14 @@ class Result:
 
     folder: Path
     scores: dict[str, dict[str, float | None]]
-    reported: tuple[str, ...]
+    headline_networks: tuple[str, ...]
     protocol: str
     seconds: float
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
 
-class Judge:
+class Evaluator:
     """Scores candidates: on the validation split while training, on the test split once, at the end.
 
     `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `form` is
@@ -73,46 +73,48 @@ class Judge:
     def __init__(
         self,
         engine: Engine,
-        sources: Sources,
+        splits: DataSplits,
         geometry: CropGeometry,
         loss: LossConfig,
         out: Path,
         *,
         select: str,
         evaluation: EvaluationConfig,
-        form: Form = "auto",
+        form: Encoding = "auto",
     ) -> None:
-        self.engine, self.sources, self.geometry, self.loss, self.out = engine, sources, geometry, loss, out
+        self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation, self.form = select, evaluation, form
-        self._latest: str = engine.method.reported[0]
-        self._crops: dict[str, CropStore] = {}
-        self._truth: dict[str, PersonSet] = {}
-        self._open("validation", sources.validation, sources.validation_set)
-        self._open("test", sources.test, "test")
+        self._latest: str = engine.method.headline_networks[0]
+        self._crops: dict[str, CropCache] = {}
+        self._truth: dict[str, PoseDataset] = {}
+        self._open("validation", splits.validation, splits.validation_set)
+        self._open("test", splits.test, "test")
         self._kept: dict[str, dict[str, Tensor]] | None = None
         self._kept_best = self._latest
         self._intervals: dict[str, Interval | None] = {}
 
-    def _open(self, which: str, persons: PersonSet | None, name: str) -> None:
+    def _open(self, which: str, persons: PoseDataset | None, name: str) -> None:
         """Before the training, so that broken photographs are told then; what is left out is not judged on either."""
         if persons is None:
             return
-        broken = self.sources.intake.photographs(name)
+        broken = self.splits.data_errors.image_errors(name)
         chosen = trainable(persons)
-        self._crops[which] = open_crops(chosen, self.geometry, form=self.form, broken=broken, watch=watched)
-        self._truth[which] = without_photographs(persons, self._crops[which].failed)
+        self._crops[which] = open_crop_cache(
+            chosen, self.geometry, form=self.form, broken=broken, progress=progress_bar
+        )
+        self._truth[which] = without_images(persons, self._crops[which].failed)
 
-    def photographs(self, which: str) -> dict[Path, str]:
+    def image_digests(self, which: str) -> dict[Path, str]:
         """The photographs of the validation or test set with their digests; empty where there is no such set."""
-        return self._crops[which].photographs if which in self._crops else {}
+        return self._crops[which].image_digests if which in self._crops else {}
 
-    def persons(self, which: str) -> PersonSet | None:
+    def persons(self, which: str) -> PoseDataset | None:
         """The persons of the validation or test set that are judged on."""
         return self._truth.get(which)
 
     def validate(self, step: int, log: MetricsLog) -> float | None:
         """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
-        if self.sources.validation is None:
+        if self.splits.validation is None:
             return None
         scores = self._score("validation")
         leading = self._leading(scores)
@@ -150,16 +152,18 @@ class Judge:
                 model.save(self.out / "best.safetensors", self._kept[name], self.out)
         self._kept = None
 
-    def conclude(self, step: int, seconds: float, seen: Seen) -> Result:
+    def conclude(self, step: int, seconds: float, seen: TrainingImages) -> TrainResult:
         """Scores the kept weights on the test split (else on validation) and writes predictions and scores.
 
         `step` is the training's last. The protocol says how many of the test photographs the training has `seen`.
         """
-        which = "test" if self.sources.test else "validation"
-        reported = tuple(self.engine.method.reported)
+        which = "test" if self.splits.test else "validation"
+        headline_networks = tuple(self.engine.method.headline_networks)
         truth = self._truth.get(which)
         if truth is None:
-            return Result(self.out, {}, reported, "nothing to score on: no validation or test persons", seconds)
+            return TrainResult(
+                self.out, {}, headline_networks, "nothing to score on: no validation or test persons", seconds
+            )
         self._write_last_kept()
         self.engine.barrier()
         for name, network in self._candidates().items():
@@ -168,31 +172,31 @@ class Judge:
             network.load_state_dict(load_file(weights))
         scores = self._score(which, save=True)
         selection = self._selection(which)
-        counts = seen.among(self.photographs(which).values())
+        counts = seen.among(self.image_digests(which).values())
         protocol = Protocol.of(
             truth,
             boxes="ground truth",
             flip_test=self.evaluation.flip_test,
             decoder=self.evaluation.decoder,
             weights_selection=selection,
-            left_out=self.sources.intake.describe(),
+            left_out=self.splits.data_errors.describe(),
             seen=describe_seen(counts) if which == "test" else "",
         ).describe()
         content = {
             "scores": scores,
-            "reported": reported,
+            "headline_networks": headline_networks,
             "protocol": protocol,
-            "split": self.sources.split.hash,
+            "split": self.splits.split.hash,
             "seconds": seconds,
             "step": step,
         }
         if not self.engine.is_main:
-            return Result(self.out, scores, reported, protocol, seconds)
+            return TrainResult(self.out, scores, headline_networks, protocol, seconds)
         best, sure = self._best_name(), self._intervals
         write_text(
             self.out / "scores.json", json.dumps({**content, "best": best, "intervals": sure}, indent=1), self.out
         )
-        return Result(self.out, scores, reported, protocol, seconds, best, sure)
+        return TrainResult(self.out, scores, headline_networks, protocol, seconds, best, sure)
 
     def _write_last_kept(self) -> None:
         try:
@@ -208,16 +212,16 @@ class Judge:
         return str(description["network"])
 
     def _selection(self, which: str) -> str:
-        if self.select == "last" or self.sources.validation is None:
+        if self.select == "last" or self.splits.validation is None:
             return "last weights"
         return "best weights on validation" + (" (the same persons)" if which == "validation" else "")
 
     def _candidates(self) -> dict[str, nn.Module]:
-        return self.engine.method.candidates()
+        return self.engine.method.eval_networks()
 
     def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
         """Scores by candidate, then the mean of the reported ones and their ensemble."""
-        candidates, reported = self._candidates(), tuple(self.engine.method.reported)
+        candidates, headline_networks = self._candidates(), tuple(self.engine.method.headline_networks)
         truth = self._truth[which]
         scores = {}
         for name, network in candidates.items():
@@ -226,20 +230,20 @@ class Judge:
             if save and self.engine.is_main and name == self._best_name():
                 save_predictions(predictions, self.out / "predictions.json", self.out)
                 self._intervals = intervals(truth, predictions)
-        if len(reported) > 1:
-            scores["mean"] = _mean([scores[name] for name in reported])
-            together = self._predict(which, [candidates[name] for name in reported])
+        if len(headline_networks) > 1:
+            scores["mean"] = _mean([scores[name] for name in headline_networks])
+            together = self._predict(which, [candidates[name] for name in headline_networks])
             scores["ensemble"] = score(truth, together).as_dict()
         return scores
 
     def _leading(self, scores: dict[str, dict[str, float | None]]) -> float:
-        reported = self.engine.method.reported
-        return _figure(scores["mean"] if len(reported) > 1 else scores[reported[0]])
+        headline_networks = self.engine.method.headline_networks
+        return _figure(scores["mean"] if len(headline_networks) > 1 else scores[headline_networks[0]])
 
     def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
         """One prediction a person; every process looks at its share of them and learns what the others found."""
         engine = self.engine
-        share = shared_out(self._crops[which], engine.rank, engine.world)
+        share = crops_of_rank(self._crops[which], engine.rank, engine.world)
         predictor = Predictor(
             networks,
             self.loss.build(),
@@ -254,7 +258,7 @@ class Judge:
 
     def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
         assert isinstance(network, PoseNet)
-        skeleton = self.sources.labeled.skeleton
+        skeleton = self.splits.labeled.skeleton
         return PoseModel(
             network,
             name,
@@ -264,7 +268,7 @@ class Judge:
             self.geometry,
             self.loss,
             self.evaluation.decoder,
-            reported=tuple(self.engine.method.reported),
+            headline_networks=tuple(self.engine.method.headline_networks),
         )
 
 

@@ -1,110 +1,112 @@
-"""What a training sees: its photographs, told where they are the test's or have changed, and joints nobody shows."""
+"""What a training sees: its image_digests, told where they are the test's or have changed, and joints nobody shows."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from semipose.data.crop_cache import CropStore
-from semipose.data.leakage import Seen, digest, read_record, read_seen
+from semipose.data.crop_cache import CropCache
+from semipose.data.leakage import TrainingImages, digest, read_record, read_seen
 from semipose.metrics.bootstrap import FEWEST
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState
-from semipose.training.evaluator import Judge
+from semipose.training.evaluator import Evaluator
 from semipose.training.loggers import say
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 
 def look_through(
-    labeled: CropStore,
-    unlabeled: CropStore | None,
-    judge: Judge,
+    labeled: CropCache,
+    unlabeled: CropCache | None,
+    evaluator: Evaluator,
     *,
     select: str,
     own_validation: bool,
     beginnings: Sequence[str],
-) -> Seen:
+) -> TrainingImages:
     """The photographs that a training sees, or what it begins with saw; says so when some are the test set's.
 
     So too of a validation set, unless it is held out of the labeled persons (`own_validation`), who may share
-    photographs with them. `select`: whether validation chooses the weights. `beginnings`: runs or weights files that
+    image_digests with them. `select`: whether validation chooses the weights. `beginnings`: runs or weights files that
     the training takes networks from.
     """
-    learned = labeled.photographs | (unlabeled.photographs if unlabeled else {})
-    chosen = judge.photographs("validation").values() if select == "best" else ()
-    judged = [("test", learned)] + ([("validation", labeled.photographs)] if not own_validation else [])
+    learned = labeled.image_digests | (unlabeled.image_digests if unlabeled else {})
+    chosen = evaluator.image_digests("validation").values() if select == "best" else ()
+    judged = [("test", learned)] + ([("validation", labeled.image_digests)] if not own_validation else [])
     for which, taught in judged:
         names = {value: image for image, value in taught.items()}
-        shared = [(image, names[value]) for image, value in judge.photographs(which).items() if value in names]
+        shared = [(image, names[value]) for image, value in evaluator.image_digests(which).items() if value in names]
         if shared:
             say(
-                f"the training sees {counted(len(shared), 'photograph')} of the {which} set (the first: {shared[0][0]} "
+                f"the training sees {plural(len(shared), 'photograph')} of the {which} set (the first: {shared[0][0]} "
                 f"is {shared[0][1]}); its figures come out too high"
             )
-    without = set(learned.values()) - set(labeled.photographs.values())
-    own = Seen(*(tuple(sorted(set(values))) for values in (labeled.photographs.values(), without, chosen)))
-    return _with_beginnings(own, judge, beginnings)
+    without = set(learned.values()) - set(labeled.image_digests.values())
+    own = TrainingImages(*(tuple(sorted(set(values))) for values in (labeled.image_digests.values(), without, chosen)))
+    return _with_beginnings(own, evaluator, beginnings)
 
 
-def _with_beginnings(seen: Seen, judge: Judge, beginnings: Sequence[str]) -> Seen:
+def _with_beginnings(seen: TrainingImages, evaluator: Evaluator, beginnings: Sequence[str]) -> TrainingImages:
     """Says so when it is not known what a beginning was trained on, or when validation photographs are among it."""
     for path in beginnings:
         before = read_seen(Path(path))
         if before is None:
             say(f"{path} does not tell which photographs it was trained on: figures on them would come out too high")
             continue
-        shared = before.among(judge.photographs("validation").values())
+        shared = before.among(evaluator.image_digests("validation").values())
         if shared["labeled"]:
             say(
                 f"{path} was trained on {shared['labeled']} of the {shared['of']} photographs of the validation set: "
                 "its figures come out too high; give others with --val"
             )
-        seen = seen.joined(before)
+        seen = seen.concat(before)
     return seen
 
 
-def tell_small_validation(judge: Judge, select: str) -> None:
+def tell_small_validation(evaluator: Evaluator, select: str) -> None:
     """Says so when too few persons choose the weights."""
-    persons = judge.persons("validation")
+    persons = evaluator.persons("validation")
     if select == "best" and persons is not None and len(persons) < FEWEST:
         say(
-            f"{counted(len(persons), 'person')} for validation: too few to choose weights by; give --val, "
+            f"{plural(len(persons), 'person')} for validation: too few to choose weights by; give --val, "
             "data.validation=N or train.select=last"
         )
 
 
-def photographs(labeled: CropStore, unlabeled: CropStore | None, judge: Judge) -> dict[str, dict[Path, str]]:
+def image_digests(labeled: CropCache, unlabeled: CropCache | None, evaluator: Evaluator) -> dict[str, dict[Path, str]]:
     """Digests of the photographs of each set, in the order of its persons."""
     return {
-        "labeled": labeled.photographs,
-        "unlabeled": unlabeled.photographs if unlabeled else {},
-        "validation": judge.photographs("validation"),
+        "labeled": labeled.image_digests,
+        "unlabeled": unlabeled.image_digests if unlabeled else {},
+        "validation": evaluator.image_digests("validation"),
     }
 
 
 def contents(sets: dict[str, dict[Path, str]]) -> dict[str, str]:
-    """One hash a set over what its photographs hold."""
+    """One hash a set over what its image_digests hold."""
     return {name: digest("".join(digests.values()).encode()) for name, digests in sets.items()}
 
 
-def with_before(seen: Seen, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]) -> Seen:
+def with_before(
+    seen: TrainingImages, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]
+) -> TrainingImages:
     """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
     before, now = read_record(out), contents(sets)
     began = state.extra.get("photographs", now)  # checkpoints of before know nothing of them
     changed = [name for name in now if now[name] != began[name]]
     if changed:
         new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
-        first = f" ({counted(len(new), 'new one')}, the first: {new[0]})" if new else ""
+        first = f" ({plural(len(new), 'new one')}, the first: {new[0]})" if new else ""
         say(
             f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
             "is there now; put the old ones back to continue exactly"
         )
-    return before.joined(seen) if before else seen
+    return before.concat(seen) if before else seen
 
 
-def tell_untaught_joints(labeled: PersonSet) -> None:
+def tell_untaught_joints(labeled: PoseDataset) -> None:
     """Says which joints nobody of the labeled set has: networks predict them all the same."""
-    known = np.any(labeled.persons.visibility > 0, axis=0).tolist()
+    known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
     untold = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
     if untold:
         say(f"no labeled person shows {', '.join(untold)}: what networks predict there is noise")

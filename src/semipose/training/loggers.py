@@ -30,7 +30,7 @@ def say(message: str) -> None:
     console.print(message, markup=False, soft_wrap=True)
 
 
-def watched(work: Iterable, total: int, what: str) -> Iterator:
+def progress_bar(work: Iterable, total: int, what: str) -> Iterator:
     """Shows a bar while `work` is done, if stderr is a terminal."""
     with _bar() as bar:
         task = bar.add_task(what, total=total)

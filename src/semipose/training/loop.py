@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from semipose.data.loader import PairedLoader
 from semipose.errors import RunError
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.engine import Engine
@@ -101,12 +101,12 @@ class TrainConfig(BaseModel):
         return rate * min(1.0, (step + 1) / self.warm_up) if self.warm_up else rate
 
 
-def phase(step: int, steps: int, restarts: tuple[float, ...]) -> tuple[int, int]:
+def phase(step: int, steps: int, schedule_restarts: tuple[float, ...]) -> tuple[int, int]:
     """Step within the phase of the training that `step` belongs to, and the phase's length.
 
     `restarts` are the shares of the training at which a new phase begins; the learning-rate schedule runs once a phase.
     """
-    bounds = [0, *(math.ceil(share * steps) for share in restarts), steps]
+    bounds = [0, *(math.ceil(share * steps) for share in schedule_restarts), steps]
     begin = max(b for b in bounds[:-1] if b <= step)
     return step - begin, min(b for b in bounds[1:] if b > begin) - begin
 
@@ -134,7 +134,7 @@ class InterruptedTrainingError(Exception):
 
 @dataclass
 class Training:
-    """A training in progress. `evaluate(step, steps)` scores the candidates and returns the figure that picks the best.
+    """A training in info. `evaluate(step, steps)` scores the candidates and returns the figure that picks the best.
 
     `keep_best(True)` takes the current weights as the best, `keep_best(False)` writes what is not written yet; OSError.
     """
@@ -206,14 +206,16 @@ class Training:
         engine, state, steps, per_epoch = self.engine, self.state, self.steps, self.loader.steps_per_epoch
         method = engine.method
         ends_epoch = (state.step + 1) % per_epoch == 0
-        progress = Progress(state.step, steps, state.step // per_epoch, ends_epoch)
-        rate = self.config.rate(*phase(state.step, steps, method.restarts)) * state.extra.get("rate_factor", 1.0)
+        info = StepInfo(state.step, steps, state.step // per_epoch, ends_epoch)
+        rate = self.config.rate(*phase(state.step, steps, method.schedule_restarts)) * state.extra.get(
+            "rate_factor", 1.0
+        )
         for group in engine.optimizer.param_groups:
             group["lr"] = rate
         on_device = unlabeled.to(engine.device) if unlabeled is not None else None
-        losses = engine.losses(labeled.to(engine.device), on_device, progress)
+        losses = engine.losses(labeled.to(engine.device), on_device, info)
         taken = engine.step(losses.total, self.config.clip)
-        method.after_step(progress)
+        method.after_step(info)
         state.step += 1
         self._record({**losses.terms, TAKEN: torch.ones_like(losses.total)}, taken)
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semipose.augment.views import upright
+from semipose.augment.views import eval_view
 from semipose.data.crops import Crops
 from semipose.data.loader import unlabeled_batch
 from semipose.losses import HeatmapLoss
-from semipose.methods.base import Progress
+from semipose.methods.base import StepInfo
 from semipose.methods.weight_averaging import SUFFIX as AVERAGE
 from semipose.models.heads import STRIDE
 from semipose.ops.geometry import constant
@@ -37,7 +37,7 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True)
-class Look:
+class Sample:
     """What one look found, means over persons and joints.
 
     `peak_*`: highest value of a heatmap. `entropy_*`: of the heatmap as a distribution over cells, 1 = uniform.
@@ -54,7 +54,7 @@ class Look:
 
 
 @dataclass
-class Watch:
+class TrainingMonitor:
     """Looks at the same few persons each time. `unlabeled` is None in purely supervised trainings."""
 
     engine: Engine
@@ -70,7 +70,7 @@ class Watch:
         fresh: dict[str, Any] = {"best": -math.inf, "distance": math.inf, "fallen": 0, "halved": 0, "told": []}
         return self.state.extra.setdefault("watch", fresh)
 
-    def look(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
+    def update(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
         """Logs a line of kind "watch"; returns, and says once each, what is wrong. `figure`: the validation score."""
         if self.unlabeled is None or not self.engine.is_main:
             return []
@@ -85,15 +85,15 @@ class Watch:
                 log.write(step, "warning", {"what": name, "text": text})
         return list(warnings)
 
-    def _judge(self, found: Look, step: int, steps: int, figure: float | None) -> dict[str, str]:
-        warnings, weight = {}, self.engine.method.config.unlabeled_factor(Progress(step, steps, 0))
+    def _judge(self, found: Sample, step: int, steps: int, figure: float | None) -> dict[str, str]:
+        warnings, weight = {}, self.engine.method.config.unlabeled_factor(StepInfo(step, steps, 0))
         if found.peak_labeled < BLANK and step > steps / 2:
             warnings["blank"] = (
                 f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled, "
                 f"{found.peak_unlabeled:.3f} on unlabeled images); "
             ) + (
                 f"agreeing on nothing is the easiest way to meet an unlabeled loss of weight {weight:g}: lower "
-                "method.unlabeled_weight, use harder views (method.hard) or a longer method.burn_in; if it was blank "
+                "method.unlabeled_weight, use harder views (method.augmentations) or a longer method.burn_in; if it was blank "
                 "before that loss began, raise train.lr"
                 if weight
                 else "raise train.lr or train longer, and look at the labels with semipose data check"
@@ -102,7 +102,7 @@ class Watch:
             warnings["collapse"] = (
                 f"unlabeled images collapse to background (mean peak {found.peak_unlabeled:.2f} against "
                 f"{found.peak_labeled:.2f} on labeled ones): the network agrees with itself on nothing; use hard "
-                "views (method.hard), a smaller method.unlabeled_weight, or a longer method.burn_in"
+                "views (method.augmentations), a smaller method.unlabeled_weight, or a longer method.burn_in"
             )
         memory = self.memory
         if figure is not None and figure > memory["best"]:
@@ -127,8 +127,8 @@ class Watch:
             )
         return warnings
 
-    def _measure(self) -> Look:
-        networks = [n for name, n in self.engine.method.candidates().items() if not name.endswith(AVERAGE)]
+    def _measure(self) -> Sample:
+        networks = [n for name, n in self.engine.method.eval_networks().items() if not name.endswith(AVERAGE)]
         modes = [network.training for network in networks]
         for network in networks:
             network.eval()
@@ -138,13 +138,13 @@ class Watch:
                 second = self._heatmaps(networks[1], "unlabeled").float()
             else:
                 images = self._view("unlabeled").images.flip(-1)
-                mirrored = self.loss.heatmaps(networks[0].main(images)).float().flip(-1)
-                second = mirrored[:, constant(self.labeled.persons.skeleton.flip_order, mirrored.device)]
+                mirrored = self.loss.heatmaps(networks[0].forward_main(images)).float().flip(-1)
+                second = mirrored[:, constant(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))
         apart = (decode(other, STRIDE, "quarter")[0] - decode(second, STRIDE, "quarter")[0]).norm(dim=-1) / STRIDE
-        return Look(
+        return Sample(
             peak_labeled=float(peaks.mean()),
             entropy_labeled=entropy(known),
             peak_unlabeled=float(others.mean()),
@@ -154,14 +154,14 @@ class Watch:
         )
 
     def _heatmaps(self, network: nn.Module, name: str) -> Tensor:
-        return self.loss.heatmaps(network.main(self._view(name).images))  # type: ignore[operator]
+        return self.loss.heatmaps(network.forward_main(self._view(name).images))  # type: ignore[operator]
 
     def _view(self, name: str) -> View:
         if name not in self._views:
             crops = self.labeled if name == "labeled" or self.unlabeled is None else self.unlabeled
             chosen = list(range(min(PERSONS, len(crops))))
             batch = unlabeled_batch(crops, chosen).to(self.engine.device)
-            self._views[name] = upright(batch, crops.geometry.input_size)
+            self._views[name] = eval_view(batch, crops.geometry.input_size)
         return self._views[name]
 
 

@@ -17,7 +17,7 @@ from semipose.utils.files import write_text
 
 
 @contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def lock_run_dir(folder: Path) -> Iterator[None]:
     """Holds `folder` for this process; a lock of the system, which ends with the process however that ends.
 
     Raises ConfigError, naming the owner's process and machine, when another process holds it.

@@ -3,6 +3,6 @@
 import os
 
 
-def usable_cores() -> int:
+def available_cpus() -> int:
     """Cores that this process may use: all of the machine, unless it is pinned to some."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

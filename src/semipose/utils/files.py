@@ -53,11 +53,11 @@ def make_folder(path: Path) -> None:
         ) from None
 
 
-def place_for(path: Path, *sources: Path) -> None:
+def place_for(path: Path, *splits: Path) -> None:
     """Makes room for the file that --out names. Raises ConfigError where a folder or one of its `sources` is there."""
     try:
         is_folder = path.is_dir()
-        is_read = path.exists() and any(path.samefile(source) for source in sources if source.exists())
+        is_read = path.exists() and any(path.samefile(source) for source in splits if source.exists())
     except OSError as error:
         raise ConfigError(f"--out: {path} can't be written ({error.strerror}); choose another name") from None
     if is_folder:

@@ -25,7 +25,7 @@ from semipose.data.formats.coco import (
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.json_files import each, read_json
 from semipose.errors import DataError
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
 
 DATA = os.environ.get("SEMIPOSE_DATA")
@@ -80,10 +80,10 @@ def first(**values):
     return change
 
 
-def same(a: PersonSet, b: PersonSet) -> None:
+def same(a: PoseDataset, b: PoseDataset) -> None:
     assert a.skeleton == b.skeleton
     assert len(a) == len(b)
-    for p, q in zip(a.persons, b.persons, strict=True):
+    for p, q in zip(a.instances, b.instances, strict=True):
         for field in ("image", "image_id", "annotation_id", "box", "area", "is_crowd", "head_size"):
             assert getattr(p, field) == getattr(q, field), field
         assert (p.joints is None) == (q.joints is None)
@@ -94,7 +94,7 @@ def same(a: PersonSet, b: PersonSet) -> None:
 
 def test_fields(folder):
     persons = read_coco(save(folder))
-    assert [p.annotation_id for p in persons.persons] == [1, 2, 3, 4]
+    assert [p.annotation_id for p in persons.instances] == [1, 2, 3, 4]
     assert persons.skeleton.joints == tuple(NAMES)
     assert persons.skeleton.limbs == ((0, 1), (0, 2))
     assert persons.skeleton.flip_pairs == ((1, 2),)
@@ -113,22 +113,22 @@ def test_fields(folder):
 
 def test_choices(folder):
     persons = read_coco(save(folder))
-    assert [p.annotation_id for p in trainable(persons).persons] == [1]
-    assert [p.annotation_id for p in usable_boxes(persons).persons] == [1, 2]
+    assert [p.annotation_id for p in trainable(persons).instances] == [1]
+    assert [p.annotation_id for p in usable_boxes(persons).instances] == [1, 2]
 
 
 @pytest.mark.parametrize("place", ["images", "some", "."])
 def test_finds_images(tmp_path, place):
     photograph(tmp_path / place / "a.jpg")
     photograph(tmp_path / place / "deep" / "b.jpg")
-    assert all(p.image.is_file() for p in read_coco(save(tmp_path)).persons)
+    assert all(p.image.is_file() for p in read_coco(save(tmp_path)).instances)
 
 
 def test_images_argument_wins(folder):
     photograph(folder / "other" / "a.jpg")
     persons = read_coco(save(folder), folder / "other")
     assert persons[0].image.parent == folder / "other"
-    missing = {p.image for p in persons.persons if not p.image.is_file()}
+    missing = {p.image for p in persons.instances if not p.image.is_file()}
     assert missing == {folder / "other" / "deep" / "b.jpg"}
 
 
@@ -141,7 +141,7 @@ def test_without_labels(folder):
 
     persons = read_coco(save(folder, drop), labels=False, skeleton=COCO)
     assert persons.skeleton is COCO
-    assert all(p.joints is None and p.visibility is None for p in persons.persons)
+    assert all(p.joints is None and p.visibility is None for p in persons.instances)
     with pytest.raises(DataError, match="keypoints"):
         read_coco(save(folder, drop), labels=False)
     with pytest.raises(DataError, match="keypoints"):
@@ -155,7 +155,7 @@ def test_box_from_joints(folder, caplog):
 
     with caplog.at_level(logging.WARNING):
         persons = read_coco(save(folder, change))
-    assert [p.annotation_id for p in persons.persons] == [1, 3, 4]
+    assert [p.annotation_id for p in persons.instances] == [1, 3, 4]
     assert "1 annotations" in caplog.text
     x, y, width, height = persons[0].box
     assert x < 3 < 5 < x + width - 1
@@ -247,7 +247,7 @@ def test_reads_back(folder):
     write_coco(persons, folder / "again.json")
     again = read_coco(folder / "again.json", folder / "images")
     assert again.skeleton.joints == persons.skeleton.joints
-    same(PersonSet(persons.skeleton, again.persons, ""), persons)
+    same(PoseDataset(persons.skeleton, again.instances, ""), persons)
 
 
 numbers = st.floats(-1e4, 1e4).map(lambda v: v + 0.0)  # no -0.0
@@ -255,7 +255,7 @@ sizes = st.floats(0.1, 1e4)
 
 
 @st.composite
-def person_sets(draw, root: Path) -> PersonSet:
+def person_sets(draw, root: Path) -> PoseDataset:
     skeleton = draw(st.sampled_from([*SKELETONS.values(), infer_skeleton(NAMES, [(0, 1)], name="again")]))
     persons = []
     for number in range(draw(st.integers(1, 4))):
@@ -266,8 +266,8 @@ def person_sets(draw, root: Path) -> PersonSet:
         image = root / "images" / f"{image_id}.jpg"
         head = draw(st.none() | sizes)
         crowd = draw(st.booleans())
-        persons.append(Person(image, image_id, number, box, joints, visibility, draw(sizes), 1.0, crowd, head))
-    return PersonSet(skeleton, tuple(persons), "drawn")
+        persons.append(Instance(image, image_id, number, box, joints, visibility, draw(sizes), 1.0, crowd, head))
+    return PoseDataset(skeleton, tuple(persons), "drawn")
 
 
 @settings(deadline=None, max_examples=40)
@@ -286,7 +286,7 @@ def test_unlabeled_set_reads_back(folder):
     persons = read_coco(save(folder), labels=False)
     write_coco(persons, folder / "again.json")
     again = read_coco(folder / "again.json", folder / "images", labels=False)
-    same(PersonSet(persons.skeleton, again.persons, ""), persons)
+    same(PoseDataset(persons.skeleton, again.instances, ""), persons)
 
 
 @pytest.mark.parametrize(("part", "count"), [("train", 1598), ("val", 400)])
@@ -294,7 +294,7 @@ def test_embedded_people(part, count):
     persons = read_coco(PEOPLE / f"{part}.json")
     assert len(persons) == len(trainable(persons)) == len(usable_boxes(persons)) == count
     assert persons.skeleton is COCO
-    assert all(image.is_file() for image in {p.image for p in persons.persons})
+    assert all(image.is_file() for image in {p.image for p in persons.instances})
 
 
 def test_embedded_people_read_back(tmp_path):
@@ -318,7 +318,7 @@ def test_real_data(name, count, skeleton):
     persons = read_coco(Path(DATA) / f"{name}.json")
     assert len(persons) == len(trainable(persons)) == count
     assert persons.skeleton is SKELETONS[skeleton]
-    assert all(image.is_file() for image in {p.image for p in persons.persons})
+    assert all(image.is_file() for image in {p.image for p in persons.instances})
 
 
 @needs_data

@@ -45,7 +45,7 @@ def mpii(tmp_path):
 
 def test_mpii(mpii):
     persons = read_annotations(mpii([mpii_record()]))
-    (person,) = persons.persons
+    (person,) = persons.instances
     assert persons.skeleton is MPII
     # Side 200 * .5; center moved down by 15 * .5, from 1-based to 0-based pixels.
     x, y, width, height = person.box
@@ -58,13 +58,13 @@ def test_mpii(mpii):
 
 
 def test_mpii_center_minus_one_stays(mpii):
-    (person,) = read_annotations(mpii([mpii_record(center=[-1, -1])])).persons
+    (person,) = read_annotations(mpii([mpii_record(center=[-1, -1])])).instances
     np.testing.assert_allclose(person.box[1] + 99 / 2, -2)
 
 
 def test_mpii_test_list_has_no_joints(mpii):
     record = {"image": "a.jpg", "center": [5, 5], "scale": 1}
-    (person,) = read_annotations(mpii([record])).persons
+    (person,) = read_annotations(mpii([record])).instances
     assert person.joints is None
 
 
@@ -77,7 +77,7 @@ def test_mpii_heads_come_from_the_official_file(mpii):
     missing[3, 1] = 1
     positions = np.arange(64).reshape(16, 2, 2)
     savemat(path.parent / "gt_valid.mat", {"headboxes_src": heads, "jnt_missing": missing, "pos_gt_src": positions})
-    first, second = read_annotations(path).persons
+    first, second = read_annotations(path).instances
     assert (first.head_size, second.head_size) == (0.6 * 50, 0.6 * 10)
     np.testing.assert_array_equal(first.joints, positions[:, :, 0] - 1)
     assert second.visibility.tolist() == [2, 2, 2, 0, *[2] * 12]
@@ -129,8 +129,8 @@ def aic(tmp_path):
 def test_ai_challenger(aic):
     persons = read_annotations(aic([aic_record(), {**aic_record(), "image_id": "b", "human_annotations": {}}]))
     assert persons.skeleton is AI_CHALLENGER
-    assert [p.box for p in persons.persons] == [(0, 0, 10, 20), (5, 6, 20, 30), (1, 1, 2, 2)]  # human1, 2, 10
-    assert [p.annotation_id for p in persons.persons] == [0, 1, 2]
+    assert [p.box for p in persons.instances] == [(0, 0, 10, 20), (5, 6, 20, 30), (1, 1, 2, 2)]  # human1, 2, 10
+    assert [p.annotation_id for p in persons.instances] == [0, 1, 2]
     assert persons[1].area == 600
     # 1 visible, 2 occluded, 3 absent
     assert persons[0].visibility[:4].tolist() == [2, 1, 0, 2]
@@ -178,7 +178,7 @@ def test_lsp_extended_flags_say_labeled(tmp_path):
     joints = np.zeros((14, 3, 1))
     joints[2, :, 0], joints[5, :, 0] = (11, 21, 1), (51, 61, 1)
     savemat(tmp_path / "joints.mat", {"joints": joints})
-    (person,) = read_annotations(tmp_path / "joints.mat").persons
+    (person,) = read_annotations(tmp_path / "joints.mat").instances
     assert np.flatnonzero(person.visibility).tolist() == [2, 5]
     np.testing.assert_array_equal(person.joints[5], [50, 60])
     np.testing.assert_allclose(person.box, [10 - 5, 20 - 5, 50, 50])
@@ -220,7 +220,7 @@ def test_labels_left_unread_and_a_round_trip(mpii, tmp_path):
 def test_the_real_samples(tmp_path):
     mpii = read_annotations(SAMPLES / "mpii" / "test_mpii.json")
     assert len(trainable(mpii)) == len(mpii) > 3
-    for person in mpii.persons:  # joints lie in the (padded) box
+    for person in mpii.instances:  # joints lie in the (padded) box
         x, y, width, height = person.box
         inside = person.joints[person.visibility > 0]
         assert (inside >= [x - width / 4, y - height / 4]).all()
@@ -229,13 +229,13 @@ def test_the_real_samples(tmp_path):
     assert len(aic) == 9
     # The same photographs in the official form and in a COCO container say the same.
     official = json.loads((SAMPLES / "ai_challenger" / "official_format_example.json").read_text())
-    here = {p.image.stem for p in aic.persons}
+    here = {p.image.stem for p in aic.instances}
     path = tmp_path / "keypoint_annotations.json"
     path.write_text(json.dumps([r for r in official if r["image_id"] in here]))
     same = read_annotations(path, SAMPLES / "ai_challenger")
-    by_box = {(p.image.stem, p.box): p for p in aic.persons}
+    by_box = {(p.image.stem, p.box): p for p in aic.instances}
     assert len(same) > 3
-    for person in same.persons:
+    for person in same.instances:
         other = by_box[person.image.stem, person.box]
         np.testing.assert_array_equal(person.joints, other.joints)
         np.testing.assert_array_equal(person.visibility, other.visibility)

@@ -9,8 +9,8 @@ import numpy as np
 
 from semipose.data.formats.coco import finite, require_images
 from semipose.data.formats.json_files import each, read_json
-from semipose.errors import DataError, noting
-from semipose.structures.instances import Person, Persons, PersonSet
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER
 from semipose.utils.files import is_file
 
@@ -21,7 +21,7 @@ FOLDERS = ("keypoint_train_images_20170902", "keypoint_validation_images_2017091
 """Where the images lie beside the file, in the official archives or a folder of one's own."""
 
 
-def read_ai_challenger(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
+def read_ai_challenger(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
     """Persons of the official list, image by image; `area` is the box's, as in the official evaluation.
 
     Raises DataError with file, image and remedy; the persons of a broken record are left out instead where `problems`
@@ -33,22 +33,22 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
     root = images or _image_root(annotations, next(each(records, annotations)))
     empty: list[tuple[int | str, Path]] = []
 
-    def everyone() -> Iterator[Person]:
+    def everyone() -> Iterator[Instance]:
         first = 0
         for number, record in enumerate(each(records, annotations)):
-            own: list[Person] = []
-            with noting(problems):
+            own: list[Instance] = []
+            with collect_errors(problems):
                 own = _persons(record, number, first, root, annotations)
                 if not own:
                     empty.append((record["image_id"], root / f"{record['image_id']}.jpg"))
             first += len(own)
             yield from own
 
-    persons = Persons.of(everyone(), len(AI_CHALLENGER))
+    persons = Instances.of(everyone(), len(AI_CHALLENGER))
     if not len(persons):
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
     require_images(persons.paths, annotations, problems)
-    return PersonSet(AI_CHALLENGER, persons, str(annotations), tuple(empty))
+    return PoseDataset(AI_CHALLENGER, persons, str(annotations), tuple(empty))
 
 
 def _image_root(path: Path, record: Any) -> Path:
@@ -56,7 +56,7 @@ def _image_root(path: Path, record: Any) -> Path:
     return next((path.parent / f for f in FOLDERS if is_file(path.parent / f / name)), path.parent)
 
 
-def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> list[Person]:
+def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> list[Instance]:
     """Persons of one image; ids count on from `first`."""
     identity = record.get("image_id") if isinstance(record, dict) else None
     if not isinstance(identity, str) or not identity or "/" in identity or "\\" in identity or "\0" in identity:
@@ -64,7 +64,7 @@ def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> li
     boxes, points = record.get("human_annotations"), record.get("keypoint_annotations")
     if not isinstance(boxes, dict) or not isinstance(points, dict):
         raise DataError(f"{path}: image {identity} needs 'human_annotations' and 'keypoint_annotations'")
-    found: list[Person] = []
+    found: list[Instance] = []
     for human in sorted(boxes, key=lambda name: (len(name), name)):
         where = f"{path}: image {identity}, {human}"
         corners = finite(boxes[human], 4)
@@ -79,7 +79,7 @@ def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> li
             raise DataError(f"{where}: a visibility is none of 1, 2, 3")
         visibility = VISIBILITY[values[:, 2].astype(int)]
         found.append(
-            Person(
+            Instance(
                 image=root / f"{identity}.jpg",
                 image_id=identity,
                 annotation_id=first + len(found),

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from semipose.data.formats.json_files import each, read_json
-from semipose.errors import DataError, MissingImagesError, noting
-from semipose.structures.instances import Person, Persons, PersonSet
+from semipose.errors import DataError, MissingImagesError, collect_errors
+from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.files import is_file
 
@@ -62,7 +62,7 @@ def read_coco(
     labels: bool = True,
     skeleton: Skeleton | None = None,
     problems: list[str] | None = None,
-) -> PersonSet:
+) -> PoseDataset:
     """Persons of a COCO keypoints file, in the file's order.
 
     `images` is the image folder (beside the file, in `images/` or a folder of the file's name, when not given).
@@ -88,7 +88,7 @@ def read_coco(
     files = _files(lists["images"], root, path, problems)
     known = {c.get("id") for c in lists["categories"]}
     found_persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
-    persons = Persons.of(found_persons, len(skeleton))
+    persons = Instances.of(found_persons, len(skeleton))
     if not len(persons):
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
@@ -96,14 +96,14 @@ def read_coco(
     require_images(persons.paths, path, problems)
     shown = {identity for identity, _ in persons.images}
     empty = tuple((identity, Path(image)) for identity, image in files.items() if identity not in shown)
-    return PersonSet(skeleton, persons, str(path), empty)
+    return PoseDataset(skeleton, persons, str(path), empty)
 
 
 def _no_list(path: Path, key: str) -> DataError:
     return DataError(f"annotation file {path} has no list {key!r}; it needs images, annotations and categories")
 
 
-def read_image_list(annotations: Path | str, images: Path | str | None, skeleton: Skeleton) -> PersonSet:
+def read_image_list(annotations: Path | str, images: Path | str | None, skeleton: Skeleton) -> PoseDataset:
     """The images of a COCO file without annotations (`image_info_test-dev2017.json`), as a set that shows nobody yet.
 
     Persons come from a detector's boxes. Raises DataError when there is no list of images or its first one is missing.
@@ -118,20 +118,20 @@ def read_image_list(annotations: Path | str, images: Path | str | None, skeleton
     first = empty[0][1]
     if not is_file(first):
         raise MissingImagesError(first, path)
-    return PersonSet(skeleton, (), str(path), empty)
+    return PoseDataset(skeleton, (), str(path), empty)
 
 
-def trainable(persons: PersonSet) -> PersonSet:
+def trainable(persons: PoseDataset) -> PoseDataset:
     """Persons one can learn from: no crowd, a box with an area, at least one labeled joint. DataError when none is."""
-    kept = np.flatnonzero(persons.persons.trainable)
+    kept = np.flatnonzero(persons.instances.trainable)
     if not len(kept):
         raise DataError(f"{persons.source} has no person with a labeled keypoint; label some first")
     return persons.subset(kept)
 
 
-def usable_boxes(persons: PersonSet) -> PersonSet:
+def usable_boxes(persons: PoseDataset) -> PoseDataset:
     """Persons whose image can serve without labels: no crowd, a box with an area."""
-    return persons.subset(np.flatnonzero(persons.persons.usable))
+    return persons.subset(np.flatnonzero(persons.instances.usable))
 
 
 def require_images(images: list[str], source: Path, problems: list[str] | None = None) -> None:
@@ -187,7 +187,7 @@ def _files(records: list[Any], root: Path, path: Path, problems: list[str] | Non
     for number, record in enumerate(each(records, path, Image)):
         if not isinstance(record, dict):
             raise _no_list(path, "images")
-        with noting(problems):
+        with collect_errors(problems):
             identity, name = record.get("id"), record.get("file_name")
             if not isinstance(identity, int | str) or not isinstance(name, str) or not name:
                 raise DataError(f"{path}: image record {number} needs an 'id' and a 'file_name'")
@@ -211,7 +211,7 @@ def _persons(
     path: Path,
     labels: bool,
     problems: list[str] | None,
-) -> Iterator[Person]:
+) -> Iterator[Instance]:
     seen, boxless = set(), 0
     for number, record in enumerate(each(records, path, Annotation)):
         if not isinstance(record, dict):
@@ -219,7 +219,7 @@ def _persons(
         person = None
         identity = record.get("id", number + 1)
         where = f"{path}: annotation {str(identity)[:40]}"
-        with noting(problems):
+        with collect_errors(problems):
             if not _is_id(identity) or isinstance(identity, str) or identity in seen:
                 raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
             seen.add(identity)
@@ -238,7 +238,7 @@ def _persons(
 
 def _person(
     record: dict, identity: int, files: dict[Any, str], skeleton: Skeleton, where: str, labels: bool
-) -> Person | None:
+) -> Instance | None:
     """One annotation; None where it has neither a box nor a labeled joint."""
     if not _is_id(record.get("image_id")) or record["image_id"] not in files:
         raise DataError(f"{where}: no image has the id {str(record.get('image_id'))[:40]}; add it to 'images'")
@@ -247,7 +247,7 @@ def _person(
     if box is None:
         return None
     area = record.get("area")
-    return Person(
+    return Instance(
         image=Path(files[record["image_id"]]),
         image_id=record["image_id"],
         annotation_id=identity,

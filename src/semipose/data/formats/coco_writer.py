@@ -10,22 +10,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from semipose.data.crop_cache import Watch
+from semipose.data.crop_cache import Progress
 from semipose.errors import ConfigError
-from semipose.structures.instances import Person, PersonSet
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.files import write_text
 
 
-def write_coco(persons: PersonSet, path: Path, watch: Watch | None = None) -> Path:
+def write_coco(persons: PoseDataset, path: Path, progress: Progress | None = None) -> Path:
     """Writes a container that `read_coco` reads back; returns the folder that its image names are relative to.
 
     Images that show nobody are listed too: a detector's boxes there count against it. Width and height are those of the
     file as it is stored, and are left out of images that can't be opened. `watch` as in `Predictor.predict`.
     """
-    shown = {identity: _whole(image) for identity, image in persons.photographs.items()}
+    shown = {identity: _whole(image) for identity, image in persons.image_paths.items()}
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
-    pairs = watch(shown.items(), len(shown), "looking at images") if watch else shown.items()
+    pairs = progress(shown.items(), len(shown), "looking at images") if progress else shown.items()
     images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in pairs]
     category = {
         "id": 1,
@@ -33,7 +33,7 @@ def write_coco(persons: PersonSet, path: Path, watch: Watch | None = None) -> Pa
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
     }
-    records = [_record(person) for person in persons.persons]
+    records = [_record(person) for person in persons.instances]
     write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
     return root
 
@@ -45,12 +45,12 @@ class Joined(NamedTuple):
     labeled people, where the earlier ones stay.
     """
 
-    persons: PersonSet
+    persons: PoseDataset
     replaced: int
     outlived: int
 
 
-def join(sets: Sequence[PersonSet]) -> Joined:
+def join(sets: Sequence[PoseDataset]) -> Joined:
     """All sets as one, ids numbered anew from 1, over the joints of the first.
 
     Of a photograph (by path) in which several sets have labeled people, what the last of them has there counts:
@@ -68,17 +68,17 @@ def join(sets: Sequence[PersonSet]) -> Joined:
                 f"{persons.source} and {first.source} have different joints (one of them: {odd[0]}); map them onto one "
                 "skeleton with --skeleton"
             )
-        for image in persons.photographs.values():
+        for image in persons.image_paths.values():
             places.setdefault(image.resolve(), image)
             listed[image.resolve()] = number
-        for place in set(persons.persons.take(np.flatnonzero(_counts(persons))).paths):
+        for place in set(persons.instances.take(np.flatnonzero(_counts(persons))).paths):
             latest[Path(place).resolve()] = number
     numbers = {image: number for number, image in enumerate(places, start=1)}
-    kept: list[Person] = []
+    kept: list[Instance] = []
     replaced = set()
     for number, persons in enumerate(sets):
         counts = _counts(persons)
-        for index, person in enumerate(persons.mapped(first.skeleton).persons):
+        for index, person in enumerate(persons.mapped(first.skeleton).instances):
             image = person.image.resolve()
             if latest.get(image, number) == number:
                 own = len(kept) + 1
@@ -89,15 +89,15 @@ def join(sets: Sequence[PersonSet]) -> Joined:
     empty = tuple((number, places[image]) for image, number in numbers.items() if number not in shown)
     source = " + ".join(persons.source for persons in sets)
     outlived = sum(listed[image] > number for image, number in latest.items())
-    return Joined(PersonSet(first.skeleton, kept, source, empty), len(replaced), outlived)
+    return Joined(PoseDataset(first.skeleton, kept, source, empty), len(replaced), outlived)
 
 
-def _counts(persons: PersonSet) -> np.ndarray:
+def _counts(persons: PoseDataset) -> np.ndarray:
     """Who is labeled and no crowd, (N,)."""
-    return persons.persons.labeled & ~persons.persons.crowds
+    return persons.instances.labeled & ~persons.instances.crowds
 
 
-def _record(person: Person) -> dict[str, Any]:
+def _record(person: Instance) -> dict[str, Any]:
     record: dict[str, Any] = {
         "id": person.annotation_id,
         "image_id": person.image_id,

@@ -11,10 +11,10 @@ from PIL import Image
 from semipose.data.crops import is_turned
 from semipose.data.formats.coco import AREA_OF_BOX, finite
 from semipose.data.formats.json_files import read_json
-from semipose.errors import DataError, noting
-from semipose.structures.instances import Person, PersonSet
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton
-from semipose.utils.text import counted
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def list_images(folder: Path) -> list[Path]:
             "%s: %s of other kinds left out, the first is %s; save images as JPEG or PNG, take videos apart with "
             "semipose data frames",
             folder,
-            counted(len(others), "file"),
+            plural(len(others), "file"),
             others[0].name,
         )
     if not found:
@@ -64,7 +64,7 @@ def read_folder(
     boxes: Path | None = None,
     min_score: float = 0.0,
     problems: list[str] | None = None,
-) -> PersonSet:
+) -> PoseDataset:
     """Persons without labels in the images below `folder`.
 
     Without `boxes` each whole image is one person; with a COCO detections file each detection of at least `min_score`.
@@ -81,7 +81,7 @@ def read_folder(
             by_name[name].append(number)
         if image.stem.isdigit():
             by_name[int(image.stem)].append(number)
-    persons: list[Person] = []
+    persons: list[Instance] = []
     unknown = ambiguous = 0
     detections = confident_detections(boxes, min_score, problems)
     for detection in detections:
@@ -97,10 +97,10 @@ def read_folder(
         )
     if unknown or ambiguous:
         log.warning("%s: %d detections of unknown images and %d of ambiguous names left out", boxes, unknown, ambiguous)
-    return PersonSet(skeleton, persons, str(folder))
+    return PoseDataset(skeleton, persons, str(folder))
 
 
-def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PersonSet:
+def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PoseDataset:
     """Each image as the box of one person; unreadable ones are left out with a warning, or noted in `problems`."""
     persons, broken, turned = [], [], []
     for number, path in enumerate(images, start=1):
@@ -112,7 +112,7 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
             broken.append(path)
             continue
         box = (0.0, 0.0, float(width), float(height))
-        persons.append(Person(path, number, -number, box, area=width * height * AREA_OF_BOX))
+        persons.append(Instance(path, number, -number, box, area=width * height * AREA_OF_BOX))
     if problems is not None:
         problems += [f"image {path} can't be opened; it may be truncated or mislabeled" for path in broken]
     elif broken:
@@ -136,7 +136,7 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
         raise DataError(
             f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled"
         )
-    return PersonSet(skeleton, persons, source)
+    return PoseDataset(skeleton, persons, source)
 
 
 def read_detections(path: Path | str, problems: list[str] | None = None) -> list[Detection]:
@@ -150,7 +150,7 @@ def read_detections(path: Path | str, problems: list[str] | None = None) -> list
         raise DataError(f"detections file {path} is no list; it needs [{{image_id, category_id, bbox, score}}, …]")
     found = []
     for number, record in enumerate(content):
-        with noting(problems):
+        with collect_errors(problems):
             detection = _detection(record, f"{path}: detection {number}")
             if detection is not None:
                 found.append(detection)
@@ -197,15 +197,15 @@ def confident_detections(path: Path | str, least: float, problems: list[str] | N
 
 
 def apply_detections(
-    persons: PersonSet, boxes: Path | str, min_score: float = 0.0, problems: list[str] | None = None
-) -> PersonSet:
+    persons: PoseDataset, boxes: Path | str, min_score: float = 0.0, problems: list[str] | None = None
+) -> PoseDataset:
     """The set's images with detected boxes in place of annotated ones (evaluation with a detector); no labels.
 
     Raises DataError when no detection lies in an image of the set; broken ones are noted where `problems` is a list.
     """
-    images = persons.photographs
+    images = persons.image_paths
     names = {name: identity for identity, image in images.items() for name in (image.name, image.stem)}
-    found: list[Person] = []
+    found: list[Instance] = []
     unknown = 0
     for detection in confident_detections(boxes, min_score, problems):
         identity = detection.image if detection.image in images else names.get(str(detection.image))
@@ -217,9 +217,9 @@ def apply_detections(
         log.warning("%s: %d detections of images outside %s left out", boxes, unknown, persons.source)
     if not found:
         raise DataError(f"{boxes}: no detection of score {min_score} or more lies in an image of {persons.source}")
-    return PersonSet(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
+    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
 
 
-def _person(image: Path, image_id: int | str, number: int, detection: Detection) -> Person:
+def _person(image: Path, image_id: int | str, number: int, detection: Detection) -> Instance:
     _, _, width, height = detection.box
-    return Person(image, image_id, number, detection.box, area=width * height * AREA_OF_BOX, score=detection.score)
+    return Instance(image, image_id, number, detection.box, area=width * height * AREA_OF_BOX, score=detection.score)

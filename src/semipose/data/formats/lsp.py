@@ -6,15 +6,15 @@ import numpy as np
 
 from semipose.data.formats.coco import AREA_OF_BOX, require_images
 from semipose.data.formats.matlab import load_mat
-from semipose.errors import DataError, noting
-from semipose.structures.instances import Person, PersonSet
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import LSP
 
 MARGIN = 0.1
 """The sets have no boxes: the joints' extent grows by this share of its longer side on every side."""
 
 
-def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
+def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
     """One person an image, in the order of the file.
 
     LSP is (3, 14, N) with a flag for occluded joints, LSP Extended (14, 3, N) with a flag for labeled ones; positions
@@ -30,17 +30,17 @@ def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] 
     digits = 5 if extended else 4
     persons = []
     for i, row in enumerate(rows):
-        with noting(problems):
+        with collect_errors(problems):
             if not np.isfinite(row).all():
                 raise DataError(f"{annotations}: person {i + 1}: joints holds values that are no numbers")
             persons.append(_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i))
     if not persons:
         raise DataError(f"{annotations} has no usable person; see semipose data check")
     require_images([str(person.image) for person in persons], annotations, problems)
-    return PersonSet(LSP, persons, str(annotations))
+    return PoseDataset(LSP, persons, str(annotations))
 
 
-def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Person:
+def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instance:
     flag = row[:, 2] > 0
     visibility = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
     joints = (row[:, :2] - 1) * (visibility > 0)[:, None]
@@ -52,7 +52,7 @@ def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Person
         x, y = (low - margin).tolist()
         width, height = (high - low + 2 * margin).tolist()
         box = (x, y, width, height)
-    return Person(
+    return Instance(
         image=image,
         image_id=image.stem,
         annotation_id=number,

@@ -9,8 +9,8 @@ import numpy as np
 from semipose.data.formats.coco import AREA_OF_BOX, finite, require_images
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.matlab import load_mat
-from semipose.errors import DataError, noting
-from semipose.structures.instances import Person, PersonSet
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import MPII
 
 HEAD_SHARE = 0.6
@@ -23,7 +23,7 @@ SHIFT = 15.0
 """The annotated center moves down by this many pixels per unit of scale, as everyone does."""
 
 
-def read_mpii(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PersonSet:
+def read_mpii(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
     """Persons of an MPII list; 1-based pixels become 0-based.
 
     The box is the square of side 200 scale around the center, moved down by 15 scale; the crop's padding of 1.25 is
@@ -37,7 +37,7 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
     root = _image_root(annotations, images)
     persons = []
     for number, record in enumerate(records):
-        with noting(problems):
+        with collect_errors(problems):
             persons.append(_person(record, number, root, annotations))
     if not persons:
         raise DataError(f"MPII list {annotations} has no usable person; see semipose data check")
@@ -45,7 +45,7 @@ def read_mpii(annotations: Path, images: Path | None = None, problems: list[str]
     if "valid" in annotations.stem and measured.is_file():
         persons = _with_heads(persons, measured, len(records))
     require_images([str(person.image) for person in persons], annotations, problems)
-    return PersonSet(MPII, persons, str(annotations))
+    return PoseDataset(MPII, persons, str(annotations))
 
 
 def _image_root(path: Path, images: Path | None) -> Path:
@@ -54,7 +54,7 @@ def _image_root(path: Path, images: Path | None) -> Path:
     return next((c for c in candidates if c.is_dir()), candidates[-1])
 
 
-def _person(record: Any, number: int, root: Path, path: Path) -> Person:
+def _person(record: Any, number: int, root: Path, path: Path) -> Instance:
     where = f"{path}: person {number}"
     if not isinstance(record, dict) or not isinstance(record.get("image"), str):
         raise DataError(f"{where}: needs 'image', 'center' and 'scale'")
@@ -69,7 +69,7 @@ def _person(record: Any, number: int, root: Path, path: Path) -> Person:
         center = center + np.array([0, SHIFT * float(scale[0])])
     left, top = center - 1 - (size - 1) / 2
     joints, visibility = _joints(record, where)
-    return Person(
+    return Instance(
         image=root / name,
         image_id=record["image"],
         annotation_id=number,
@@ -93,7 +93,7 @@ def _joints(record: dict, where: str) -> tuple[np.ndarray | None, np.ndarray | N
     return (np.array(found) - 1) * (visibility > 0)[:, None], visibility
 
 
-def _with_heads(persons: list[Person], path: Path, count: int) -> list[Person]:
+def _with_heads(persons: list[Instance], path: Path, count: int) -> list[Instance]:
     """The official evaluation's positions, missing joints and head boxes, in the order of valid.json's `count` records.
 
     A person's annotation id is its record's place there.

@@ -10,7 +10,7 @@ from semipose.data.formats.json_files import each, read_json
 from semipose.data.formats.lsp import read_lsp
 from semipose.data.formats.mpii import read_mpii
 from semipose.errors import DataError
-from semipose.structures.instances import PersonSet
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 
 
@@ -21,7 +21,7 @@ def read_annotations(
     labels: bool = True,
     skeleton: Skeleton | None = None,
     problems: list[str] | None = None,
-) -> PersonSet:
+) -> PoseDataset:
     """Persons of a COCO container, an MPII list, an AI Challenger list or an LSP `joints.mat`.
 
     `images` is the image folder; found beside the file when not given. `labels=False` leaves joints out; `skeleton` is

@@ -11,6 +11,7 @@ import torch
 from scipy import stats
 from torchvision.transforms import functional as oracle
 
+from semipose.augment import color
 from semipose.augment.color import OPERATIONS, RandAugment, operate
 from semipose.augment.mixing import CutMix, Mixup, another, mixing_share
 from semipose.models.backbones import MEAN, STD
@@ -440,7 +441,7 @@ def test_rand_augment_applies_operations_in_turn():
 def test_how_many_samples_are_worked_on_together_changes_nothing(monkeypatch):
     images = normalized(photos(19, 24))
     found = apply(RandAugment(), images, generator(4))
-    monkeypatch.setattr(appearance, "AT_ONCE", 19)
+    monkeypatch.setattr(color, "AT_ONCE", 19)
     assert torch.equal(found, apply(RandAugment(), images, generator(4)))
 
 
@@ -451,8 +452,8 @@ def test_operations_and_signs_are_drawn_alike_and_apart(monkeypatch):
         drawn.append((operation.numpy(), sign.numpy(), strength))
         return colors
 
-    monkeypatch.setattr(appearance, "operate", record)
-    monkeypatch.setattr(appearance, "AT_ONCE", 18_000)
+    monkeypatch.setattr(color, "operate", record)
+    monkeypatch.setattr(color, "AT_ONCE", 18_000)
     apply(RandAugment(operations=2, magnitude=12), torch.zeros(18_000, 3, 1, 1), generator(6))
     assert len(drawn) == 2
     table = np.zeros((2, 9, 2))

@@ -48,7 +48,7 @@ class TinyPose(nn.Module):
         features = (self.last(second), second, first)
         return torch.stack([head(f) for head, f in zip(self.heads, features, strict=False)], dim=1)
 
-    def main(self, images: Tensor) -> Tensor:
+    def forward_main(self, images: Tensor) -> Tensor:
         """Level z alone."""
         return self.heads[0](self.last(self.middle(self.stem(images))))
 
@@ -59,7 +59,7 @@ class Recording:
 
     easy: list[View] = field(default_factory=list)
     labeled: list[LabeledView] = field(default_factory=list)
-    augmentations: list[HardView] = field(default_factory=list)
+    hard: list[HardView] = field(default_factory=list)
     altered: list[Tensor] = field(default_factory=list)
     networks: list[tuple[str | None, int]] = field(default_factory=list)
 
@@ -166,7 +166,7 @@ def reference_warp(images: Tensor, matrices: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(warped))
 
 
-def reference_carry(heatmaps: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
+def reference_warp_heatmaps(heatmaps: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Easy-view heatmaps on the hard grid, and the cells whose source lies on the easy view's map, (B, 1, h, w)."""
     to_cells = np.array([[1 / STRIDE, 0, 0.5 / STRIDE - 0.5], [0, 1 / STRIDE, 0.5 / STRIDE - 0.5], [0, 0, 1]])
     on_grid = np.stack([to_cells @ m @ np.linalg.inv(to_cells) for m in _array(matrices)])
@@ -280,7 +280,7 @@ def reference() -> SimpleNamespace:
     """The slow float64 references by name."""
     return SimpleNamespace(
         warp=reference_warp,
-        carry=reference_carry,
+        warp_heatmaps=reference_warp_heatmaps,
         targets=reference_targets,
         mse=reference_mse,
         decode=reference_decode,

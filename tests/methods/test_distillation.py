@@ -40,7 +40,7 @@ def build(workbench, tiny):
                 paths.append(path)
             return tiny.Network(None, 1)
 
-        method = METHODS[name][1](config, dataclasses.replace(context, trained=trained))
+        method = METHODS[name][1](config, dataclasses.replace(context, load_network=trained))
         torch.manual_seed(5)
         for module in method.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -118,7 +118,7 @@ def test_the_main_level_does_not_depend_on_the_number_of_levels():
     one.load_state_dict({n: t for n, t in many.state_dict().items() if n in own})
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(one.main(images), many.main(images))
+        torch.testing.assert_close(one.forward_main(images), many.forward_main(images))
 
 
 def test_hrnet_levels_are_the_branches_the_finest_first():

@@ -30,7 +30,7 @@ from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
 
 DATA = os.environ.get("SEMIPOSE_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SEMIPOSE_DATA does not name the data folder")
-PEOPLE = Path(__file__).parents[2] / "src" / "semipose" / "people"
+PEOPLE = Path(__file__).parents[3] / "src" / "semipose" / "people"
 
 NAMES = ["nose", "left_hand", "right_hand"]
 CONTENT = {

@@ -149,10 +149,10 @@ def both(config: RunConfig, splits: DataSplits, folder: Path) -> tuple[Side, Sid
     precision = config.train.precision
     if precision == "auto":
         precision = choose_precision(config.model, len(skeleton), torch.device("cpu"), size)
-    form = config.data.crops
+    encoding = config.data.crop_encoding
     packed = (
-        open_crop_cache(splits.labeled, geometry, form=form),
-        open_crop_cache(splits.unlabeled, geometry, form=form),
+        open_crop_cache(splits.labeled, geometry, encoding=encoding),
+        open_crop_cache(splits.unlabeled, geometry, encoding=encoding),
     )
     image_paths = LazyCrops(splits.labeled, geometry), LazyCrops(splits.unlabeled, geometry)
     return (

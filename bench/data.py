@@ -50,7 +50,7 @@ def main() -> None:
         persons = image_paths(arguments.instances, Path(folder))
         shape = CropGeometry((height, width), 1.25)
         started = time.perf_counter()
-        crops = open_crop_cache(persons, shape, form=arguments.crops)
+        crops = open_crop_cache(persons, shape, encoding=arguments.crops)
         built = arguments.instances / (time.perf_counter() - started) / available_cpus()
         found = {
             "cache_persons_per_second_and_core": built,

@@ -1,5 +1,6 @@
 """The public functions: train, evaluate, predict, export, load; the commands of those names call these."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotati
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train as train_run
 from semipose.training.evaluator import TrainResult
-from semipose.training.loggers import progress_bar, say
 from semipose.utils.files import place_for
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+log = logging.getLogger(__name__)
+
 
 __all__ = [
     "Evaluation",
@@ -42,7 +46,11 @@ __all__ = [
 
 
 def train(
-    *arguments: str, out: Path | str | None = None, resume: bool = False, overrides: dict[str, Any] | None = None
+    *arguments: str,
+    out: Path | str | None = None,
+    resume: bool = False,
+    overrides: dict[str, Any] | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> TrainResult:
     """Trains and returns the scores of the selected weights.
 
@@ -62,7 +70,7 @@ def train(
             raise ConfigError(f"{out} holds no run to resume (no config.yaml); start it without --resume")
         if files:
             raise ConfigError(f"{files[0]}: --resume goes on with the run's own configuration; leave it out")
-        return train_run(load_config(saved, given), Path(out), resume=True)
+        return train_run(load_config(saved, given), Path(out), resume=True, progress=progress)
     file = files[0] if files else None
     if "method" not in given:
         rest = {key: value for key, value in given.items() if not key.startswith("method.")}
@@ -72,8 +80,8 @@ def train(
     config = load_config(file, given)
     idle = left_behind(file, given["method"]) if file and isinstance(given.get("method"), str) else []
     if idle:
-        say(f"{', '.join(idle)} of {file} belong to another method than {given['method']} and do not apply")
-    return train_run(config, Path(out) if out else Path("runs") / config.method.name)
+        log.info(f"{', '.join(idle)} of {file} belong to another method than {given['method']} and do not apply")
+    return train_run(config, Path(out) if out else Path("runs") / config.method.name, progress=progress)
 
 
 def load(what: Path | str, *, network: str | None = None) -> PoseModel:
@@ -101,6 +109,7 @@ def predict(
     doubtful: int | None = None,
     broken: ErrorPolicy = "skip",
     network: str | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> list[Path]:
     """Joints of people in an image, a folder, a video or the images that a COCO file lists; returns the files written.
 
@@ -122,12 +131,14 @@ def predict(
     if _is_video(source):
         predictor = make_predictor(model, flip_test=flip_test, device=device)
         return predict_video(
-            predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress_bar
+            predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress
         )
     persons = data_errors.read(
         "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
     )
-    predictions, _ = predict_dataset(model, persons, data_errors, "images", flip_test=flip_test, device=device)
+    predictions, _ = predict_dataset(
+        model, persons, data_errors, "images", flip_test=flip_test, device=device, progress=progress
+    )
     data_errors.write(out)
     written = [out / "predictions.json"]
     root = source if source.is_dir() else None
@@ -177,7 +188,7 @@ def _write_labels(
         persons = PoseDataset(persons.skeleton, persons.instances, persons.source)  # without images that show nobody
     root = write_coco(as_annotations(persons, predictions, least), path)
     scores = np.concatenate([p.scores for p in predictions] or [np.zeros(0)])
-    say(
+    log.info(
         f"{path}: {(scores >= least).sum()} of {len(scores)} joints, those of a score of {least:g} or more (highest "
         f"{scores.max(initial=0):.2g}), are labeled; image names are relative to {root}"
     )

@@ -1,5 +1,6 @@
 """Builds data, method and engine from a RunConfig and starts the loop: the one place where all parts meet."""
 
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,22 @@ from semipose.training.image_checks import (
     tell_untaught_joints,
     with_before,
 )
-from semipose.training.loggers import MetricsLog, NoLog, mute, progress_bar, say
+from semipose.training.loggers import MetricsLog, NoLog
 from semipose.training.loop import Training
 from semipose.training.monitor import TrainingMonitor
 from semipose.training.precision import choose_precision
 from semipose.training.run_dir import lock_run_dir
 from semipose.utils.files import make_folder
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+logger = logging.getLogger(__name__)
+
 
 MEASURED_FROM = 200
 """Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
 
 
-def train(config: RunConfig, out: Path, *, resume: bool = False) -> TrainResult:
+def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS) -> TrainResult:
     """Trains as `config` says and leaves the run folder `out` behind.
 
     Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
@@ -55,19 +60,19 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> TrainResult:
     """
     config = _located(config)
     plan = plan_processes(config.train.device, config.train.devices, config.train.nodes)
-    if plan.rank:
-        mute()
     splits = load_splits(config.data)
     if _takes_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
-        say("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
+        logger.info("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
     if config.data.unlabeled and not _takes_unlabeled(config):
-        say(f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is")
+        logger.info(
+            f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is"
+        )
     _claim(out, resume)
     config = with_precision(config, splits, plan)
     message = {"config": config.model_dump(mode="json"), "out": str(out.resolve()), "resume": resume}
     with lock_run_dir(out) if plan.rank == 0 else nullcontext(), helpers(plan, message), together(plan):
         fabric = start_fabric(config.train.device, config.train.precision, plan)
-        return _train(config, splits, fabric, out, resume)
+        return _train(config, splits, fabric, out, resume, progress)
 
 
 def join() -> None:
@@ -76,13 +81,15 @@ def join() -> None:
     train(RunConfig(**message["config"]), Path(message["out"]), resume=message["resume"])
 
 
-def _train(config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, resume: bool) -> TrainResult:
+def _train(
+    config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, resume: bool, progress: Progress
+) -> TrainResult:
     fabric.seed_everything(config.train.seed, workers=False, verbose=False)
     generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
     engine = _engine(config, splits, fabric, generator)
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(splits, geometry, config.data.crops, _takes_unlabeled(config))
-    evaluator = _judge(config, splits, engine, geometry, out)
+    labeled, unlabeled = _crops(splits, geometry, config.data.crop_encoding, _takes_unlabeled(config), progress)
+    evaluator = _judge(config, splits, engine, geometry, out, progress)
     seen = look_through(
         labeled,
         unlabeled,
@@ -125,6 +132,7 @@ def _train(config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, res
         evaluate=evaluate,
         keep_best=evaluator.keep,
         name=config.method.name,
+        progress=progress,
     )
     _announce(config, splits, training, evaluator)
     try:
@@ -134,7 +142,9 @@ def _train(config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, res
     return evaluator.conclude(state.step, state.seconds, seen)
 
 
-def _judge(config: RunConfig, splits: DataSplits, engine: Engine, geometry: CropGeometry, out: Path) -> Evaluator:
+def _judge(
+    config: RunConfig, splits: DataSplits, engine: Engine, geometry: CropGeometry, out: Path, progress: Progress
+) -> Evaluator:
     """Who scores the candidates."""
     return Evaluator(
         engine,
@@ -144,7 +154,8 @@ def _judge(config: RunConfig, splits: DataSplits, engine: Engine, geometry: Crop
         out,
         select=config.train.select,
         evaluation=config.evaluation,
-        form=config.data.crops,
+        encoding=config.data.crop_encoding,
+        progress=progress,
     )
 
 
@@ -187,7 +198,7 @@ def with_precision(config: RunConfig, splits: DataSplits, plan: Plan) -> RunConf
     if alone and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
         size = (config.input.height, config.input.width)
         chosen = choose_precision(config.model, len(splits.labeled.skeleton), torch.device("cpu"), size)
-        say(f"train.precision={chosen}: the faster of the two here, measured once and remembered")
+        logger.info(f"train.precision={chosen}: the faster of the two here, measured once and remembered")
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
 
@@ -271,13 +282,13 @@ def _claim(out: Path, resume: bool) -> None:
 
 
 def _crops(
-    splits: DataSplits, geometry: CropGeometry, form: Encoding, learns: bool
+    splits: DataSplits, geometry: CropGeometry, encoding: Encoding, learns: bool, progress: Progress
 ) -> tuple[CropCache, CropCache | None]:
     """The labeled and, where the method learns from them, the unlabeled crops, without what is left out as broken."""
 
     def cut(name: str, persons: PoseDataset) -> CropCache:
         return open_crop_cache(
-            persons, geometry, form=form, broken=splits.data_errors.image_errors(name), progress=progress_bar
+            persons, geometry, encoding=encoding, broken=splits.data_errors.image_errors(name), progress=progress
         )
 
     wanted = splits.unlabeled if learns else None
@@ -300,9 +311,9 @@ def _resumed(
     """Puts the last checkpoint back; says where it goes on and with what other options."""
     state = load_checkpoint(out / "last" / "state.pt", identity, engine.method, engine.optimizer, generator)
     _compare_batches(state, joint_batch(config, engine))
-    say(f"goes on at step {state.step}")
+    logger.info(f"goes on at step {state.step}")
     if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
-        say("with other options than before: config.yaml is written anew")
+        logger.info("with other options than before: config.yaml is written anew")
         config.save(out / "config.yaml")
     return state
 
@@ -316,7 +327,7 @@ def _compare_batches(state: TrainingState, now: list[int]) -> None:
     """Says when a run goes on with another joint batch; with the same one the order of the data goes on as it was."""
     before = state.extra.get("joint_batch", now)
     if before != now:
-        say(
+        logger.info(
             f"the joint batch was {before[0]} + {before[1]} and is {now[0]} + {now[1]} now: the data comes in another "
             "order and epochs have another length; train.batch and train.unlabeled_batch bring it back"
         )
@@ -375,7 +386,7 @@ def _announce(config: RunConfig, splits: DataSplits, training: Training, evaluat
     engine = training.engine
     where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
     held = f", {len(splits.validation)} for validation" if splits.validation else ""
-    say(
+    logger.info(
         f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled people{held}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} an epoch), {where}, split {splits.split.hash}"

@@ -24,12 +24,12 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_store_equals_fresh_crops_and_is_found_again(tmp_path, monkeypatch):
     persons = read_dataset("people", None).subset(range(0, 40, 3))
-    store, fresh = open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path), LazyCrops(persons, GEOMETRY)
+    store, fresh = open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path), LazyCrops(persons, GEOMETRY)
     assert [p.annotation_id for p in store.dataset.instances] == [p.annotation_id for p in persons.instances]
     for i in range(len(persons)):
         assert np.abs(store.crop(i).astype(int) - fresh.crop(i)).mean() < 2
     no_decoding(monkeypatch)
-    again = open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path)
+    again = open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path)
     np.testing.assert_array_equal(again.crop(2), store.crop(2))
     assert again.image_paths == store.image_paths
     assert len(set(store.image_paths.values())) == len({p.image for p in persons.instances})
@@ -38,10 +38,10 @@ def test_store_equals_fresh_crops_and_is_found_again(tmp_path, monkeypatch):
 
 def test_raw_crops_are_exact_and_kept_apart(tmp_path):
     persons = read_dataset("people", None).subset(range(0, 40, 9))
-    raw, fresh = open_crop_cache(persons, GEOMETRY, form="raw", cache=tmp_path), LazyCrops(persons, GEOMETRY)
+    raw, fresh = open_crop_cache(persons, GEOMETRY, encoding="raw", cache=tmp_path), LazyCrops(persons, GEOMETRY)
     for i in range(len(persons)):
         np.testing.assert_array_equal(raw.crop(i), fresh.crop(i))
-    jpeg = open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path)
+    jpeg = open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path)
     assert len(list((tmp_path / "crops").iterdir())) == 2
     assert (jpeg.crop(1) != raw.crop(1)).any()
 
@@ -51,10 +51,10 @@ def test_small_sets_are_kept_raw_and_large_ones_as_jpegs(tmp_path, monkeypatch):
     size = len(persons) * 3 * GEOMETRY.crop_size[0] * GEOMETRY.crop_size[1]
     monkeypatch.setattr(packed, "SMALL", size)
     small = open_crop_cache(persons, GEOMETRY, cache=tmp_path)
-    assert small.path == open_crop_cache(persons, GEOMETRY, form="raw", cache=tmp_path).path
+    assert small.path == open_crop_cache(persons, GEOMETRY, encoding="raw", cache=tmp_path).path
     monkeypatch.setattr(packed, "SMALL", size - 1)
     large = open_crop_cache(persons, GEOMETRY, cache=tmp_path)
-    assert large.path == open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path).path != small.path
+    assert large.path == open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path).path != small.path
 
 
 def test_other_settings_make_other_crops(tmp_path):
@@ -175,7 +175,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"No space left.*data\.crops=jpeg.*SEMIPOSE_CACHE"):
         open_crop_cache(persons, GEOMETRY, cache=tmp_path)
     with pytest.raises(RunError, match=r"No space left on device\); make room or let \$SEMIPOSE_CACHE"):
-        open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path)
+        open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path)
     assert not list((tmp_path / "crops").rglob("*.*"))
 
 

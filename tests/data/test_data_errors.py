@@ -155,12 +155,12 @@ def test_a_run_stops_before_it_begins_or_notes_what_it_left_out(people, tiny, tm
     clean = {"data.train": str(path), "data.images": str(tmp_path / "images"), "train.steps": 2, "data.labels": None}
     with pytest.raises(BrokenDataError, match=r"data\.broken\.train=skip"):
         train(tiny("supervised", **clean), tmp_path / "run")
-    test = {"data.test": str(path), "data.test_images": str(tmp_path / "images"), "data.broken.train": "skip"}
+    test = {"data.test": str(path), "data.test_images": str(tmp_path / "images"), "data.on_error.train": "skip"}
     with pytest.raises(BrokenDataError, match=r"2 of 60 photographs .*data\.broken\.test=skip") as caught:
         train(tiny("supervised", **clean, **test), tmp_path / "run")
     assert len(caught.value.problems) == 2
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
-    result = train(tiny("supervised", **clean, **test, **{"data.broken.test": "skip"}), tmp_path / "run")
+    result = train(tiny("supervised", **clean, **test, **{"data.on_error.test": "skip"}), tmp_path / "run")
     dropped = json.loads((tmp_path / "run" / "dropped.json").read_text())
     assert describe_dropped(dropped) == "train 2 photographs, test 2 photographs"
     assert "58 persons in 58 images" in result.protocol
@@ -217,4 +217,4 @@ def test_policies_are_options():
     with pytest.raises(ConfigError, match="skip"):
         from semipose.config import load_config
 
-        load_config(None, {"data.broken.train": "drop"})
+        load_config(None, {"data.on_error.train": "drop"})

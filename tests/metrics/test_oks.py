@@ -194,7 +194,9 @@ def test_no_predictions_score_zero_and_empty_size_ranges_score_none() -> None:
 
 
 def test_figures_are_none_without_areas_or_labels(people: PoseDataset) -> None:
-    flat = tuple(Instance(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in people.instances)
+    flat = tuple(
+        Instance(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in people.instances
+    )
     predictions = ground_truth_as_predictions(people)
     for truth in (PoseDataset(people.skeleton, flat, "flat"), people.without_labels(), people.subset([])):
         assert oks_scores(truth, predictions) == dict.fromkeys(FIGURES)

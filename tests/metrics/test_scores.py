@@ -10,7 +10,7 @@ import semipose
 from semipose.data.formats.coco import read_coco
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.pck import pck_torso, pckh
-from semipose.metrics.scores import Protocol, score
+from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import infer_skeleton
@@ -96,7 +96,9 @@ def test_nothing_to_evaluate_scores_none(people: PoseDataset) -> None:
 def test_the_protocol_says_everything_in_one_line(people: PoseDataset) -> None:
     crowd = replace(people[0], is_crowd=True)
     truth = PoseDataset(people.skeleton, (crowd, *people.instances[1:], people[1].without_labels()), "val.json")
-    protocol = Protocol.of(truth, boxes="detections d.json", flip_test=True, weights_selection="best on validation")
+    protocol = EvaluationProtocol.of(
+        truth, boxes="detections d.json", flip_test=True, weights_selection="best on validation"
+    )
     assert protocol.describe() == (
         "val.json: 39 persons in 39 images; boxes: detections d.json; flip test: on; OKS sigmas: coco; "
         "weights: best on validation"

@@ -120,7 +120,7 @@ def test_broken_photographs_of_the_test_set_are_passed_over(tmp_path, tiny_run):
     write_coco(persons, tmp_path / "test.json")
     first = tmp_path / "images" / persons[0].image.name
     first.write_bytes(first.read_bytes()[:300])
-    test = {"data.test": str(tmp_path / "test.json"), "data.broken": {"test": "skip"}}
+    test = {"data.test": str(tmp_path / "test.json"), "data.on_error": {"test": "skip"}}
     train(load_config(None, {**tiny_run, **test, "data.labels": 30, "method": "supervised"}), tmp_path / "run")
     assert "Left out as broken: test 1 photograph" in " ".join(opened(write_report(tmp_path / "run")).text)
     (tmp_path / "run" / "scores.json").unlink()

@@ -1,10 +1,10 @@
 """The command line: parses, calls, prints; no logic. One file a group of commands."""
 
-import logging
 import sys
 
 from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
 from semipose.cli.common import app
+from semipose.cli.progress import configure_logging
 from semipose.errors import BrokenDataError, InputError, RunError, SemiposeError
 
 __all__ = ["app", "looking", "main", "training", "using"]
@@ -15,7 +15,7 @@ def main() -> None:
 
     Of broken data sets the list of what is broken comes before the line.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    configure_logging()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may stand behind the command, too
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.common import Json, app, data_app, print_json, print_table
+from semipose.cli.progress import ConsoleProgress
 from semipose.utils.text import plural
 
 MOST = 20
@@ -108,7 +109,7 @@ def data_frames(
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
     from semipose.data.prepare import take_frames
 
-    found, alike = take_frames(source, out, every=every, min_change=min_change)
+    found, alike = take_frames(source, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
@@ -132,7 +133,7 @@ def data_pack(
 
     size = (height, width)
     print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
-               padding=padding))  # fmt: skip
+               padding=padding, progress=ConsoleProgress()))  # fmt: skip
 
 
 @data_app.command("cache")
@@ -166,7 +167,7 @@ def data_join(
     """Write several annotation files as one; where several have people in a photograph, those of the last count."""
     from semipose.data.prepare import join
 
-    print(join(paths, out, images=images or (), skeleton=skeleton))
+    print(join(paths, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
 
 
 @data_app.command("convert")
@@ -179,4 +180,4 @@ def data_convert(
     """Write any known format as a COCO container; images stay where they are."""
     from semipose.data.prepare import convert
 
-    print(convert(path, out, images=images, skeleton=skeleton))
+    print(convert(path, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))

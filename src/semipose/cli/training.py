@@ -1,13 +1,18 @@
 """Commands that train: demo, train, study."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semipose.cli.common import Json, app, print_json, print_scores, print_table
+from semipose.cli.progress import ConsoleProgress
 from semipose.errors import RunError, SemiposeError
 from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
+
 
 if TYPE_CHECKING:
     from semipose.api import TrainResult
@@ -85,7 +90,7 @@ def train(
         "train.seed": seed,
     }  # fmt: skip
     given = {key: value for key, value in overrides.items() if value is not None}
-    result = start(*(arguments or []), out=out, resume=resume, overrides=given)
+    result = start(*(arguments or []), out=out, resume=resume, overrides=given, progress=ConsoleProgress())
     if not is_first():
         return
     written = _report(result.folder) if page and not with_stdin else None
@@ -125,12 +130,11 @@ def _print_result(result: "TrainResult", page: Path | None, json: bool) -> None:
 def _report(folder: Path) -> Path | None:
     """report.html of a run; a training that is done does not fail for want of it."""
     from semipose.reports.html import write_report
-    from semipose.training.loggers import say
 
     try:
         return write_report(folder)
     except (SemiposeError, OSError) as error:
-        say(f"no report.html: {error}")
+        log.info(f"no report.html: {error}")
         return None
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.common import Broken, Json, app, print_json, print_scores
+from semipose.cli.progress import ConsoleProgress
 
 Network = Annotated[
     str | None, typer.Option(help="A network of the run by its name in train's table, or ensemble; else its best.")
@@ -110,6 +111,7 @@ def predict(
         doubtful=doubtful,
         network=network,
         broken=broken,  # type: ignore[arg-type]
+        progress=ConsoleProgress(),
     )
     for path in written:
         print(path)

@@ -14,13 +14,13 @@ import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import simplejpeg
@@ -32,6 +32,7 @@ from semipose.data.leakage import digest
 from semipose.errors import BrokenDataError, DataError, RunError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.cpu import available_cpus
+from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
@@ -111,35 +112,27 @@ def clear_cache() -> None:
         shutil.rmtree(cache_root() / kind, ignore_errors=True)
 
 
-class Progress(Protocol):
-    """Wraps an iterable to show how far it is."""
-
-    def __call__(self, work: Iterable, total: int, what: str) -> Iterable:
-        """The same items."""
-        ...
-
-
 def open_crop_cache(
     persons: PoseDataset,
     geometry: CropGeometry,
     *,
-    form: Encoding = "auto",
+    encoding: Encoding = "auto",
     cache: Path | None = None,
     broken: Decide = refuse,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> CropCache:
     """The packed crops of `persons`, made on first use and found again by their content.
 
-    `form`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast; auto keeps the
+    `encoding`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast; auto keeps the
     bytes of sets that take no more than SMALL.
     Of several processes one makes them, the others wait. `broken` decides about image_digests that can't be read: it
     raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
     work in a progress bar. Raises RunError when the cache can't be written.
     """
     root = cache or cache_root()
-    if form == "auto":
-        form = "raw" if len(persons) * 3 * math.prod(geometry.crop_size) <= SMALL else "jpeg"
-    path = root / "crops" / _key(persons, geometry, form)
+    if encoding == "auto":
+        encoding = "raw" if len(persons) * 3 * math.prod(geometry.crop_size) <= SMALL else "jpeg"
+    path = root / "crops" / _key(persons, geometry, encoding)
     store = _up_to_date(path, persons, geometry)
     for _ in range(ATTEMPTS):
         if store is not None:
@@ -148,7 +141,7 @@ def open_crop_cache(
             with _alone(root, path.name) as locked:
                 store = _up_to_date(path, persons, geometry)
                 if store is None:
-                    _build(path, persons, geometry, form, broken, progress)
+                    _build(path, persons, geometry, encoding, broken, progress)
                     store = _find(path, persons, geometry)
                     if locked:
                         _clear(path, store)
@@ -156,7 +149,7 @@ def open_crop_cache(
         except FileNotFoundError:
             continue  # somebody removed the cache meanwhile
         except OSError as error:
-            smaller = ", take data.crops=jpeg" if form == "raw" else ""
+            smaller = ", take data.crop_encoding=jpeg" if encoding == "raw" else ""
             raise RunError(
                 f"crops can't be kept in {path} ({error.strerror or error}); make room{smaller} or let $SEMIPOSE_CACHE "
                 "name another folder"
@@ -192,8 +185,8 @@ def _readable(image: Path) -> bool:
     return True
 
 
-def _key(persons: PoseDataset, geometry: CropGeometry, form: Encoding) -> str:
-    kept_as: Any = CropCache.QUALITY if form == "jpeg" else form
+def _key(persons: PoseDataset, geometry: CropGeometry, encoding: Encoding) -> str:
+    kept_as: Any = CropCache.QUALITY if encoding == "jpeg" else form
     key = hashlib.sha256(json.dumps([asdict(geometry), kept_as, FORMAT]).encode())
     stats: dict[str, tuple[int, int]] = {}
     for path, box in zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True):
@@ -258,7 +251,7 @@ class _Cut:
 
 
 def _build(
-    path: Path, persons: PoseDataset, geometry: CropGeometry, form: Encoding, broken: Decide, progress: Progress | None
+    path: Path, persons: PoseDataset, geometry: CropGeometry, encoding: Encoding, broken: Decide, progress: Progress
 ) -> None:
     """Cuts photograph by photograph in threads; files appear by renaming, the index last."""
     path.mkdir(parents=True, exist_ok=True)
@@ -266,7 +259,7 @@ def _build(
     temporary = path / f"cut.{token}.tmp"
     try:
         with temporary.open("wb") as file:
-            found = _cut_all(persons, geometry, form, file, progress)
+            found = _cut_all(persons, geometry, encoding, file, progress)
         if not found.places:
             failed = {persons[i].image: text for i, text in found.failed.items()}
             if failed:
@@ -284,15 +277,15 @@ def _build(
 
 
 def _cut_all(
-    persons: PoseDataset, geometry: CropGeometry, form: Encoding, file: BinaryIO, progress: Progress | None
+    persons: PoseDataset, geometry: CropGeometry, encoding: Encoding, file: BinaryIO, progress: Progress
 ) -> _Cut:
     """Writes the crops of all persons to `file`, in the order of their photographs' names."""
     image = persons.instances.paths.__getitem__
     groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
     found, position = _Cut({}, {}, {}), 0
-    with closing(encode_people(persons, groups, geometry, form)) as results:
-        progress_bar = progress(results, len(groups), "cutting people") if progress else results
-        for group, result in zip(groups, progress_bar, strict=True):
+    with closing(encode_people(persons, groups, geometry, encoding)) as results:
+        tracked = progress.track(results, len(groups), "cropping persons")
+        for group, result in zip(groups, tracked, strict=True):
             if isinstance(result, DataError):
                 found.failed[group[0]] = str(result)
                 continue
@@ -306,7 +299,7 @@ def _cut_all(
 
 
 def encode_people(
-    persons: PoseDataset, groups: list[list[int]], geometry: CropGeometry, form: Encoding = "jpeg"
+    persons: PoseDataset, groups: list[list[int]], geometry: CropGeometry, encoding: Encoding = "jpeg"
 ) -> Generator[tuple[str, list[bytes]] | DataError]:
     """Crops as they are kept, in threads, in order.
 
@@ -315,7 +308,7 @@ def encode_people(
     """
     pool = ThreadPoolExecutor(available_cpus())
     try:
-        yield from pool.map(lambda group: _encode(persons, group, geometry, form), groups)
+        yield from pool.map(lambda group: _encode(persons, group, geometry, encoding), groups)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -352,7 +345,7 @@ def _pack(temporary: Path, found: _Cut, persons: PoseDataset, path: Path, token:
 
 
 def _encode(
-    persons: PoseDataset, group: list[int], geometry: CropGeometry, form: Encoding
+    persons: PoseDataset, group: list[int], geometry: CropGeometry, encoding: Encoding
 ) -> tuple[str, list[bytes]] | DataError:
     """The digest of a photograph and the crops of its persons."""
     path = persons[group[0]].image
@@ -361,11 +354,11 @@ def _encode(
         image = decode_image(path, content)
     except DataError as error:
         return error
-    return digest(content), [_kept(image, persons[i], geometry, form) for i in group]
+    return digest(content), [_kept(image, persons[i], geometry, encoding) for i in group]
 
 
-def _kept(image: np.ndarray, person: Instance, geometry: CropGeometry, form: Encoding) -> bytes:
+def _kept(image: np.ndarray, person: Instance, geometry: CropGeometry, encoding: Encoding) -> bytes:
     crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
-    if form == "raw":
+    if encoding == "raw":
         return crop.tobytes()
     return simplejpeg.encode_jpeg(crop, CropCache.QUALITY, "RGB", "444", fastdct=False)

@@ -25,7 +25,7 @@ DROPPED = "dropped.json"
 """File of a run folder that lists what was left out."""
 
 
-class BrokenConfig(BaseModel):
+class OnErrorConfig(BaseModel):
     """Broken records and unreadable photographs: `strict` stops with a list of all, `skip` leaves them out."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,7 +49,7 @@ class DataErrors:
 
     policies: Mapping[str, ErrorPolicy] = field(default_factory=dict)
     usual: ErrorPolicy = "strict"
-    remedy: str = "data.broken.{}=skip"
+    remedy: str = "data.on_error.{}=skip"
     records: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, dict[str, str]] = field(default_factory=dict)
 

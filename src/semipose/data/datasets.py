@@ -9,7 +9,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from semipose.data.data_errors import BrokenConfig, DataErrors
+from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.coco import read_coco, trainable, usable_boxes
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
@@ -58,7 +58,7 @@ class DataConfig(BaseModel):
     """COCO detections file with person boxes for `unlabeled`; without one each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)
     """Detections with a lower score are left out."""
-    crops: Literal["auto", "jpeg", "raw"] = "auto"
+    crop_encoding: Literal["auto", "jpeg", "raw"] = "auto"
     """How cut people are kept: `jpeg`, or `raw`, exact and read ten times as fast for eight times the disk; auto keeps
     the sets raw that need no more than 2 GiB for it (3,600 persons at 256×192)."""
     val: str | None = None
@@ -71,7 +71,7 @@ class DataConfig(BaseModel):
     """COCO keypoints file scored once, at the end, with the selected weights; embedded people bring one."""
     test_images: str | None = None
     """Image folder of `test`."""
-    broken: BrokenConfig = BrokenConfig()
+    on_error: OnErrorConfig = OnErrorConfig()
     """What happens to broken records and unreadable photographs, set by set."""
 
 
@@ -146,7 +146,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     """Reads what the section names and splits it. Raises DataError or ConfigError with the remedy."""
     config = resolve(config)
     _refuse_idle(config)
-    data_errors = DataErrors(dict(config.broken))
+    data_errors = DataErrors(dict(config.on_error))
     everyone = trainable(
         over(
             config.skeleton,

@@ -1,5 +1,6 @@
 """Prepares data sets, for the data commands: other formats, several files, videos, sets that are too large."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,18 +18,25 @@ from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.training.loggers import progress_bar, say
 from semipose.utils.files import place_for
+from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 
 def convert(
-    annotations: Path | str, out: Path | str, *, images: Path | str | None = None, skeleton: str | None = None
+    annotations: Path | str,
+    out: Path | str,
+    *,
+    images: Path | str | None = None,
+    skeleton: str | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
     persons = _read_over(annotations, images, skeleton)
     place_for(Path(out), Path(annotations))
-    _tell_root(out, write_coco(persons, Path(out), progress_bar))
+    _tell_root(out, write_coco(persons, Path(out), progress))
     return Path(out)
 
 
@@ -38,6 +46,7 @@ def join(
     *,
     images: Sequence[Path | str] = (),
     skeleton: str | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Writes several annotation files as one COCO container, for example yours and the predictions you corrected.
 
@@ -51,10 +60,12 @@ def join(
     joined, replaced, outlived = join_sets(sets)
     place_for(Path(out), *map(Path, annotations))
     if replaced:
-        say(f"of {plural(replaced, 'photograph')} with labeled people in several files those of the last count")
+        log.info(f"of {plural(replaced, 'photograph')} with labeled people in several files those of the last count")
     if outlived:
-        say(f"in {plural(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay")
-    _tell_root(out, write_coco(joined, Path(out), progress_bar))
+        log.info(
+            f"in {plural(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay"
+        )
+    _tell_root(out, write_coco(joined, Path(out), progress))
     return Path(out)
 
 
@@ -66,16 +77,21 @@ def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str
     mapped = over(skeleton or "own", persons, "--skeleton")
     left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
     if left_out:
-        say(f"{annotations}: {skeleton} has no {', '.join(left_out)}; left out")
+        log.info(f"{annotations}: {skeleton} has no {', '.join(left_out)}; left out")
     return mapped
 
 
 def _tell_root(out: Path | str, root: Path) -> None:
-    say(f"{out}: image names are relative to {root}; --images takes it")
+    log.info(f"{out}: image names are relative to {root}; --images takes it")
 
 
 def take_frames(
-    source: Path | str, out: Path | str, *, every: float = 1.0, min_change: float = 8.0
+    source: Path | str,
+    out: Path | str,
+    *,
+    every: float = 1.0,
+    min_change: float = 8.0,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[list[Path], int]:
     """Frames of a video, or of all videos below a folder, as JPEGs in the folder `out`: unlabeled images.
 
@@ -83,7 +99,7 @@ def take_frames(
     some part of the picture). Returns the files and how many frames looked at were left out for being alike.
     """
     return take_video_frames(
-        list_videos(Path(source)), Path(out), every=every, min_change=min_change, progress=progress_bar
+        list_videos(Path(source)), Path(out), every=every, min_change=min_change, progress=progress
     )
 
 
@@ -97,6 +113,7 @@ def pack(
     shard_size: int = 4000,
     input_size: tuple[int, int] = (256, 192),
     padding: float = 1.25,
+    progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Cuts the people of an unlabeled set into shards below `out` and returns the table that lists them.
 
@@ -112,7 +129,7 @@ def pack(
         persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
     else:
         persons = usable_boxes(read_annotations(source, images, labels=False, skeleton=COCO))
-    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress_bar)
+    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
     if left_out:
-        say(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
+        log.info(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
     return out / SHARD_TABLE

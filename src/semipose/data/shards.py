@@ -15,12 +15,13 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock
 
-from semipose.data.crop_cache import Progress, cache_root, encode_people
+from semipose.data.crop_cache import cache_root, encode_people
 from semipose.data.crops import CropGeometry, Crops
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import make_folder, replacing, write_text
+from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
 TABLE = "shards.json"
@@ -182,7 +183,7 @@ def read_table(folder: Path, geometry: CropGeometry) -> dict:
 
 
 def pack(
-    persons: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress | None = None
+    persons: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress = NO_PROGRESS
 ) -> int:
     """Cuts `persons` into shards of `size` persons below `out`; the table comes last. Returns how many were left out.
 
@@ -209,9 +210,9 @@ def pack(
 
 
 def _readable(
-    results: Iterable[tuple[str, list[bytes]] | DataError], total: int, progress: Progress | None
+    results: Iterable[tuple[str, list[bytes]] | DataError], total: int, progress: Progress
 ) -> Iterator[bytes]:
-    for result in progress(results, total, "packing people") if progress else results:
+    for result in progress.track(results, total, "packing persons"):
         if not isinstance(result, DataError):
             yield from result[1]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crop_cache import Progress
 from semipose.data.crops import write_image
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.utils.files import make_folder
+from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def count_frames(source: Path) -> int:
 
 
 def take_frames(
-    videos: list[Path], out: Path, *, every: float = 1.0, min_change: float = 8.0, progress: Progress | None = None
+    videos: list[Path], out: Path, *, every: float = 1.0, min_change: float = 8.0, progress: Progress = NO_PROGRESS
 ) -> tuple[list[Path], int]:
     """Writes frames of `videos` as JPEGs `VIDEO_FRAME.jpg` into `out`: a folder of unlabeled images.
 
@@ -142,12 +142,12 @@ def take_frames(
 
 
 def _worth_keeping(
-    video: Path, out: Path, every: float, min_change: float, progress: Progress | None
+    video: Path, out: Path, every: float, min_change: float, progress: Progress
 ) -> Iterator[Path | None]:
     """For each frame looked at its file, or None where it looks like the one kept before."""
     last, due = None, -np.inf
     frames = read_frames(video)
-    for number, frame in enumerate(progress(frames, count_frames(video), video.name) if progress else frames):
+    for number, frame in enumerate(progress.track(frames, count_frames(video), video.name)):
         if frame.seconds < due:
             continue
         cells = frame.cells

@@ -14,7 +14,7 @@ from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model, read_skeleton, require_unchanged
 from semipose.inference.predict_dataset import data_errors_for, predict_dataset, refuse_given
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
-from semipose.metrics.scores import Protocol, Scores, score
+from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, load_predictions
 from semipose.structures.skeletons import Skeleton
@@ -32,7 +32,7 @@ class Evaluation:
 
     name: str
     scores: Scores
-    protocol: Protocol
+    protocol: EvaluationProtocol
     seen: Mapping[str, int] | None = None
     left_out: Mapping[str, Any] | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class _Found:
         """Scores, protocol and intervals."""
         known = read_seen(self.what)
         seen = known.among(digests(image_paths(self.truth))) if known else None
-        protocol = Protocol.of(
+        protocol = EvaluationProtocol.of(
             self.truth,
             boxes=self.origin,
             flip_test=self.flip_test,

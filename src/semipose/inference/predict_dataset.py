@@ -12,7 +12,7 @@ from semipose.inference.predictor import Predictor
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.engine import start_fabric
-from semipose.training.loggers import progress_bar
+from semipose.utils.progress import NO_PROGRESS, Progress
 
 
 def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "auto") -> Predictor:
@@ -23,12 +23,19 @@ def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "
 
 
 def predict_dataset(
-    model: PoseModel, persons: PoseDataset, data_errors: DataErrors, name: str, *, flip_test: bool, device: str
+    model: PoseModel,
+    persons: PoseDataset,
+    data_errors: DataErrors,
+    name: str,
+    *,
+    flip_test: bool,
+    device: str,
+    progress: Progress = NO_PROGRESS,
 ) -> tuple[list[Prediction], Collection[Path]]:
     """Predictions, and the photographs that could not be read, whose persons have none."""
     failed: dict[Path, str] = {}
     predictor = make_predictor(model, flip_test=flip_test, device=device)
-    found = predictor.predict(LazyCrops(persons, model.geometry, failed), progress_bar)
+    found = predictor.predict(LazyCrops(persons, model.geometry, failed), progress)
     if failed:
         data_errors.image_errors(name)(persons.source, failed, len({p.image for p in persons.instances}))
     return [p for p, person in zip(found, persons.instances, strict=True) if person.image not in failed], failed

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from semipose.augment.views import eval_view
-from semipose.data.crop_cache import Progress
 from semipose.data.crops import CropGeometry, Crops, cut
 from semipose.data.loader import readers, unlabeled_batch
 from semipose.losses import HeatmapLoss
@@ -20,6 +19,7 @@ from semipose.ops.heatmaps import Decoder, decode
 from semipose.structures.batches import UnlabeledBatch, View
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
+from semipose.utils.progress import NO_PROGRESS, Progress
 
 
 class FrameCrops:
@@ -59,7 +59,7 @@ class Predictor:
             maps = (maps + mirrored[:, geometry.constant(tuple(flip_order), maps.device)]) / 2
         return maps
 
-    def predict(self, crops: Crops, progress: Progress | None = None) -> list[Prediction]:
+    def predict(self, crops: Crops, progress: Progress = NO_PROGRESS) -> list[Prediction]:
         """One prediction per person of `crops`, in its order. Networks return to the mode they were in.
 
         `watch(iterable, total, what)` may wrap the batches in a progress bar.
@@ -70,8 +70,7 @@ class Predictor:
         try:
             with torch.inference_mode():
                 views = self._views(crops)
-                if progress:
-                    views = progress(views, -(-len(crops.dataset) // self.batch), "looking at people")
+                views = progress.track(views, -(-len(crops.dataset) // self.batch), "predicting")
                 return [p for chunk, view in views for p in self._read(crops, chunk, view)]
         finally:
             for network, mode in zip(self.networks, modes, strict=True):

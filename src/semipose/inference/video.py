@@ -6,7 +6,6 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crop_cache import Progress
 from semipose.data.formats.image_folder import confident_detections
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
@@ -15,6 +14,7 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, save_predictions
+from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def predict_video(
     boxes: Path | str | None,
     draw: bool,
     min_score: float = 0.0,
-    progress: Progress | None = None,
+    progress: Progress = NO_PROGRESS,
 ) -> list[Path]:
     """Writes predictions.json (image_id = frame number from 0) and, with `draw`, the video with joints.
 
@@ -44,7 +44,7 @@ def predict_video(
     number = -1
     try:
         frames = read_frames(source)
-        shown = progress(frames, count_frames(source), "looking at frames") if progress else frames
+        shown = progress.track(frames, count_frames(source), "predicting frames")
         for number, frame in enumerate(shown):
             image = frame.image
             whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))

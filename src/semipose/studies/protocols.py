@@ -5,7 +5,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Protocol:
+class TableProtocol:
     """What a study shares under a protocol's name.
 
     `files`: option -> path below the data folder, in the set's usual layout. `settings`: overrides by dotted key.
@@ -61,8 +61,8 @@ MPII_SOURCE = (
 SQUARE = {"input.height": 256, "input.width": 256, "train.epochs": 100, "train.drops": [0.5, 0.7]}
 
 
-def _coco(labels: int) -> Protocol:
-    return Protocol(
+def _coco(labels: int) -> TableProtocol:
+    return TableProtocol(
         text=(
             f"COCO train2017: {labels} persons keep their labels, all others are unlabeled; AP on val2017 with "
             "annotated boxes, no flip test, last weights"
@@ -76,11 +76,11 @@ def _coco(labels: int) -> Protocol:
     )
 
 
-PROTOCOLS: dict[str, Protocol] = {
+PROTOCOLS: dict[str, TableProtocol] = {
     "coco-1k": _coco(1_000),
     "coco-5k": _coco(5_000),
     "coco-10k": _coco(10_000),
-    "coco-wild": Protocol(
+    "coco-wild": TableProtocol(
         text="All of COCO train2017 labeled, unlabeled2017 with detected boxes; AP on val2017, annotated boxes",
         files={
             **COCO_FILES,
@@ -92,7 +92,7 @@ PROTOCOLS: dict[str, Protocol] = {
         metric="AP",
         source=COCO_SOURCE + "; person detections of unlabeled2017 come from a detector of your choice",
     ),
-    "mpii-aic": Protocol(
+    "mpii-aic": TableProtocol(
         text="All of MPII labeled, AI Challenger unlabeled; PCKh@0.5 on MPII valid, annotated boxes",
         files=MPII_FILES,
         settings={**PAPERS, **SQUARE, "model.backbone": "hrnet_w32", "data.validation": 0},
@@ -100,7 +100,7 @@ PROTOCOLS: dict[str, Protocol] = {
         metric="PCKh@0.5",
         source=MPII_SOURCE,
     ),
-    "mpii-10k-aic-100k": Protocol(
+    "mpii-10k-aic-100k": TableProtocol(
         text="10,000 persons of MPII labeled, AI Challenger unlabeled; PCKh@0.5 on MPII valid, annotated boxes",
         files=MPII_FILES,
         settings={**PAPERS, **SQUARE, "data.validation": 0},
@@ -109,7 +109,7 @@ PROTOCOLS: dict[str, Protocol] = {
         source=MPII_SOURCE,
         notes=("The papers take 100,000 persons of AI Challenger; here all of the file given take part.",),
     ),
-    "mpii-1k": Protocol(
+    "mpii-1k": TableProtocol(
         text="1,000 persons of MPII labeled, the others unlabeled; PCKh@0.5 on MPII valid, annotated boxes",
         files={k: v for k, v in MPII_FILES.items() if k != "data.unlabeled"},
         settings={**PAPERS, **SQUARE, "data.validation": 0},
@@ -117,7 +117,7 @@ PROTOCOLS: dict[str, Protocol] = {
         metric="PCKh@0.5",
         source=MPII_SOURCE,
     ),
-    "wepdtof": Protocol(
+    "wepdtof": TableProtocol(
         text="WEPDTOF-Pose, overhead fisheye, people at any angle; AP with annotated boxes, any rotation",
         files={
             "data.train": "train.json",
@@ -130,7 +130,7 @@ PROTOCOLS: dict[str, Protocol] = {
         metric="AP",
         source="WEPDTOF-Pose is published by its makers as COCO containers of 14 joints",
     ),
-    "lspet": Protocol(
+    "lspet": TableProtocol(
         text="LSP Extended as COCO containers: N persons keep their labels, the others are unlabeled; PCK@0.2 on val",
         files={"data.train": "train.json", "data.val": "val.json"},
         settings={**PAPERS, **LONG, "data.include_labeled": False, "evaluation.decoder": "dark"},
@@ -138,7 +138,7 @@ PROTOCOLS: dict[str, Protocol] = {
         metric="PCK@0.2",
         source="LSP Extended (Johnson and Everingham, CVPR 2011)",
     ),
-    "people": Protocol(
+    "people": TableProtocol(
         text="The embedded people: N keep their labels, the others are unlabeled; AP on 400 others",
         files={},
         settings={**PAPERS, **LONG, "data.train": "people", "data.validation": 98, "evaluation.decoder": "dark"},

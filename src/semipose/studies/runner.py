@@ -1,11 +1,11 @@
 """Runs the cells of a study, each in a process of its own: what is done is skipped, what stopped goes on."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from semipose.training.run_dir import wait_until_free
 from semipose.utils.cpu import available_cpus
 from semipose.utils.files import make_folder, write_text
 
+log = logging.getLogger(__name__)
+
+
 LAST_SAVE = 60.0
 """Seconds that a cell of an earlier, killed study is given to save and leave."""
 
@@ -33,9 +36,7 @@ class Outcome:
     failure: str | None
 
 
-def run_grid(
-    grid: Grid, out: Path, *, data: Path | None = None, jobs: int = 1, say: Callable[[str], None] = print
-) -> list[Outcome]:
+def run_grid(grid: Grid, out: Path, *, data: Path | None = None, jobs: int = 1) -> list[Outcome]:
     """Trains every cell that is not done, `jobs` at a time; a failed cell is reported and the rest goes on.
 
     On a machine with several GPUs the jobs take them by turns; on a CPU they share its cores. Raises ConfigError when
@@ -56,12 +57,14 @@ def run_grid(
         device = devices.get()
         started = time.perf_counter()
         try:
-            say(f"{number + 1} of {len(cells)}: {cell.name} on {device}")
+            log.info(f"{number + 1} of {len(cells)}: {cell.name} on {device}")
             failure = _train(grid, cell, folder, data, device, threads)
         finally:
             devices.put(device)
         took = f"{time.perf_counter() - started:.0f} s"
-        say(f"{number + 1} of {len(cells)}: {cell.name} " + (f"failed: {failure}" if failure else f"done in {took}"))
+        log.info(
+            f"{number + 1} of {len(cells)}: {cell.name} " + (f"failed: {failure}" if failure else f"done in {took}")
+        )
         return Outcome(cell, folder, failure)
 
     with ThreadPoolExecutor(jobs) as pool:

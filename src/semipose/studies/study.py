@@ -8,7 +8,6 @@ from semipose.errors import ConfigError, DataError
 from semipose.studies.grid import Grid
 from semipose.studies.runner import run_grid
 from semipose.studies.tables import read_record, write_tables
-from semipose.training.loggers import say
 
 
 def run_study(
@@ -31,7 +30,7 @@ def run_study(
     if (out / "study.json").exists() and not resume:
         raise ConfigError(f"{out} already holds a study; continue it with --resume or choose another --out")
     load_splits(grid.configuration(grid.cells()[0], data).data)  # what is wrong with the data is told before any cell
-    outcomes = run_grid(grid, out, data=data, jobs=jobs, say=say)
+    outcomes = run_grid(grid, out, data=data, jobs=jobs)
     table = write_tables(grid, outcomes, out)
     records = []
     for outcome in outcomes:

@@ -1,6 +1,7 @@
 """Who takes part in a training: processes that this one starts on its machine, or that a launcher has started."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -17,7 +18,9 @@ import torch
 from torch import distributed
 
 from semipose.errors import ConfigError, RunError
-from semipose.training.loggers import say
+
+log = logging.getLogger(__name__)
+
 
 _parent: int | None = None
 """In a helper: the process that started it."""
@@ -218,7 +221,7 @@ def _guard(running: list[subprocess.Popen], over: threading.Event) -> None:
     while not over.wait(0.5):
         if any(process.poll() for process in running):
             if not over.wait(GRACE):
-                say(f"semipose: {LostProcessError(_how(running, 0))}")
+                log.info(f"semipose: {LostProcessError(_how(running, 0))}")
                 for process in running:
                     process.kill()
                 os._exit(1)

@@ -1,6 +1,7 @@
 """Judges a training: scores its candidates on validation while it runs, and on the test split once, at the end."""
 
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -22,14 +23,17 @@ from semipose.inference.pose_model import PoseModel, description_path, require_u
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
-from semipose.metrics.scores import Protocol, score
+from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, save_predictions
 from semipose.training.engine import Engine
-from semipose.training.loggers import MetricsLog, progress_bar, say
+from semipose.training.loggers import MetricsLog
 from semipose.utils.files import write_text
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+logger = logging.getLogger(__name__)
 
 
 class EvaluationConfig(BaseModel):
@@ -66,7 +70,7 @@ class TrainResult:
 class Evaluator:
     """Scores candidates: on the validation split while training, on the test split once, at the end.
 
-    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `form` is
+    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `encoding` is
     how crops are kept.
     """
 
@@ -80,10 +84,12 @@ class Evaluator:
         *,
         select: str,
         evaluation: EvaluationConfig,
-        form: Encoding = "auto",
+        encoding: Encoding = "auto",
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
-        self.select, self.evaluation, self.form = select, evaluation, form
+        self.select, self.evaluation, self.encoding = select, evaluation, form
+        self.progress = progress
         self._latest: str = engine.method.headline_networks[0]
         self._crops: dict[str, CropCache] = {}
         self._truth: dict[str, PoseDataset] = {}
@@ -100,7 +106,7 @@ class Evaluator:
         broken = self.splits.data_errors.image_errors(name)
         chosen = trainable(persons)
         self._crops[which] = open_crop_cache(
-            chosen, self.geometry, form=self.form, broken=broken, progress=progress_bar
+            chosen, self.geometry, encoding=self.encoding, broken=broken, progress=self.progress
         )
         self._truth[which] = without_images(persons, self._crops[which].failed)
 
@@ -122,7 +128,7 @@ class Evaluator:
         if self.engine.is_main:
             for name, values in scores.items():
                 log.write(step, f"validation/{name}", values)
-            say(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
+            logger.info(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
         return leading
 
     def keep(self, current: bool) -> None:
@@ -173,7 +179,7 @@ class Evaluator:
         scores = self._score(which, save=True)
         selection = self._selection(which)
         counts = seen.among(self.image_digests(which).values())
-        protocol = Protocol.of(
+        protocol = EvaluationProtocol.of(
             truth,
             boxes="ground truth",
             flip_test=self.evaluation.flip_test,

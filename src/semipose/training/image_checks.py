@@ -1,5 +1,6 @@
 """What a training sees: its image_digests, told where they are the test's or have changed, and joints nobody shows."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from semipose.metrics.bootstrap import FEWEST
 from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState
 from semipose.training.evaluator import Evaluator
-from semipose.training.loggers import say
 from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 
 def look_through(
@@ -37,7 +39,7 @@ def look_through(
         names = {value: image for image, value in taught.items()}
         shared = [(image, names[value]) for image, value in evaluator.image_digests(which).items() if value in names]
         if shared:
-            say(
+            log.info(
                 f"the training sees {plural(len(shared), 'photograph')} of the {which} set (the first: {shared[0][0]} "
                 f"is {shared[0][1]}); its figures come out too high"
             )
@@ -51,11 +53,13 @@ def _with_beginnings(seen: TrainingImages, evaluator: Evaluator, beginnings: Seq
     for path in beginnings:
         before = read_seen(Path(path))
         if before is None:
-            say(f"{path} does not tell which photographs it was trained on: figures on them would come out too high")
+            log.info(
+                f"{path} does not tell which photographs it was trained on: figures on them would come out too high"
+            )
             continue
         shared = before.among(evaluator.image_digests("validation").values())
         if shared["labeled"]:
-            say(
+            log.info(
                 f"{path} was trained on {shared['labeled']} of the {shared['of']} photographs of the validation set: "
                 "its figures come out too high; give others with --val"
             )
@@ -67,7 +71,7 @@ def tell_small_validation(evaluator: Evaluator, select: str) -> None:
     """Says so when too few persons choose the weights."""
     persons = evaluator.persons("validation")
     if select == "best" and persons is not None and len(persons) < FEWEST:
-        say(
+        log.info(
             f"{plural(len(persons), 'person')} for validation: too few to choose weights by; give --val, "
             "data.validation=N or train.select=last"
         )
@@ -97,7 +101,7 @@ def with_before(
     if changed:
         new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
         first = f" ({plural(len(new), 'new one')}, the first: {new[0]})" if new else ""
-        say(
+        log.info(
             f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
             "is there now; put the old ones back to continue exactly"
         )
@@ -109,4 +113,4 @@ def tell_untaught_joints(labeled: PoseDataset) -> None:
     known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
     untold = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
     if untold:
-        say(f"no labeled person shows {', '.join(untold)}: what networks predict there is noise")
+        log.info(f"no labeled person shows {', '.join(untold)}: what networks predict there is noise")

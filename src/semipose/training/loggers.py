@@ -1,81 +1,10 @@
 """What a person and a program see of a training: progress bars on stderr, metrics.jsonl, TensorBoard events."""
 
 import json
-import logging
 import os
-import sys
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-BETWEEN_LINES = 60.0
-"""Seconds between two lines on a training's losses in a log file."""
-
-console = Console(stderr=True, highlight=False)
-
-
-def mute() -> None:
-    """From now on this process says nothing but errors: another one speaks for it."""
-    console.quiet = True
-    logging.disable(logging.WARNING)
-
-
-def say(message: str) -> None:
-    """One line on stderr, above any bar."""
-    console.print(message, markup=False, soft_wrap=True)
-
-
-def progress_bar(work: Iterable, total: int, what: str) -> Iterator:
-    """Shows a bar while `work` is done, if stderr is a terminal."""
-    with _bar() as bar:
-        task = bar.add_task(what, total=total)
-        for item in work:
-            yield item
-            bar.advance(task)
-
-
-class TrainingBar:
-    """One bar for the whole training: losses, samples per second, time left."""
-
-    def __init__(self, bar: Progress, steps: int, done: int, name: str) -> None:
-        self._bar, self._steps, self._said = bar, steps, time.monotonic()
-        self._task = bar.add_task(name, total=steps, completed=done)
-
-    def update(self, step: int, text: str) -> None:
-        """Moves to `step` and shows `text`; where there is no terminal, as a line now and then."""
-        self._bar.update(self._task, completed=step, note=text)
-        if not sys.stderr.isatty() and time.monotonic() - self._said > BETWEEN_LINES:
-            self._said = time.monotonic()
-            say(f"step {step} of {self._steps}: {text}")
-
-
-@contextmanager
-def training_bar(steps: int, done: int, name: str) -> Iterator[TrainingBar]:
-    """The bar of a training that has `done` of `steps` behind it."""
-    with _bar(TextColumn("{task.fields[note]}")) as bar:
-        yield TrainingBar(bar, steps, done, name)
-
-
-def _bar(*columns: Any) -> Progress:
-    standard = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    progress = Progress(
-        *standard, *columns, console=console, transient=True, disable=console.quiet or not sys.stderr.isatty()
-    )
-    if columns:
-        add = progress.add_task
-        progress.add_task = lambda *a, **k: add(*a, **{"note": "", **k})  # type: ignore[method-assign]
-    return progress
 
 
 class MetricsLog:

@@ -1,5 +1,6 @@
 """The training loop, readable in one go: load, step, follow, log, evaluate, save."""
 
+import logging
 import math
 import signal
 import time
@@ -20,7 +21,10 @@ from semipose.methods.base import StepInfo
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.engine import Engine
-from semipose.training.loggers import MetricsLog, TrainingBar, say, training_bar
+from semipose.training.loggers import MetricsLog
+from semipose.utils.progress import NO_PROGRESS, Progress, ProgressBar
+
+log = logging.getLogger(__name__)
 
 
 class TrainConfig(BaseModel):
@@ -149,6 +153,7 @@ class Training:
     evaluate: Callable[[int, int], float | None]
     keep_best: Callable[[bool], None]
     name: str = "training"
+    progress: Progress = NO_PROGRESS
     _meter: dict[str, torch.Tensor] = field(default_factory=dict)
     _count: int = 0
     _retry_at: int | None = None
@@ -174,14 +179,14 @@ class Training:
         self._clock = time.perf_counter() - self.state.seconds
         if self.state.step == 0:
             self.save()
-        with _signals() as asked, training_bar(self.steps, self.state.step, self.name) as bar:
+        with _signals() as asked, self.progress.start(self.name, self.steps, self.state.step) as bar:
             while self.state.step < self.steps:
                 try:
                     self._go_on(asked, bar)
                 except _DivergedError as error:
                     self._roll_back(error)
 
-    def _go_on(self, asked: list[int], bar: TrainingBar) -> None:
+    def _go_on(self, asked: list[int], bar: ProgressBar) -> None:
         config, state, steps, per_epoch = self.config, self.state, self.steps, self.loader.steps_per_epoch
         evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
         for labeled, unlabeled in self.loader.steps(state.step, steps):
@@ -233,7 +238,7 @@ class Training:
     def _write(self, everyones: list[dict[str, Any]]) -> bool:
         path = self.folder / "last" / "state.pt"
         if not self._finite_buffers():
-            say(f"step {self.state.step}: BatchNorm's averages are not finite; the checkpoint before stays")
+            log.info(f"step {self.state.step}: BatchNorm's averages are not finite; the checkpoint before stays")
             return False
         try:
             self.keep_best(False)
@@ -246,7 +251,7 @@ class Training:
             }
             save_checkpoint(path, self.state, self.engine.method, self.engine.optimizer, self.generator)
         except OSError as error:
-            say(
+            log.info(
                 f"step {self.state.step}: {self.folder} can't be written ({error.strerror}); the checkpoint before "
                 "stays, the run goes on and tries again"
             )
@@ -276,7 +281,7 @@ class Training:
             raise _DivergedError(self.state.step, count - taken, count)
         if taken < count:
             means["skipped"] = count - taken
-            say(f"step {self.state.step}: {count - taken} of {count} steps left out: loss or gradient not finite")
+            log.info(f"step {self.state.step}: {count - taken} of {count} steps left out: loss or gradient not finite")
         if self.engine.is_main:
             self.log.write(self.state.step, "train", {**means, "lr": rate})
         return "  ".join(f"{n} {v:.4g}" for n, v in means.items()) + f"  {speed:.0f} samples/s"
@@ -305,7 +310,7 @@ class Training:
         self._take_up_line()
         self._clock = time.perf_counter() - self.state.seconds
         text = f"{error}; back to step {self.state.step} with {factor:g} times the learning rate"
-        say(text)
+        log.info(text)
         if engine.is_main:
             self.log.cut(self.state.log_bytes)
             self.log.write(self.state.step, "warning", {"what": "diverged", "text": text})
@@ -349,7 +354,7 @@ def _signals() -> Iterator[list[int]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        say("stopping after this step; a second signal leaves at once")
+        log.info("stopping after this step; a second signal leaves at once")
 
     try:
         previous = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM)}

@@ -1,5 +1,6 @@
 """Watches a training between its steps: says in one line what goes wrong and what to change, and logs the curves."""
 
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,10 @@ from semipose.ops.heatmaps import decode
 from semipose.structures.batches import View
 from semipose.training.checkpoint import TrainingState
 from semipose.training.engine import Engine
-from semipose.training.loggers import MetricsLog, say
+from semipose.training.loggers import MetricsLog
+
+logger = logging.getLogger(__name__)
+
 
 PERSONS = 32
 """Persons of each kind that are looked at."""
@@ -81,7 +85,7 @@ class TrainingMonitor:
         for name, text in warnings.items():
             if name not in told:
                 told.append(name)
-                say(f"step {step}: {text}")
+                logger.info(f"step {step}: {text}")
                 log.write(step, "warning", {"what": name, "text": text})
         return list(warnings)
 

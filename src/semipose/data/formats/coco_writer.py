@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from semipose.data.crop_cache import Progress
 from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.files import write_text
+from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-def write_coco(persons: PoseDataset, path: Path, progress: Progress | None = None) -> Path:
+def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
     """Writes a container that `read_coco` reads back; returns the folder that its image names are relative to.
 
     Images that show nobody are listed too: a detector's boxes there count against it. Width and height are those of the
@@ -25,7 +25,7 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress | None = Non
     shown = {identity: _whole(image) for identity, image in persons.image_paths.items()}
     folders = {image.parent for image in shown.values()}
     root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
-    pairs = progress(shown.items(), len(shown), "looking at images") if progress else shown.items()
+    pairs = progress.track(shown.items(), len(shown), "reading image sizes")
     images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in pairs]
     category = {
         "id": 1,

@@ -1,0 +1,67 @@
+"""Progress bars and log messages on standard error, through rich."""
+
+import logging
+import os
+import sys
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichBars
+
+from semipose.utils.progress import Progress, ProgressBar
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Where standard error is no terminal, a bar becomes a line this often."""
+
+console = Console(stderr=True, highlight=False)
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints log messages above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one message as one line."""
+        console.print(self.format(record), markup=False, soft_wrap=True)
+
+
+def configure_logging() -> None:
+    """Prints the package's messages on standard error; under torchrun only those of the first process."""
+    first = os.environ.get("RANK", "0") == "0"
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()])
+    logging.getLogger("semipose").setLevel(logging.INFO if first else logging.ERROR)
+
+
+class _Bar(ProgressBar):
+    def __init__(self, bars: RichBars, task: TaskID, description: str, total: int) -> None:
+        self._bars, self._task, self._description, self._total = bars, task, description, total
+        self._printed = time.monotonic()
+        bars.start()
+
+    def update(self, done: int, note: str = "") -> None:
+        self._bars.update(self._task, completed=done, note=note)
+        if note and not sys.stderr.isatty() and time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            console.print(f"{self._description}: {done} of {self._total}: {note}", markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+class ConsoleProgress(Progress):
+    """Bars on a terminal; where there is none, a line a minute for work that reports notes."""
+
+    def start(self, description: str, total: int, done: int = 0) -> ProgressBar:
+        """Returns a bar on standard error."""
+        bars = RichBars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        return _Bar(bars, bars.add_task(description, total=total or None, completed=done, note=""), description, total)

@@ -186,7 +186,7 @@ def _readable(image: Path) -> bool:
 
 
 def _key(persons: PoseDataset, geometry: CropGeometry, encoding: Encoding) -> str:
-    kept_as: Any = CropCache.QUALITY if encoding == "jpeg" else form
+    kept_as: Any = CropCache.QUALITY if encoding == "jpeg" else encoding
     key = hashlib.sha256(json.dumps([asdict(geometry), kept_as, FORMAT]).encode())
     stats: dict[str, tuple[int, int]] = {}
     for path, box in zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True):

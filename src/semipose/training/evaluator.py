@@ -88,7 +88,7 @@ class Evaluator:
         progress: Progress = NO_PROGRESS,
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
-        self.select, self.evaluation, self.encoding = select, evaluation, form
+        self.select, self.evaluation, self.encoding = select, evaluation, encoding
         self.progress = progress
         self._latest: str = engine.method.headline_networks[0]
         self._crops: dict[str, CropCache] = {}

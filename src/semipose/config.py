@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
@@ -19,12 +19,11 @@ from semipose.models.pose_net import ModelConfig
 from semipose.training.evaluator import EvaluationConfig
 from semipose.training.loop import TrainConfig
 from semipose.utils.files import write_text
+from semipose.utils.section import Section
 
 
-class InputConfig(BaseModel):
+class InputConfig(Section):
     """Network input: its size and how a person box is cut for it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     height: int = Field(256, ge=32, multiple_of=32)
     """Input height H in pixels."""
@@ -34,10 +33,8 @@ class InputConfig(BaseModel):
     """The box grows by this factor before it fills the input."""
 
 
-class RunConfig(BaseModel):
+class RunConfig(Section):
     """Everything a run depends on; saved as config.yaml in its folder."""
-
-    model_config = ConfigDict(extra="forbid")
 
     data: DataConfig = DataConfig()
     input: InputConfig = InputConfig()

@@ -10,15 +10,15 @@ from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from semipose.utils.section import Section
 
-class LossConfig(BaseModel):
+
+class LossConfig(Section):
     """How predicted heatmaps are compared with targets."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["mse", "cross_entropy"] = "mse"
     """`mse`: the papers' heatmap regression. `cross_entropy`: each map is a distribution over cells; learns faster."""

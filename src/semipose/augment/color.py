@@ -4,11 +4,12 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from semipose.models.backbones import MEAN, STD
 from semipose.ops.geometry import constant
+from semipose.utils.section import Section
 
 OPERATIONS = (
     "identity", "auto_contrast", "equalize", "solarize", "posterize", "brightness", "contrast", "color", "sharpness",
@@ -23,14 +24,12 @@ AT_ONCE = 8
 """Samples that a CPU works on together: their intermediate values stay in its caches."""
 
 
-class RandAugment(BaseModel):
+class RandAugment(Section):
     """Random color operations, one after the other (Cubuk et al., CVPR Workshops 2020).
 
     Its rotations, shears and translations are left out: the second affine moves the image, and the map from easy to
     hard must stay that affine. Colors are counted in 256 levels, as in the original.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["rand_augment"] = "rand_augment"
     operations: int = Field(2, ge=1)

@@ -7,10 +7,11 @@ sizes of the configuration hold at 256×192 and scale with the square root of th
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from semipose.ops.geometry import constant
+from semipose.utils.section import Section
 
 REFERENCE_AREA = 256 * 192
 
@@ -20,10 +21,8 @@ def size_factor(images: Tensor) -> float:
     return (images.shape[-2] * images.shape[-1] / REFERENCE_AREA) ** 0.5
 
 
-class PatchSizes(BaseModel):
+class PatchSizes(Section):
     """Half-sizes of square patches, drawn uniformly from the integers between the two, inclusive, per patch."""
-
-    model_config = ConfigDict(extra="forbid")
 
     half_size_min: int = Field(10, ge=1)
     """Smallest half-size in pixels at 256×192."""
@@ -126,10 +125,8 @@ class CutOcclude(PatchSizes):
         return altered
 
 
-class Cutout(BaseModel):
+class Cutout(Section):
     """One square anywhere, filled with the mean color (DeVries and Taylor, 2017)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["cutout"] = "cutout"
     side: float = Field(0.3, gt=0, le=1)

@@ -3,10 +3,11 @@
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from semipose.augment.masking import PatchSizes, covered, take_joints
+from semipose.utils.section import Section
 
 
 class KeypointMix(PatchSizes):
@@ -58,13 +59,11 @@ def mean_patch(images: Tensor, places: Tensor, radius: int) -> Tensor:
     return windows.sum(dim=2) / exists.sum(dim=1).clamp_min(1).unsqueeze(1)
 
 
-class Mixup(BaseModel):
+class Mixup(Section):
     """Each image a little mixed with another of the batch; the target stays that of the stronger one.
 
     Zhang et al., ICLR 2018, as an alteration: the share drawn from Beta(beta, beta) is reflected to .5 or more.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["mixup"] = "mixup"
     beta: float = Field(1.0, ge=0.01)
@@ -77,13 +76,11 @@ class Mixup(BaseModel):
         return share * images + (1 - share) * images[another(len(images), generator, images.device)]
 
 
-class CutMix(BaseModel):
+class CutMix(Section):
     """One rectangle of another sample of the batch, pasted in place; the target stays (Yun et al., ICCV 2019).
 
     As in MultiAugs the image alone is mixed: the rectangle occludes.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     kind: Literal["cut_mix"] = "cut_mix"
     beta: float = Field(1.0, ge=0.01)

@@ -1,7 +1,7 @@
 """Easy and hard views: draws the matrices of METHODS' common ground and resamples crops by them."""
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from semipose.models.backbones import MEAN, STD
@@ -10,12 +10,11 @@ from semipose.ops import geometry
 from semipose.ops.heatmaps import encode
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.section import Section
 
 
-class ViewsConfig(BaseModel):
+class ViewsConfig(Section):
     """Random geometry of the views (Xie et al., ICCV 2021, section 4; the same in TRS)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     scale: float = Field(0.25, ge=0, lt=1)
     """Standard deviation and clip of the random scale about 1."""

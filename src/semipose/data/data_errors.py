@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
 from semipose.errors import BrokenDataError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
+from semipose.utils.section import Section
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +24,8 @@ DROPPED = "dropped.json"
 """File of a run folder that lists what was left out."""
 
 
-class OnErrorConfig(BaseModel):
+class OnErrorConfig(Section):
     """Broken records and unreadable photographs: `strict` stops with a list of all, `skip` leaves them out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     train: ErrorPolicy = "strict"
     """Of the labeled set, and of the persons held out of it: strict or skip."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.coco import read_coco, trainable, usable_boxes
@@ -18,6 +18,7 @@ from semipose.data.splits import Split, keep_labels
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS
+from semipose.utils.section import Section
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,8 @@ PATHS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "
 """Options that name a file or folder."""
 
 
-class DataConfig(BaseModel):
+class DataConfig(Section):
     """Which persons are learned from and which judge."""
-
-    model_config = ConfigDict(extra="forbid")
 
     train: str = "people"
     """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with

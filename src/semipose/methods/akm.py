@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from semipose.augment.masking import AdaptiveJointCutout
@@ -13,12 +13,11 @@ from semipose.augment.registry import Augmentation
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.models.feature_mixing import Place, mixed_forward
 from semipose.structures.batches import HardView, LabeledBatch, UnlabeledBatch
+from semipose.utils.section import Section
 
 
-class MixupConfig(BaseModel):
+class MixupConfig(Section):
     """The second branch: two hard views become one, and one output answers to both targets."""
-
-    model_config = ConfigDict(extra="forbid")
 
     enabled: bool = False
     """Add the branch: `akm+mixup` of the tables."""

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from semipose.augment.registry import Augmentation, apply_augmentations
@@ -21,6 +21,7 @@ from semipose.ops import geometry
 from semipose.ops.ema import frozen_bn_stats, in_mode
 from semipose.ops.heatmaps import decode, encode, peaks
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.utils.section import Section
 
 TeacherMode = Literal["train", "eval"]
 
@@ -79,10 +80,8 @@ class Method(Protocol):
         ...
 
 
-class ConsistencyConfig(BaseModel):
+class ConsistencyConfig(Section):
     """What the methods that learn from unlabeled images share."""
-
-    model_config = ConfigDict(extra="forbid")
 
     unlabeled_weight: float = Field(1.0, ge=0)
     """Weight of the unlabeled loss."""

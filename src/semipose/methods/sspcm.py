@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from semipose.augment.masking import CutOcclude
@@ -13,12 +13,11 @@ from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, 
 from semipose.ops.ema import frozen_copy
 from semipose.ops.heatmaps import peaks
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
+from semipose.utils.section import Section
 
 
-class OutlierConfig(BaseModel):
+class OutlierConfig(Section):
     """Which joints of a pseudo label are left out."""
-
-    model_config = ConfigDict(extra="forbid")
 
     criterion: Literal["peak", "distance", "both", "none"] = "peak"
     """`peak`: the released configuration; `distance`: the paper's text; either alone, both, or none."""

@@ -2,17 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from semipose.methods.base import Losses, MethodContext, StepInfo, losses
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.utils.section import Section
 
 
-class Config(BaseModel):
+class Config(Section):
     """Options of `supervised`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Literal["supervised"] = "supervised"
     levels: int = Field(1, ge=1, le=3)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn
 
 from semipose.augment.mixing import KeypointMix
@@ -11,12 +11,11 @@ from semipose.augment.registry import Augmentation
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
 from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.utils.section import Section
 
 
-class ReviewersConfig(BaseModel):
+class ReviewersConfig(Section):
     """The reviewers R1 (of G) and R2 (of F)."""
-
-    model_config = ConfigDict(extra="forbid")
 
     enabled: bool = True
     """Without them G and F alone teach each other: the ablation's base."""

@@ -2,18 +2,17 @@
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError
 from semipose.models.backbones import Backbone, build_backbone
 from semipose.models.heads import DeconvHead
+from semipose.utils.section import Section
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Section):
     """The network: backbone, pretrained weights and head."""
-
-    model_config = ConfigDict(extra="forbid")
 
     backbone: str = "resnet18"
     """Any timm model with `features_only`: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from semipose.config import RunConfig, load_config
 from semipose.errors import ConfigError
 from semipose.studies.protocols import PROTOCOLS
+from semipose.utils.section import Section
 
 CONTAINERS = {"data.train": "train.json", "data.test": "val.json"}
 """The plainest layout of a data set: what a study falls back on."""
@@ -17,10 +18,8 @@ CONTAINERS = {"data.train": "train.json", "data.test": "val.json"}
 SHIPPED = Path(__file__).parent / "presets"
 
 
-class Row(BaseModel):
+class Row(Section):
     """One line of the table: a method and its options."""
-
-    model_config = ConfigDict(extra="forbid")
 
     options: dict[str, Any]
     """Overrides by dotted key; `method` first of all."""
@@ -32,10 +31,8 @@ class Row(BaseModel):
     """Trained once per seed with every label: the upper bound of the gap recovered."""
 
 
-class Grid(BaseModel):
+class Grid(Section):
     """A study: rows × labels × seeds, with what all share."""
-
-    model_config = ConfigDict(extra="forbid")
 
     title: str
     """What the table shows."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -32,14 +31,13 @@ from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.section import Section
 
 logger = logging.getLogger(__name__)
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Section):
     """How candidates are scored during and after a training."""
-
-    model_config = ConfigDict(extra="forbid")
 
     flip_test: bool = False
     """Average heatmaps with those of the mirror image; off in the papers' tables."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from semipose.data.loader import PairedLoader
 from semipose.errors import RunError
@@ -23,14 +23,13 @@ from semipose.training.checkpoint import TrainingState, load_checkpoint, save_ch
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.utils.progress import NO_PROGRESS, Progress, ProgressBar
+from semipose.utils.section import Section
 
 log = logging.getLogger(__name__)
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Section):
     """Budget, optimizer, schedule, evaluation and where it runs."""
-
-    model_config = ConfigDict(extra="forbid")
 
     epochs: float = Field(100, gt=0)
     """Passes over the unlabeled set (over the labeled set where there is none); the papers' 100."""

@@ -1,0 +1,25 @@
+"""Optional packages: one clear line where one of them is needed and not installed."""
+
+import importlib
+from types import ModuleType
+
+from semipose.errors import ConfigError
+
+
+def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
+    """Imports a package that only some functions need.
+
+    Args:
+        module: Name of the module, for example `av`.
+        extra: The extra of semipose that installs it, for example `video`.
+        purpose: What it is needed for, to complete "… needs the package".
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ConfigError(
+            f"{purpose} needs the package {module!r}, which is not installed; pip install 'semipose[{extra}]'"
+        ) from None

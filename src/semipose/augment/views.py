@@ -112,7 +112,7 @@ def resample_crops(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Te
     A CPU moves bytes and then normalizes what is left of them, much faster and the same to a gray level.
     """
     if crops.device.type == "cpu":
-        return normalize(geometry.warp_bytes(crops, matrices, size, [round(255 * m) for m in MEAN]))
+        return normalize(geometry.warp_uint8(crops, matrices, size, [round(255 * m) for m in MEAN]))
     return geometry.warp(normalize(crops), matrices, size)
 
 

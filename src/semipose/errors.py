@@ -45,7 +45,7 @@ class BrokenDataError(DataError):
         self.problems = tuple(str(DataError(problem)) for problem in problems)
 
     def listing(self, limit: int = 20) -> list[str]:
-        """Returns the first `limit` problems and the number of further ones; nothing if the message names the only one."""
+        """Returns the first `limit` problems and how many follow; nothing for one problem, which the message names."""
         if len(self.problems) < 2:
             return []
         remaining = len(self.problems) - limit

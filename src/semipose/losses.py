@@ -109,7 +109,8 @@ class LossConfig(Section):
     """The heatmap loss."""
 
     kind: LossName = "mse"
-    """`mse`: heatmap regression as in the papers. `cross_entropy`: each map is a distribution over cells; learns faster."""
+    """`mse`: heatmap regression as in the papers. `cross_entropy`: each map is a distribution over cells; needs fewer
+    steps."""
     sigma: float = Field(2.0, gt=0)
     """Standard deviation of the target Gaussians in heatmap cells; 2 in the papers at 256×192, 3 at 384×288."""
 

@@ -116,7 +116,7 @@ def test_the_loss_without_mixup(build, batches, start, reference, weight):
 def test_the_papers_best_is_the_default():
     """m = 8 masks, 2 on an extremely hard sample; image mixing and before layer 3, where asked."""
     config = Config()
-    assert config.augmentations == [AdaptiveJointCutout(joints=8, fewest=2)]
+    assert config.augmentations == [AdaptiveJointCutout(joints=8, min_joints=2)]
     assert not config.mixup.enabled
     assert config.mixup.places == ["image", "layer3"]
     assert (config.unlabeled_weight, config.mixup.weight, config.burn_in, config.min_peak) == (1, 1, 0, 0)
@@ -125,8 +125,8 @@ def test_the_papers_best_is_the_default():
 def test_the_number_of_masks_follows_the_teachers_peaks(workbench, tiny, monkeypatch):
     """The default alteration gets the scores: equal peaks make 8 masks, one easy joint among 14 the fewest, 2."""
     counted = []
-    counts = AdaptiveJointCutout.counts
-    monkeypatch.setattr(AdaptiveJointCutout, "counts", lambda self, s: counted.append(counts(self, s)) or counted[-1])
+    num_patches = AdaptiveJointCutout.num_patches
+    monkeypatch.setattr(AdaptiveJointCutout, "num_patches", lambda *a: counted.append(num_patches(*a)) or counted[-1])
     method = AdaptiveKeypointMasking(Config(), workbench(SIZE))
     easy = method.context.views.easy(tiny.unlabeled(SIZE))
     maps = torch.zeros(4, 14, 16, 12)

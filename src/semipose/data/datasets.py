@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from semipose.data.data_errors import DataErrors, OnErrorConfig
-from semipose.data.formats.coco import read_coco, trainable, usable_boxes
+from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.shards import is_sharded
@@ -146,12 +146,10 @@ def load_splits(config: DataConfig) -> DataSplits:
     config = resolve(config)
     _refuse_idle(config)
     data_errors = DataErrors(dict(config.on_error))
-    everyone = trainable(
-        over(
-            config.skeleton,
-            data_errors.read("train", lambda problems: read_dataset(config.train, config.images, "train", problems)),
-        )
-    )
+    everyone = over(
+        config.skeleton,
+        data_errors.read("train", lambda problems: read_dataset(config.train, config.images, "train", problems)),
+    ).trainable()
     held_out = _held_out(config, len(everyone))
     split = keep_labels(
         everyone,
@@ -267,15 +265,11 @@ def _unlabeled(config: DataConfig, data_errors: DataErrors, everyone: PoseDatase
     def read(problems: list[str]) -> PoseDataset:
         if path.is_dir():
             return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
-        return usable_boxes(
-            _found(
-                lambda folder: read_annotations(
-                    path, folder, labels=False, skeleton=everyone.skeleton, problems=problems
-                ),
-                None,
-                config.images,
-            )
-        )
+        return _found(
+            lambda folder: read_annotations(path, folder, labels=False, skeleton=everyone.skeleton, problems=problems),
+            None,
+            config.images,
+        ).usable()
 
     if not path.is_dir() and path.suffix not in (".json", ".mat"):
         raise DataError(

@@ -8,11 +8,19 @@ from typing import overload
 
 import numpy as np
 
+from semipose.errors import DataError
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
 
 CHUNK_SIZE = 4096
 """Number of `Instance` objects that exist at a time while columns are built from an iterator."""
+AREA_OF_BOX = 0.53
+"""Area of a person relative to its box (the usual estimate where a data set has no outlines, as in MPII and LSP)."""
+
+
+def estimate_area(box: Sequence[float]) -> float:
+    """Returns the estimated area of a person in square pixels, from its box [x, y, width, height]."""
+    return box[2] * box[3] * AREA_OF_BOX
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,6 +264,17 @@ class PoseDataset:
     def subset(self, indices: Iterable[int]) -> "PoseDataset":
         """Returns the persons at `indices`, in that order."""
         return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
+
+    def usable(self) -> "PoseDataset":
+        """The persons whose image can be used, with labels or without: no crowd, a box with an area."""
+        return self.subset(np.flatnonzero(self.instances.usable))
+
+    def trainable(self) -> "PoseDataset":
+        """The usable persons with at least one labeled joint; raises DataError if there are none."""
+        chosen = np.flatnonzero(self.instances.trainable)
+        if not len(chosen):
+            raise DataError(f"{self.source} has no person with a labeled keypoint; label some first")
+        return self.subset(chosen)
 
     def without_labels(self) -> "PoseDataset":
         """Returns the persons with their boxes and without joints."""

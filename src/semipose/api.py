@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from semipose.config import RunConfig, augmentation_options, left_behind, load_config, options, parse_override
+from semipose.config import RunConfig
 from semipose.data.data_errors import ErrorPolicy
-from semipose.data.datasets import DataConfig, resolve
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import pictured
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
@@ -20,7 +19,6 @@ from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.inference.predict_dataset import data_errors_for, make_predictor, predict_dataset, refuse_given
 from semipose.inference.suggest import most_doubtful
 from semipose.inference.video import predict_video
-from semipose.methods import METHODS, VARIANTS
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
 from semipose.structures.skeletons import COCO
@@ -35,7 +33,6 @@ log = logging.getLogger(__name__)
 __all__ = [
     "Evaluation",
     "TrainResult",
-    "all_options",
     "evaluate",
     "export",
     "load",
@@ -46,42 +43,10 @@ __all__ = [
 
 
 def train(
-    *arguments: str,
-    out: Path | str | None = None,
-    resume: bool = False,
-    overrides: dict[str, Any] | None = None,
-    progress: Progress = NO_PROGRESS,
+    config: RunConfig, *, out: Path | str, resume: bool = False, progress: Progress = NO_PROGRESS
 ) -> TrainResult:
-    """Trains and returns the scores of the selected weights.
-
-    `arguments`: a configuration file and/or overrides `section.key=value`, as on the command line; `overrides`: the
-    same as a dictionary, which wins. `resume` continues the run in `out` with its own configuration.
-    Without a method, `trs` is trained where there are unlabeled images, else `supervised`.
-    """
-    files = [a for a in arguments if "=" not in a]
-    if len(files) > 1:
-        raise ConfigError(f"one configuration file at most, not {' and '.join(files)}; overrides are section.key=value")
-    given = dict(parse_override(a) for a in arguments if "=" in a) | (overrides or {})
-    if resume:
-        if out is None:
-            raise ConfigError("--resume needs --out with the run's folder")
-        saved = Path(out) / "config.yaml"
-        if not saved.is_file():
-            raise ConfigError(f"{out} holds no run to resume (no config.yaml); start it without --resume")
-        if files:
-            raise ConfigError(f"{files[0]}: --resume goes on with the run's own configuration; leave it out")
-        return train_run(load_config(saved, given), Path(out), resume=True, progress=progress)
-    file = files[0] if files else None
-    if "method" not in given:
-        rest = {key: value for key, value in given.items() if not key.startswith("method.")}
-        plain = load_config(file, rest)
-        if "method" not in plain.model_fields_set:
-            given = {**given, "method": "trs" if _has_unlabeled(plain.data) else "supervised"}
-    config = load_config(file, given)
-    idle = left_behind(file, given["method"]) if file and isinstance(given.get("method"), str) else []
-    if idle:
-        log.info(f"{', '.join(idle)} of {file} belong to another method than {given['method']} and do not apply")
-    return train_run(config, Path(out) if out else Path("runs") / config.method.name, progress=progress)
+    """Trains the run that `config` describes and returns the scores of the selected weights."""
+    return train_run(config, Path(out), resume=resume, progress=progress)
 
 
 def load(what: Path | str, *, network: str | None = None) -> PoseModel:
@@ -208,16 +173,3 @@ def export(what: Path | str, out: Path | str, *, to: str = "onnx", network: str 
     model = load_pose_model(what, network)
     place_for(Path(out))
     return export_onnx(model, Path(out))
-
-
-def all_options(method: str) -> list[tuple[str, str, str, str]]:
-    """Every option as (name, type, default, meaning), those of `method`, or a variant of one, included."""
-    if method not in METHODS and method not in VARIANTS:
-        raise ConfigError(f"unknown method {method!r}; known: {', '.join([*METHODS, *VARIANTS])}")
-    own = load_config(None, {"method": method}).method
-    return options(RunConfig) + options(type(own), "method.", own) + augmentation_options(type(own))
-
-
-def _has_unlabeled(data: DataConfig) -> bool:
-    data = resolve(data)
-    return data.labels is not None or data.unlabeled is not None

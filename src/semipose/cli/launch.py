@@ -21,6 +21,14 @@ from semipose.utils.cpu import available_cpus
 from semipose.utils.progress import NO_PROGRESS
 
 
+NOISY = (
+    "torch.distributed.elastic.agent.server.api",
+    "torch.distributed.elastic.multiprocessing.api",
+    "torch.distributed.launcher.api",
+)
+"""Loggers of torch's launcher, whose messages repeat what the command prints at its end."""
+
+
 class _WorkerError(Exception):
     """What ended a process, as JSON for the process that started it."""
 
@@ -33,7 +41,8 @@ def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainRe
     """
     count = config.train.devices or max(1, device_count())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // count)))
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the failure below says what happened
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     launch = LaunchConfig(
         1, 1, count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()), max_restarts=0
     )

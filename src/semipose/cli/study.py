@@ -31,25 +31,24 @@ def study(
     A study that was stopped continues with --resume.
     """
     from semipose.config import parse_override
-    from semipose.studies.grid import load_grid, shipped
+    from semipose.studies.grid import load_grid, presets
     from semipose.studies.study import run_study
 
     if show or not arguments:
-        rows = [[key, load_grid(key).title] for key in shipped()]
+        rows = [[key, load_grid(key).title] for key in presets()]
         print_json(dict(rows)) if json else print_table("Studies", ["name", "summary"], rows)
         return
     name, *overrides = arguments
     grid = load_grid(name).scaled(scale).overridden(dict(parse_override(o) for o in overrides))
     folder = out or Path("studies") / Path(name).stem
-    table, records = run_study(grid, folder, data=data, jobs=jobs, resume=resume)
+    result = run_study(grid, folder, data=data, jobs=jobs, resume=resume)
     if json:
-        print_json({"table": str(table), "cells": records})
+        print_json(result.as_dict())
     else:
-        print(table.read_text())
-        print(table)
-    failed = [record for record in records if "failure" in record]
-    if failed:
+        print(result.table.read_text())
+        print(result.table)
+    if result.failures:
         raise RunError(
-            f"{plural(len(failed), 'training')} of {len(records)} failed, the first: {failed[0]['failure']}; correct "
-            f"that, then continue with --resume --out {folder}"
+            f"{plural(len(result.failures), 'run')} of {len(result.outcomes)} failed, the first: {result.failures[0]}; "
+            f"correct that, then continue with --resume --out {folder}"
         )

@@ -90,7 +90,7 @@ class TrainingMonitor:
         return list(warnings)
 
     def _judge(self, found: Sample, step: int, steps: int, figure: float | None) -> dict[str, str]:
-        warnings, weight = {}, self.engine.method.config.unlabeled_factor(StepInfo(step, steps, 0))
+        warnings, weight = {}, self.engine.method.unlabeled_weight(StepInfo(step, steps, 0))
         if found.peak_labeled < BLANK and step > steps / 2:
             warnings["blank"] = (
                 f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled, "

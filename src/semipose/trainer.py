@@ -19,7 +19,7 @@ from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import build_method
-from semipose.methods.base import ConsistencyConfig, MethodContext
+from semipose.methods.base import ConsistencyConfig, Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
 from semipose.structures.instances import PoseDataset
@@ -161,7 +161,7 @@ def _judge(
 
 def _engine(config: RunConfig, splits: DataSplits, fabric: Fabric, generator: torch.Generator) -> Engine:
     """The method with its optimizer on its device."""
-    method = make_method(config, splits.labeled.skeleton, generator)
+    method: Method = make_method(config, splits.labeled.skeleton, generator)
     if config.train.average:
         method = WithAverages(method, config.train.average)
     if config.train.channels_last:
@@ -202,7 +202,7 @@ def with_precision(config: RunConfig, splits: DataSplits, plan: Plan) -> RunConf
     return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
 
 
-def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> nn.Module:
+def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> Method:
     """The configured method with new networks for `skeleton`."""
     size = (config.input.height, config.input.width)
 

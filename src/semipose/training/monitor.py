@@ -4,7 +4,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.views import eval_view
 from semipose.data.crops import Crops
@@ -131,8 +131,7 @@ class TrainingMonitor:
             confident=float((others >= peaks.mean() / 2).float().mean()),
         )
 
-    def _heatmaps(self, network: nn.Module, images: Tensor) -> Tensor:
-        assert isinstance(network, PoseNet)
+    def _heatmaps(self, network: PoseNet, images: Tensor) -> Tensor:
         return self.loss.heatmaps(network.forward_main(images)).float()
 
     def _view(self, name: str, crops: Crops) -> View:

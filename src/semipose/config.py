@@ -17,7 +17,7 @@ from semipose.methods import METHODS, VARIANTS, MethodConfig
 from semipose.methods.supervised import Config as SupervisedConfig
 from semipose.models.pose_net import ModelConfig
 from semipose.training.evaluator import EvaluationConfig
-from semipose.training.loop import TrainConfig
+from semipose.training.config import TrainConfig
 from semipose.utils.files import write_text
 from semipose.utils.section import Section
 

@@ -30,7 +30,7 @@ def main() -> None:
         print(f"semipose: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
     except Exception as error:
-        from semipose.training.loop import InterruptedTrainingError
+        from semipose.training.signals import InterruptedTrainingError
 
         if isinstance(error, InterruptedTrainingError):
             if _speaks(error):
@@ -51,6 +51,6 @@ def _in_one_line(error: Exception) -> str:
 
 def _speaks(error: Exception) -> bool:
     """Whether this process tells how its training ended; of several processes one does."""
-    from semipose.training.distributed import LostProcessError, speaks
+    from semipose.training.distributed import is_main_process
 
-    return speaks(lost=isinstance(error, LostProcessError))
+    return is_main_process()

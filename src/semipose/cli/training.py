@@ -70,19 +70,13 @@ def train(
     ] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
-    with_stdin: Annotated[
-        bool, typer.Option("--stop-with-stdin", help="Save and leave when standard input ends, as launchers want.")
-    ] = False,
     page: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     json: Json = False,
 ) -> None:
     """Train a network; leaves a run folder with weights, metrics, predictions, report and resolved configuration."""
     from semipose.api import train as start
-    from semipose.training.distributed import is_first
-    from semipose.training.run_dir import stop_with_stdin
+    from semipose.training.distributed import is_main_process
 
-    if with_stdin:
-        stop_with_stdin()
     overrides: dict[str, Any] = {
         "data.train": data, "data.images": images, "data.val": val, "data.val_images": val_images,
         "data.unlabeled": unlabeled, "data.boxes": boxes, "data.labels": labels, "method": method,
@@ -91,9 +85,9 @@ def train(
     }  # fmt: skip
     given = {key: value for key, value in overrides.items() if value is not None}
     result = start(*(arguments or []), out=out, resume=resume, overrides=given, progress=ConsoleProgress())
-    if not is_first():
+    if not is_main_process():
         return
-    written = _report(result.folder) if page and not with_stdin else None
+    written = _report(result.folder) if page else None
     _print_result(result, written, json)
 
 
@@ -136,14 +130,6 @@ def _report(folder: Path) -> Path | None:
     except (SemiposeError, OSError) as error:
         log.info(f"no report.html: {error}")
         return None
-
-
-@app.command(hidden=True)
-def join() -> None:
-    """What semipose train starts where a training takes several processes; not for people."""
-    from semipose.trainer import join as take_part
-
-    take_part()
 
 
 @app.command()

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -63,6 +63,8 @@ class Losses:
 class MethodOptions(Section):
     """The base of every method's options."""
 
+    weights_options: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that give a run folder or a weights file."""
     name: str
     """Name of the method."""
 

@@ -16,6 +16,7 @@ class Config(HardViewConfig):
     """Options of `pseudopose`."""
 
     name: Literal["pseudopose"] = "pseudopose"
+    weights_options = ("teacher",)
     teacher: str | None = None
     """Run folder or weights file of the teacher; without it, the first part of this run trains one."""
     burn_in: float = Field(0.3, ge=0, lt=1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semipose.errors import WeightsError
+from semipose.training.meter import LossMeter
 from semipose.utils.files import replacing
 
 log = logging.getLogger(__name__)
@@ -25,33 +26,6 @@ MAGIC = b"SEMIPOSE"
 
 class NewerFormatError(WeightsError):
     """A checkpoint of a later version of semipose: it is intact, so an earlier checkpoint does not replace it."""
-
-
-@dataclass
-class LossMeter:
-    """Sums of the loss terms since the last line of the log, kept on the device so that no step waits for them.
-
-    Attributes:
-        sums: The sum of each term over the steps that were taken.
-        taken: The number of these steps.
-        steps: The number of all steps.
-    """
-
-    sums: dict[str, Tensor] = field(default_factory=dict)
-    taken: Tensor = field(default_factory=lambda: torch.zeros(()))
-    steps: int = 0
-
-    def add(self, terms: dict[str, Tensor], taken: Tensor) -> None:
-        """Adds one step's terms; those of a step that was left out count nothing."""
-        for name, term in terms.items():
-            counted = torch.where(taken, term.detach(), torch.zeros_like(term))
-            self.sums[name] = self.sums.get(name, torch.zeros_like(counted)) + counted
-        self.taken = self.taken.to(taken.device) + taken
-        self.steps += 1
-
-    def to(self, device: torch.device) -> "LossMeter":
-        """Returns the meter with its sums on a device."""
-        return LossMeter({name: total.to(device) for name, total in self.sums.items()}, self.taken.to(device), self.steps)
 
 
 @dataclass

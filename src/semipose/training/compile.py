@@ -35,7 +35,7 @@ def _allow_recompilations(count: int) -> None:
 
 def begin_step() -> None:
     """Marks the outputs of the previous step's CUDA graphs as no longer needed."""
-    torch.compiler.cudagraph_mark_step_begin()
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
 
 def uncompiled() -> AbstractContextManager[object]:
@@ -46,4 +46,5 @@ def uncompiled() -> AbstractContextManager[object]:
     """
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes seconds
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return eager

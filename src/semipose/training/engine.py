@@ -124,11 +124,11 @@ class Engine:
         message = torch.cat([finite.float().view(1), *(b.float().flatten() for b in buffers)])
         dist.all_reduce(message)
         message /= world_size()
-        agreed, *means = message.split([1, *(b.numel() for b in buffers)])
+        agreed, *means = torch.split(message, [1, *(b.numel() for b in buffers)])
         with torch.no_grad():
             for buffer, mean in zip(buffers, means, strict=True):
                 buffer.copy_(mean.view_as(buffer))
-        return agreed[0] == 1
+        return agreed.squeeze() == 1
 
 
 class _Losses(nn.Module):

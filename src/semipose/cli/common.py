@@ -54,7 +54,7 @@ def describe_failure(error: Exception) -> CommandError:
     if isinstance(error, SemiposeError):
         problems = error.listing() if isinstance(error, BrokenDataError) else []
         return CommandError(2 if isinstance(error, InputError) else 1, [*(f"  {p}" for p in problems), str(error)])
-    from semipose.training.loop import InterruptedTrainingError
+    from semipose.training.signals import InterruptedTrainingError
 
     if isinstance(error, InterruptedTrainingError):
         return CommandError(128 + error.signal, ["stopped and saved; continue with --resume"])

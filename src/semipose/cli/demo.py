@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.common import Command, Json, app, print_json, print_table
+from semipose.cli.progress import ConsoleProgress
 
 
 @app.command(cls=Command)
@@ -24,7 +25,7 @@ def demo(
     """
     from semipose.studies.demo import default_folder, run_demo
 
-    result = run_demo(out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed)
+    result = run_demo(out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress())
     if json:
         print_json(result.as_dict())
         return

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from torch.cuda import device_count
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher import LaunchConfig, elastic_launch
@@ -17,6 +16,7 @@ from semipose.api import TrainResult
 from semipose.cli.common import CommandError, describe_failure
 from semipose.cli.progress import ConsoleProgress, configure_logging
 from semipose.config import RunConfig
+from semipose.training.distributed import is_main_process, requested_processes
 from semipose.utils.cpu import available_cpus
 from semipose.utils.progress import NO_PROGRESS
 
@@ -39,7 +39,7 @@ def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainRe
     Raises:
         CommandError: If a process failed or a signal arrived; all processes have ended then.
     """
-    count = config.train.devices or max(1, device_count())
+    count = requested_processes(config.train.device, config.train.devices)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // count)))
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -59,7 +59,7 @@ def _work(config: str, out: str, resume: bool) -> TrainResult | None:
     """Runs in each process."""
     os.setsid()  # Ctrl-C then reaches the first process alone, which passes it on once
     configure_logging()
-    first = os.environ["RANK"] == "0"
+    first = is_main_process()
     try:
         result = api.train(
             RunConfig.model_validate_json(config),

@@ -11,15 +11,15 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
-from semipose.training.engine import start_fabric
+from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
 def make_predictor(model: PoseModel, *, flip_test: bool = False, device: str = "auto") -> Predictor:
     """The model on its device, ready to predict."""
-    fabric = start_fabric(device, "32-true")
-    model.to(fabric.device)
-    return Predictor(model.networks, model.criterion, flip_test, model.decoder, model.loss.sigma, device=fabric.device)
+    place = resolve_device(device)
+    model.to(place)
+    return Predictor(model.networks, model.criterion, flip_test, model.decoder, model.loss.sigma, device=place)
 
 
 def predict_dataset(

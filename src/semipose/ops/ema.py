@@ -3,12 +3,15 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Network = TypeVar("Network", bound=nn.Module)
 
-def frozen_copy(network: nn.Module) -> nn.Module:
+
+def frozen_copy(network: Network) -> Network:
     """A copy of the same weights and buffers that takes no gradient."""
     return copy.deepcopy(network).requires_grad_(False)
 
@@ -67,6 +70,6 @@ def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def warmup_momentum(momentum: float, step: int, warm_up: bool = True) -> float:
+def warmup_momentum(momentum: float, step: int) -> float:
     """Momentum that starts low, so that an average forgets its blank beginning: min(m, (1 + t) / (10 + t))."""
-    return min(momentum, (1 + step) / (10 + step)) if warm_up else momentum
+    return min(momentum, (1 + step) / (10 + step))

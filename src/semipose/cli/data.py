@@ -76,7 +76,7 @@ def _print_findings(found: "Findings", against: Path | None) -> None:
 @data_app.command(cls=Command)
 def convert(annotations: Annotations, out: Container, images: Images = None, skeleton: OnSkeleton = None) -> None:
     """Write any known format as a COCO file; the images stay where they are."""
-    from semipose.data.prepare import convert as convert_annotations
+    from semipose.data.prepare import convert_annotations
 
     print(convert_annotations(annotations, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
 
@@ -93,9 +93,9 @@ def merge(
     skeleton: OnSkeleton = None,
 ) -> None:
     """Write several annotation files as one; an image that several files label has the persons of the last one."""
-    from semipose.data.prepare import join
+    from semipose.data.prepare import merge_annotations
 
-    print(join(annotations, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
+    print(merge_annotations(annotations, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
 
 
 @data_app.command(cls=Command)
@@ -109,9 +109,10 @@ def frames(
     json: Json = False,
 ) -> None:
     """Write frames of videos as unlabeled images, without those that resemble the one written before."""
-    from semipose.data.prepare import take_frames
+    from semipose.data.video import extract_frames, list_videos
 
-    found, alike = take_frames(source, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    videos = list_videos(source)
+    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
@@ -131,9 +132,9 @@ def pack(
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
 ) -> None:
     """Crop the persons of a large unlabeled set into shards; a training reads a few of them at a time."""
-    from semipose.data.prepare import pack as pack_shards
+    from semipose.data.prepare import pack_images
 
-    table = pack_shards(
+    table = pack_images(
         source,
         out,
         images=images,
@@ -153,12 +154,13 @@ def cache(
     json: Json = False,
 ) -> None:
     """Show where crops are cached ($SEMIPOSE_CACHE, else the user's cache folder) and how large they are."""
-    from semipose.data.crop_cache import cache_root, cache_size, clear_cache
+    from semipose.data.crop_cache import cache_size, clear_cache
+    from semipose.utils.cache import cache_dir
 
     if clear:
         clear_cache()
     sets, size = cache_size()
     if json:
-        print_json({"folder": str(cache_root()), "sets": sets, "bytes": size})
+        print_json({"folder": str(cache_dir()), "sets": sets, "bytes": size})
     else:
-        print(f"{cache_root()}: crops of {plural(sets, 'data set')}, {size / 1e6:.0f} MB")
+        print(f"{cache_dir()}: crops of {plural(sets, 'data set')}, {size / 1e6:.0f} MB")

@@ -25,7 +25,9 @@ def demo(
     """
     from semipose.studies.demo import default_folder, run_demo
 
-    result = run_demo(out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress())
+    result = run_demo(
+        out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress()
+    )
     if json:
         print_json(result.as_dict())
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from semipose.cli.common import Command, Device, FlipTest, Json, Network, OnError, app, print_json, print_scores
+from semipose.cli.progress import ConsoleProgress
 
 
 @app.command(cls=Command)
@@ -21,6 +22,7 @@ def evaluate(
         typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this one on the same persons."),
     ] = None,
     network: Network = None,
+    against_network: Annotated[str | None, typer.Option(help="As --network, of the run in --against.")] = None,
     flip_test: FlipTest = False,
     device: Device = "auto",
     on_error: OnError = "strict",
@@ -37,9 +39,11 @@ def evaluate(
         boxes=boxes,
         against=against,
         network=network,
+        against_network=against_network,
         flip_test=flip_test,
         device=device,
-        broken=on_error,  # type: ignore[arg-type]
+        on_error=on_error,  # type: ignore[arg-type]
+        progress=ConsoleProgress(),
     )
     if json:
         print_json(evaluation.as_dict())

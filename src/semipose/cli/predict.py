@@ -41,7 +41,7 @@ def predict(
         flip_test=flip_test,
         min_score=min_score,
         device=device,
-        broken=on_error,  # type: ignore[arg-type]
+        on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
     for path in written:

@@ -12,9 +12,12 @@ from semipose.cli.progress import ConsoleProgress
 @app.command(cls=Command)
 def suggest(
     run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
-    frames: Annotated[Path, typer.Argument(metavar="FRAMES|VIDEO", help="Unlabeled images: a folder or a video.")],
+    frames: Annotated[
+        Path, typer.Argument(metavar="FRAMES|VIDEO|COCO.json", help="Images: a folder, a video or a COCO file.")
+    ],
     count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")],
     out: Annotated[Path, typer.Option(help="Folder for copies of the images and their annotations.json.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
         Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
     ] = None,
@@ -31,13 +34,14 @@ def suggest(
     written = api.suggest(
         run,
         frames,
-        out,
         count=count,
+        out=out,
+        images=images,
         boxes=boxes,
         min_joint_score=min_joint_score,
         network=network,
         device=device,
-        on_error=on_error,
+        on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
     for path in written:

@@ -223,7 +223,7 @@ def _judging(
 
     persons = over(config.skeleton, data_errors.read(what, look))
     if set(persons.skeleton.joints) == set(train.skeleton.joints):
-        return persons.mapped(train.skeleton)  # the same joints in another order
+        return persons.to_skeleton(train.skeleton)  # the same joints in another order
     raise ConfigError(
         f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
         f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); map them: data.skeleton=union"
@@ -234,7 +234,7 @@ def over(name: str, persons: PoseDataset, option: str = "data.skeleton") -> Pose
     """The persons over a named skeleton, or their `own`. Raises ConfigError where they share no joint with it."""
     if name == "own":
         return persons
-    mapped = persons.mapped(SKELETONS[name])
+    mapped = persons.to_skeleton(SKELETONS[name])
     if not set(persons.skeleton.joints) & set(mapped.skeleton.joints):
         raise ConfigError(
             f"{option}: {name} has no joint of {persons.source}; rename its joints or leave them their own"

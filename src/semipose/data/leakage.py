@@ -104,7 +104,7 @@ def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[P
 def image_paths(persons: PoseDataset) -> list[Path]:
     """Every photograph of a set, those without persons included."""
     shown = map(Path, dict.fromkeys(persons.instances.paths))
-    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty)]))
+    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty_images)]))
 
 
 def _size(path: Path) -> int:

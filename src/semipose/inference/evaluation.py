@@ -195,4 +195,4 @@ def _over_joints(skeleton: Skeleton | None, truth: PoseDataset, what: Path) -> P
         zip(theirs.joints, theirs.sigmas, strict=True)
     )
     sigmas = tuple(own[joint] for joint in skeleton.joints)
-    return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
+    return truth.to_skeleton(replace(skeleton, name=theirs.name, sigmas=sigmas))

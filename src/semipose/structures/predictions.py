@@ -58,7 +58,7 @@ def as_annotations(
         )
         for number, p in enumerate(predictions, start=1)
     )
-    return PoseDataset(persons.skeleton, labeled, "predictions", persons.empty)
+    return PoseDataset(persons.skeleton, labeled, "predictions", persons.empty_images)
 
 
 def is_evaluated(person: Instance) -> bool:
@@ -68,7 +68,7 @@ def is_evaluated(person: Instance) -> bool:
 
 def evaluated(persons: PoseDataset) -> np.ndarray:
     """`is_evaluated` of everyone, (N,)."""
-    return persons.instances.labeled & ~persons.instances.crowds
+    return persons.instances.labeled & ~persons.instances.is_crowd
 
 
 def check_predictions(truth: PoseDataset, predictions: Sequence[Prediction]) -> None:

@@ -378,5 +378,5 @@ def test_written_files_list_the_images_that_show_nobody(tmp_path):
     before = read_coco(path)
     write_coco(before, tmp_path / "again.json")
     after = read_coco(tmp_path / "again.json", tmp_path / "images")
-    assert after.empty == before.empty
-    assert dict(after.empty)[77].name == "nobody.jpg"
+    assert after.empty_images == before.empty_images
+    assert dict(after.empty_images)[77].name == "nobody.jpg"

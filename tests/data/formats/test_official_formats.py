@@ -135,7 +135,7 @@ def test_ai_challenger(aic):
     assert persons[0].visibility[:4].tolist() == [2, 1, 0, 2]
     np.testing.assert_array_equal(persons[0].joints[1], [11, 21])
     np.testing.assert_array_equal(persons[0].joints[2], [0, 0])
-    assert [name for name, _ in persons.empty] == ["b"]
+    assert [name for name, _ in persons.empty_images] == ["b"]
 
 
 @pytest.mark.parametrize(

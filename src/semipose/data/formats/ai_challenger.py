@@ -44,7 +44,7 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
             first += len(own)
             yield from own
 
-    persons = Instances.of(everyone(), len(AI_CHALLENGER))
+    persons = Instances.from_instances(everyone(), len(AI_CHALLENGER))
     if not len(persons):
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
     require_images(persons.paths, annotations, problems)

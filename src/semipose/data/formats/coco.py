@@ -82,7 +82,7 @@ def read_coco(
     files = _files(lists["images"], root, path, problems)
     known = {c.get("id") for c in lists["categories"]}
     found_persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
-    persons = Instances.of(found_persons, len(skeleton))
+    persons = Instances.from_instances(found_persons, len(skeleton))
     if not len(persons):
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"

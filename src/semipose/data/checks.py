@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from semipose.data.crops import decode_image, image_bytes, is_turned
 from semipose.data.formats.registry import read_annotations
+from semipose.data.images import decode_image, has_exif_orientation, read_image_bytes
 from semipose.data.leakage import image_paths, shared_images
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import Instance, PoseDataset
@@ -157,9 +157,9 @@ def _look_at(path: Path, decode: bool) -> _Look:
         raise DataError(f"image {path} is missing; check the image folder")
     if not decode:
         return _Look(False, (0, 0))
-    content = image_bytes(path)
+    content = read_image_bytes(path)
     height, width = decode_image(path, content).shape[:2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images
         with Image.open(io.BytesIO(content)) as image:
-            return _Look(is_turned(image), (width, height))
+            return _Look(has_exif_orientation(image), (width, height))

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from semipose.data.crops import is_turned
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.values import finite_numbers
+from semipose.data.images import has_exif_orientation
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
@@ -107,7 +107,7 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
         try:
             with Image.open(path) as image:
                 width, height = image.size
-                turned += [path] if is_turned(image) else []
+                turned += [path] if has_exif_orientation(image) else []
         except Exception:
             broken.append(path)
             continue

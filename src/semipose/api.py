@@ -11,7 +11,7 @@ from semipose.data.data_errors import ErrorPolicy
 from semipose.data.datasets import DataConfig, resolve
 from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.coco_writer import write_coco
-from semipose.data.prediction_images import pictured
+from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
@@ -135,7 +135,7 @@ def predict(
             predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress
         )
     persons = data_errors.read(
-        "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
+        "images", lambda problems: prediction_dataset(source, model.skeleton, images, boxes, min_score, problems)
     )
     predictions, _ = predict_dataset(
         model, persons, data_errors, "images", flip_test=flip_test, device=device, progress=progress

@@ -107,9 +107,9 @@ def data_frames(
     json: Json = False,
 ) -> None:
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
-    from semipose.data.prepare import take_frames
+    from semipose.data.video import list_videos, take_frames
 
-    found, alike = take_frames(source, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    found, alike = take_frames(list_videos(source), out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
@@ -129,10 +129,10 @@ def data_pack(
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
 ) -> None:
     """Cut the people of a large unlabeled set into shards, of which a training needs a few at a time."""
-    from semipose.data.prepare import pack
+    from semipose.data.prepare import pack_images
 
     size = (height, width)
-    print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
+    print(pack_images(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
                padding=padding, progress=ConsoleProgress()))  # fmt: skip
 
 
@@ -166,9 +166,9 @@ def data_join(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write several annotation files as one; where several have people in a photograph, those of the last count."""
-    from semipose.data.prepare import join
+    from semipose.data.prepare import merge_annotations
 
-    print(join(paths, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
+    print(merge_annotations(paths, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
 
 
 @data_app.command("convert")
@@ -179,6 +179,6 @@ def data_convert(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write any known format as a COCO container; images stay where they are."""
-    from semipose.data.prepare import convert
+    from semipose.data.prepare import convert_annotations
 
-    print(convert(path, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
+    print(convert_annotations(path, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))

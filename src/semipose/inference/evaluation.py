@@ -8,7 +8,7 @@ from typing import Any
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, read_dataset, resolve
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.image_folder import apply_detections
+from semipose.data.formats.detections import apply_detections
 from semipose.data.leakage import describe_seen, digests, image_paths, read_seen
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model, read_skeleton, require_unchanged

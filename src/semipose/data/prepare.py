@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semipose.data.crops import CropGeometry
-from semipose.data.datasets import over
+from semipose.data.datasets import map_to_skeleton
 from semipose.data.formats.coco import usable_boxes
 from semipose.data.formats.coco_writer import join as join_sets
 from semipose.data.formats.coco_writer import write_coco
@@ -13,8 +13,7 @@ from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.shards import TABLE as SHARD_TABLE
 from semipose.data.shards import pack as pack_shards
-from semipose.data.video import list_videos
-from semipose.data.video import take_frames as take_video_frames
+from semipose.data.video import extract_frames, list_videos
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
@@ -74,7 +73,7 @@ def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str
     if skeleton is not None and skeleton not in SKELETONS:
         raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
     persons = read_annotations(Path(annotations), images)
-    mapped = over(skeleton or "own", persons, "--skeleton")
+    mapped = map_to_skeleton(persons, skeleton or "own", "skeleton")
     left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
     if left_out:
         log.info(f"{annotations}: {skeleton} has no {', '.join(left_out)}; left out")
@@ -98,7 +97,7 @@ def take_frames(
     At most one in `every` seconds, and none that looks like the one kept before (`min_change`, gray levels of 255, in
     some part of the picture). Returns the files and how many frames looked at were left out for being alike.
     """
-    return take_video_frames(
+    return extract_frames(
         list_videos(Path(source)), Path(out), every=every, min_change=min_change, progress=progress
     )
 

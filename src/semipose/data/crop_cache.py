@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -54,45 +54,7 @@ LOCK_NOTICE_SECONDS = 5.0
 MAX_ATTEMPTS = 5
 """How often a cache is built again if somebody removes it during the building."""
 
-
-@dataclass(frozen=True)
-class _Index:
-    """The index of a cache file.
-
-    Attributes:
-        kept: (N,) positions in the data set of the persons whose images could be read.
-        starts: (N,) offsets of their crops in the file.
-        lengths: (N,) sizes of their crops in bytes.
-        checksums: (N,) CRC-32 of their crops.
-        digests: (I,) uint64 digests of their images, in the order of the data set.
-        failed: A person and the reason, for each image that could not be read.
-    """
-
-    kept: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    checksums: np.ndarray
-    digests: np.ndarray
-    failed: list[tuple[int, str]]
-
-    def to_bytes(self) -> bytes:
-        file = io.BytesIO()
-        np.savez(
-            file,
-            kept=self.kept,
-            starts=self.starts,
-            lengths=self.lengths,
-            checksums=self.checksums,
-            digests=self.digests,
-            failed=np.frombuffer(json.dumps(self.failed).encode(), np.uint8),
-        )
-        return file.getvalue()
-
-    @classmethod
-    def from_bytes(cls, content: bytes) -> "_Index":
-        with np.load(io.BytesIO(content), allow_pickle=False) as columns:
-            arrays = (columns[name] for name in ("kept", "starts", "lengths", "checksums", "digests"))
-            return cls(*arrays, failed=json.loads(columns["failed"].tobytes()))
+_INCOMPLETE = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
 
 
 class CropCache(Crops):
@@ -105,25 +67,27 @@ class CropCache(Crops):
     """
 
     def __init__(self, path: Path, dataset: PoseDataset, geometry: CropGeometry) -> None:
-        """Opens a file; raises OSError, ValueError, KeyError, EOFError or BadZipFile if it is not complete."""
+        """Opens a file; `_INCOMPLETE` lists what is raised if it is not complete."""
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         end = len(self._bytes) - LENGTH_BYTES
         start = end - int.from_bytes(self._bytes[end:], "little")
-        if not 0 < start < end:
+        with np.load(io.BytesIO(self._bytes[start:end]), allow_pickle=False) as index:
+            kept, self._starts, self._lengths, self._checksums = index["crops"].T
+            self._digests, failed = index["digests"], json.loads(index["failed"].tobytes())
+        if start != self._lengths.sum():
             raise ValueError(f"{path} is incomplete")
-        self._index = _Index.from_bytes(self._bytes[start:end])
-        super().__init__(dataset.subset(self._index.kept.tolist()), geometry)
+        super().__init__(dataset.subset(kept.tolist()), geometry)
         self.path = path
-        self.failed = {dataset[i].image: reason for i, reason in self._index.failed}
-        self._checked = np.zeros(len(self), bool)
-        self._raw = bool((self._index.lengths == 3 * math.prod(geometry.crop_size)).all())
+        self.failed: dict[Path, str] = {dataset[i].image: reason for i, reason in failed}
+        self._checked = np.zeros(len(kept), bool)
+        self._raw = bool((self._lengths == 3 * math.prod(geometry.crop_size)).all())
 
     @property
     def image_digests(self) -> dict[Path, str]:
         """The images of the persons, each with the digest of its content."""
         images = map(Path, dict.fromkeys(self.dataset.instances.paths))
-        return {image: f"{int(digest):016x}" for image, digest in zip(images, self._index.digests, strict=True)}
+        return {image: f"{int(digest):016x}" for image, digest in zip(images, self._digests, strict=True)}
 
     def crop(self, index: int) -> np.ndarray:
         """Returns the crop of a person, (S, T, 3) uint8 RGB; a raw one is a read-only view of the file.
@@ -131,9 +95,9 @@ class CropCache(Crops):
         Raises:
             RunError: If the file has been damaged, which is checked when a crop is read for the first time.
         """
-        start = self._index.starts[index]
-        content = memoryview(self._bytes)[start : start + self._index.lengths[index]]
-        if not self._checked[index] and zlib.crc32(content) != self._index.checksums[index]:
+        start = self._starts[index]
+        content = memoryview(self._bytes)[start : start + self._lengths[index]]
+        if not self._checked[index] and zlib.crc32(content) != self._checksums[index]:
             raise RunError(f"crop {index} of {self.path} is damaged; remove this file, and it is made again")
         self._checked[index] = True
         if self._raw:
@@ -218,7 +182,7 @@ def _lock_folder(root: Path) -> Path:
 def _open_if_complete(path: Path, dataset: PoseDataset, geometry: CropGeometry) -> CropCache | None:
     try:
         return CropCache(path, dataset, geometry)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+    except _INCOMPLETE:
         return None
 
 
@@ -297,45 +261,47 @@ def _build(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        index = _write_crops(file, dataset, geometry, encoding, progress)
-        if not len(index.kept):
-            unreadable = {dataset[i].image: reason for i, reason in index.failed}
+        crops, digests, failed = _write_crops(file, dataset, geometry, encoding, progress)
+        if not len(crops):
+            unreadable = {dataset[i].image: reason for i, reason in failed}
             if unreadable:
                 on_unreadable(dataset.source, unreadable, len(unreadable))
-            reasons = list(unreadable.values())
-            raise BrokenDataError(
-                f"{dataset.source}: no image could be read; {reasons[0] if reasons else 'the set is empty'}", reasons
-            )
-        encoded = index.to_bytes()
-        file.write(encoded)
-        file.write(len(encoded).to_bytes(LENGTH_BYTES, "little"))
+            raise BrokenDataError(f"{dataset.source}: no image could be read", list(unreadable.values()))
+        index = io.BytesIO()
+        np.savez(index, crops=crops, digests=digests, failed=np.frombuffer(json.dumps(failed).encode(), np.uint8))
+        file.write(index.getbuffer())
+        file.write(index.tell().to_bytes(LENGTH_BYTES, "little"))
         file.flush()
         os.fsync(file.fileno())
 
 
 def _write_crops(
     file: BinaryIO, dataset: PoseDataset, geometry: CropGeometry, encoding: Encoding, progress: Progress
-) -> _Index:
-    """Writes the crops image by image and returns their index."""
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+    """Writes the crops image by image.
+
+    Returns:
+        Rows of (position in the data set, offset, length, CRC-32) of the crops (N, 4) int64, in the order of the data
+        set; the digests of their images, uint64, in the same order; a person and the reason for each failed image.
+    """
     by_image: dict[str, list[int]] = defaultdict(list)
     for person, image in enumerate(dataset.instances.paths):
         by_image[image].append(person)
     groups = list(by_image.values())
-    written: list[tuple[int, int, int, int]] = []
-    failed: list[tuple[int, str]] = []
+    crops: list[tuple[int, int, int, int]] = []
     digests: list[int] = []
+    failed: list[tuple[int, str]] = []
     with closing(encode_crops(dataset, groups, geometry, encoding)) as results:
         for group, result in zip(groups, progress.track(results, len(groups), "cropping persons"), strict=True):
             if isinstance(result, DataError):
                 failed.append((group[0], str(result)))
                 continue
-            digest, crops = result
+            digest, encoded = result
             digests.append(int(digest, 16))
-            for person, crop in zip(group, crops, strict=True):
-                written.append((person, file.tell(), len(crop), zlib.crc32(crop)))
+            for person, crop in zip(group, encoded, strict=True):
+                crops.append((person, file.tell(), len(crop), zlib.crc32(crop)))
                 file.write(crop)
-    columns = np.array(sorted(written), np.int64).reshape(-1, 4).T
-    return _Index(*columns, digests=np.array(digests, np.uint64), failed=failed)
+    return np.array(sorted(crops), np.int64).reshape(-1, 4), np.array(digests, np.uint64), failed
 
 
 def encode_crops(

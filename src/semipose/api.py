@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.config import RunConfig, augmentation_options, left_behind, load_config, options, parse_override
 from semipose.data.data_errors import ErrorPolicy
-from semipose.data.datasets import DataConfig, resolve
+from semipose.data.datasets import DataConfig, open_data_file
 from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import prediction_dataset
@@ -220,5 +220,5 @@ def all_options(method: str) -> list[tuple[str, str, str, str]]:
 
 
 def _has_unlabeled(data: DataConfig) -> bool:
-    data = resolve(data)
+    data = open_data_file(data)
     return data.labels is not None or data.unlabeled is not None

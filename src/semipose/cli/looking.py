@@ -107,9 +107,9 @@ def data_frames(
     json: Json = False,
 ) -> None:
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
-    from semipose.data.video import list_videos, take_frames
+    from semipose.data.video import extract_frames, list_videos
 
-    found, alike = take_frames(list_videos(source), out, every=every, min_change=min_change, progress=ConsoleProgress())
+    found, alike = extract_frames(list_videos(source), out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semipose.data.crops import CropGeometry
-from semipose.data.datasets import over
+from semipose.data.datasets import map_to_skeleton
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
@@ -133,7 +133,7 @@ def _read(
     if skeleton is not None and skeleton not in SKELETONS:
         raise ConfigError(f"`skeleton`: {skeleton!r} is unknown; known: {', '.join(SKELETONS)}")
     persons = read_annotations(annotations, images)
-    mapped = over(skeleton or "own", persons, "skeleton")
+    mapped = map_to_skeleton(persons, skeleton or "own", "skeleton")
     left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
     if left_out:
         log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))

@@ -1,4 +1,4 @@
-"""Converted, merged and packed annotation files: every person once, in its image, whatever the ids were."""
+"""Annotation files are converted and merged: every person once, in its image, whatever the ids were."""
 
 import json
 import logging

@@ -66,11 +66,13 @@ def data_check(
 
     With --decode also what looks wrong and can be used: joints or boxes outside of the picture, other sizes than told.
     """
+    from dataclasses import asdict
+
     from semipose.data.checks import check_data
 
     found = check_data(path, images, decode=decode, against=against, against_images=against_images)
     if json:
-        print_json(found.as_dict())
+        print_json(asdict(found))
     else:
         low, middle, high = found.box_sides
         persons, crowds = plural(found.persons, "person"), plural(found.crowds, "crowd")
@@ -80,15 +82,15 @@ def data_check(
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
-        if found.turned:
-            turned = plural(found.turned, "image")
+        if found.rotated_images:
+            turned = plural(found.rotated_images, "image")
             print(f"{turned} stored turned (EXIF orientation); joints refer to the pixels as stored")
-        if found.shared == 0:
+        if found.shared_images == 0:
             print(f"no photograph in common with {against}")
-        for doubt in found.doubts[:MOST]:
-            print(f"doubtful: {doubt}")
-        if len(found.doubts) > MOST:
-            print(f"doubtful: … and {len(found.doubts) - MOST} more")
+        for line in found.suspicious[:MOST]:
+            print(f"suspicious: {line}")
+        if len(found.suspicious) > MOST:
+            print(f"suspicious: … and {len(found.suspicious) - MOST} more")
         print("\n".join(found.problems) or "no broken record")
         if len(found.problems) > 1:
             print(f"{len(found.problems)} problems")
@@ -109,7 +111,8 @@ def data_frames(
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
     from semipose.data.video import extract_frames, list_videos
 
-    found, alike = extract_frames(list_videos(source), out, every=every, min_change=min_change, progress=ConsoleProgress())
+    videos = list_videos(source)
+    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:

@@ -1,4 +1,4 @@
-"""Detections files, and detected boxes in place of annotated ones."""
+"""Detections files, and data sets of detected boxes."""
 
 import json
 import logging

@@ -21,7 +21,7 @@ def read_json(path: Path, what: str, schema: Any = Any) -> Any:
         what: What the file is, for the error message.
         schema: The TypedDict or type to decode to; keys that it lacks take no memory, and lists of `msgspec.Raw` stay
             encoded for `iterate_records`. A file of another structure is decoded without it, so that the reader can
-            say what is wrong.
+            report what is wrong.
 
     Raises:
         DataError: If the file cannot be read or is not JSON; the message names line and column.

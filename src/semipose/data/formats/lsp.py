@@ -39,8 +39,7 @@ class LspFormat(Format):
             )
         extended = array.shape[0] == len(LSP)
         rows = array.transpose(2, 0, 1) if extended else array.transpose(2, 1, 0)
-        beside = path.parent / "images"
-        root = images or (beside if beside.is_dir() else path.parent)
+        root = images or next(folder for folder in (path.parent / "images", path.parent) if folder.is_dir())
         persons = []
         for i, row in enumerate(rows):
             with collect_errors(problems):

@@ -9,7 +9,7 @@ import numpy as np
 from semipose.config import RunConfig
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
-from semipose.data.prediction_images import pictured
+from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
@@ -20,7 +20,7 @@ from semipose.inference.predict_dataset import data_errors_for, make_predictor, 
 from semipose.inference.suggest import most_doubtful
 from semipose.inference.video import predict_video
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
+from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train as train_run
 from semipose.training.evaluator import TrainResult
@@ -99,7 +99,7 @@ def predict(
             predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress
         )
     persons = data_errors.read(
-        "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
+        "images", lambda problems: prediction_dataset(source, model.skeleton, images, boxes, min_score, problems)
     )
     predictions, _ = predict_dataset(
         model, persons, data_errors, "images", flip_test=flip_test, device=device, progress=progress

@@ -11,9 +11,9 @@ from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.datasets import DataSplits, load_splits, located, resolve
-from semipose.data.loader import PairedLoader, readers
-from semipose.data.shards import ShardedCrops, content_hash
+from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
+from semipose.data.loader import PairedLoader, default_workers
+from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model

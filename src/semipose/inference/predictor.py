@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semipose.augment.views import eval_view
-from semipose.data.crops import CropGeometry, Crops, cut
-from semipose.data.loader import readers, unlabeled_batch
+from semipose.data.crops import CropGeometry, Crops
+from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
@@ -22,7 +22,7 @@ from semipose.structures.predictions import Prediction
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-class FrameCrops:
+class FrameCrops(Crops):
     """Crops of the persons in one image (H, W, 3) uint8 RGB that is in memory."""
 
     def __init__(self, frame: np.ndarray, persons: PoseDataset, geometry: CropGeometry) -> None:
@@ -33,7 +33,7 @@ class FrameCrops:
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
-        return cut(self.frame, self.geometry.from_image(self.dataset[index].box), self.geometry.crop_size)
+        return self.geometry.cut(self.frame, self.dataset[index].box)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Predictor:
         maps = self._mean(view.images)
         if self.flip_test:
             mirrored = self._mean(view.images.flip(-1)).flip(-1)
-            maps = (maps + mirrored[:, geometry.constant(tuple(flip_order), maps.device)]) / 2
+            maps = (maps + mirrored[:, geometry.cached_tensor(tuple(flip_order), maps.device)]) / 2
         return maps
 
     def predict(self, crops: Crops, progress: Progress = NO_PROGRESS) -> list[Prediction]:
@@ -82,7 +82,7 @@ class Predictor:
 
     def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
         """Chunks of persons and their upright views; the next chunks are decoded while the network works."""
-        everyone, ahead = range(len(crops.dataset)), readers()
+        everyone, ahead = range(len(crops.dataset)), default_workers()
         chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
             waiting = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])
@@ -93,12 +93,12 @@ class Predictor:
 
     def _load(self, crops: Crops, chunk: list[int]) -> UnlabeledBatch:
         batch = unlabeled_batch(crops, chunk)
-        return batch.pinned() if self.device.type == "cuda" else batch
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
-        in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
+        in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
         values = scores.cpu().double().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
             person = crops.dataset[index]

@@ -16,8 +16,8 @@ from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, crops_of_rank
 from semipose.data.data_errors import without_images
 from semipose.data.datasets import DataSplits
-from semipose.data.formats.coco import trainable
-from semipose.data.leakage import TrainingImages, describe_seen
+from semipose.data.formats.coco_results import save_predictions
+from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor

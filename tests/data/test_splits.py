@@ -87,7 +87,7 @@ def test_held_out_persons_are_not_available():
 def test_persons_in_images_of_held_out_ones_take_no_part():
     dataset = labeled_persons(60)
     image = np.arange(60, dtype=np.int32) // 3
-    columns = replace(dataset.instances, images=tuple((i, f"{i}.jpg") for i in range(20)), image=image)
+    columns = replace(dataset.instances, images=tuple((i, f"{i}.jpg") for i in range(20)), image_index=image)
     groups = PoseDataset(COCO, columns, "groups")
     split = draw_split(groups, 12, seed=3, validation=6)
     held = {int(image[i]) for i in split.validation}

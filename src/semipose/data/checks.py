@@ -83,18 +83,18 @@ def check_data(
         shared = len(pairs)
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
     everyone = persons.instances
-    counts = everyone.visibility[everyone.annotated & ~everyone.crowds]
+    counts = everyone.visibility[everyone.annotated & ~everyone.is_crowd]
     sides = everyone.boxes[:, 2:].max(axis=1)
-    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.crowds]:
+    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.is_crowd]:
         problems.append(f"{path}: annotation {identity}: the box has no area; it is not learned from")
     return Findings(
         source=str(path),
         skeleton=persons.skeleton.name,
         persons=len(persons),
         trainable=int(everyone.trainable.sum()),
-        crowds=int(everyone.crowds.sum()),
+        crowds=int(everyone.is_crowd.sum()),
         images=len(files),
-        empty_images=len(persons.empty),
+        empty_images=len(persons.empty_images),
         joints={
             name: (int((own == 2).sum()), int((own == 1).sum()), int((own == 0).sum()))
             for name, own in zip(persons.skeleton.joints, counts.T, strict=True)

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from semipose.data.data_errors import DataErrors, OnErrorConfig
-from semipose.data.formats.coco import read_coco, trainable, usable_boxes
+from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.shards import is_sharded
@@ -173,7 +173,7 @@ def map_to_skeleton(dataset: PoseDataset, name: str, option: str = "data.skeleto
     """
     if name == "own":
         return dataset
-    mapped = dataset.mapped(SKELETONS[name])
+    mapped = dataset.to_skeleton(SKELETONS[name])
     if not set(dataset.skeleton.joints) & set(mapped.skeleton.joints):
         raise ConfigError(f"`{option}`: {name} has no joint of {dataset.source}; rename its joints, or leave it out")
     return mapped
@@ -196,7 +196,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems))
-    dataset = trainable(map_to_skeleton(dataset, config.skeleton))
+    dataset = map_to_skeleton(dataset, config.skeleton).trainable()
     split = draw_split(
         dataset,
         config.labels,
@@ -264,7 +264,7 @@ def _evaluation_set(
 
     dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
     if set(dataset.skeleton.joints) == set(train.skeleton.joints):
-        return dataset.mapped(train.skeleton)
+        return dataset.to_skeleton(train.skeleton)
     raise ConfigError(
         f"`data.{name}`: {dataset.source} has the joints of {dataset.skeleton.name!r} ({len(dataset.skeleton)}), but "
         f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); set `data.skeleton` to union"
@@ -315,7 +315,7 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     def read(folder: str | None) -> PoseDataset:
         return read_annotations(path, folder, labels=False, skeleton=skeleton, problems=problems)
 
-    return usable_boxes(_read_with_images(read, None, config.images))
+    return _read_with_images(read, None, config.images).usable()
 
 
 def _without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:

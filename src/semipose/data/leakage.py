@@ -101,7 +101,7 @@ def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[P
 def image_paths(dataset: PoseDataset) -> list[Path]:
     """Returns every image of a data set once, including those without persons."""
     with_persons = map(Path, dict.fromkeys(dataset.instances.paths))
-    return list(dict.fromkeys([*with_persons, *(image for _, image in dataset.empty)]))
+    return list(dict.fromkeys([*with_persons, *(image for _, image in dataset.empty_images)]))
 
 
 def _size(path: Path) -> int:

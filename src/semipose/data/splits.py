@@ -73,7 +73,7 @@ def draw_split(
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
     if held_out:
-        shared = np.isin(dataset.instances.image, dataset.instances.image[held_out])
+        shared = np.isin(dataset.instances.image_index, dataset.instances.image_index[held_out])
         rest = [i for i in rest if not shared[i]]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(

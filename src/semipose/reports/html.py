@@ -52,7 +52,7 @@ def _run(folder: Path) -> dict[str, Any]:
     splits = load_splits(config.data)
     truth, dropped = splits.test or splits.validation, read_dropped(folder)
     if truth is not None:
-        truth = without_images(truth, {Path(p) for found in dropped.values() for p in found["photographs"]})
+        truth = without_images(truth, {Path(p) for found in dropped.values() for p in found["images"]})
     charts = [
         {"title": "Training losses", "image": plots.curves(_losses(log), "step", "loss")},
         *_validation_charts(log),

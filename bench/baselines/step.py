@@ -44,7 +44,7 @@ class PlainViews(ViewSampler):
         """Targets joint by joint."""
         view = self.easy(batch)
         joints = geometry.flip_joints(
-            geometry.apply(view.from_crop, batch.joints), view.flipped, self.skeleton.flip_order
+            geometry.transform_points(view.from_crop, batch.joints), view.flipped, self.skeleton.flip_order
         )
         weights = geometry.flip_weights(batch.weights, view.flipped, self.skeleton.flip_order)
         maps = [

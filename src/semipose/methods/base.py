@@ -249,7 +249,7 @@ class MethodContext:
         if config.target == "heatmap":
             return carried, weights, seen
         joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
-        moved = geometry.apply(hard.from_easy, joints)
+        moved = geometry.transform_points(hard.from_easy, joints)
         drawn, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
         return drawn, weights, seen
 

@@ -211,10 +211,9 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     def network(backbone: str | None, levels: int) -> PoseNet:
         changed = {} if backbone is None else {"backbone": backbone, "weights": _weights_for(config, backbone)}
         model = config.model.model_copy(update=changed)
-        if start is None or start.model.backbone != model.backbone:
+        if start is None or start.network.config.backbone != model.backbone:
             return PoseNet(model, len(skeleton), levels)
         made = PoseNet(model, len(skeleton), levels, pretrained=False)
-        assert isinstance(start.network, PoseNet)
         made.copy_weights_from(start.network, heads=start.skeleton.joints == skeleton.joints)
         return made
 
@@ -227,7 +226,6 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
                 f"method.teacher: {path} was trained with loss.kind={model.loss.kind}, this training has "
                 f"{config.loss.kind}; add loss.kind={model.loss.kind}"
             )
-        assert isinstance(model.network, PoseNet)
         return model.network
 
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
@@ -239,9 +237,9 @@ def _start(config: RunConfig) -> PoseModel | None:
     if config.train.start is None:
         return None
     start = load_pose_model(config.train.start)
-    if start.model.backbone != config.model.backbone:
+    if start.network.config.backbone != config.model.backbone:
         raise ConfigError(
-            f"train.start: {config.train.start} holds a {start.model.backbone}, model.backbone is "
+            f"train.start: {config.train.start} holds a {start.network.config.backbone}, model.backbone is "
             f"{config.model.backbone}; take the same backbone"
         )
     return start

@@ -189,7 +189,9 @@ def _as_text(p: Instance) -> Instance:
 
 def test_no_predictions_score_zero_and_empty_size_ranges_score_none() -> None:
     joints, visibility = np.full((17, 2), 50.0), np.full(17, 2)
-    medium = PoseDataset(COCO_SKELETON, (Instance(Path("a"), 1, 1, (0, 0, 50, 50), joints, visibility, area=2500.0),), "one")
+    medium = PoseDataset(
+        COCO_SKELETON, (Instance(Path("a"), 1, 1, (0, 0, 50, 50), joints, visibility, area=2500.0),), "one"
+    )
     assert oks_scores(medium, []) == {"AP": 0, "AP50": 0, "AP75": 0, "AP_M": 0, "AP_L": None, "AR": 0}
 
 

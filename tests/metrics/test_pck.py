@@ -102,7 +102,9 @@ def test_pck_and_pckh_equal_plain_counting(skeleton: Skeleton, seed: int, thresh
     truth = scene(rng, skeleton, 12)
     predictions = guesses(truth, rng)
     torsos = [slow_torso(p, skeleton) for p in truth.instances]
-    assert asdict(pck_torso(match_dataset(truth, predictions), threshold)) == slow_pck(truth, predictions, threshold, torsos)
+    assert asdict(pck_torso(match_dataset(truth, predictions), threshold)) == slow_pck(
+        truth, predictions, threshold, torsos
+    )
     heads = [p.head_size or 0.0 for p in truth.instances]
     assert asdict(pckh(match_dataset(truth, predictions), threshold)) == slow_pck(
         truth, predictions, threshold, heads, apart=("pelvis", "thorax")

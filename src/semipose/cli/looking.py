@@ -18,9 +18,10 @@ def config(
     method: Annotated[str, typer.Option(help="The method whose options are listed.")] = "trs", json: Json = False
 ) -> None:
     """Every option with its default, type and meaning."""
-    from semipose.api import all_options
+    from semipose.config import RunConfig, augmentation_options, load_config, options
 
-    rows = all_options(method)
+    own = load_config(None, {"method": method}).method
+    rows = options(RunConfig) + options(type(own), "method.", own) + augmentation_options(type(own))
     if json:
         print_json({row[0]: dict(zip(("type", "default", "meaning"), row[1:], strict=True)) for row in rows})
         return

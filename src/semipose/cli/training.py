@@ -78,6 +78,8 @@ def train(
 ) -> None:
     """Train a network; leaves a run folder with weights, metrics, predictions, report and resolved configuration."""
     from semipose.api import train as start
+    from semipose.config import load_config, parse_override
+    from semipose.errors import ConfigError
     from semipose.training.distributed import is_first
     from semipose.training.run_dir import stop_with_stdin
 
@@ -90,7 +92,15 @@ def train(
         "train.seed": seed,
     }  # fmt: skip
     given = {key: value for key, value in overrides.items() if value is not None}
-    result = start(*(arguments or []), out=out, resume=resume, overrides=given, progress=ConsoleProgress())
+    files = [a for a in arguments or [] if "=" not in a]
+    given = dict(parse_override(a) for a in arguments or [] if "=" in a) | given
+    if len(files) > 1:
+        raise ConfigError(f"one configuration file at most, not {' and '.join(files)}; overrides are section.key=value")
+    if resume and files:
+        raise ConfigError(f"{files[0]}: --resume goes on with the run's own configuration; leave it out")
+    own = out / "config.yaml" if resume and out is not None and (out / "config.yaml").is_file() else None
+    configuration = load_config(own or (files[0] if files else None), given)
+    result = start(configuration, out=out, resume=resume, progress=ConsoleProgress())
     if not is_first():
         return
     written = _report(result.folder) if page and not with_stdin else None

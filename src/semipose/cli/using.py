@@ -44,7 +44,7 @@ def evaluate(
         network=network,
         against=against,
         against_network=against_network,
-        broken=broken,  # type: ignore[arg-type]
+        on_error=broken,  # type: ignore[arg-type]
     )
     if json:
         print_json(evaluation.as_dict())
@@ -80,17 +80,7 @@ def predict(
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirror image.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     min_score: Annotated[float, typer.Option(help="Boxes of a lower score are left out.")] = 0.0,
-    annotations: Annotated[
-        bool, typer.Option("--annotations", help="Also write annotations.json, to correct in a labeling tool.")
-    ] = False,
     network: Network = None,
-    min_joint_score: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Joints of a lower score are unlabeled in annotations.json; .2 if not given."),
-    ] = None,
-    doubtful: Annotated[
-        int | None, typer.Option(min=1, help="This many images alone in annotations.json, the least sure ones first.")
-    ] = None,
     broken: Broken = "skip",
 ) -> None:
     """Joints of the people in images or a video, as COCO results and, if asked, as pictures."""
@@ -106,11 +96,8 @@ def predict(
         flip_test=flip_test,
         device=device,
         min_score=min_score,
-        annotations=annotations,
-        min_joint_score=min_joint_score,
-        doubtful=doubtful,
         network=network,
-        broken=broken,  # type: ignore[arg-type]
+        on_error=broken,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
     for path in written:
@@ -121,13 +108,12 @@ def predict(
 def export(
     what: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="The network.")],
     out: Annotated[Path, typer.Option(help="File to write.")],
-    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
     network: Network = None,
 ) -> None:
     """Write the network for other runtimes; the file is run and compared with the network before it is kept."""
     from semipose.api import export as write
 
-    print(write(what, out, to=to, network=network))
+    print(write(what, out, network=network))
 
 
 @app.command()

@@ -17,7 +17,7 @@ from semipose.data.video import take_frames as take_video_frames
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.utils.files import place_for
+from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -34,7 +34,7 @@ def convert(
 ) -> Path:
     """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
     persons = _read_over(annotations, images, skeleton)
-    place_for(Path(out), Path(annotations))
+    check_output_file(Path(out), Path(annotations))
     _tell_root(out, write_coco(persons, Path(out), progress))
     return Path(out)
 
@@ -57,7 +57,7 @@ def join(
     folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
     sets = [_read_over(file, folder, skeleton) for file, folder in zip(annotations, folders, strict=True)]
     joined, replaced, outlived = join_sets(sets)
-    place_for(Path(out), *map(Path, annotations))
+    check_output_file(Path(out), *map(Path, annotations))
     if replaced:
         log.info(f"of {plural(replaced, 'photograph')} with labeled people in several files those of the last count")
     if outlived:

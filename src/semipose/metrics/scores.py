@@ -131,7 +131,7 @@ def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
         "images": len(set(truth.instances.take(chosen).image_ids)),
         "predictions": len(predictions),
         "elsewhere": sum(p.image_id not in images for p in predictions),
-        "no_prediction": sum(data.matched[i] is None for i in chosen),
+        "no_prediction": sum(data.matched[i] is None for i in chosen.tolist()),
     }
     return Scores(
         values={name: value for result in results for name, value in result.values.items()},

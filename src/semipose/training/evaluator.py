@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, crops_of_rank
@@ -18,8 +17,9 @@ from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.leakage import TrainingImages, describe_seen
 from semipose.errors import RunError
-from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
+from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
+from semipose.inference.weights import read_description, read_weights
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.scores import EvaluationProtocol, score
@@ -151,9 +151,9 @@ class Evaluator:
         folder.mkdir(exist_ok=True)
         for name, network in self._candidates().items():
             model = self._pose_model(name, network)
-            model.save(folder / f"{name}.safetensors", self._kept[name], self.out)
+            model.save(folder / f"{name}.safetensors", self._kept[name])
             if name == self._kept_best:
-                model.save(self.out / "best.safetensors", self._kept[name], self.out)
+                model.save(self.out / "best.safetensors", self._kept[name])
         self._kept = None
 
     def conclude(self, step: int, seconds: float, seen: TrainingImages) -> TrainResult:
@@ -171,9 +171,8 @@ class Evaluator:
         self._write_last_kept()
         self.engine.barrier()
         for name, network in self._candidates().items():
-            weights = self.out / "weights" / f"{name}.safetensors"
-            require_unchanged(weights)
-            network.load_state_dict(load_file(weights))
+            _, state = read_weights(self.out / "weights" / f"{name}.safetensors")
+            network.load_state_dict(state)
         scores = self._score(which, save=True)
         selection = self._selection(which)
         counts = seen.among(self.image_digests(which).values())
@@ -184,7 +183,7 @@ class Evaluator:
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
-            seen=describe_seen(counts) if which == "test" else "",
+            leakage=describe_seen(counts) if which == "test" else "",
         ).describe()
         content = {
             "scores": scores,
@@ -197,9 +196,7 @@ class Evaluator:
         if not self.engine.is_main:
             return TrainResult(self.out, scores, headline_networks, protocol, seconds)
         best, sure = self._best_name(), self._intervals
-        write_text(
-            self.out / "scores.json", json.dumps({**content, "best": best, "intervals": sure}, indent=1), self.out
-        )
+        write_text(self.out / "scores.json", json.dumps({**content, "best": best, "intervals": sure}, indent=1))
         return TrainResult(self.out, scores, headline_networks, protocol, seconds, best, sure)
 
     def _write_last_kept(self) -> None:
@@ -212,15 +209,14 @@ class Evaluator:
 
     def _best_name(self) -> str:
         """The network that best.safetensors holds, as written: a resumed run that is done kept it long ago."""
-        description = json.loads(description_path(self.out / "best.safetensors").read_text())
-        return str(description["network"])
+        return read_description(self.out / "best.safetensors").network
 
     def _selection(self, which: str) -> str:
         if self.select == "last" or self.splits.validation is None:
             return "last weights"
         return "best weights on validation" + (" (the same persons)" if which == "validation" else "")
 
-    def _candidates(self) -> dict[str, nn.Module]:
+    def _candidates(self) -> dict[str, PoseNet]:
         return self.engine.method.eval_networks()
 
     def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
@@ -244,7 +240,7 @@ class Evaluator:
         headline_networks = self.engine.method.headline_networks
         return _figure(scores["mean"] if len(headline_networks) > 1 else scores[headline_networks[0]])
 
-    def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
+    def _predict(self, which: str, networks: list[PoseNet]) -> list[Prediction]:
         """One prediction a person; every process looks at its share of them and learns what the others found."""
         engine = self.engine
         share = crops_of_rank(self._crops[which], engine.rank, engine.world)
@@ -260,14 +256,11 @@ class Evaluator:
             parts = engine.gather(predictor.predict(share))
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
-    def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
-        assert isinstance(network, PoseNet)
+    def _pose_model(self, name: str, network: PoseNet) -> PoseModel:
         skeleton = self.splits.labeled.skeleton
         return PoseModel(
             network,
             name,
-            network.config,
-            network.levels,
             skeleton,
             self.geometry,
             self.loss,

@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.data.crop_cache import CropCache
 from semipose.data.leakage import TrainingImages, read_record, read_seen
-from semipose.metrics.bootstrap import FEWEST
+from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState
 from semipose.training.evaluator import Evaluator
@@ -71,7 +71,7 @@ def _with_beginnings(seen: TrainingImages, evaluator: Evaluator, beginnings: Seq
 def tell_small_validation(evaluator: Evaluator, select: str) -> None:
     """Says so when too few persons choose the weights."""
     persons = evaluator.persons("validation")
-    if select == "best" and persons is not None and len(persons) < FEWEST:
+    if select == "best" and persons is not None and len(persons) < MIN_IMAGES:
         log.info(
             f"{plural(len(persons), 'person')} for validation: too few to choose weights by; give --val, "
             "data.validation=N or train.select=last"

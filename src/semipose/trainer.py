@@ -169,7 +169,6 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
                 f"`loss.kind`: {path} was trained with {model.loss.kind}, this training has {config.loss.kind}; set it "
                 f"to {model.loss.kind}"
             )
-        assert isinstance(model.network, PoseNet)
         return model.network
 
     size = (config.input.height, config.input.width)
@@ -182,7 +181,7 @@ def _start(config: RunConfig) -> PoseModel | None:
     if config.train.start is None:
         return None
     start = load_pose_model(config.train.start)
-    if start.model.backbone != config.model.backbone:
+    if start.network.config.backbone != config.model.backbone:
         raise ConfigError(
             f"`train.start`: {config.train.start} holds a {start.model.backbone}, `model.backbone` is "
             f"{config.model.backbone}; take the same backbone"

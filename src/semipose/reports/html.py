@@ -15,7 +15,7 @@ from semipose.data.datasets import load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import ConfigError, DataError
 from semipose.metrics.bootstrap import describe
-from semipose.metrics.pck import match
+from semipose.metrics.matching import match
 from semipose.metrics.scores import score
 from semipose.reports import plots
 from semipose.reports.examples import Gallery, errors_by_person, example_gallery, hard_view_gallery, heatmap_gallery
@@ -88,7 +88,8 @@ def _run(folder: Path) -> dict[str, Any]:
 def _judged(folder: Path, truth: PoseDataset) -> tuple[Gallery, dict[str, str]]:
     """Examples sorted by error and the chart by joint of a finished run."""
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
-    by_joint = _percent(score(truth, predictions).per_joint)
+    by_joint = _percent(score(truth, predictions).by_joint.get("PCK@0.2", {}))
+    by_joint.pop("total", None)
     chart = {"title": "PCK@0.2 by joint", "image": plots.bars({"PCK": by_joint}, "PCK@0.2 × 100")}
     return example_gallery(truth, match(truth, predictions)), chart
 

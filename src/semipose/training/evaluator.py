@@ -21,6 +21,7 @@ from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
+from semipose.inference.weights import read_description, read_weights
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.scores import EvaluationProtocol, score

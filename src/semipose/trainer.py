@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config

@@ -9,6 +9,7 @@ import numpy as np
 from semipose.config import RunConfig, augmentation_options, left_behind, load_config, options, parse_override
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.datasets import DataConfig, resolve
+from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import pictured
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
@@ -22,7 +23,7 @@ from semipose.inference.suggest import most_doubtful
 from semipose.inference.video import predict_video
 from semipose.methods import METHODS, VARIANTS
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations, save_predictions, save_submission
+from semipose.structures.predictions import JOINT_SCORE, Prediction, as_annotations
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train as train_run
 from semipose.training.evaluator import TrainResult

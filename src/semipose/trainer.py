@@ -13,7 +13,7 @@ from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.datasets import DataSplits, load_splits, located, resolve
 from semipose.data.loader import PairedLoader, readers
-from semipose.data.shards import ShardedCrops, content_hash
+from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
@@ -342,7 +342,7 @@ def _identity(
         "validation": evaluator.persons("validation"),
     }
     data = [f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in sets.items() if persons is not None]
-    shards = {"shards": content_hash(splits.shards)} if splits.shards else {}
+    shards = {"shards": shards_hash(splits.shards)} if splits.shards else {}
     return {
         **shards,
         "method": config.method.name,

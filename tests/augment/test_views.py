@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize
+from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops
 from semipose.models.backbones import STD
 from semipose.ops import geometry
 from semipose.ops.heatmaps import decode
@@ -67,7 +67,7 @@ def test_flipped_says_which_are_mirrored():
 def test_targets_are_where_the_joints_went():
     batch = labeled(6)
     found = sampler().labeled(batch)
-    joints = geometry.apply(found.view.from_crop, batch.joints)
+    joints = geometry.transform_points(found.view.from_crop, batch.joints)
     expected = torch.where(found.view.flipped[:, None, None], joints[:, list(LSP.flip_order)], joints)
     decoded, _ = decode(found.targets, 4, "dark")
     inside = ((expected > 16) & (expected < torch.tensor([SIZE[1], SIZE[0]]) - 17)).all(dim=2)

@@ -17,9 +17,10 @@ from pycocotools.coco import COCO
 import semipose
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
+from semipose.data.formats.coco_results import load_predictions, save_predictions
 from semipose.data.video import Frame
 from semipose.errors import DataError
-from semipose.structures.predictions import ground_truth_as_predictions, load_predictions, save_predictions
+from semipose.structures.predictions import ground_truth_as_predictions
 from tests.cli.conftest import TINY, one_line
 
 

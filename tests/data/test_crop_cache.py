@@ -102,7 +102,7 @@ def test_a_photograph_that_can_be_read_again_comes_back(tmp_path, monkeypatch):
         return path.read_bytes()
 
     with monkeypatch.context() as patched:
-        patched.setattr(packed, "image_bytes", away)
+        patched.setattr(packed, "read_image_bytes", away)
         assert len(open_crop_cache(persons, GEOMETRY, cache=tmp_path, broken=leave_out).instances) == 6
     assert len(open_crop_cache(persons, GEOMETRY, cache=tmp_path, broken=leave_out).instances) == 8
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from semipose.data.crops import CropGeometry, cut, read_image
+from semipose.data.crops import CropGeometry, cut
+from semipose.data.images import read_image
 from semipose.errors import DataError
 
 

@@ -38,7 +38,7 @@ def test_the_union_has_every_joint_once():
 @pytest.mark.parametrize("skeleton", [COCO, MPII, AI_CHALLENGER, LSP])
 def test_mapping_there_and_back(skeleton, tmp_path):
     persons = read_annotations(one(skeleton, tmp_path, "set"))
-    mapped = persons.mapped(UNION)
+    mapped = persons.to_skeleton(UNION)
     for name in UNION.joints:
         i = UNION.index(name)
         if name in skeleton.joints:
@@ -47,10 +47,10 @@ def test_mapping_there_and_back(skeleton, tmp_path):
         else:
             assert mapped[0].visibility[i] == 0
             assert (mapped[0].joints[i] == 0).all()
-    back = mapped.mapped(skeleton)
+    back = mapped.to_skeleton(skeleton)
     np.testing.assert_array_equal(back[0].joints, persons[0].joints)
     np.testing.assert_array_equal(back[0].visibility, persons[0].visibility)
-    assert persons.mapped(skeleton) is persons
+    assert persons.to_skeleton(skeleton) is persons
 
 
 def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):

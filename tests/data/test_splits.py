@@ -87,7 +87,7 @@ def test_validation_takes_its_part():
 def test_nobody_is_learned_from_beside_somebody_held_out():
     three_each = people(60)
     image = np.arange(60, dtype=np.int32) // 3
-    columns = replace(three_each.instances, images=tuple((i, f"{i}.jpg") for i in range(20)), image=image)
+    columns = replace(three_each.instances, images=tuple((i, f"{i}.jpg") for i in range(20)), image_index=image)
     crowd = PoseDataset(COCO, columns, "groups")
     split = keep_labels(crowd, 12, seed=3, validation=6)
     held = {int(image[i]) for i in split.validation}

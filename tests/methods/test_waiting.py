@@ -56,10 +56,10 @@ class Copies(TorchDispatchMode):
 @pytest.fixture
 def pretended():
     """The tensors made within lie on a GPU and hold nothing; asking for their values fails."""
-    geometry.constant.cache_clear()
+    geometry.cached_tensor.cache_clear()
     with FakeTensorMode():
         yield torch.device("cuda", 0)
-    geometry.constant.cache_clear()
+    geometry.cached_tensor.cache_clear()
 
 
 def make(name, options, device):

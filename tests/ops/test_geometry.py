@@ -81,9 +81,9 @@ def test_a_chain_of_views_and_its_inverse_returns_the_joints(chain, seed):
     for degrees, scale, flipped in chain:
         step = geometry.similarity((H, W), one(degrees), one(scale), one(flipped, torch.bool))
         flag = one(flipped, torch.bool)
-        moved = geometry.flip_joints(geometry.apply(step, moved), flag, COCO.flip_order)
+        moved = geometry.flip_joints(geometry.transform_points(step, moved), flag, COCO.flip_order)
         matrix = step @ matrix
-    back = geometry.apply(torch.linalg.inv(matrix), moved)
+    back = geometry.transform_points(torch.linalg.inv(matrix), moved)
     odd = torch.tensor([sum(f for *_, f in chain) % 2 == 1])
     torch.testing.assert_close(geometry.flip_joints(back, odd, COCO.flip_order), joints, atol=2e-2, rtol=0)
 
@@ -111,7 +111,7 @@ def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
     degrees = torch.from_numpy(draw.uniform(-60, 60, n)).float()
     matrix = geometry.similarity((H, W), degrees, torch.from_numpy(draw.uniform(0.6, 1.4, n)).float(), flipped)
     carried, seen = geometry.warp_heatmaps(maps, matrix, STRIDE, flipped, COCO.flip_order)
-    expected = geometry.flip_joints(geometry.apply(matrix, joints), flipped, COCO.flip_order)
+    expected = geometry.flip_joints(geometry.transform_points(matrix, joints), flipped, COCO.flip_order)
     found, _ = decode(carried, STRIDE, "dark")
     inside = ((expected > 24) & (expected < torch.tensor([W - 25, H - 25]))).all(dim=2)
     error = (found - expected).norm(dim=2)[inside]
@@ -142,7 +142,7 @@ def test_box_to_input(width, height, x):
     box = torch.tensor([[x, 7.0, width, height]], dtype=torch.float64)
     matrix = geometry.box_to_input(box, (H, W), 1.25)
     edges = torch.tensor([[[x - 0.5, 6.5], [x + width - 0.5, 6.5 + height]]], dtype=torch.float64)
-    low, high = geometry.apply(matrix, edges)[0]
+    low, high = geometry.transform_points(matrix, edges)[0]
     span = high - low
     torch.testing.assert_close((low + high) / 2, torch.tensor([(W - 1) / 2, (H - 1) / 2], dtype=torch.float64))
     assert max(span[0] / W, span[1] / H) == pytest.approx(1 / 1.25)

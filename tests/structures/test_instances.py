@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semipose.structures import instances
 from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 
@@ -82,7 +83,7 @@ def test_sets_are_cut_and_joined_as_lists(first, second, data):
 
 @given(several)
 def test_mapping_is_by_name(expected):
-    mapped = PoseDataset(FACE, expected, "drawn").mapped(LARGER)
+    mapped = PoseDataset(FACE, expected, "drawn").to_skeleton(LARGER)
     for found, person in zip(mapped.instances, expected, strict=True):
         if person.joints is None:
             assert found.joints is None
@@ -103,7 +104,7 @@ def test_coordinates_take_half_the_memory_where_that_is_exact():
 
 
 def test_few_persons_are_objects_at_a_time(monkeypatch):
-    monkeypatch.setattr(records, "CHUNK", 10)
+    monkeypatch.setattr(instances, "CHUNK_SIZE", 10)
     alive = 0
     most = 0
 
@@ -119,7 +120,7 @@ def test_few_persons_are_objects_at_a_time(monkeypatch):
             most = max(most, alive)
             yield Counted(Path("a"), n, n, (0.0, 0.0, 1.0, 1.0))
 
-    assert len(Instances.of(stream(), 3)) == 100
+    assert len(Instances.from_instances(stream(), 3)) == 100
     assert most <= 25
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semipose.models.backbones import MEAN, STD
-from semipose.ops.geometry import constant
+from semipose.ops.geometry import cached_tensor
 from semipose.utils.section import Section
 
 OPERATIONS = (
@@ -47,7 +47,7 @@ class RandAugment(Section):
 
     def _change(self, images: Tensor, draws: Tensor) -> Tensor:
         """The operations that `draws` (operations, 2, B) in [0, 1) stand for: which one, and which way."""
-        mean, std = (constant(v, images.device).to(images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
+        mean, std = (cached_tensor(v, images.device).to(images.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
         colors = (images.contiguous() * std + mean).clamp_(0, 1)
         for which, way in draws:
             operation = (which * len(OPERATIONS)).long().clamp_max(len(OPERATIONS) - 1)
@@ -85,7 +85,7 @@ def _tables(colors: Tensor, sample: Tensor, factor: Tensor, strength: float) -> 
     ramp = torch.arange(256, device=colors.device) / 255
     same = ramp.expand(*colors.shape[:2], -1)
     low, high = ((extreme * 255).round().unsqueeze(-1) / 255 for extreme in colors.flatten(2).aminmax(dim=2))
-    mean = (colors.mean(dim=(2, 3)) * constant(GRAY, colors.device)).sum(dim=1)
+    mean = (colors.mean(dim=(2, 3)) * cached_tensor(GRAY, colors.device)).sum(dim=1)
     stretched = torch.where(high > low, (same - low) / (high - low).clamp_min(1 / 255), same)
     step = 2 ** round(4 * strength)
     mean, factor = mean.view(-1, 1, 1), factor.view(-1, 1, 1)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from semipose.ops.geometry import constant
+from semipose.ops.geometry import cached_tensor
 from semipose.utils.section import Section
 
 REFERENCE_AREA = 256 * 192
@@ -136,7 +136,7 @@ class Cutout(Section):
         """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
         height, width = images.shape[-2:]
         spot = torch.rand((len(images), 1, 2), generator=generator, device=images.device)
-        centers = (spot * constant((width, height), spot.device)).long()
+        centers = (spot * cached_tensor((width, height), spot.device)).long()
         half = torch.full((len(images), 1), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
         return images * ~covered(centers, half, images)
 

@@ -17,23 +17,20 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-AUGMENTATION_TYPES: tuple[type[BaseModel], ...] = (
-    JointCutout,
-    AdaptiveJointCutout,
-    CutOcclude,
-    KeypointMix,
-    Cutout,
-    CutMix,
-    Mixup,
-    RandAugment,
-)
-"""All of them; a new one is a class with `kind` and a call, and a name here."""
-
-AUGMENTATIONS = {augmentation.model_fields["kind"].default: augmentation for augmentation in AUGMENTATION_TYPES}
-"""The same by the name that configurations use."""
+AUGMENTATIONS: dict[str, type[BaseModel]] = {
+    "joint_cutout": JointCutout,
+    "adaptive_joint_cutout": AdaptiveJointCutout,
+    "cut_occlude": CutOcclude,
+    "keypoint_mix": KeypointMix,
+    "cutout": Cutout,
+    "cut_mix": CutMix,
+    "mixup": Mixup,
+    "rand_augment": RandAugment,
+}
+"""All of them by the name that configurations use."""
 
 Augmentation: Any = Annotated[
-    Annotated[Union[AUGMENTATION_TYPES], Field(discriminator="kind")],  # noqa: UP007
+    Annotated[Union[tuple(AUGMENTATIONS.values())], Field(discriminator="kind")],  # noqa: UP007
     BeforeValidator(_by_name),
 ]
 """One alteration: called with (images, joints, scores, generator) it returns altered images of the same shape."""

@@ -63,7 +63,7 @@ class ViewSampler:
     def labeled(self, batch: LabeledBatch) -> LabeledView:
         """An easy view with Gaussian targets at its joints, left and right exchanged where mirrored."""
         view = self.easy(batch)
-        joints = geometry.apply(view.from_crop, batch.joints)
+        joints = geometry.transform_points(view.from_crop, batch.joints)
         joints = geometry.flip_joints(joints, view.flipped, self.skeleton.flip_order)
         weights = geometry.flip_weights(batch.weights, view.flipped, self.skeleton.flip_order)
         targets, weights = encode(joints, weights, self.heatmap_size, self.sigma, STRIDE)
@@ -118,6 +118,6 @@ def resample_crops(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Te
 
 def normalize(crops: Tensor) -> Tensor:
     """uint8 (B, 3, S, T) to float, zero mean and unit variance in ImageNet's statistics; zero is the mean color."""
-    mean = geometry.constant(MEAN, crops.device).view(1, 3, 1, 1) * 255
-    std = geometry.constant(STD, crops.device).view(1, 3, 1, 1) * 255
+    mean = geometry.cached_tensor(MEAN, crops.device).view(1, 3, 1, 1) * 255
+    std = geometry.cached_tensor(STD, crops.device).view(1, 3, 1, 1) * 255
     return crops.float().sub_(mean).div_(std)

@@ -142,15 +142,16 @@ def data_cache(
     json: Json = False,
 ) -> None:
     """Where cut people are kept ($SEMIPOSE_CACHE, else the user's cache folder) and how much of them there is."""
-    from semipose.data.crop_cache import cache_root, cache_size, clear_cache
+    from semipose.data.crop_cache import cache_size, clear_cache
+    from semipose.utils.cache import cache_dir
 
     if clear:
         clear_cache()
     sets, size = cache_size()
     if json:
-        print_json({"folder": str(cache_root()), "sets": sets, "bytes": size})
+        print_json({"folder": str(cache_dir()), "sets": sets, "bytes": size})
     else:
-        print(f"{cache_root()}: {plural(sets, 'set')} of people, {size / 1e6:.0f} MB")
+        print(f"{cache_dir()}: {plural(sets, 'set')} of people, {size / 1e6:.0f} MB")
 
 
 @data_app.command("join")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from semipose.data.crops import decode_image, image_bytes, is_turned
 from semipose.data.formats.registry import read_annotations
+from semipose.data.images import decode_image, has_exif_orientation, read_image_bytes
 from semipose.data.leakage import image_paths, shared_images
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import Instance, PoseDataset
@@ -83,18 +83,18 @@ def check_data(
         shared = len(pairs)
         problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
     everyone = persons.instances
-    counts = everyone.visibility[everyone.annotated & ~everyone.crowds]
+    counts = everyone.visibility[everyone.annotated & ~everyone.is_crowd]
     sides = everyone.boxes[:, 2:].max(axis=1)
-    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.crowds]:
+    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.is_crowd]:
         problems.append(f"{path}: annotation {identity}: the box has no area; it is not learned from")
     return Findings(
         source=str(path),
         skeleton=persons.skeleton.name,
         persons=len(persons),
         trainable=int(everyone.trainable.sum()),
-        crowds=int(everyone.crowds.sum()),
+        crowds=int(everyone.is_crowd.sum()),
         images=len(files),
-        empty_images=len(persons.empty),
+        empty_images=len(persons.empty_images),
         joints={
             name: (int((own == 2).sum()), int((own == 1).sum()), int((own == 0).sum()))
             for name, own in zip(persons.skeleton.joints, counts.T, strict=True)
@@ -157,9 +157,9 @@ def _look_at(path: Path, decode: bool) -> _Look:
         raise DataError(f"image {path} is missing; check the image folder")
     if not decode:
         return _Look(False, (0, 0))
-    content = image_bytes(path)
+    content = read_image_bytes(path)
     height, width = decode_image(path, content).shape[:2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large images
         with Image.open(io.BytesIO(content)) as image:
-            return _Look(is_turned(image), (width, height))
+            return _Look(has_exif_orientation(image), (width, height))

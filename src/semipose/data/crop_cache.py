@@ -26,12 +26,14 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock, Timeout
 
-from semipose.data.crops import CropGeometry, cut, decode_image, image_bytes
+from semipose.data.crops import CropGeometry, cut
 from semipose.data.data_errors import Decide, refuse
-from semipose.data.leakage import digest
+from semipose.data.images import decode_image, read_image_bytes
 from semipose.errors import BrokenDataError, DataError, RunError
 from semipose.structures.instances import Instance, PoseDataset
+from semipose.utils.cache import cache_dir
 from semipose.utils.cpu import available_cpus
+from semipose.utils.hashing import content_digest
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
@@ -94,22 +96,16 @@ class CropCache:
         return simplejpeg.decode_jpeg(content, "RGB")
 
 
-def cache_root() -> Path:
-    """Where packed crops live: $SEMIPOSE_CACHE, else the user's cache folder."""
-    base = os.environ.get("SEMIPOSE_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semipose"
-
-
 def cache_size() -> tuple[int, int]:
     """How many sets of crops and shards the cache holds, and their bytes."""
-    sets = [folder for kind in ("crops", "shards") for folder in cache_root().glob(f"{kind}/*") if folder.is_dir()]
+    sets = [folder for kind in ("crops", "shards") for folder in cache_dir().glob(f"{kind}/*") if folder.is_dir()]
     return len(sets), sum(file.stat().st_size for folder in sets for file in folder.iterdir() if file.is_file())
 
 
 def clear_cache() -> None:
     """Removes every set of crops and shards; whoever needs one makes it anew, and readers keep what they opened."""
     for kind in ("crops", "shards", "locks"):
-        shutil.rmtree(cache_root() / kind, ignore_errors=True)
+        shutil.rmtree(cache_dir() / kind, ignore_errors=True)
 
 
 def open_crop_cache(
@@ -129,7 +125,7 @@ def open_crop_cache(
     raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
     work in a progress bar. Raises RunError when the cache can't be written.
     """
-    root = cache or cache_root()
+    root = cache or cache_dir()
     if encoding == "auto":
         encoding = "raw" if len(persons) * 3 * math.prod(geometry.crop_size) <= SMALL else "jpeg"
     path = root / "crops" / _key(persons, geometry, encoding)
@@ -179,7 +175,7 @@ def _up_to_date(path: Path, persons: PoseDataset, geometry: CropGeometry) -> Cro
 
 def _readable(image: Path) -> bool:
     try:
-        decode_image(image, image_bytes(image))
+        decode_image(image, read_image_bytes(image))
     except DataError:
         return False
     return True
@@ -350,11 +346,11 @@ def _encode(
     """The digest of a photograph and the crops of its persons."""
     path = persons[group[0]].image
     try:
-        content = image_bytes(path)
+        content = read_image_bytes(path)
         image = decode_image(path, content)
     except DataError as error:
         return error
-    return digest(content), [_kept(image, persons[i], geometry, encoding) for i in group]
+    return content_digest(content), [_kept(image, persons[i], geometry, encoding) for i in group]
 
 
 def _kept(image: np.ndarray, person: Instance, geometry: CropGeometry, encoding: Encoding) -> bytes:

@@ -1,8 +1,5 @@
 """Crops: a person cut from its photograph with context for rotation and scale."""
 
-import io
-import stat
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,15 +8,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image
 
+from semipose.data.images import read_image
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
-from semipose.utils.files import replacing
 
-MOST_PIXELS = 100_000_000
-"""Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""
 MEAN_COLOR = (124, 116, 104)
 """Fills what lies outside a photograph: ImageNet's mean, which normalization turns to zero."""
 
@@ -84,81 +77,6 @@ class Crops(Protocol):
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
         ...
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Photograph as (H, W, 3) uint8 RGB, in the orientation it is stored in (annotations refer to it).
-
-    Raises DataError with the path when it is missing, broken or larger than `MOST_PIXELS`.
-    """
-    return decode_image(path, image_bytes(path))
-
-
-def write_image(image: np.ndarray, path: Path, quality: int) -> None:
-    """Writes RGB (H, W, 3) uint8 by renaming, as a JPEG of `quality` or the PNG that the name asks for; OSError."""
-    kind = path.suffix.lower()
-    options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
-    _, encoded = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
-
-
-def image_bytes(path: Path) -> bytes:
-    """The file of a photograph. DataError when it is missing or none that ends: a pipe, a device."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"image {path} is no file; check the image folder")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"image {path} can't be read ({reason}); check the image folder") from None
-
-
-def decode_image(path: Path, content: bytes) -> np.ndarray:
-    """The content of the file `path` as (H, W, 3) uint8 RGB. DataError when it is broken or too large."""
-    try:
-        if simplejpeg.is_jpeg(content):
-            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-            _refuse_bombs(path, width, height)
-            return simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError:
-        pass  # CMYK and other rarities: Pillow's turn
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; what is too large is refused here
-            with Image.open(io.BytesIO(content)) as image:
-                _refuse_bombs(path, *image.size)
-                if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would cut off at 255
-                    gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                    return np.repeat(gray[:, :, None], 3, axis=2)
-                return np.asarray(image.convert("RGB"))
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
-
-
-def is_turned(image: Image.Image) -> bool:
-    """Whether EXIF asks viewers to turn or mirror an opened photograph, which `read_image` does not do.
-
-    Nothing is decoded. Of a TIFF it is never said: Pillow turns TIFFs itself.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # That of a PNG, asked itself, decodes the picture to look for a record behind it.
-            exif = Image.Image.getexif(image)
-        return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    except Exception:  # a record that is broken asks for nothing
-        return False
-
-
-def _refuse_bombs(path: Path, width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"image {path} has {width * height / 1e6:.0f} megapixels, {MOST_PIXELS / 1e6:.0f} at most: scale it down"
-        )
 
 
 def cut(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:

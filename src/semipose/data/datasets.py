@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from semipose.data.data_errors import DataErrors, OnErrorConfig
-from semipose.data.formats.coco import read_coco, trainable, usable_boxes
+from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.shards import is_sharded
@@ -146,12 +146,10 @@ def load_splits(config: DataConfig) -> DataSplits:
     config = resolve(config)
     _refuse_idle(config)
     data_errors = DataErrors(dict(config.on_error))
-    everyone = trainable(
-        over(
-            config.skeleton,
-            data_errors.read("train", lambda problems: read_dataset(config.train, config.images, "train", problems)),
-        )
-    )
+    everyone = over(
+        config.skeleton,
+        data_errors.read("train", lambda problems: read_dataset(config.train, config.images, "train", problems)),
+    ).trainable()
     held_out = _held_out(config, len(everyone))
     split = keep_labels(
         everyone,
@@ -225,7 +223,7 @@ def _judging(
 
     persons = over(config.skeleton, data_errors.read(what, look))
     if set(persons.skeleton.joints) == set(train.skeleton.joints):
-        return persons.mapped(train.skeleton)  # the same joints in another order
+        return persons.to_skeleton(train.skeleton)  # the same joints in another order
     raise ConfigError(
         f"data.{what}: {persons.source} has the joints of {persons.skeleton.name!r} ({len(persons.skeleton)}), "
         f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); map them: data.skeleton=union"
@@ -236,7 +234,7 @@ def over(name: str, persons: PoseDataset, option: str = "data.skeleton") -> Pose
     """The persons over a named skeleton, or their `own`. Raises ConfigError where they share no joint with it."""
     if name == "own":
         return persons
-    mapped = persons.mapped(SKELETONS[name])
+    mapped = persons.to_skeleton(SKELETONS[name])
     if not set(persons.skeleton.joints) & set(mapped.skeleton.joints):
         raise ConfigError(
             f"{option}: {name} has no joint of {persons.source}; rename its joints or leave them their own"
@@ -267,15 +265,11 @@ def _unlabeled(config: DataConfig, data_errors: DataErrors, everyone: PoseDatase
     def read(problems: list[str]) -> PoseDataset:
         if path.is_dir():
             return read_folder(path, everyone.skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
-        return usable_boxes(
-            _found(
-                lambda folder: read_annotations(
-                    path, folder, labels=False, skeleton=everyone.skeleton, problems=problems
-                ),
-                None,
-                config.images,
-            )
-        )
+        return _found(
+            lambda folder: read_annotations(path, folder, labels=False, skeleton=everyone.skeleton, problems=problems),
+            None,
+            config.images,
+        ).usable()
 
     if not path.is_dir() and path.suffix not in (".json", ".mat"):
         raise DataError(

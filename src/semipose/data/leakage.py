@@ -10,14 +10,10 @@ from typing import Any
 
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
+from semipose.utils.hashing import content_digest
 
 RECORD = "photographs.json"
 """File of a run folder with the digests of the photographs it saw."""
-
-
-def digest(content: bytes) -> str:
-    """16 hexadecimal digits that name a photograph by its content."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ def describe_seen(counts: dict[str, int] | None) -> str:
 
 def digests(paths: Iterable[Path]) -> list[str]:
     """Digests of the files that are there."""
-    return [digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
+    return [content_digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
 
 
 def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
@@ -104,7 +100,7 @@ def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[P
 def image_paths(persons: PoseDataset) -> list[Path]:
     """Every photograph of a set, those without persons included."""
     shown = map(Path, dict.fromkeys(persons.instances.paths))
-    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty)]))
+    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty_images)]))
 
 
 def _size(path: Path) -> int:

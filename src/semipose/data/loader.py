@@ -123,7 +123,7 @@ class PairedLoader:
         if self.unlabeled is not None and self._unlabeled_order is not None:
             unlabeled = unlabeled_batch(self.unlabeled, self._unlabeled_order.indices(step))
         if self._pin:
-            return labeled.pinned(), unlabeled.pinned() if unlabeled else None
+            return labeled.pin_memory(), unlabeled.pin_memory() if unlabeled else None
         return labeled, unlabeled
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[LabeledBatch, UnlabeledBatch | None]]:

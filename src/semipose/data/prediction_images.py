@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from semipose.data.formats.coco import read_image_list, usable_boxes
+from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.image_folder import apply_detections, read_folder, whole_images
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ def pictured(
 def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PoseDataset:
     """The persons that an annotation file has boxes of; ConfigError where it has none."""
     try:
-        return usable_boxes(read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems))
+        return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems).usable()
     except DataError as error:
         raise ConfigError(
             f"{error}; of a list of images without people, give a detector's boxes with --boxes"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import over
-from semipose.data.formats.coco import usable_boxes
 from semipose.data.formats.coco_writer import join as join_sets
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_folder import read_folder
@@ -128,7 +127,7 @@ def pack(
     if source.is_dir():
         persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
     else:
-        persons = usable_boxes(read_annotations(source, images, labels=False, skeleton=COCO))
+        persons = read_annotations(source, images, labels=False, skeleton=COCO).usable()
     left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
     if left_out:
         log.info(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")

@@ -15,11 +15,12 @@ import numpy as np
 import simplejpeg
 from filelock import FileLock
 
-from semipose.data.crop_cache import cache_root, encode_people
+from semipose.data.crop_cache import encode_people
 from semipose.data.crops import CropGeometry, Crops
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.cache import cache_dir
 from semipose.utils.files import make_folder, replacing, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
@@ -136,7 +137,7 @@ class ShardedCrops:
 
     def _fetched(self, entry: dict) -> Path:
         """The shard's copy in the cache folder."""
-        folder = cache_root() / "shards" / content_hash(self.folder)
+        folder = cache_dir() / "shards" / shards_hash(self.folder)
         path = folder / entry["file"]
         if path.is_file():
             return path
@@ -150,7 +151,7 @@ class ShardedCrops:
         return path
 
 
-def content_hash(folder: Path) -> str:
+def shards_hash(folder: Path) -> str:
     """Twelve hexadecimal digits that change with the content of any shard of `folder`."""
     return hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()[:12]
 

@@ -85,7 +85,7 @@ def keep_labels(
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
     if held_out:  # nobody is learned from whose photograph helps to choose the weights
-        shared = np.isin(persons.instances.image, persons.instances.image[held_out])
+        shared = np.isin(persons.instances.image_index, persons.instances.image_index[held_out])
         rest = [i for i in rest if not shared[i]]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from semipose.data.crops import write_image
+from semipose.data.images import write_image
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semipose.data.crops import read_image, write_image
+from semipose.data.images import read_image, write_image
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction

@@ -7,7 +7,7 @@ from typing import Any
 
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, read_dataset, resolve
-from semipose.data.formats.coco import trainable
+from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.image_folder import apply_detections
 from semipose.data.leakage import describe_seen, digests, image_paths, read_seen
 from semipose.errors import ConfigError
@@ -16,7 +16,7 @@ from semipose.inference.predict_dataset import data_errors_for, predict_dataset,
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction, load_predictions
+from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 
 
@@ -141,7 +141,7 @@ class _Looking:
             return _Found(what, truth, found, f"of {what.name}", "a predictions file", False, "")
         model = load_pose_model(what, network)
         truth = _over_joints(model.skeleton, truth, what)
-        persons = trainable(truth)
+        persons = truth.trainable()
         if boxes:
             persons = data_errors.read("boxes", lambda problems: apply_detections(truth, boxes, problems=problems))
         found, failed = predict_dataset(
@@ -195,4 +195,4 @@ def _over_joints(skeleton: Skeleton | None, truth: PoseDataset, what: Path) -> P
         zip(theirs.joints, theirs.sigmas, strict=True)
     )
     sigmas = tuple(own[joint] for joint in skeleton.joints)
-    return truth.mapped(replace(skeleton, name=theirs.name, sigmas=sigmas))
+    return truth.to_skeleton(replace(skeleton, name=theirs.name, sigmas=sigmas))

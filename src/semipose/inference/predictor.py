@@ -56,7 +56,7 @@ class Predictor:
         maps = self._mean(view.images)
         if self.flip_test:
             mirrored = self._mean(view.images.flip(-1)).flip(-1)
-            maps = (maps + mirrored[:, geometry.constant(tuple(flip_order), maps.device)]) / 2
+            maps = (maps + mirrored[:, geometry.cached_tensor(tuple(flip_order), maps.device)]) / 2
         return maps
 
     def predict(self, crops: Crops, progress: Progress = NO_PROGRESS) -> list[Prediction]:
@@ -93,12 +93,12 @@ class Predictor:
 
     def _load(self, crops: Crops, chunk: list[int]) -> UnlabeledBatch:
         batch = unlabeled_batch(crops, chunk)
-        return batch.pinned() if self.device.type == "cuda" else batch
+        return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
-        in_crop = geometry.apply(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
+        in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
         values = scores.cpu().double().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
             person = crops.dataset[index]

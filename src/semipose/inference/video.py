@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.image_folder import confident_detections
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
@@ -13,7 +14,7 @@ from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.structures.instances import Instance, PoseDataset
-from semipose.structures.predictions import Prediction, save_predictions
+from semipose.structures.predictions import Prediction
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)

@@ -100,7 +100,7 @@ def coco_matches(truth: PoseDataset, predictions: Sequence[Prediction], numbers:
     Nobody is wanted where no evaluated person has an area.
     """
     shown, ranked = _shown(truth), _ranked(predictions)
-    counted, crowds = evaluated(truth), truth.instances.crowds
+    counted, crowds = evaluated(truth), truth.instances.is_crowd
     similarities = _similarities(truth, predictions, numbers)
     images, scores, hits, misses = [], [], [], []
     for image_id, number in numbers.items():
@@ -221,7 +221,7 @@ def _annotations(truth: PoseDataset, images: dict[int | str, int]) -> list[dict[
     p = truth.instances
     flat = np.concatenate([p.joints, p.visibility[..., None]], axis=2, dtype=np.float64).reshape(len(p), -1).tolist()
     counts = (p.visibility > 0).sum(axis=1).tolist()
-    columns = zip(p.image_ids, flat, counts, p.boxes.tolist(), p.areas.tolist(), p.crowds.tolist(), strict=True)
+    columns = zip(p.image_ids, flat, counts, p.boxes.tolist(), p.areas.tolist(), p.is_crowd.tolist(), strict=True)
     return [
         {
             "id": number,

@@ -72,11 +72,11 @@ def about(center: Float[Tensor, "B 2"], matrix: Matrices) -> Matrices:
 def image_center(size: Sequence[int], batch: int, device: torch.device | None = None) -> Float[Tensor, "B 2"]:
     """Center of an image of `size` = (height, width) in pixels, once per sample."""
     height, width = size
-    return constant(((width - 1) / 2, (height - 1) / 2), device).repeat(batch, 1)
+    return cached_tensor(((width - 1) / 2, (height - 1) / 2), device).repeat(batch, 1)
 
 
 @lru_cache(maxsize=64)
-def constant(values: tuple[int | float, ...], device: torch.device | None = None) -> Tensor:
+def cached_tensor(values: tuple[int | float, ...], device: torch.device | None = None) -> Tensor:
     """`values` as a tensor that stays on `device`: copying them there at each step would make a GPU wait."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
@@ -127,7 +127,7 @@ def to_heatmap_grid(matrices: Matrices, stride: int) -> Matrices:
 
 
 @in_float32
-def apply(matrices: Matrices, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
+def transform_points(matrices: Matrices, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
     """Points (x, y) of each sample, mapped by its matrix."""
     return points @ matrices[:, :2, :2].transpose(1, 2) + matrices[:, None, :2, 2]
 
@@ -139,7 +139,7 @@ def source_positions(matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "
     xs = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
     y, x = torch.meshgrid(ys, xs, indexing="ij")
     grid = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(len(matrices), -1, -1)
-    return apply(inverse(matrices), grid).view(-1, height, width, 2)
+    return transform_points(inverse(matrices), grid).view(-1, height, width, 2)
 
 
 @in_float32
@@ -168,7 +168,7 @@ def warp_bytes(
 
 def _sample(images: Tensor, positions: Tensor) -> Tensor:
     height, width = images.shape[-2:]
-    extent = constant((width, height), positions.device)
+    extent = cached_tensor((width, height), positions.device)
     grid = (2 * positions + 1) / extent - 1  # align_corners=False places -1 and 1 on the outer edges -0.5 and W - 0.5
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -191,7 +191,7 @@ def warp_heatmaps(
     if flipped is not None:
         if flip_order is None:
             raise ValueError("carry_heatmaps needs flip_order to mirror heatmaps")
-        swapped = heatmaps[:, constant(tuple(flip_order), heatmaps.device)]
+        swapped = heatmaps[:, cached_tensor(tuple(flip_order), heatmaps.device)]
         heatmaps = torch.where(flipped[:, None, None, None], swapped, heatmaps)
     positions = source_positions(to_heatmap_grid(matrices, stride), (height, width))
     x, y = positions.unbind(-1)
@@ -203,11 +203,11 @@ def flip_joints(
     joints: Float[Tensor, "B K 2"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K 2"]:
     """Left and right joints change places where `flipped`; positions stay (a mirror matrix moves them)."""
-    return torch.where(flipped[:, None, None], joints[:, constant(tuple(flip_order), joints.device)], joints)
+    return torch.where(flipped[:, None, None], joints[:, cached_tensor(tuple(flip_order), joints.device)], joints)
 
 
 def flip_weights(
     weights: Float[Tensor, "B K"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K"]:
     """Joint weights in the order of the mirrored sample where `flipped`."""
-    return torch.where(flipped[:, None], weights[:, constant(tuple(flip_order), weights.device)], weights)
+    return torch.where(flipped[:, None], weights[:, cached_tensor(tuple(flip_order), weights.device)], weights)

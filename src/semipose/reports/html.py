@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped, without_images
 from semipose.data.datasets import load_splits
+from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import ConfigError, DataError
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.pck import match
@@ -19,7 +20,6 @@ from semipose.metrics.scores import score
 from semipose.reports import plots
 from semipose.reports.examples import Gallery, errors_by_person, example_gallery, hard_view_gallery, heatmap_gallery
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import load_predictions
 from semipose.studies.grid import Cell, Grid
 from semipose.studies.tables import Record, read_record, table
 from semipose.utils.files import write_text

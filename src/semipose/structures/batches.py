@@ -25,7 +25,7 @@ class UnlabeledBatch:
         """The batch on `device`."""
         return UnlabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input)))
 
-    def pinned(self) -> "UnlabeledBatch":
+    def pin_memory(self) -> "UnlabeledBatch":
         """The batch in memory from which a GPU copies while the host goes on."""
         return UnlabeledBatch(self.crops.pin_memory(), self.to_input.pin_memory())
 
@@ -46,7 +46,7 @@ class LabeledBatch:
         """The batch on `device`."""
         return LabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input, self.joints, self.weights)))
 
-    def pinned(self) -> "LabeledBatch":
+    def pin_memory(self) -> "LabeledBatch":
         """The batch in memory from which a GPU copies while the host goes on."""
         return LabeledBatch(*(t.pin_memory() for t in (self.crops, self.to_input, self.joints, self.weights)))
 

@@ -15,7 +15,7 @@ from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, crops_of_rank
 from semipose.data.data_errors import without_images
 from semipose.data.datasets import DataSplits
-from semipose.data.formats.coco import trainable
+from semipose.data.formats.coco_results import save_predictions
 from semipose.data.leakage import TrainingImages, describe_seen
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
@@ -26,7 +26,7 @@ from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction, save_predictions
+from semipose.structures.predictions import Prediction
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.utils.files import write_text
@@ -102,7 +102,7 @@ class Evaluator:
         if persons is None:
             return
         broken = self.splits.data_errors.image_errors(name)
-        chosen = trainable(persons)
+        chosen = persons.trainable()
         self._crops[which] = open_crop_cache(
             chosen, self.geometry, encoding=self.encoding, broken=broken, progress=self.progress
         )
@@ -232,7 +232,7 @@ class Evaluator:
             predictions = self._predict(which, [network])
             scores[name] = score(truth, predictions).as_dict()
             if save and self.engine.is_main and name == self._best_name():
-                save_predictions(predictions, self.out / "predictions.json", self.out)
+                save_predictions(predictions, self.out / "predictions.json")
                 self._intervals = intervals(truth, predictions)
         if len(headline_networks) > 1:
             scores["mean"] = _mean([scores[name] for name in headline_networks])

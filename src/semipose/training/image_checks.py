@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.crop_cache import CropCache
-from semipose.data.leakage import TrainingImages, digest, read_record, read_seen
+from semipose.data.leakage import TrainingImages, read_record, read_seen
 from semipose.metrics.bootstrap import FEWEST
 from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState
 from semipose.training.evaluator import Evaluator
+from semipose.utils.hashing import content_digest
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def image_digests(labeled: CropCache, unlabeled: CropCache | None, evaluator: Ev
 
 def contents(sets: dict[str, dict[Path, str]]) -> dict[str, str]:
     """One hash a set over what its image_digests hold."""
-    return {name: digest("".join(digests.values()).encode()) for name, digests in sets.items()}
+    return {name: content_digest("".join(digests.values()).encode()) for name, digests in sets.items()}
 
 
 def with_before(

@@ -15,7 +15,7 @@ from semipose.losses import HeatmapLoss
 from semipose.methods.base import StepInfo
 from semipose.methods.weight_averaging import SUFFIX as AVERAGE
 from semipose.models.heads import STRIDE
-from semipose.ops.geometry import constant
+from semipose.ops.geometry import cached_tensor
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import View
 from semipose.training.checkpoint import TrainingState
@@ -143,7 +143,7 @@ class TrainingMonitor:
             else:
                 images = self._view("unlabeled").images.flip(-1)
                 mirrored = self.loss.heatmaps(networks[0].forward_main(images)).float().flip(-1)
-                second = mirrored[:, constant(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
+                second = mirrored[:, cached_tensor(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))

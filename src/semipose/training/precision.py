@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import torch
 
-from semipose.data.crop_cache import cache_root
 from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.utils.cache import cache_dir
 from semipose.utils.files import write_text
 
 PAYS = 1.15
@@ -33,7 +33,7 @@ def choose_precision(model: ModelConfig, joints: int, device: torch.device, size
         return "32-true"
     threads = torch.get_num_threads()
     what = f"{model.model_dump_json(exclude={'weights'})} {joints} {size} {threads} threads torch {torch.__version__}"
-    remembered = cache_root() / "precision" / hashlib.sha256(what.encode()).hexdigest()[:16]
+    remembered = cache_dir() / "precision" / hashlib.sha256(what.encode()).hexdigest()[:16]
     with suppress(OSError):
         known = remembered.read_text()
         if known in ("bf16-mixed", "32-true"):

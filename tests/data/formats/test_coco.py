@@ -19,8 +19,6 @@ from semipose.data.formats.coco import (
     Container,
     read_coco,
     read_image_list,
-    trainable,
-    usable_boxes,
 )
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.json_files import each, read_json
@@ -113,8 +111,8 @@ def test_fields(folder):
 
 def test_choices(folder):
     persons = read_coco(save(folder))
-    assert [p.annotation_id for p in trainable(persons).instances] == [1]
-    assert [p.annotation_id for p in usable_boxes(persons).instances] == [1, 2]
+    assert [p.annotation_id for p in persons.trainable().instances] == [1]
+    assert [p.annotation_id for p in persons.usable().instances] == [1, 2]
 
 
 @pytest.mark.parametrize("place", ["images", "some", "."])
@@ -292,7 +290,7 @@ def test_unlabeled_set_reads_back(folder):
 @pytest.mark.parametrize(("part", "count"), [("train", 1598), ("val", 400)])
 def test_embedded_people(part, count):
     persons = read_coco(PEOPLE / f"{part}.json")
-    assert len(persons) == len(trainable(persons)) == len(usable_boxes(persons)) == count
+    assert len(persons) == len(persons.trainable()) == len(persons.usable()) == count
     assert persons.skeleton is COCO
     assert all(image.is_file() for image in {p.image for p in persons.instances})
 
@@ -316,7 +314,7 @@ def test_embedded_people_read_back(tmp_path):
 )
 def test_real_data(name, count, skeleton):
     persons = read_coco(Path(DATA) / f"{name}.json")
-    assert len(persons) == len(trainable(persons)) == count
+    assert len(persons) == len(persons.trainable()) == count
     assert persons.skeleton is SKELETONS[skeleton]
     assert all(image.is_file() for image in {p.image for p in persons.instances})
 
@@ -380,5 +378,5 @@ def test_written_files_list_the_images_that_show_nobody(tmp_path):
     before = read_coco(path)
     write_coco(before, tmp_path / "again.json")
     after = read_coco(tmp_path / "again.json", tmp_path / "images")
-    assert after.empty == before.empty
-    assert dict(after.empty)[77].name == "nobody.jpg"
+    assert after.empty_images == before.empty_images
+    assert dict(after.empty_images)[77].name == "nobody.jpg"

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from semipose.data.formats.coco import trainable
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import DataError
@@ -136,7 +135,7 @@ def test_ai_challenger(aic):
     assert persons[0].visibility[:4].tolist() == [2, 1, 0, 2]
     np.testing.assert_array_equal(persons[0].joints[1], [11, 21])
     np.testing.assert_array_equal(persons[0].joints[2], [0, 0])
-    assert [name for name, _ in persons.empty] == ["b"]
+    assert [name for name, _ in persons.empty_images] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +218,7 @@ def test_labels_left_unread_and_a_round_trip(mpii, tmp_path):
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="needs SEMIPOSE_DATA")
 def test_the_real_samples(tmp_path):
     mpii = read_annotations(SAMPLES / "mpii" / "test_mpii.json")
-    assert len(trainable(mpii)) == len(mpii) > 3
+    assert len(mpii.trainable()) == len(mpii) > 3
     for person in mpii.instances:  # joints lie in the (padded) box
         x, y, width, height = person.box
         inside = person.joints[person.visibility > 0]

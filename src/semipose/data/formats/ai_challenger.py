@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from semipose.data.formats.coco import finite, require_images
 from semipose.data.formats.json_files import each, read_json
+from semipose.data.formats.values import finite_numbers, require_images
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER
@@ -44,7 +44,7 @@ def read_ai_challenger(annotations: Path, images: Path | None = None, problems: 
             first += len(own)
             yield from own
 
-    persons = Instances.of(everyone(), len(AI_CHALLENGER))
+    persons = Instances.from_instances(everyone(), len(AI_CHALLENGER))
     if not len(persons):
         raise DataError(f"AI Challenger list {annotations} has no persons; label at least one")
     require_images(persons.paths, annotations, problems)
@@ -67,8 +67,8 @@ def _persons(record: Any, number: int, first: int, root: Path, path: Path) -> li
     found: list[Instance] = []
     for human in sorted(boxes, key=lambda name: (len(name), name)):
         where = f"{path}: image {identity}, {human}"
-        corners = finite(boxes[human], 4)
-        flat = finite(points.get(human), 3 * len(AI_CHALLENGER))
+        corners = finite_numbers(boxes[human], 4)
+        flat = finite_numbers(points.get(human), 3 * len(AI_CHALLENGER))
         if corners is None or flat is None:
             raise DataError(f"{where}: needs a box of 4 numbers and {3 * len(AI_CHALLENGER)} numbers of keypoints")
         x, y, right, bottom = corners.tolist()

@@ -9,19 +9,13 @@ import msgspec
 import numpy as np
 
 from semipose.data.formats.json_files import each, read_json
+from semipose.data.formats.values import finite_numbers, is_id, is_number, require_images, require_number
 from semipose.errors import DataError, MissingImagesError, collect_errors
-from semipose.structures.instances import Instance, Instances, PoseDataset
+from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.files import is_file
 
 log = logging.getLogger(__name__)
-
-AREA_OF_BOX = 0.53
-"""Area of a person relative to its box, where an annotation has no `area` (the usual estimate of the field)."""
-
-
-LARGEST_NUMBER = 1e9
-"""No coordinate or area of a photograph is larger; beyond it a number is a mistake."""
 
 
 class Image(TypedDict, total=False):
@@ -88,7 +82,7 @@ def read_coco(
     files = _files(lists["images"], root, path, problems)
     known = {c.get("id") for c in lists["categories"]}
     found_persons = _persons(lists["annotations"], kept, known, files, skeleton, path, labels, problems)
-    persons = Instances.of(found_persons, len(skeleton))
+    persons = Instances.from_instances(found_persons, len(skeleton))
     if not len(persons):
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, kept))[0]}; check category_id"
@@ -121,31 +115,9 @@ def read_image_list(annotations: Path | str, images: Path | str | None, skeleton
     return PoseDataset(skeleton, (), str(path), empty)
 
 
-def trainable(persons: PoseDataset) -> PoseDataset:
-    """Persons one can learn from: no crowd, a box with an area, at least one labeled joint. DataError when none is."""
-    kept = np.flatnonzero(persons.instances.trainable)
-    if not len(kept):
-        raise DataError(f"{persons.source} has no person with a labeled keypoint; label some first")
-    return persons.subset(kept)
-
-
-def usable_boxes(persons: PoseDataset) -> PoseDataset:
-    """Persons whose image can serve without labels: no crowd, a box with an area."""
-    return persons.subset(np.flatnonzero(persons.instances.usable))
-
-
-def require_images(images: list[str], source: Path, problems: list[str] | None = None) -> None:
-    """DataError when the first photograph is missing: the image folder is a wrong one.
-
-    With a list of `problems` one photograph that is there will do; the missing ones are told when they are read.
-    """
-    if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
-        raise MissingImagesError(images[0], source)
-
-
 def _category(categories: list[dict], path: Path, given: Skeleton | None) -> tuple[set, Skeleton]:
     """Category ids to read and their skeleton."""
-    if not categories or not all(_is_id(c.get("id")) for c in categories):
+    if not categories or not all(is_id(c.get("id")) for c in categories):
         raise DataError(f"annotation file {path} needs categories, each with an 'id'")
     with_joints = [c for c in categories if c.get("keypoints")]
     if not with_joints:
@@ -220,11 +192,11 @@ def _persons(
         identity = record.get("id", number + 1)
         where = f"{path}: annotation {str(identity)[:40]}"
         with collect_errors(problems):
-            if not _is_id(identity) or isinstance(identity, str) or identity in seen:
+            if not is_id(identity) or isinstance(identity, str) or identity in seen:
                 raise DataError(f"{where}: the id is no number or occurs twice; ids must be unique numbers")
             seen.add(identity)
             category = record.get("category_id", next(iter(categories)))
-            if not _is_id(category) or category not in known:
+            if not is_id(category) or category not in known:
                 raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
             if category not in categories:
                 continue
@@ -240,7 +212,7 @@ def _person(
     record: dict, identity: int, files: dict[Any, str], skeleton: Skeleton, where: str, labels: bool
 ) -> Instance | None:
     """One annotation; None where it has neither a box nor a labeled joint."""
-    if not _is_id(record.get("image_id")) or record["image_id"] not in files:
+    if not is_id(record.get("image_id")) or record["image_id"] not in files:
         raise DataError(f"{where}: no image has the id {str(record.get('image_id'))[:40]}; add it to 'images'")
     joints, visibility = _joints(record, skeleton, where) if labels else (None, None)
     box = _box(record, joints, visibility, where)
@@ -254,9 +226,9 @@ def _person(
         box=box,
         joints=joints,
         visibility=visibility,
-        area=_area(area, f"{where}: area") if area is not None else box[2] * box[3] * AREA_OF_BOX,
+        area=_area(area, f"{where}: area") if area is not None else estimate_area(box),
         is_crowd=bool(record.get("iscrowd", 0)),
-        head_size=_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
+        head_size=require_number(record["head_size"], f"{where}: head_size") if record.get("head_size") else None,
     )
 
 
@@ -267,9 +239,9 @@ def _joints(record: dict, skeleton: Skeleton, where: str) -> tuple[np.ndarray, n
         raise DataError(
             f"{where}: needs {3 * len(skeleton)} numbers in 'keypoints' ({len(skeleton)} joints), has {found}"
         )
-    usable = finite(flat, len(flat))
+    usable = finite_numbers(flat, len(flat))
     if usable is None:
-        wrong = next(v for v in flat if not _is_usable(v))
+        wrong = next(v for v in flat if not is_number(v))
         raise DataError(f"{where}: keypoints: {str(wrong)[:40]!r} is no usable number")
     if not set(flat[2::3]) <= {0, 1, 2}:
         raise DataError(f"{where}: a visibility is none of 0, 1, 2")
@@ -287,7 +259,7 @@ def _box(
         if not isinstance(box, list) or len(box) != 4:
             raise DataError(f"{where}: 'bbox' needs four numbers, x, y, width and height")
         what = f"{where}: bbox"
-        x, y, width, height = (_number(v, what) for v in box)
+        x, y, width, height = (require_number(v, what) for v in box)
         if width < 0 or height < 0:
             raise DataError(f"{where}: 'bbox' has a negative size; it is [x, y, width, height]")
         return x, y, width, height
@@ -300,33 +272,8 @@ def _box(
     return float(x), float(y), float(width), float(height)
 
 
-def finite(values: Any, count: int) -> np.ndarray | None:
-    """`values` as `count` float64 numbers, or None when it is no list of that many usable numbers."""
-    if not isinstance(values, list) or len(values) != count or not set(map(type, values)) <= {int, float}:
-        return None
-    try:
-        numbers = np.array(values, dtype=np.float64)
-    except OverflowError:
-        return None
-    return numbers if (np.abs(numbers) <= LARGEST_NUMBER).all() else None
-
-
-def _is_usable(value: Any) -> bool:
-    return type(value) in (int, float) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER  # neither true nor NaN
-
-
 def _area(value: Any, what: str) -> float:
-    area = _number(value, what)
+    area = require_number(value, what)
     if area < 0:
         raise DataError(f"{what} is negative ({area}); leave it out to take it from the box")
     return area
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
-
-
-def _number(value: Any, what: str) -> float:
-    if not _is_usable(value):
-        raise DataError(f"{what}: {str(value)[:40]!r} is no usable number")
-    return float(value)

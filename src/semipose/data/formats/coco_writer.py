@@ -78,7 +78,7 @@ def join(sets: Sequence[PoseDataset]) -> Joined:
     replaced = set()
     for number, persons in enumerate(sets):
         counts = _counts(persons)
-        for index, person in enumerate(persons.mapped(first.skeleton).instances):
+        for index, person in enumerate(persons.to_skeleton(first.skeleton).instances):
             image = person.image.resolve()
             if latest.get(image, number) == number:
                 own = len(kept) + 1
@@ -94,7 +94,7 @@ def join(sets: Sequence[PoseDataset]) -> Joined:
 
 def _counts(persons: PoseDataset) -> np.ndarray:
     """Who is labeled and no crowd, (N,)."""
-    return persons.instances.labeled & ~persons.instances.crowds
+    return persons.instances.labeled & ~persons.instances.is_crowd
 
 
 def _record(person: Instance) -> dict[str, Any]:

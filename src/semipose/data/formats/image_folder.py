@@ -8,11 +8,11 @@ from typing import Any
 
 from PIL import Image
 
-from semipose.data.crops import is_turned
-from semipose.data.formats.coco import AREA_OF_BOX, finite
 from semipose.data.formats.json_files import read_json
+from semipose.data.formats.values import finite_numbers
+from semipose.data.images import has_exif_orientation
 from semipose.errors import DataError, collect_errors
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
 
@@ -107,12 +107,12 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
         try:
             with Image.open(path) as image:
                 width, height = image.size
-                turned += [path] if is_turned(image) else []
+                turned += [path] if has_exif_orientation(image) else []
         except Exception:
             broken.append(path)
             continue
         box = (0.0, 0.0, float(width), float(height))
-        persons.append(Instance(path, number, -number, box, area=width * height * AREA_OF_BOX))
+        persons.append(Instance(path, number, -number, box, area=estimate_area(box)))
     if problems is not None:
         problems += [f"image {path} can't be opened; it may be truncated or mislabeled" for path in broken]
     elif broken:
@@ -173,7 +173,7 @@ def _detection(record: Any, where: str) -> Detection | None:
     box, score = record.get("bbox"), record.get("score", 1.0)
     if not isinstance(image, int | str):
         raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
-    numbers = finite([*box, score], 5) if isinstance(box, list) and len(box) == 4 else None
+    numbers = finite_numbers([*box, score], 5) if isinstance(box, list) and len(box) == 4 else None
     if numbers is None:
         raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
     x, y, width, height = numbers[:4].tolist()
@@ -221,5 +221,4 @@ def apply_detections(
 
 
 def _person(image: Path, image_id: int | str, number: int, detection: Detection) -> Instance:
-    _, _, width, height = detection.box
-    return Instance(image, image_id, number, detection.box, area=width * height * AREA_OF_BOX, score=detection.score)
+    return Instance(image, image_id, number, detection.box, area=estimate_area(detection.box), score=detection.score)

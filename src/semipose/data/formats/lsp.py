@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semipose.data.formats.coco import AREA_OF_BOX, require_images
 from semipose.data.formats.matlab import load_mat
+from semipose.data.formats.values import require_images
 from semipose.errors import DataError, collect_errors
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import LSP
 
 MARGIN = 0.1
@@ -59,5 +59,5 @@ def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instan
         box=box,
         joints=joints,
         visibility=visibility.astype(np.int8),
-        area=AREA_OF_BOX * box[2] * box[3],
+        area=estimate_area(box),
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.formats.coco import AREA_OF_BOX, finite, require_images
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.matlab import load_mat
+from semipose.data.formats.values import finite_numbers, require_images
 from semipose.errors import DataError, collect_errors
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import MPII
 
 HEAD_SHARE = 0.6
@@ -61,22 +61,23 @@ def _person(record: Any, number: int, root: Path, path: Path) -> Instance:
     name = Path(record["image"])
     if name.is_absolute() or ".." in name.parts or "\0" in record["image"]:
         raise DataError(f"{where}: image {record['image']!r} leaves the image folder; make it relative to it")
-    center, scale = finite(record.get("center"), 2), finite([record.get("scale")], 1)
+    center, scale = finite_numbers(record.get("center"), 2), finite_numbers([record.get("scale")], 1)
     if center is None or scale is None or scale[0] <= 0:
         raise DataError(f"{where}: 'center' needs two numbers and 'scale' one above 0")
     size = SIDE * float(scale[0])
     if center[0] != -1:
         center = center + np.array([0, SHIFT * float(scale[0])])
-    left, top = center - 1 - (size - 1) / 2
+    left, top = (center - 1 - (size - 1) / 2).tolist()
+    box = (left, top, size, size)
     joints, visibility = _joints(record, where)
     return Instance(
         image=root / name,
         image_id=record["image"],
         annotation_id=number,
-        box=(float(left), float(top), size, size),
+        box=box,
         joints=joints,
         visibility=visibility,
-        area=AREA_OF_BOX * size**2,
+        area=estimate_area(box),
     )
 
 
@@ -85,8 +86,8 @@ def _joints(record: dict, where: str) -> tuple[np.ndarray | None, np.ndarray | N
     rows, seen = record.get("joints"), record.get("joints_vis")
     if rows is None:
         return None, None
-    found = [finite(row, 2) for row in rows] if isinstance(rows, list) and len(rows) == len(MPII) else [None]
-    flags = finite(seen, len(MPII))
+    found = [finite_numbers(row, 2) for row in rows] if isinstance(rows, list) and len(rows) == len(MPII) else [None]
+    flags = finite_numbers(seen, len(MPII))
     if flags is None or any(row is None for row in found):
         raise DataError(f"{where}: needs {len(MPII)} pairs in 'joints' and {len(MPII)} flags in 'joints_vis'")
     visibility = np.where(flags > 0, 2, 0).astype(np.int8)

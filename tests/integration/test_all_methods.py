@@ -13,6 +13,7 @@ from semipose.config import load_config, options
 from semipose.errors import ConfigError
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, StepInfo, losses
+from tests.methods import helpers
 
 STUDENTS = {
     "supervised": (),
@@ -63,10 +64,10 @@ def case(request):
 
 
 @pytest.fixture
-def build(workbench):
+def build():
     def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", **more):
         name, changed = CASES[case]
-        return build_method(METHODS[name][0](**changed, **more), workbench(size, views=views, loss=loss, seed=seed))
+        return build_method(METHODS[name][0](**changed, **more), helpers.make_context(size, views=views, loss=loss, seed=seed))
 
     return make
 
@@ -91,9 +92,9 @@ def without_labels(labeled):
 
 
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-def test_it_overfits_one_labeled_batch(build, case, tiny, loss):
-    method = build(case, views=tiny.STILL, loss=loss)
-    labeled = tiny.labeled(batch=2)
+def test_it_overfits_one_labeled_batch(build, case, loss):
+    method = build(case, views=helpers.STILL, loss=loss)
+    labeled = helpers.make_labeled(batch=2)
     optimizer = torch.optim.Adam(trained(method), lr=1e-2)
     values = [float(step(method, optimizer, labeled, None, i).terms["supervised"].detach()) for i in range(60)]
     blank = blank_loss(method, labeled)
@@ -190,13 +191,13 @@ def test_a_step_in_bfloat16_is_finite(build, case, labeled, unlabeled, start):
     assert all(torch.isfinite(t).all() for t in method.state_dict().values())
 
 
-def test_bfloat16_learns_in_the_same_direction(build, case, tiny, labeled, unlabeled, start):
+def test_bfloat16_learns_in_the_same_direction(build, case, labeled, unlabeled, start):
     """No gradient is lost to autocast: its cache must not keep casts of weights made by a teaching pass."""
     if not STUDENTS[CASES[case][0]]:
         pytest.skip("no unlabeled loss")
     gradients = []
     for enabled in (False, True):
-        method = build(case, views=tiny.STILL)
+        method = build(case, views=helpers.STILL)
         method.config.augmentations = []
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             value = method.losses(labeled, unlabeled, start)
@@ -205,13 +206,13 @@ def test_bfloat16_learns_in_the_same_direction(build, case, tiny, labeled, unlab
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.98
 
 
-def test_views_under_autocast_are_those_without(workbench, tiny):
+def test_views_under_autocast_are_those_without():
     """Geometry needs float32: in bf16 a position near 200 is known to a pixel only."""
     size = (256, 192)
-    labeled, unlabeled = tiny.labeled(size, batch=2), tiny.unlabeled(size, batch=2)
+    labeled, unlabeled = helpers.make_labeled(size, batch=2), helpers.make_unlabeled(size, batch=2)
     made = []
     for enabled in (False, True):
-        views = workbench(size).views
+        views = helpers.make_context(size).views
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             lab, easy = views.labeled(labeled), views.easy(unlabeled)
             hard = views.hard(easy.images, views.second_affine(2, easy.images.device))
@@ -222,9 +223,9 @@ def test_views_under_autocast_are_those_without(workbench, tiny):
         assert torch.equal(exact, cast)
 
 
-def test_teaching_first_does_not_freeze_the_student_under_autocast(workbench, unlabeled):
+def test_teaching_first_does_not_freeze_the_student_under_autocast(unlabeled):
     """A method whose network teaches before it learns (no supervised pass in between) must still learn in bf16."""
-    context = workbench()
+    context = helpers.make_context()
     network = context.build_network(None, 1)
     easy = context.views.easy(unlabeled)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -294,9 +295,9 @@ def test_labels_alone_are_enough(build, case, labeled, start):
     method.after_step(start)
 
 
-def test_a_last_batch_of_another_size_and_of_one_is_fine(build, case, tiny, start):
+def test_a_last_batch_of_another_size_and_of_one_is_fine(build, case, start):
     method = build(case, size=(64, 32))
-    value = method.losses(tiny.labeled((64, 32), batch=3), tiny.unlabeled((64, 32), batch=1), start)
+    value = method.losses(helpers.make_labeled((64, 32), batch=3), helpers.make_unlabeled((64, 32), batch=1), start)
     assert torch.isfinite(value.total)
 
 

@@ -119,6 +119,10 @@ class ConsistencyConfig(Section):
             )
         return self
 
+    def hard_view_augmentations(self) -> list[list[Augmentation]]:
+        """Returns the augmentations of each hard view that a student gets in one step."""
+        return [self.augmentations]
+
     def statistics(self, student: nn.Module) -> AbstractContextManager[None]:
         """Wraps a student's pass over a hard view."""
         return nullcontext() if self.bn_stats_from_hard_views else frozen_bn_stats(student)

@@ -31,6 +31,10 @@ class Config(ConsistencyConfig):
     augmentations: list[Augmentation] = Field([], max_length=0)
     """Not used here: `paths` takes its place."""
 
+    def hard_view_augmentations(self) -> list[list[Augmentation]]:
+        """Returns the paths."""
+        return self.paths
+
 
 class MultiAugs(nn.Module):
     """L = L_s + weight * sum over paths p of |f(hard_p) - M f(easy)|², one M for all paths.

@@ -111,7 +111,7 @@ def test_the_loss_without_mixup(build, batches, start, weight):
 def test_the_papers_best_is_the_default():
     """m = 8 masks, 2 on an extremely hard sample; image mixing and before layer 3, where asked."""
     config = Config()
-    assert config.augmentations == [AdaptiveJointCutout(joints=8, fewest=2)]
+    assert config.augmentations == [AdaptiveJointCutout(joints=8, min_joints=2)]
     assert not config.mixup.enabled
     assert config.mixup.places == ["image", "layer3"]
     assert (config.unlabeled_weight, config.mixup.weight, config.burn_in, config.min_peak) == (1, 1, 0, 0)

@@ -8,10 +8,10 @@ import numpy as np
 
 from semipose.config import RunConfig, augmentation_options, left_behind, load_config, options, parse_override
 from semipose.data.data_errors import ErrorPolicy
-from semipose.data.datasets import DataConfig, resolve
+from semipose.data.datasets import DataConfig, open_data_file
 from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.coco_writer import write_coco
-from semipose.data.prediction_images import pictured
+from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
@@ -135,7 +135,7 @@ def predict(
             predictor, model, source, out, boxes=boxes, draw=draw, min_score=min_score, progress=progress
         )
     persons = data_errors.read(
-        "images", lambda problems: pictured(source, model.skeleton, images, boxes, min_score, problems)
+        "images", lambda problems: prediction_dataset(source, model.skeleton, images, boxes, min_score, problems)
     )
     predictions, _ = predict_dataset(
         model, persons, data_errors, "images", flip_test=flip_test, device=device, progress=progress
@@ -220,5 +220,5 @@ def all_options(method: str) -> list[tuple[str, str, str, str]]:
 
 
 def _has_unlabeled(data: DataConfig) -> bool:
-    data = resolve(data)
+    data = open_data_file(data)
     return data.labels is not None or data.unlabeled is not None

@@ -12,8 +12,8 @@ from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
 from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.datasets import DataSplits, load_splits, located, resolve
-from semipose.data.loader import PairedLoader, readers
+from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
+from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
@@ -261,7 +261,7 @@ def _takes_unlabeled(config: RunConfig) -> bool:
 
 def _located(config: RunConfig) -> RunConfig:
     """The configuration with its data file opened and every path absolute: it means the same from anywhere."""
-    changed: dict[str, Any] = {"data": located(resolve(config.data))}
+    changed: dict[str, Any] = {"data": with_absolute_paths(open_data_file(config.data))}
     for section, option in (("model", "weights"), ("train", "start"), ("method", "teacher")):
         part = getattr(config, section)
         value = getattr(part, option, None)
@@ -288,7 +288,7 @@ def _crops(
 
     def cut(name: str, persons: PoseDataset) -> CropCache:
         return open_crop_cache(
-            persons, geometry, encoding=encoding, broken=splits.data_errors.image_errors(name), progress=progress
+            persons, geometry, encoding=encoding, on_unreadable=splits.data_errors.on_unreadable(name), progress=progress
         )
 
     wanted = splits.unlabeled if learns else None
@@ -365,7 +365,7 @@ def _loader(
     learns = _takes_unlabeled(config)
     if splits.shards and learns:
         skeleton = splits.labeled.skeleton
-        unlabeled = ShardedCrops(splits.shards, skeleton, labeled.geometry, own, config.data.local_shards)
+        unlabeled = ShardedCrops(splits.shards, skeleton, labeled.geometry, own)
     return PairedLoader(
         labeled,
         unlabeled,
@@ -373,10 +373,10 @@ def _loader(
         unlabeled_batch=config.train.unlabeled_batch,
         seed=config.train.seed,
         rank=engine.rank,
-        world=engine.world,
-        ahead=config.train.workers or readers(),
+        world_size=engine.world,
+        workers=config.train.workers or default_workers(),
         epoch=None if learns or splits.unlabeled is None else len(splits.unlabeled),
-        pin=engine.device.type == "cuda",
+        pin_memory=engine.device.type == "cuda",
     )
 
 

@@ -66,11 +66,13 @@ def data_check(
 
     With --decode also what looks wrong and can be used: joints or boxes outside of the picture, other sizes than told.
     """
+    from dataclasses import asdict
+
     from semipose.data.checks import check_data
 
     found = check_data(path, images, decode=decode, against=against, against_images=against_images)
     if json:
-        print_json(found.as_dict())
+        print_json(asdict(found))
     else:
         low, middle, high = found.box_sides
         persons, crowds = plural(found.persons, "person"), plural(found.crowds, "crowd")
@@ -80,15 +82,15 @@ def data_check(
         print(f"pixels, half of them above {middle:.0f}; joints of {found.skeleton!r}")
         rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
         print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
-        if found.turned:
-            turned = plural(found.turned, "image")
+        if found.rotated_images:
+            turned = plural(found.rotated_images, "image")
             print(f"{turned} stored turned (EXIF orientation); joints refer to the pixels as stored")
-        if found.shared == 0:
+        if found.shared_images == 0:
             print(f"no photograph in common with {against}")
-        for doubt in found.doubts[:MOST]:
-            print(f"doubtful: {doubt}")
-        if len(found.doubts) > MOST:
-            print(f"doubtful: … and {len(found.doubts) - MOST} more")
+        for line in found.suspicious[:MOST]:
+            print(f"suspicious: {line}")
+        if len(found.suspicious) > MOST:
+            print(f"suspicious: … and {len(found.suspicious) - MOST} more")
         print("\n".join(found.problems) or "no broken record")
         if len(found.problems) > 1:
             print(f"{len(found.problems)} problems")
@@ -107,9 +109,10 @@ def data_frames(
     json: Json = False,
 ) -> None:
     """Take frames out of videos as unlabeled images, leaving out those that look like the one kept before."""
-    from semipose.data.prepare import take_frames
+    from semipose.data.video import extract_frames, list_videos
 
-    found, alike = take_frames(source, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    videos = list_videos(source)
+    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(found), "alike": alike})
     else:
@@ -129,10 +132,10 @@ def data_pack(
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
 ) -> None:
     """Cut the people of a large unlabeled set into shards, of which a training needs a few at a time."""
-    from semipose.data.prepare import pack
+    from semipose.data.prepare import pack_images
 
     size = (height, width)
-    print(pack(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
+    print(pack_images(source, out, images=images, boxes=boxes, min_score=min_score, shard_size=shard_size, input_size=size,
                padding=padding, progress=ConsoleProgress()))  # fmt: skip
 
 
@@ -166,9 +169,9 @@ def data_join(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write several annotation files as one; where several have people in a photograph, those of the last count."""
-    from semipose.data.prepare import join
+    from semipose.data.prepare import merge_annotations
 
-    print(join(paths, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
+    print(merge_annotations(paths, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
 
 
 @data_app.command("convert")
@@ -179,6 +182,6 @@ def data_convert(
     skeleton: Annotated[str | None, typer.Option(help="Map onto union, coco, mpii, ai_challenger or lsp.")] = None,
 ) -> None:
     """Write any known format as a COCO container; images stay where they are."""
-    from semipose.data.prepare import convert
+    from semipose.data.prepare import convert_annotations
 
-    print(convert(path, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
+    print(convert_annotations(path, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))

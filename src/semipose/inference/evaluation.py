@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
-from semipose.data.datasets import DataConfig, read_dataset, resolve
+from semipose.data.datasets import DataConfig, open_data_file, read_dataset
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.image_folder import apply_detections
-from semipose.data.leakage import describe_seen, digests, image_paths, read_seen
+from semipose.data.formats.detections import apply_detections
+from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model, read_skeleton, require_unchanged
 from semipose.inference.predict_dataset import data_errors_for, predict_dataset, refuse_given
@@ -105,15 +105,15 @@ class _Found:
 
     def judged(self, data_errors: DataErrors) -> Evaluation:
         """Scores, protocol and intervals."""
-        known = read_seen(self.what)
-        seen = known.among(digests(image_paths(self.truth))) if known else None
+        known = find_training_images(self.what)
+        seen = known.count(digest_files(image_paths(self.truth))) if known else None
         protocol = EvaluationProtocol.of(
             self.truth,
             boxes=self.origin,
             flip_test=self.flip_test,
             weights_selection=self.selection,
             left_out=data_errors.describe(),
-            seen=describe_seen(seen),
+            seen=describe_leakage(seen),
             decoder=self.decoder,
         )
         sure = intervals(self.truth, self.predictions)
@@ -154,11 +154,11 @@ class _Looking:
 
 def _truth(data: str, images: str | None, problems: list[str]) -> PoseDataset:
     if data.endswith((".yaml", ".yml")):
-        section = resolve(DataConfig(train=data))
+        section = open_data_file(DataConfig(train=data))
         if section.test or section.val:
             chosen = (section.test, section.test_images) if section.test else (section.val, section.val_images)
             return read_dataset(str(chosen[0]), images or chosen[1], "val", problems)
-        data, images = section.train, images or section.images
+        data, images = section.train or data, images or section.images
     return read_dataset(data, images, "val", problems)
 
 

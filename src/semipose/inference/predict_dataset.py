@@ -37,7 +37,7 @@ def predict_dataset(
     predictor = make_predictor(model, flip_test=flip_test, device=device)
     found = predictor.predict(LazyCrops(persons, model.geometry, failed), progress)
     if failed:
-        data_errors.image_errors(name)(persons.source, failed, len({p.image for p in persons.instances}))
+        data_errors.on_unreadable(name)(persons.source, failed, len({p.image for p in persons.instances}))
     return [p for p, person in zip(found, persons.instances, strict=True) if person.image not in failed], failed
 
 
@@ -45,7 +45,7 @@ def data_errors_for(broken: str) -> DataErrors:
     """What lets records and photographs in by the policy that --broken names. Raises ConfigError for another one."""
     if broken not in get_args(ErrorPolicy):
         raise ConfigError(f"--broken {broken} is unknown; known: {', '.join(get_args(ErrorPolicy))}")
-    return DataErrors(usual="strict" if broken == "strict" else "skip", remedy="--broken skip")
+    return DataErrors(default="strict" if broken == "strict" else "skip", option="on_error")
 
 
 def refuse_given(why: str, **given: Any) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semipose.augment.views import eval_view
-from semipose.data.crops import CropGeometry, Crops, cut
-from semipose.data.loader import readers, unlabeled_batch
+from semipose.data.crops import CropGeometry, Crops
+from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
@@ -22,7 +22,7 @@ from semipose.structures.predictions import Prediction
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-class FrameCrops:
+class FrameCrops(Crops):
     """Crops of the persons in one image (H, W, 3) uint8 RGB that is in memory."""
 
     def __init__(self, frame: np.ndarray, persons: PoseDataset, geometry: CropGeometry) -> None:
@@ -33,7 +33,7 @@ class FrameCrops:
 
     def crop(self, index: int) -> np.ndarray:
         """Crop (S, T, 3) uint8 RGB."""
-        return cut(self.frame, self.geometry.from_image(self.dataset[index].box), self.geometry.crop_size)
+        return self.geometry.cut(self.frame, self.dataset[index].box)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Predictor:
 
     def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
         """Chunks of persons and their upright views; the next chunks are decoded while the network works."""
-        everyone, ahead = range(len(crops.dataset)), readers()
+        everyone, ahead = range(len(crops.dataset)), default_workers()
         chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
             waiting = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])

@@ -16,7 +16,7 @@ from semipose.data.crops import CropGeometry, crops_of_rank
 from semipose.data.data_errors import without_images
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import save_predictions
-from semipose.data.leakage import TrainingImages, describe_seen
+from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
 from semipose.inference.predictor import Predictor
@@ -101,10 +101,10 @@ class Evaluator:
         """Before the training, so that broken photographs are told then; what is left out is not judged on either."""
         if persons is None:
             return
-        broken = self.splits.data_errors.image_errors(name)
+        broken = self.splits.data_errors.on_unreadable(name)
         chosen = persons.trainable()
         self._crops[which] = open_crop_cache(
-            chosen, self.geometry, encoding=self.encoding, broken=broken, progress=self.progress
+            chosen, self.geometry, encoding=self.encoding, on_unreadable=broken, progress=self.progress
         )
         self._truth[which] = without_images(persons, self._crops[which].failed)
 
@@ -176,7 +176,7 @@ class Evaluator:
             network.load_state_dict(load_file(weights))
         scores = self._score(which, save=True)
         selection = self._selection(which)
-        counts = seen.among(self.image_digests(which).values())
+        counts = seen.count(self.image_digests(which).values())
         protocol = EvaluationProtocol.of(
             truth,
             boxes="ground truth",
@@ -184,7 +184,7 @@ class Evaluator:
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
-            seen=describe_seen(counts) if which == "test" else "",
+            seen=describe_leakage(counts) if which == "test" else "",
         ).describe()
         content = {
             "scores": scores,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.crop_cache import CropCache
-from semipose.data.leakage import TrainingImages, read_record, read_seen
+from semipose.data.leakage import TrainingImages, find_training_images, read_training_images
 from semipose.metrics.bootstrap import FEWEST
 from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState
@@ -52,19 +52,19 @@ def look_through(
 def _with_beginnings(seen: TrainingImages, evaluator: Evaluator, beginnings: Sequence[str]) -> TrainingImages:
     """Says so when it is not known what a beginning was trained on, or when validation photographs are among it."""
     for path in beginnings:
-        before = read_seen(Path(path))
+        before = find_training_images(Path(path))
         if before is None:
             log.info(
                 f"{path} does not tell which photographs it was trained on: figures on them would come out too high"
             )
             continue
-        shared = before.among(evaluator.image_digests("validation").values())
+        shared = before.count(evaluator.image_digests("validation").values())
         if shared["labeled"]:
             log.info(
                 f"{path} was trained on {shared['labeled']} of the {shared['of']} photographs of the validation set: "
                 "its figures come out too high; give others with --val"
             )
-        seen = seen.concat(before)
+        seen = seen.union(before)
     return seen
 
 
@@ -96,17 +96,17 @@ def with_before(
     seen: TrainingImages, out: Path, state: TrainingState, sets: dict[str, dict[Path, str]]
 ) -> TrainingImages:
     """What the run saw before it was stopped as well; says so when photographs are not what they were at its start."""
-    before, now = read_record(out), contents(sets)
+    before, now = read_training_images(out), contents(sets)
     began = state.extra.get("photographs", now)  # checkpoints of before know nothing of them
     changed = [name for name in now if now[name] != began[name]]
     if changed:
-        new = before.new_among({image: v for name in changed for image, v in sets[name].items()}) if before else []
+        new = before.unused({image: v for name in changed for image, v in sets[name].items()}) if before else []
         first = f" ({plural(len(new), 'new one')}, the first: {new[0]})" if new else ""
         log.info(
             f"photographs of the {' and '.join(changed)} set changed since the run began{first}: it goes on with what "
             "is there now; put the old ones back to continue exactly"
         )
-    return before.concat(seen) if before else seen
+    return before.union(seen) if before else seen
 
 
 def tell_untaught_joints(labeled: PoseDataset) -> None:

@@ -16,7 +16,6 @@ from semipose.data.shards import pack
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 

@@ -10,6 +10,7 @@ from typing import Any
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped, without_images
 from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.pck import match
@@ -18,7 +19,6 @@ from semipose.reports import plots
 from semipose.reports.examples import heatmap_examples, pose_examples, view_examples
 from semipose.reports.page import Examples, Page, Picture, Table
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import load_predictions
 
 Line = dict[str, Any]
 """A line of metrics.jsonl."""

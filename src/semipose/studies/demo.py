@@ -17,7 +17,7 @@ from semipose.errors import ConfigError
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction, load_predictions
+from semipose.structures.predictions import Prediction
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.evaluator import TrainResult

@@ -8,7 +8,6 @@ from contextlib import suppress
 import torch
 
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.utils.cache import cache_dir
 from semipose.utils.files import write_text
 
 AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {

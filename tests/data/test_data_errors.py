@@ -135,7 +135,7 @@ def test_an_image_record_that_leaves_the_folder_is_left_out_with_its_persons(dat
     path.write_text(json.dumps(content))
     problems: list[str] = []
     persons = read_annotations(path, problems=problems)
-    assert "leaves the image folder" in problems[0]
+    assert "is outside the image folder" in problems[0]
     assert len(problems) == 1 + 60 - len(persons)
     assert not [p for p in persons.instances if "passwd" in str(p.image)]
 

@@ -197,11 +197,10 @@ def test_what_a_training_begins_with_counts_as_seen(tiny, small_people, tmp_path
     assert told in capsys.readouterr().err
     alone = tmp_path / "alone"
     alone.mkdir()
-    for name in ("best.safetensors", "model.json"):
-        (alone / name).write_bytes((first / name).read_bytes())
+    (alone / "best.safetensors").write_bytes((first / "best.safetensors").read_bytes())
     train(tiny("supervised", **{"train.steps": 1, "train.start": str(alone)}), tmp_path / "third")
     assert "does not tell which photographs it was trained on" in capsys.readouterr().err
-    assert evaluate(tmp_path / "second", "people").seen["labeled"] == 0
+    assert evaluate(tmp_path / "second", "people").leakage["labeled"] == 0
 
 
 def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):

@@ -1,11 +1,13 @@
 """Train 2D human pose networks from few labeled and many unlabeled images.
 
+```python
 config = semipose.load_config("small", data={"train": "labels.json", "unlabeled": "frames/"})
 result = semipose.train(config, out="runs/mine")
 model = semipose.load("runs/mine")
 poses = model.predict(image, boxes)
 evaluation = semipose.evaluate(model, "test.json")
 semipose.predict(model, "frames/", out="found/")
+```
 """
 
 from importlib import import_module

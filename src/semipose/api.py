@@ -51,8 +51,8 @@ def train(
     """Trains a network and returns the scores of the selected weights.
 
     Args:
-        config: The configuration: a `RunConfig`, a YAML file or the name of a shipped one. Only a resumed run, which
-            has its own, needs none.
+        config: The configuration: a `RunConfig`, a YAML file or the name of a configuration of the package. A
+            resumed run has its own and needs none.
         out: The run folder; `runs/METHOD` if not given.
         resume: Whether the run in `out` is continued exactly where it stopped.
         progress: Shows the progress.

@@ -159,5 +159,5 @@ def _fit(canvas: np.ndarray, tile: int) -> np.ndarray:
 
 def _title(sheet: np.ndarray, text: str, left: int, tile: int, header: int) -> None:
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
-    place = (left + (tile - width) // 2, (header + height) // 2)
-    cv2.putText(sheet, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+    origin = (left + (tile - width) // 2, (header + height) // 2)
+    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)

@@ -96,7 +96,7 @@ def evaluate(
         model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
         data: `people` (the test part of the embedded set), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
-        boxes: A COCO detections file whose boxes are used in place of the annotated ones.
+        boxes: A COCO detections file whose boxes replace the annotated ones.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file, which is evaluated on the same persons and compared.
         against_network: A network of the run folder `against`.
@@ -127,7 +127,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Predicted:
-    """Predictions, the persons that they are evaluated on, and what the protocol says about them."""
+    """Predictions, the persons that they are evaluated on, and what the protocol reports about them."""
 
     path: Path | None
     name: str

@@ -17,7 +17,7 @@ from semipose.structures.predictions import Prediction
 
 RESAMPLES = 1000
 MIN_IMAGES = 10
-"""Sets with fewer images get no intervals: they say too little about other images."""
+"""Sets with fewer images get no intervals: the bootstrap needs more."""
 LEVEL = 0.95
 
 Interval = tuple[float, float]

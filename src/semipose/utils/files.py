@@ -1,4 +1,4 @@
-"""Files that are always whole: written under a temporary name, then renamed; and checks of paths to write to."""
+"""Files that are always complete: written under a temporary name, then renamed; and checks of paths to write to."""
 
 import os
 import tempfile

@@ -18,7 +18,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_each_network_stands_alone_under_its_name(case, tiny, small_people, tmp_path):
+def test_each_network_is_loaded_by_its_name(case, tiny, small_people, tmp_path):
     name, changes = CASES[case]
     config = tiny(changes["method"], **{k: v for k, v in changes.items() if k != "method"}, **{"train.steps": 3})
     result = train(config, tmp_path / "run")
@@ -39,6 +39,7 @@ def test_each_network_stands_alone_under_its_name(case, tiny, small_people, tmp_
         assert {"mean", "ensemble"} <= set(scores)
 
 
+@pytest.mark.slow
 def test_the_other_network_evaluates_and_exports_by_its_file(tiny, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     name, changes = CASES["trs"]
@@ -49,7 +50,7 @@ def test_the_other_network_evaluates_and_exports_by_its_file(tiny, tmp_path):
     found = semipose.evaluate(weights, "people").scores.as_dict()
     assert found == pytest.approx(
         json.loads((run / "scores.json").read_text())["scores"][name], abs=0.005
-    )  # crops come packed there, fresh here
+    )  # the crops of the run went through JPEG
     exported = semipose.export(weights, tmp_path / "F.onnx")
     joints = len(read_dataset("people", None).skeleton)
     session = onnxruntime.InferenceSession(str(exported))

@@ -8,7 +8,8 @@ import pytest
 
 import semipose
 from semipose.data.formats.coco import read_coco
-from semipose.structures.predictions import ground_truth_as_predictions, save_predictions
+from semipose.data.formats.coco_results import save_predictions
+from semipose.structures.predictions import ground_truth_as_predictions
 
 ROOT = Path(os.environ.get("SEMIPOSE_DATA", "missing"))
 TINY = (

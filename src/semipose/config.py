@@ -11,13 +11,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
-from semipose.data.datasets import DataConfig, resolve
+from semipose.data.datasets import DataConfig, open_data_file
 from semipose.errors import ConfigError
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS, MethodConfig
 from semipose.models.pose_net import ModelConfig
-from semipose.training.evaluator import EvaluationConfig
 from semipose.training.config import TrainConfig
+from semipose.training.evaluator import EvaluationConfig
 from semipose.utils.files import write_text
 from semipose.utils.section import Option, Section, describe_error, list_options
 
@@ -138,7 +138,7 @@ def describe_options(method: str) -> list[Option]:
 
 def has_unlabeled(data: DataConfig) -> bool:
     """Returns whether a run has images to learn from without their labels."""
-    data = resolve(data) if data.train else data
+    data = open_data_file(data) if data.train else data
     return data.labels is not None or data.unlabeled is not None
 
 

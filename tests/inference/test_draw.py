@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import semipose
-from semipose.data.crops import read_image
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
+from semipose.data.images import read_image
 from semipose.errors import DataError
 from semipose.inference.draw import LEFT, MIDDLE, RIGHT, comparison_sheet, draw_pose, draw_predictions, save_image
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions

@@ -1,4 +1,4 @@
-"""report.html in headless Chromium: it renders, says nothing in the console, and fits a phone and a desk."""
+"""report.html in headless Chromium: it renders without console messages and fits narrow and wide screens."""
 
 import json
 import re
@@ -10,11 +10,11 @@ import pytest
 
 from semipose.config import load_config
 from semipose.reports.html import write_report
-from semipose.studies.grid import Grid
+from semipose.studies.grid import StudyGrid
 from semipose.trainer import train
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")]
 
 MEASURE = """
 <script>
@@ -44,15 +44,15 @@ document.querySelector("iframe").srcdoc = {page};
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory, tiny_run):
-    """A run's page and that of a study with one cell of two finished."""
+    """The report of a run, and that of a study with one of two runs finished."""
     folder = tmp_path_factory.mktemp("browser")
     run, study = folder / "run", folder / "study"
     train(load_config(None, {**tiny_run, "data.labels": 30, "data.validation": 12, "method": "trs"}), run)
-    (study / "cells").mkdir(parents=True)
+    (study / "runs").mkdir(parents=True)
     rows = {name: {"options": {"method": name}} for name in ("trs", "single")}
-    grid = Grid(title="A study", shared=tiny_run, rows=rows, labels=[30])
+    grid = StudyGrid(title="A study", shared=tiny_run, rows=rows, labels=[30])
     (study / "study.json").write_text(grid.model_dump_json())
-    (study / "cells" / "trs-30-0").symlink_to(run)
+    (study / "runs" / "trs-30-0").symlink_to(run)
     return {"run": write_report(run), "study": write_report(study)}
 
 
@@ -75,11 +75,11 @@ def test_page(reports, name, width, tmp_path):
         if found:
             break
     assert found, "the page never finished"
-    seen = json.loads(unescape(found.group(1)))
-    assert seen["inner"] == width
-    assert seen["page"] <= width, "the page is wider than the screen"
-    assert len(seen["images"]) >= 3
-    for natural, shown, height, left, right in seen["images"]:
+    measured = json.loads(unescape(found.group(1)))
+    assert measured["inner"] == width
+    assert measured["page"] <= width, "the page is wider than the screen"
+    assert len(measured["images"]) >= 3
+    for natural, shown, height, left, right in measured["images"]:
         assert natural > 0
         assert shown >= 60
         assert height >= 20

@@ -15,7 +15,9 @@ from semipose.studies import worker
 @pytest.fixture
 def folder(tmp_path, tiny_run):
     def make(**changed):
-        load_config(None, {**tiny_run, "data.labels": 30, "train.device": "cpu", **changed}).save(tmp_path / "plan.yaml")
+        load_config(None, {**tiny_run, "data.labels": 30, "train.device": "cpu", **changed}).save(
+            tmp_path / "plan.yaml"
+        )
         return tmp_path
 
     return make

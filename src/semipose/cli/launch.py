@@ -20,7 +20,6 @@ from semipose.training.distributed import is_main_process, requested_processes
 from semipose.utils.cpu import available_cpus
 from semipose.utils.progress import NO_PROGRESS
 
-
 NOISY = (
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api",

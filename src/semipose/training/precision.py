@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import torch
 
-from semipose.data.crop_cache import cache_root
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.utils.files import write_text
 

@@ -131,7 +131,8 @@ def describe_options(method: str) -> list[Option]:
     rows += [row for row in list_options(config) if row.name != "method.name"]
     if "augmentations" in type(config.method).model_fields:
         for kind, augmentation in AUGMENTATIONS.items():
-            rows += [row for row in list_options(augmentation(kind=kind), f"{LIST}.{kind}.") if not row.name.endswith(".kind")]
+            options = list_options(augmentation(kind=kind), f"{LIST}.{kind}.")
+            rows += [row for row in options if not row.name.endswith(".kind")]
     sections = list(RunConfig.model_fields)
     return sorted(rows, key=lambda row: sections.index(row.name.partition(".")[0]))
 

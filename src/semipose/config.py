@@ -55,7 +55,7 @@ class RunConfig(Section):
     data: DataConfig = DataConfig()
     input: InputConfig = InputConfig()
     model: ModelConfig = ModelConfig()
-    method: MethodConfig = METHODS[LABELS_ONLY][0]()
+    method: MethodConfig = METHODS[LABELS_ONLY][0](name=LABELS_ONLY)
     loss: LossConfig = LossConfig()
     views: ViewsConfig = ViewsConfig()
     train: TrainConfig = TrainConfig()
@@ -131,7 +131,8 @@ def describe_options(method: str) -> list[Option]:
     rows += [row for row in list_options(config) if row.name != "method.name"]
     if "augmentations" in type(config.method).model_fields:
         for kind, augmentation in AUGMENTATIONS.items():
-            rows += [row for row in list_options(augmentation(), f"{LIST}.{kind}.") if not row.name.endswith(".kind")]
+            options = list_options(augmentation(kind=kind), f"{LIST}.{kind}.")
+            rows += [row for row in options if not row.name.endswith(".kind")]
     sections = list(RunConfig.model_fields)
     return sorted(rows, key=lambda row: sections.index(row.name.partition(".")[0]))
 

@@ -33,7 +33,7 @@ OPTIONS = {
 """Options of the commands for values of the configuration, by their keys there."""
 
 TEXT_COLUMNS = ("meaning", "summary", "type", "value", "default")
-"""Columns of tables that are aligned to the left besides the first."""
+"""Columns of tables that are aligned to the left, as the first one is."""
 
 
 class CommandError(Exception):

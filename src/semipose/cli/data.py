@@ -1,19 +1,20 @@
 """semipose data: check, convert, merge, frames, pack, cache."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semipose.cli.common import Command, Json, app, print_json, print_table
+from semipose.cli.common import Command, Json, app, print_json, print_table, translator
 from semipose.cli.progress import ConsoleProgress
 from semipose.utils.text import plural
 
 if TYPE_CHECKING:
-    from semipose.data.checks import Findings
+    from semipose.data.checks import DataReport
 
-MOST_WARNINGS = 20
-"""Warnings of a check that are printed."""
+MOST_SUSPICIOUS = 20
+"""Suspicious labels that a check prints."""
 
 data_app = typer.Typer(help="Check, convert, merge and prepare data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -28,6 +29,7 @@ OnSkeleton = Annotated[
 
 @data_app.command(cls=Command)
 def check(
+    context: typer.Context,
     annotations: Annotations,
     images: Images = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
@@ -45,14 +47,18 @@ def check(
 
     found = check_data(annotations, images, decode=decode, against=against, against_images=against_images)
     if json:
-        print_json(found.as_dict())
+        print_json(asdict(found))
     else:
-        _print_findings(found, against)
+        _print_report(found, against)
+        assert isinstance(context.command, Command)
+        print("\n".join(map(translator(context.command), found.problems)) or "no broken record")
+        if len(found.problems) > 1:
+            print(plural(len(found.problems), "problem"))
     if found.problems:
         raise typer.Exit(2)
 
 
-def _print_findings(found: "Findings", against: Path | None) -> None:
+def _print_report(found: "DataReport", against: Path | None) -> None:
     low, middle, high = found.box_sides
     persons, crowds = plural(found.persons, "person"), plural(found.crowds, "crowd")
     print(f"{found.source}: {persons} ({found.trainable} with labels to train on, {crowds})")
@@ -60,17 +66,14 @@ def _print_findings(found: "Findings", against: Path | None) -> None:
     print(f"longer side of a box: {low:.0f} to {high:.0f} pixels, median {middle:.0f}; joints of {found.skeleton!r}")
     rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
     print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
-    if found.turned:
-        print(f"{plural(found.turned, 'image')} with an EXIF orientation; joints refer to the pixels as stored")
-    if found.shared == 0:
+    if found.rotated_images:
+        print(f"{plural(found.rotated_images, 'image')} with an EXIF orientation; joints refer to the pixels as stored")
+    if found.shared_images == 0:
         print(f"no image in common with {against}")
-    for warning in found.doubts[:MOST_WARNINGS]:
-        print(f"warning: {warning}")
-    if len(found.doubts) > MOST_WARNINGS:
-        print(f"warning: … and {len(found.doubts) - MOST_WARNINGS} more")
-    print("\n".join(found.problems) or "no broken record")
-    if len(found.problems) > 1:
-        print(plural(len(found.problems), "problem"))
+    for line in found.suspicious[:MOST_SUSPICIOUS]:
+        print(f"suspicious: {line}")
+    if len(found.suspicious) > MOST_SUSPICIOUS:
+        print(f"suspicious: … and {len(found.suspicious) - MOST_SUSPICIOUS} more")
 
 
 @data_app.command(cls=Command)

@@ -14,7 +14,9 @@ def evaluate(
     run: Annotated[
         Path, typer.Argument(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="A run, a weights file or COCO results.")
     ],
-    data: Annotated[str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people.")],
+    data: Annotated[
+        str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded).")
+    ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     against: Annotated[

@@ -28,7 +28,7 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Labeled persons: an annotation file, a DATA.yaml, or people.")
+        str | None, typer.Option(help="Labeled persons: an annotation file, a DATA.yaml, or people (embedded).")
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     val: Annotated[str | None, typer.Option(help="Annotation file that selects the best weights.")] = None,

@@ -242,7 +242,7 @@ def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
     return ranked
 
 
-class _Evaluation(COCOeval_faster):
+class _Evaluation(COCOeval_faster):  # type: ignore[misc]  # the library has no types
     """COCO's matching and accumulation with similarities that are computed for all images at once."""
 
     similarities: dict[int, np.ndarray]

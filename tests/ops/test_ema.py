@@ -44,7 +44,6 @@ def test_momentum_warms_up():
     assert warmup_momentum(0.99, 0) == pytest.approx(0.1)
     assert warmup_momentum(0.99, 90) == pytest.approx(0.91)
     assert warmup_momentum(0.99, 10**6) == 0.99
-    assert warmup_momentum(0.99, 0, warm_up=False) == 0.99
 
 
 def test_frozen_bn_stats_keeps_running_averages_and_restores_momentum():

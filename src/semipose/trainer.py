@@ -11,16 +11,16 @@ from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.datasets import DataSplits, load_splits, located, resolve
-from semipose.data.loader import PairedLoader, readers
-from semipose.data.shards import ShardedCrops, content_hash
+from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
+from semipose.data.loader import PairedLoader, default_workers
+from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
-from semipose.metrics.bootstrap import FEWEST
+from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.models.pose_net import PoseNet
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
@@ -153,7 +153,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
             # A weights file belongs to the main backbone; another one takes its automatic weights.
             weights = "none" if model.weights == "none" else "auto"
             model = model.model_copy(update={"backbone": backbone, "weights": weights})
-        if start is None or start.model.backbone != model.backbone:
+        if start is None or start.network.config.backbone != model.backbone:
             return PoseNet(model, len(skeleton), levels)
         network = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
@@ -169,7 +169,6 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
                 f"`loss.kind`: {path} was trained with {model.loss.kind}, this training has {config.loss.kind}; set it "
                 f"to {model.loss.kind}"
             )
-        assert isinstance(model.network, PoseNet)
         return model.network
 
     size = (config.input.height, config.input.width)
@@ -182,9 +181,9 @@ def _start(config: RunConfig) -> PoseModel | None:
     if config.train.start is None:
         return None
     start = load_pose_model(config.train.start)
-    if start.model.backbone != config.model.backbone:
+    if start.network.config.backbone != config.model.backbone:
         raise ConfigError(
-            f"`train.start`: {config.train.start} holds a {start.model.backbone}, `model.backbone` is "
+            f"`train.start`: {config.train.start} holds a {start.network.config.backbone}, `model.backbone` is "
             f"{config.model.backbone}; take the same backbone"
         )
     return start
@@ -237,8 +236,8 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
     encoding = config.data.crop_encoding
 
     def cut(name: str, persons: PoseDataset) -> CropCache:
-        decide = splits.data_errors.image_errors(name)
-        return open_crop_cache(persons, geometry, encoding=encoding, broken=decide, progress=progress)
+        on_unreadable = splits.data_errors.on_unreadable(name)
+        return open_crop_cache(persons, geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress)
 
     labeled = cut("train", splits.labeled)
     unlabeled = cut("unlabeled", splits.unlabeled) if splits.unlabeled and _uses_unlabeled(config) else None
@@ -262,7 +261,7 @@ def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: t
     uses_unlabeled = _uses_unlabeled(config)
     if splits.shards and uses_unlabeled:
         skeleton, geometry = splits.labeled.skeleton, sets.labeled.geometry
-        unlabeled = ShardedCrops(splits.shards, skeleton, geometry, sets.unlabeled, config.data.local_shards)
+        unlabeled = ShardedCrops(splits.shards, skeleton, geometry, sets.unlabeled)
     return PairedLoader(
         sets.labeled,
         unlabeled,
@@ -270,10 +269,10 @@ def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: t
         unlabeled_batch=config.train.unlabeled_batch,
         seed=config.train.seed,
         rank=rank(),
-        world=world_size(),
-        ahead=config.train.workers or readers(),
+        world_size=world_size(),
+        workers=config.train.workers or default_workers(),
         epoch=None if uses_unlabeled or splits.unlabeled is None else len(splits.unlabeled),
-        pin=device.type == "cuda",
+        pin_memory=device.type == "cuda",
     )
 
 
@@ -287,7 +286,7 @@ def _joint_batch(config: RunConfig) -> tuple[int, int]:
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     """The configuration with its data file opened and every path absolute, so that it is valid in any folder."""
-    config = config.model_copy(update={"data": located(resolve(config.data))})
+    config = config.model_copy(update={"data": with_absolute_paths(open_data_file(config.data))})
     for section, option in (("model", "weights"), ("train", "start"), *_method_paths(config)):
         part = getattr(config, section)
         value = getattr(part, option)
@@ -318,7 +317,7 @@ def _identity(config: RunConfig, splits: DataSplits, sets: TrainingSets) -> dict
         f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in datasets.items() if persons is not None
     ]
     return {
-        "shards": content_hash(splits.shards) if splits.shards else "none",
+        "shards": shards_hash(splits.shards) if splits.shards else "none",
         "method": config.method.name,
         "backbone": config.model.backbone,
         "skeleton": " ".join(splits.labeled.skeleton.joints),
@@ -388,7 +387,7 @@ def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None
     if missing:
         log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
     persons = training.evaluator.persons("validation")
-    if config.train.select == "best" and persons is not None and len(persons) < FEWEST:
+    if config.train.select == "best" and persons is not None and len(persons) < MIN_IMAGES:
         log.warning(
             f"{plural(len(persons), 'person')} for validation: too few to select weights by; give `data.val`, a larger "
             "`data.validation`, or set `train.select` to last"

@@ -177,7 +177,7 @@ class MethodContext:
         """Returns Σ over teachers of |student(hard) - M teacher(easy)|², added over the student's levels."""
         with config.hard_view_statistics(student):
             outputs = student(target.hard_view.images)
-        total = outputs.new_zeros((), dtype=torch.float32)
+        total: Tensor = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in target.teacher_heatmaps:
             targets, weights, seen = self.targets(heatmaps, target.hard_view, config)
             weights = weights if target.joint_weights is None else weights * target.joint_weights
@@ -198,7 +198,7 @@ class MethodContext:
         if config.target == "heatmap":
             return warped, weights, seen
         joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
-        moved = geometry.apply(hard.from_easy, joints)
+        moved = geometry.transform_points(hard.from_easy, joints)
         gaussians, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
         return gaussians, weights, seen
 

@@ -65,7 +65,7 @@ def step_cost(config: MethodOptions) -> Cost:
     passes: list[bool] = []
 
     def build_network(backbone: str | None, levels: int) -> PoseNet:
-        network = PoseNet(ModelConfig(backbone="resnet10t", weights="none", head_channels=8), len(LSP), levels)
+        network = PoseNet(ModelConfig(backbone="test_resnet", weights="none", head_channels=8), len(LSP), levels)
         network.backbone.features.register_forward_hook(_PassCounter(passes))
         return network
 

@@ -137,5 +137,5 @@ def inliers(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"], config: Ou
     height, width = a.shape[-2:]
     far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
     weak = (peaks(a)[1] + peaks(b)[1]) / 2 <= config.min_peak
-    outliers = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}
+    outliers: dict[str, Tensor] = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}
     return (~outliers[config.criterion]).float()

@@ -83,14 +83,15 @@ class TeacherReviewerStudent(ConsistencyMethod):
         """Returns the three terms of eq. 12."""
         context, config = self.context, self.config
         reviewed = config.reviewers.enabled
-        from_g = [context.pseudo_heatmaps(w, easy, config) for w in ([self.G, self.R1] if reviewed else [self.G])]
-        from_f = [context.pseudo_heatmaps(w, easy, config) for w in ([self.F, self.R2] if reviewed else [self.F])]
-        target_of_f = ConsistencyTarget(context.hard_view(easy, from_g[0], config.augmentations), from_g)
-        target_of_g = ConsistencyTarget(context.hard_view(easy, from_f[0], config.augmentations), from_f)
+        teachers_of_f, teachers_of_g = ([self.G, self.R1], [self.F, self.R2]) if reviewed else ([self.G], [self.F])
+        heatmaps_g = [context.pseudo_heatmaps(teacher, easy, config) for teacher in teachers_of_f]
+        heatmaps_f = [context.pseudo_heatmaps(teacher, easy, config) for teacher in teachers_of_g]
+        hard_g = context.hard_view(easy, heatmaps_g[0], config.augmentations)
+        hard_f = context.hard_view(easy, heatmaps_f[0], config.augmentations)
         return Losses.from_terms(
             supervised=self.supervised_loss(labeled),
-            unlabeled_1=weight * context.consistency_loss(self.F, target_of_f, config),
-            unlabeled_2=weight * context.consistency_loss(self.G, target_of_g, config),
+            unlabeled_1=weight * context.consistency_loss(self.F, ConsistencyTarget(hard_g, heatmaps_g), config),
+            unlabeled_2=weight * context.consistency_loss(self.G, ConsistencyTarget(hard_f, heatmaps_f), config),
         )
 
     def after_step(self, info: StepInfo) -> None:

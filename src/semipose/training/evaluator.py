@@ -16,8 +16,8 @@ from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, crops_of_rank
 from semipose.data.data_errors import without_images
 from semipose.data.datasets import DataSplits
-from semipose.data.formats.coco import trainable
-from semipose.data.leakage import TrainingImages, describe_seen
+from semipose.data.formats.coco_results import save_predictions
+from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
@@ -27,7 +27,7 @@ from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction, save_predictions
+from semipose.structures.predictions import Prediction
 from semipose.training.checkpoint import TrainingState
 from semipose.training.distributed import all_gather, barrier, is_main_process, rank, world_size
 from semipose.training.engine import Engine
@@ -139,9 +139,9 @@ class Evaluator:
         ]
         for which, persons, name in sets:
             if persons is not None:  # cut before the training, so that unreadable images are reported at its beginning
-                decide = splits.data_errors.image_errors(name)
+                on_unreadable = splits.data_errors.on_unreadable(name)
                 crops = open_crop_cache(
-                    trainable(persons), geometry, encoding=encoding, broken=decide, progress=progress
+                    persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
                 )
                 self._crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
@@ -259,7 +259,7 @@ class Evaluator:
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
-            seen=describe_seen(images.among(self.image_digests(which).values())) if which == "test" else "",
+            leakage=describe_leakage(images.count(self.image_digests(which).values())) if which == "test" else "",
         )
 
     def _predict_all(self, which: SetName) -> dict[str, list[Prediction]]:
@@ -296,8 +296,6 @@ class Evaluator:
         return PoseModel(
             network,
             name,
-            network.config,
-            network.levels,
             self.splits.labeled.skeleton,
             self.geometry,
             self.loss,

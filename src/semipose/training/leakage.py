@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from semipose.data.crop_cache import CropCache
-from semipose.data.leakage import TrainingImages, digest, read_record, read_seen
+from semipose.data.leakage import TrainingImages, find_training_images, read_training_images
 from semipose.training.evaluator import Evaluator, SetName
+from semipose.utils.hashing import content_digest
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class TrainingSets:
     @property
     def hashes(self) -> dict[str, str]:
         """One hash per set over the content of its images, in the order of its persons."""
-        return {name: digest("".join(images.values()).encode()) for name, images in self.digests.items()}
+        return {name: content_digest("".join(images.values()).encode()) for name, images in self.digests.items()}
 
 
 def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> TrainingImages:
@@ -83,17 +84,17 @@ def with_images_of(images: TrainingImages, starts: Sequence[str], evaluator: Eva
         evaluator: Holds the validation set.
     """
     for start in starts:
-        before = read_seen(Path(start))
+        before = find_training_images(Path(start))
         if before is None:
             log.warning(f"{start} does not list the images it was trained on: scores on them would come out too high")
             continue
-        shared = before.among(evaluator.image_digests("validation").values())
+        shared = before.count(evaluator.image_digests("validation").values())
         if shared["labeled"]:
             log.warning(
                 f"{start} was trained on {shared['labeled']} of the {shared['of']} images of the validation set: its "
                 "scores come out too high; give other images with `data.val`"
             )
-        images = images.concat(before)
+        images = images.union(before)
     return images
 
 
@@ -106,13 +107,13 @@ def with_images_before(images: TrainingImages, out: Path, hashes: dict[str, str]
         hashes: The hash of each set when the run started.
         sets: The crops now.
     """
-    before, now, digests = read_record(out), sets.hashes, sets.digests
+    before, now, digests = read_training_images(out), sets.hashes, sets.digests
     changed = [name for name in now if now[name] != hashes[name]]
     if changed:
-        new = before.new_among({image: v for name in changed for image, v in digests[name].items()}) if before else []
+        new = before.unused({image: v for name in changed for image, v in digests[name].items()}) if before else []
         first = f" ({plural(len(new), 'new image')}, the first: {new[0]})" if new else ""
         log.warning(
             f"images of the {' and '.join(changed)} set changed since the run started{first}: it continues with the "
             "present ones; restore the old ones to continue exactly"
         )
-    return before.concat(images) if before else images
+    return before.union(images) if before else images

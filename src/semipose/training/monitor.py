@@ -14,7 +14,7 @@ from semipose.methods.base import StepInfo
 from semipose.methods.weight_averaging import SUFFIX as AVERAGE
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
-from semipose.ops.geometry import constant
+from semipose.ops.geometry import cached_tensor
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import View
 from semipose.training.checkpoint import MonitorMemory
@@ -117,7 +117,7 @@ class TrainingMonitor:
                 second = self._heatmaps(networks[1], view.images)
             else:
                 mirrored = self._heatmaps(networks[0], view.images.flip(-1)).flip(-1)
-                second = mirrored[:, constant(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
+                second = mirrored[:, cached_tensor(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))

@@ -128,19 +128,6 @@ def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path, ca
     assert "no photograph in common" in capsys.readouterr().out
 
 
-def test_a_run_says_that_it_is_tested_on_what_it_learns(tiny, small_people, tmp_path, capsys):
-    from semipose.data.datasets import PEOPLE
-
-    test = {"data.test": str(small_people), "data.test_images": str(PEOPLE / "images"), "train.steps": 1}
-    train(tiny("supervised", **test), tmp_path / "run")
-    assert "of the test set (the first:" in capsys.readouterr().err
-    chosen = {"data.val": str(small_people), "data.val_images": str(PEOPLE / "images"), "train.steps": 1}
-    train(tiny("supervised", **chosen), tmp_path / "chosen")
-    assert "24 photographs of the validation set (the first:" in capsys.readouterr().err
-    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "own")
-    assert "photographs of" not in capsys.readouterr().err
-
-
 def test_what_looks_wrong_is_told_where_images_are_opened(small_people, capsys):
     from semipose.data.datasets import PEOPLE
 
@@ -178,32 +165,6 @@ def test_a_wrong_folder_is_told_first(small_people, tmp_path):
     assert found.problems[0] == "59 of 60 images are missing: is --images the right folder?"
 
 
-def test_what_a_training_begins_with_counts_as_seen(tiny, small_people, tmp_path, capsys):
-    """The figure on photographs of the run that `train.start` names is no figure on unseen ones."""
-    from semipose.api import evaluate
-    from semipose.data.datasets import PEOPLE
-    from semipose.data.leakage import read_seen
-
-    first, start = tmp_path / "first", {"train.steps": 1, "train.start": str(tmp_path / "first")}
-    train(tiny("supervised", **{"train.steps": 1, "data.split_seed": 1}), first)
-    capsys.readouterr()
-    train(tiny("supervised", **start, **{"data.split_seed": 2}), tmp_path / "second")
-    before, after = read_seen(first), read_seen(tmp_path / "second")
-    assert set(before.labeled) < set(after.labeled)
-    told = "photographs of the validation set: its figures come out too high; give others with --val"
-    assert told in capsys.readouterr().err
-    val = {"data.val": str(small_people), "data.val_images": str(PEOPLE / "images")}
-    train(tiny("supervised", **start, **val), tmp_path / "own_file")
-    assert told in capsys.readouterr().err
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    for name in ("best.safetensors", "model.json"):
-        (alone / name).write_bytes((first / name).read_bytes())
-    train(tiny("supervised", **{"train.steps": 1, "train.start": str(alone)}), tmp_path / "third")
-    assert "does not tell which photographs it was trained on" in capsys.readouterr().err
-    assert evaluate(tmp_path / "second", "people").seen["labeled"] == 0
-
-
 def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):
     train(tiny("supervised", **{"train.steps": 1}), tmp_path / "few")
     assert "8 persons for validation: too few to choose weights by" in capsys.readouterr().err
@@ -211,31 +172,6 @@ def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):
     assert "too few" not in capsys.readouterr().err
     train(tiny("supervised", **{"train.steps": 1, "data.validation": 10}), tmp_path / "enough")
     assert "too few" not in capsys.readouterr().err
-
-
-def test_the_photographs_of_the_labeled_are_not_unlabeled_ones(small_people, tmp_path, caplog):
-    """The folder that holds all of them: held out ones stay unseen, labeled ones are not counted twice."""
-    from semipose.data.datasets import PEOPLE, DataConfig, load_splits
-
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for image in sorted((PEOPLE / "images").iterdir())[:80]:
-        (folder / image.name).symlink_to(image)
-    content = json.loads(small_people.read_text())
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    persons = read_annotations(small_people, PEOPLE / "images")
-    inside = sum((folder / name).exists() for name in names.values())
-    options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
-    plain = load_splits(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
-    assert len(plain.unlabeled) == 80 - inside
-    assert f"{inside} photographs of data.train left out of the unlabeled set" in caplog.text
-    held_out = {p.image.resolve() for p in plain.validation.instances}
-    with_labeled = load_splits(DataConfig(**options, unlabeled=str(folder)))
-    assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
-    for found in (plain, with_labeled):
-        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
-    alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
-    assert alone.unlabeled is None
 
 
 def test_conversion_tells_joints_that_are_lost(small_people, tmp_path, capsys):

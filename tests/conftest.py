@@ -11,6 +11,7 @@ import torch
 from semipose.config import RunConfig, load_config
 
 TINY: dict[str, Any] = {
+    "data.train": "people",
     "data.labels": 24,
     "data.validation": 8,
     "data.include_labeled": False,

@@ -6,7 +6,7 @@ from pathlib import Path
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
-from semipose.data.prediction_images import pictured
+from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
@@ -163,7 +163,7 @@ def predict(
         return predict_video(
             model, source, out, boxes=boxes, draw=draw, flip_test=flip_test, min_score=min_score, progress=progress
         )
-    persons = errors.read("images", lambda p: pictured(source, model.skeleton, folder, boxes, min_score, p))
+    persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p))
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
-from semipose.data.datasets import DataConfig, read_dataset, resolve
+from semipose.data.datasets import DataConfig, open_data_file, read_dataset
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.image_folder import apply_detections
-from semipose.data.leakage import describe_seen, digests, image_paths, read_seen
+from semipose.data.formats.detections import apply_detections
+from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -143,15 +143,15 @@ class _Predicted:
         return match_dataset(self.truth, self.predictions)
 
     def evaluate(self, data_errors: DataErrors) -> Evaluation:
-        training = read_seen(self.path) if self.path else None
-        leakage = training.among(digests(image_paths(self.truth))) if training else None
+        training = find_training_images(self.path) if self.path else None
+        leakage = training.count(digest_files(image_paths(self.truth))) if training else None
         protocol = EvaluationProtocol.of(
             self.truth,
             boxes=self.boxes,
             flip_test=self.flip_test,
             weights_selection=self.selection,
             left_out=data_errors.describe(),
-            leakage=describe_seen(leakage),
+            leakage=describe_leakage(leakage),
             decoder=self.decoder,
         )
         scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
@@ -200,7 +200,7 @@ def _predictions_file(model: PoseModel | PathLike) -> Path | None:
 def _read_truth(data: PathLike, images: PathLike | None, problems: list[str]) -> PoseDataset:
     source, folder = os.fspath(data), None if images is None else os.fspath(images)
     if source.endswith((".yaml", ".yml")):
-        section = resolve(DataConfig(train=source))
+        section = open_data_file(DataConfig(train=source))
         if section.test:
             return read_dataset(section.test, folder or section.test_images, "val", problems)
         if section.val:

@@ -146,6 +146,6 @@ def predict_dataset(
     failed: dict[Path, str] = {}
     found = predictor.predict(LazyCrops(persons, geometry, failed), progress)
     if failed:
-        data_errors.image_errors(name)(persons.source, failed, len({p.image for p in persons.instances}))
+        data_errors.on_unreadable(name)(persons.source, failed, len({p.image for p in persons.instances}))
     pairs = zip(found, persons.instances, strict=True)
     return [prediction for prediction, person in pairs if person.image not in failed], set(failed)

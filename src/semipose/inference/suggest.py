@@ -11,7 +11,7 @@ import numpy as np
 
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
-from semipose.data.prediction_images import pictured
+from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES, take_frames
 from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
@@ -80,7 +80,7 @@ def suggest(
             refuse_unused(f"{source.name} is a video", boxes=boxes, images=folder)
             take_frames([source], Path(frames), progress=progress)
             source = Path(frames)
-        persons = errors.read("images", lambda p: pictured(source, model.skeleton, folder, boxes, min_score, p))
+        persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p))
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
         found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
         chosen = least_confident(found, count)

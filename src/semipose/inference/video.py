@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semipose.data.formats.coco_results import save_predictions
-from semipose.data.formats.image_folder import confident_detections
+from semipose.data.formats.detections import confident_detections
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose

@@ -16,6 +16,7 @@ from semipose.data.shards import pack
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
+from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -140,7 +141,7 @@ def _read(
 
 
 def _write(persons: PoseDataset, out: Path, sources: Sequence[str | os.PathLike[str]], progress: Progress) -> Path:
-    place_for(out, *map(Path, sources))
+    check_output_file(out, *map(Path, sources))
     root = write_coco(persons, out, progress)
     log.info("%s: file names are relative to the image folder %s", out, root)
     return out

@@ -14,7 +14,7 @@ def data_errors_for(on_error: str) -> DataErrors:
     """
     if on_error not in get_args(ErrorPolicy):
         raise ConfigError(f"`on_error`: {on_error!r} is unknown; known: {', '.join(get_args(ErrorPolicy))}")
-    return DataErrors(usual="strict" if on_error == "strict" else "skip", remedy="`on_error`=skip")
+    return DataErrors(default="strict" if on_error == "strict" else "skip", option="on_error")
 
 
 def refuse_unused(reason: str, **given: object) -> None:

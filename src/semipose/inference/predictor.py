@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from semipose.augment.views import eval_view
-from semipose.data.crops import CropGeometry, Crops, LazyCrops, cut
+from semipose.data.crops import CropGeometry, Crops, LazyCrops
 from semipose.data.data_errors import DataErrors
-from semipose.data.loader import readers, unlabeled_batch
+from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
@@ -36,7 +36,7 @@ class FrameCrops(Crops):
 
     def crop(self, index: int) -> np.ndarray:
         """Returns a crop (S, T, 3) uint8 RGB."""
-        return cut(self.frame, self.geometry.from_image(self.dataset[index].box), self.geometry.crop_size)
+        return self.geometry.cut(self.frame, self.dataset[index].box)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Predictor:
 
     def _views(self, crops: Crops) -> Iterator[tuple[list[int], View]]:
         """Batches of indices and their views; the next batches are decoded while the network works."""
-        indices, ahead = range(len(crops.dataset)), readers()
+        indices, ahead = range(len(crops.dataset)), default_workers()
         chunks = [list(indices[i : i + self.batch]) for i in range(0, len(indices), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
             pending = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])

@@ -12,7 +12,7 @@ import numpy as np
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import prediction_dataset
-from semipose.data.video import SUFFIXES, take_frames
+from semipose.data.video import SUFFIXES, extract_frames
 from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -78,9 +78,11 @@ def suggest(
     with TemporaryDirectory(dir=out, prefix=".frames") as frames:
         if source.suffix.lower() in SUFFIXES:
             refuse_unused(f"{source.name} is a video", boxes=boxes, images=folder)
-            take_frames([source], Path(frames), progress=progress)
+            extract_frames([source], Path(frames), progress=progress)
             source = Path(frames)
-        persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p))
+        persons = errors.read(
+            "images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p)
+        )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
         found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
         chosen = least_confident(found, count)

@@ -38,10 +38,6 @@ class Config(ConsistencyConfig):
         """Returns the paths."""
         return self.paths
 
-    def hard_view_augmentations(self) -> list[list[Augmentation]]:
-        """Returns the paths."""
-        return self.paths
-
 
 class MultiAugs(ConsistencyMethod):
     """L = λ Σ_i L_s(f_i) + w Σ_i Σ_p |f_i(hard_p) - M teacher_i(easy)|² over paths p, with one M for all paths.

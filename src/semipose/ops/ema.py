@@ -11,7 +11,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Network = TypeVar("Network", bound=nn.Module)
 
-def frozen_copy(network: nn.Module) -> nn.Module:
+
+def frozen_copy(network: Network) -> Network:
     """Returns a copy of the network, buffers included, that takes no gradient."""
     return copy.deepcopy(network).requires_grad_(False)
 

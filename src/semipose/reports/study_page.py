@@ -9,7 +9,7 @@ from semipose.config import load_config
 from semipose.data.datasets import load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
-from semipose.metrics.pck import match
+from semipose.metrics.matching import match
 from semipose.reports import plots
 from semipose.reports.examples import errors_by_person, pose_examples
 from semipose.reports.page import Examples, Page, Picture, Table

@@ -8,6 +8,7 @@ from contextlib import suppress
 import torch
 
 from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.utils.cache import cache_dir
 from semipose.utils.files import write_text
 
 AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {
@@ -45,7 +46,7 @@ def cpu_precision(model: ModelConfig, joints: int, input_size: tuple[int, int]) 
         return "32-true"
     network = f"{model.model_dump_json(exclude={'weights'})} {joints} {input_size}"
     key = f"{network} {torch.get_num_threads()} threads torch {torch.__version__}"
-    cached = cache_root() / "precision" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    cached = cache_dir() / "precision" / hashlib.sha256(key.encode()).hexdigest()[:16]
     with suppress(OSError):
         known = cached.read_text()
         if known in ("bf16-mixed", "32-true"):

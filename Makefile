@@ -1,32 +1,37 @@
-# Nothing but Python (3.11 or newer) and make is needed; the virtual environment is built when it is missing.
+# Python (3.11 or newer) and make are all that is needed; the virtual environment is built when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CODE := src tests bench tools
 
-.PHONY: demo test check format clean
+.PHONY: demo test check docs format clean
 
-demo: $(READY)                   ## train on embedded people: few labels alone against few labels and unlabeled images
+demo: $(READY)                   ## train on the embedded people: few labels alone, then with unlabeled images
 	$(BIN)/semipose demo --upper-bound
 
-test: $(READY)                   ## the whole test suite
+test: $(READY)                   ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(READY)                  ## format, lint, types; licences, versions and conflicts of what is installed
-	$(BIN)/ruff format --check src tests bench tools
-	$(BIN)/ruff check src tests bench tools
+check: $(READY)                  ## format, lint, layers, types, licences of dependencies
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m tools.audit
 
-format: $(READY)                 ## mend format and what lint can mend
-	$(BIN)/ruff format src tests bench tools
-	$(BIN)/ruff check --fix src tests bench tools
+docs: $(READY)                   ## the documentation site, in site/
+	$(BIN)/mkdocs build --strict
+
+format: $(READY)                 ## format the code and fix what lint can fix
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'semipose needs Python 3.11 or newer; make PYTHON=python3.12 …')"
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'semipose needs Python 3.11 or newer: make PYTHON=python3.12 …')"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[pretrained,export,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
 clean:                           ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) site .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -21,7 +21,6 @@ from semipose.config import load_config
 from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import load_splits
-from semipose.data.formats.coco import trainable
 from semipose.inference.pose_model import load_pose_model
 from semipose.inference.predictor import Predictor
 from semipose.metrics.scores import score
@@ -85,7 +84,7 @@ def measure(run: Path, networks: Sequence[str], names: Sequence[str]) -> dict[st
     if truth is None:
         sys.exit(f"{run} has neither test nor validation persons")
     crops = open_crop_cache(
-        trainable(truth), CropGeometry((config.input.height, config.input.width), config.input.padding)
+        truth.trainable(), CropGeometry((config.input.height, config.input.width), config.input.padding)
     )
     chosen = networks or sorted(path.stem for path in (run / "weights").glob("*.safetensors"))
     models = [load_pose_model(run / "weights" / f"{network}.safetensors") for network in chosen]

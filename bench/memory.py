@@ -27,12 +27,12 @@ READ = """
 import gc, json, resource, sys, time
 if sys.argv[2] == "training":
     import torch
-from semipose.data.formats.coco import read_coco, trainable
+from semipose.data.formats.coco import read_coco
 def resident():
     return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()
 before, started, busy = resident(), time.perf_counter(), time.process_time()
 whole = read_coco(sys.argv[1])
-kept = trainable(whole)
+kept = whole.trainable()
 seconds, busy = time.perf_counter() - started, time.process_time() - busy
 everyone = len(whole.instances)
 del whole

@@ -13,7 +13,7 @@ import statistics
 import torch
 from clock import timed
 
-from semipose.augment.registry import AUGMENTATION_TYPES
+from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods.base import MethodContext
@@ -42,7 +42,7 @@ def main() -> None:
         with torch.no_grad(), torch.autocast(device.type, precision, enabled=arguments.bf16):
             network(images)
 
-    lists = {"affine alone": []} | {kind.model_fields["kind"].default: [kind()] for kind in AUGMENTATION_TYPES}
+    lists = {"affine alone": []} | {name: [cls()] for name, cls in AUGMENTATIONS.items()}
     rows = {}
     for name, augmentations in lists.items():
         pairs = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semipose.data.crops import read_image
+from semipose.data.images import read_image
 from semipose.errors import SemiposeError
 
 SLOW = 10.0

@@ -1,4 +1,4 @@
-"""Broken records and photographs: `strict` lists all of them and stops, `skip` leaves them out, counted and noted."""
+"""Broken records and images: `strict` lists all of them and stops, `skip` leaves them out, counted and noted."""
 
 import json
 import shutil
@@ -17,8 +17,8 @@ from semipose.trainer import train
 
 
 @pytest.fixture
-def people(tmp_path):
-    """A folder of 60 embedded people, annotations and photographs; `spoil` breaks records and photographs by number."""
+def dataset(tmp_path):
+    """A folder of 60 embedded persons, annotations and images; `spoil` breaks records and images by number."""
     content = json.loads((PEOPLE / "train.json").read_text())
     names = {i["id"]: i["file_name"] for i in content["images"]}
     content["annotations"] = content["annotations"][:60]
@@ -29,9 +29,9 @@ def people(tmp_path):
         (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PEOPLE / "images" / name, tmp_path / "images" / name)
 
-    def spoil(records=(), image_paths=(), name="set.json") -> Path:
+    def spoil(records=(), images=(), name="set.json") -> Path:
         changed = json.loads(json.dumps(content))
-        for number in image_paths:
+        for number in images:
             path = tmp_path / "images" / names[content["annotations"][number]["image_id"]]
             path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
         for number in records:
@@ -43,40 +43,40 @@ def people(tmp_path):
     return spoil
 
 
-def test_strict_lists_every_broken_record(people):
-    path = people(records=(3, 30, 59))
-    with pytest.raises(BrokenDataError, match=r"3 broken entries, the first: .*data\.broken\.train=skip") as caught:
+def test_strict_lists_every_broken_record(dataset):
+    path = dataset(records=(3, 30, 59))
+    with pytest.raises(BrokenDataError, match=r"3 broken entries, the first: .*`data\.on_error\.train`=skip") as caught:
         load_splits(DataConfig(train=str(path)))
     assert len(caught.value.problems) == 3
     assert all("keypoints" in problem for problem in caught.value.problems)
 
 
-def test_skip_leaves_them_out_and_counts_them(people, caplog):
-    path = people(records=(3, 30, 59))
-    splits = load_splits(DataConfig(train=str(path), broken={"train": "skip"}, validation=0))
+def test_skip_leaves_them_out_and_counts_them(dataset, caplog):
+    path = dataset(records=(3, 30, 59))
+    splits = load_splits(DataConfig(train=str(path), on_error={"train": "skip"}, validation=0))
     assert len(splits.labeled) == 57
     assert splits.data_errors.describe() == "train 3 records"
     assert "3 broken entries" in caplog.text
 
 
-def test_each_set_has_its_own_policy(people, tmp_path):
-    path, other = people(), people(records=(5,), name="other.json")
+def test_each_set_has_its_own_policy(dataset, tmp_path):
+    path, other = dataset(), dataset(records=(5,), name="other.json")
     config = {"train": str(path), "val": str(other), "test": str(path), "unlabeled": str(other)}
-    with pytest.raises(BrokenDataError, match=r"data\.broken\.val=skip"):
+    with pytest.raises(BrokenDataError, match=r"`data\.on_error\.val`=skip"):
         load_splits(DataConfig(**config))
-    unlabeled = people(records=(), name="more.json")
+    unlabeled = dataset(records=(), name="more.json")
     spoiled = json.loads(unlabeled.read_text())
     spoiled["annotations"][7]["bbox"] = [1, 2, 3]
     unlabeled.write_text(json.dumps(spoiled))
-    splits = load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken={"val": "skip"}))
+    splits = load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, on_error={"val": "skip"}))
     assert splits.data_errors.describe() == "val 1 record, unlabeled 1 record"
-    with pytest.raises(BrokenDataError, match=r"data\.broken\.unlabeled=skip"):
+    with pytest.raises(BrokenDataError, match=r"`data\.on_error\.unlabeled`=skip"):
         strict = {"val": "skip", "unlabeled": "strict"}
-        load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, broken=strict))
+        load_splits(DataConfig(**{**config, "unlabeled": str(unlabeled)}, on_error=strict))
 
 
-def test_unreadable_detections_and_images_of_a_folder(people, tmp_path):
-    path = people(image_paths=(4,))
+def test_unreadable_detections_and_images_of_a_folder(dataset, tmp_path):
+    path = dataset(images=(4,))
     frames = tmp_path / "images"
     (next(frames.rglob("*.jpg"))).write_bytes(b"no image")
     boxes = tmp_path / "boxes.json"
@@ -88,15 +88,15 @@ def test_unreadable_detections_and_images_of_a_folder(people, tmp_path):
     assert boxed.data_errors.describe() == "unlabeled 2 records"
 
 
-def test_a_set_of_nothing_but_broken_records_tells_them(people):
-    path = people(records=range(60))
+def test_a_set_of_broken_records_only_lists_them(dataset):
+    path = dataset(records=range(60))
     for policy in ("strict", "skip"):
         with pytest.raises(BrokenDataError, match="60 broken entries") as caught:
-            load_splits(DataConfig(train=str(path), broken={"train": policy}))
+            load_splits(DataConfig(train=str(path), on_error={"train": policy}))
         assert len(caught.value.problems) == 60
 
 
-def test_the_list_is_capped_with_a_count():
+def test_long_lists_are_cut_off_with_a_count():
     def read(problems: list[str]) -> None:
         problems += [f"file.json: annotation {n}: broken" for n in range(1000)]
 
@@ -108,8 +108,8 @@ def test_the_list_is_capped_with_a_count():
     assert "\n" not in str(caught.value)
 
 
-def test_mpii_keeps_its_heads_beside_a_broken_record(tmp_path):
-    """The official positions go by the record's number, whoever is left out."""
+def test_mpii_keeps_its_heads_next_to_a_broken_record(tmp_path):
+    """The official positions belong to record numbers, which do not change when a record is left out."""
     record = {"image": "a.jpg", "joints": [[5, 6]] * 16, "joints_vis": [1] * 16, "center": [9, 9], "scale": 1.5}
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "valid.json").write_text(json.dumps([record, {**record, "scale": "big"}, record]))
@@ -128,48 +128,48 @@ def test_mpii_keeps_its_heads_beside_a_broken_record(tmp_path):
     assert len(problems) == 1
 
 
-def test_an_image_record_that_leaves_the_folder_is_left_out_with_its_persons(people):
-    path = people()
+def test_an_image_record_that_leaves_the_folder_is_left_out_with_its_persons(dataset):
+    path = dataset()
     content = json.loads(path.read_text())
     content["images"][0]["file_name"] = "../../etc/passwd"
     path.write_text(json.dumps(content))
     problems: list[str] = []
     persons = read_annotations(path, problems=problems)
-    assert "leaves the image folder" in problems[0]
+    assert "is outside the image folder" in problems[0]
     assert len(problems) == 1 + 60 - len(persons)
     assert not [p for p in persons.instances if "passwd" in str(p.image)]
 
 
-def test_a_data_file_names_its_policies(people, tmp_path):
-    people(records=(3,))
-    (tmp_path / "data.yaml").write_text("train: set.json\nbroken:\n  train: skip\n")
+def test_a_data_file_sets_policies(dataset, tmp_path):
+    dataset(records=(3,))
+    (tmp_path / "data.yaml").write_text("train: set.json\non_error:\n  train: skip\n")
     assert load_splits(DataConfig(train=str(tmp_path / "data.yaml"))).data_errors.describe() == "train 1 record"
-    (tmp_path / "data.yaml").write_text("train: set.json\nbroken:\n  train: maybe\n")
-    with pytest.raises(DataError, match=r"broken\.train"):
+    (tmp_path / "data.yaml").write_text("train: set.json\non_error:\n  train: maybe\n")
+    with pytest.raises(DataError, match=r"on_error\.train"):
         load_splits(DataConfig(train=str(tmp_path / "data.yaml")))
 
 
-def test_a_run_stops_before_it_begins_or_notes_what_it_left_out(people, tiny, tmp_path):
-    """A broken photograph of the test set is told now, not after the training."""
-    path = people(image_paths=(2, 40))
+def test_a_training_stops_before_it_begins_or_records_what_it_left_out(dataset, tiny, tmp_path):
+    """A broken image of the test set is an error before the training, not after it."""
+    path = dataset(images=(2, 40))
     clean = {"data.train": str(path), "data.images": str(tmp_path / "images"), "train.steps": 2, "data.labels": None}
-    with pytest.raises(BrokenDataError, match=r"data\.broken\.train=skip"):
+    with pytest.raises(BrokenDataError, match=r"`data\.on_error\.train`=skip"):
         train(tiny("supervised", **clean), tmp_path / "run")
     test = {"data.test": str(path), "data.test_images": str(tmp_path / "images"), "data.on_error.train": "skip"}
-    with pytest.raises(BrokenDataError, match=r"2 of 60 photographs .*data\.broken\.test=skip") as caught:
+    with pytest.raises(BrokenDataError, match=r"2 of 60 images .*`data\.on_error\.test`=skip") as caught:
         train(tiny("supervised", **clean, **test), tmp_path / "run")
     assert len(caught.value.problems) == 2
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     result = train(tiny("supervised", **clean, **test, **{"data.on_error.test": "skip"}), tmp_path / "run")
     dropped = json.loads((tmp_path / "run" / "dropped.json").read_text())
-    assert describe_dropped(dropped) == "train 2 photographs, test 2 photographs"
+    assert describe_dropped(dropped) == "train 2 images, test 2 images"
     assert "58 persons in 58 images" in result.protocol
-    assert "left out as broken: train 2 photographs, test 2 photographs" in result.protocol
+    assert "left out as broken: train 2 images, test 2 images" in result.protocol
     assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())) == 58
 
     from semipose.reports.html import write_report
 
-    assert "train 2 photographs, test 2 photographs" in write_report(tmp_path / "run").read_text()
+    assert "train 2 images, test 2 images" in write_report(tmp_path / "run").read_text()
 
 
 def semipose(capsys, monkeypatch, *arguments: object) -> tuple[int, str, str]:
@@ -183,29 +183,29 @@ def semipose(capsys, monkeypatch, *arguments: object) -> tuple[int, str, str]:
     return int(code or 0), captured.out, captured.err  # type: ignore[call-overload]
 
 
-def test_evaluate_and_predict_have_the_same_choice(people, tiny, tmp_path, capsys, monkeypatch):
-    clean = people()
+def test_evaluate_and_predict_have_the_same_choice(dataset, tiny, tmp_path, capsys, monkeypatch):
+    clean = dataset()
     config = {"data.train": str(clean), "data.images": str(tmp_path / "images"), "train.steps": 1, "data.labels": None}
     train(tiny("supervised", **config), tmp_path / "run")
     capsys.readouterr()
-    path = people(records=(7, 8), image_paths=(2, 40, 41))
+    path = dataset(records=(7, 8), images=(2, 40, 41))
     evaluate = ["evaluate", tmp_path / "run", "--data", path, "--json"]
     code, out, err = semipose(capsys, monkeypatch, *evaluate)
     assert (code, out) == (2, "")
     *listed, last = err.splitlines()
     assert len(listed) == 2
     assert last.startswith("semipose: 2 broken entries")
-    assert "--broken skip" in last
+    assert "on_error" in last
     code, out, err = semipose(capsys, monkeypatch, *evaluate, "--broken", "skip")
     found = json.loads(out)
     assert code == 0
     assert "55 persons" in found["protocol"]
-    assert "left out as broken: data 2 records and 3 photographs" in found["protocol"]
-    assert len(found["left_out"]["data"]["photographs"]) == 3
+    assert "left out as broken: data 2 records and 3 images" in found["protocol"]
+    assert len(found["left_out"]["data"]["images"]) == 3
     predict = ["predict", tmp_path / "run", tmp_path / "images", "--out", tmp_path / "found"]
     assert semipose(capsys, monkeypatch, *predict)[0] == 0
     assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 57
-    assert len(json.loads((tmp_path / "found" / "dropped.json").read_text())["images"]["photographs"]) == 3
+    assert len(json.loads((tmp_path / "found" / "dropped.json").read_text())["images"]["images"]) == 3
     code, _, err = semipose(capsys, monkeypatch, *predict, "--broken", "strict")
     assert code == 2
     assert len(err.splitlines()) == 4

@@ -1,9 +1,11 @@
 """Sets of different skeletons meet joint by name."""
 
+import json
+
 import numpy as np
 import pytest
 
-from semipose.data.datasets import DataConfig, load_splits
+from semipose.data.datasets import PEOPLE, DataConfig, load_splits
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError
@@ -38,7 +40,7 @@ def test_the_union_has_every_joint_once():
 @pytest.mark.parametrize("skeleton", [COCO, MPII, AI_CHALLENGER, LSP])
 def test_mapping_there_and_back(skeleton, tmp_path):
     persons = read_annotations(one(skeleton, tmp_path, "set"))
-    mapped = persons.mapped(UNION)
+    mapped = persons.to_skeleton(UNION)
     for name in UNION.joints:
         i = UNION.index(name)
         if name in skeleton.joints:
@@ -47,10 +49,10 @@ def test_mapping_there_and_back(skeleton, tmp_path):
         else:
             assert mapped[0].visibility[i] == 0
             assert (mapped[0].joints[i] == 0).all()
-    back = mapped.mapped(skeleton)
+    back = mapped.to_skeleton(skeleton)
     np.testing.assert_array_equal(back[0].joints, persons[0].joints)
     np.testing.assert_array_equal(back[0].visibility, persons[0].visibility)
-    assert persons.mapped(skeleton) is persons
+    assert persons.to_skeleton(skeleton) is persons
 
 
 def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
@@ -72,3 +74,26 @@ def test_a_set_without_a_common_joint(tmp_path):
     hands = one(infer_skeleton(["thumb", "index_finger"]), tmp_path, "hands")
     with pytest.raises(ConfigError, match=r"mpii has no joint of"):
         load_splits(DataConfig(train=str(hands), skeleton="mpii"))
+
+
+def test_images_of_labeled_persons_are_left_out_of_the_unlabeled_folder(small_people, tmp_path, caplog):
+    """Images of held-out persons must not be trained on, and those of labeled persons are in the set already."""
+    folder = tmp_path / "all"
+    folder.mkdir()
+    for image in sorted((PEOPLE / "images").iterdir())[:80]:
+        (folder / image.name).symlink_to(image)
+    content = json.loads(small_people.read_text())
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    persons = read_annotations(small_people, PEOPLE / "images")
+    inside = sum((folder / name).exists() for name in names.values())
+    options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
+    plain = load_splits(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
+    assert len(plain.unlabeled) == 80 - inside
+    assert f"{inside} images of `data.train` left out of the unlabeled set" in caplog.text
+    held_out = {p.image.resolve() for p in plain.validation.instances}
+    with_labeled = load_splits(DataConfig(**options, unlabeled=str(folder)))
+    assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
+    for found in (plain, with_labeled):
+        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
+    alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
+    assert alone.unlabeled is None

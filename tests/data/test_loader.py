@@ -1,4 +1,4 @@
-"""Loaders: endless, every person once a pass, a part for every process, joints in crop pixels."""
+"""Loaders: endless, every person once an epoch, a part for every process, joints in crop pixels."""
 
 import numpy as np
 import pytest
@@ -13,17 +13,17 @@ from semipose.structures.batches import UnlabeledBatch
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))
-def test_every_pass_is_a_permutation(count, batch, seed):
+def test_every_epoch_is_a_permutation(count, batch, seed):
     stream = IndexStream(count, batch, seed)
-    seen = [i for step in range(3 * count // batch + 3) for i in stream.indices(step)]
-    for epoch in range(len(seen) // count):
-        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
+    visited = [i for step in range(3 * count // batch + 3) for i in stream.indices(step)]
+    for epoch in range(len(visited) // count):
+        assert sorted(visited[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 4))
-def test_processes_share_the_joint_batch(count, batch, world):
-    joint = IndexStream(count, batch * world, 0)
-    parts = [IndexStream(count, batch, 0, rank, world) for rank in range(world)]
+def test_processes_share_the_joint_batch(count, batch, world_size):
+    joint = IndexStream(count, batch * world_size, 0)
+    parts = [IndexStream(count, batch, 0, rank, world_size) for rank in range(world_size)]
     for step in range(5):
         assert joint.indices(step) == [i for part in parts for i in part.indices(step)]
 

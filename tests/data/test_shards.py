@@ -1,7 +1,4 @@
-"""Shards: the crops of the persons, every person once a pass, an order by seed, step and sizes alone, few at a time."""
-
-import json
-import shutil
+"""Shards: the same crops, every person once an epoch, an order by seed, step and sizes alone, few in use."""
 
 import numpy as np
 import pytest
@@ -13,9 +10,9 @@ from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.loader import PairedLoader
-from semipose.data.prepare import pack
+from semipose.data.prepare import pack_images
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
@@ -25,27 +22,27 @@ GEOMETRY = CropGeometry((64, 64))
 
 
 @given(sizes, st.integers(1, 20), st.integers(0, 3))
-def test_every_pass_is_a_permutation(sizes, batch, seed):
+def test_every_epoch_is_a_permutation(sizes, batch, seed):
     stream, count = ShardStream(sizes, batch, seed), sum(sizes)
-    seen = [i for step in range(2 * count // batch + 2) for i in stream.indices(step)]
+    visited = [i for step in range(2 * count // batch + 2) for i in stream.indices(step)]
     for epoch in range(2):
-        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(count))
+        assert sorted(visited[epoch * count : (epoch + 1) * count]) == list(range(count))
 
 
 @given(sizes, st.integers(1, 5), st.integers(2, 4))
-def test_processes_share_the_joint_batch(sizes, batch, world):
+def test_processes_share_the_joint_batch(sizes, batch, world_size):
     """Whatever the number of processes: their parts, which are disjoint, make up the joint batch."""
-    joint = ShardStream(sizes, batch * world, 0)
-    parts = [ShardStream(sizes, batch, 0, rank, world) for rank in range(world)]
+    joint = ShardStream(sizes, batch * world_size, 0)
+    parts = [ShardStream(sizes, batch, 0, rank, world_size) for rank in range(world_size)]
     for step in (0, 7, 3):
         assert joint.indices(step) == [i for part in parts for i in part.indices(step)]
 
 
 @given(sizes, st.integers(0, 3))
 def test_a_window_of_shards_is_used_at_a_time(sizes, seed):
-    """Each shard is in use during one stretch of the pass, and at no moment are more than WINDOW."""
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    visited = owner[ShardStream(sizes, sum(sizes), seed).indices(0)]
+    """Each shard is in use during one stretch of the epoch, and never more than WINDOW."""
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    visited = shard_of[ShardStream(sizes, sum(sizes), seed).indices(0)]
     spans = [np.flatnonzero(visited == shard)[[0, -1]] for shard in range(len(sizes))]
     for position in range(len(visited)):
         assert sum(first <= position <= last for first, last in spans) <= WINDOW
@@ -59,67 +56,40 @@ def test_with_one_window_the_order_is_a_shuffle_of_all():
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """The photographs of 40 embedded people in ten shards."""
+    """The images of 40 embedded persons in ten shards."""
     from semipose.data.formats.coco_writer import write_coco
 
     folder = tmp_path_factory.mktemp("shards")
     write_coco(read_dataset("people", None).subset(range(100, 140)), folder / "people.json")
-    table = pack(folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64))
+    table = pack_images(
+        folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64)
+    )
     assert is_sharded(table.parent)
     return table.parent
 
 
 def test_shards_hold_the_crops(shards, tmp_path):
-    """Those of the persons, in another order, behind the run's own."""
+    """In another order, after the run's own."""
     persons = read_dataset("people", None).subset(range(100, 140))
-    store = open_crop_cache(persons, GEOMETRY, form="jpeg", cache=tmp_path)
+    cached = open_crop_cache(persons, GEOMETRY, encoding="jpeg", cache=tmp_path)
     own = LazyCrops(persons.subset(range(6)), GEOMETRY)
-    crops = ShardedCrops(shards, COCO, GEOMETRY, own, 0)
+    crops = ShardedCrops(shards, COCO, GEOMETRY, own)
     assert (len(crops), crops.sizes) == (46, (4, 2, *[4] * 10))
     assert np.array_equal(crops.crop(3), own.crop(3))
     found = {crops.crop(i).tobytes() for i in range(6, 46)}
-    assert found == {store.crop(i).tobytes() for i in range(40)}
+    assert found == {cached.crop(i).tobytes() for i in range(40)}
 
 
-def test_few_shards_are_copied_and_checked(shards, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path))
-    there, here = (ShardedCrops(shards, COCO, GEOMETRY, None, local) for local in (0, WINDOW))
-    for index in range(40):
-        assert np.array_equal(there.crop(index), here.crop(index))
-    assert len(list(tmp_path.rglob("*.crops"))) == WINDOW
-    with pytest.raises(ConfigError, match=r"local_shards: 8 shards are in use"):
-        ShardedCrops(shards, COCO, GEOMETRY, None, 2)
-
-
-@pytest.mark.parametrize("local", [0, WINDOW])
-def test_damaged_shards_are_one_line(shards, tmp_path, monkeypatch, local):
-    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
-    copy = shutil.copytree(shards, tmp_path / "copy")
-    content = (copy / "000002.crops").read_bytes()
-    (copy / "000002.crops").write_bytes(content[:-1] if local == 0 else content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(DataError, match=r"000002\.crops (has .* bytes instead|is damaged)"):
-        ShardedCrops(copy, COCO, GEOMETRY, None, local).crop(9)
-    opened = ShardedCrops(copy, COCO, GEOMETRY, None, local)
-    (copy / "000003.crops").unlink()
-    with pytest.raises(DataError, match=r"000003\.crops can't be"):
-        opened.crop(13)
-    with pytest.raises(DataError, match=r"1 shard of .* missing, the first: 000003\.crops; fetch"):
-        ShardedCrops(copy, COCO, GEOMETRY, None, local)
-    (copy / "shards.json").write_text(json.dumps({"shards": []}))
-    with pytest.raises(DataError, match="pack again"):
-        ShardedCrops(copy, COCO, GEOMETRY, None, local)
-
-
-def test_other_inputs_and_boxes_are_refused(shards, tiny, tmp_path):
-    with pytest.raises(ConfigError, match=r"cut for 64×64 with padding 1\.25; set input\.height"):
-        ShardedCrops(shards, COCO, CropGeometry((96, 64)), None, 0)
+def test_other_inputs_and_boxes_are_errors(shards, tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"cut for 64×64 with padding 1\.25; set `input\.height`"):
+        ShardedCrops(shards, COCO, CropGeometry((96, 64)))
     with pytest.raises(ConfigError, match="shards already"):
         pack(PEOPLE / "images", shards, input_size=(64, 64))
-    with pytest.raises(ConfigError, match="boxes to semipose data pack"):
+    with pytest.raises(ConfigError, match="is packed already; pack it again with these boxes"):
         train(tiny("single", **{"data.unlabeled": str(shards), "data.boxes": "x.json"}), tmp_path / "run")
 
 
-def test_a_training_on_shards_goes_on_exactly(shards, tiny, tmp_path):
+def test_a_training_on_shards_resumes_exactly(shards, tiny, tmp_path):
     """Its batches follow from seed and step, so a resumed run ends with the same weights."""
     options = {"data.unlabeled": str(shards), "train.checkpoint_every": 3, "train.evaluate_every": 100.0}
     train(tiny("single", **options, **{"train.steps": 6, "train.drops": []}), tmp_path / "whole")
@@ -127,7 +97,7 @@ def test_a_training_on_shards_goes_on_exactly(shards, tiny, tmp_path):
     train(tiny("single", **options, **{"train.steps": 6, "train.drops": []}), tmp_path / "part", resume=True)
     states = [read_checkpoint(tmp_path / name / "last" / "state.pt")["method"] for name in ("whole", "part")]
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
-    crops = ShardedCrops(shards, COCO, GEOMETRY, None, 0)
+    crops = ShardedCrops(shards, COCO, GEOMETRY)
     labeled = LazyCrops(read_dataset("people", None).subset(range(4)), GEOMETRY)
     loader = PairedLoader(labeled, crops, batch=2, unlabeled_batch=8, seed=0)
     assert loader.steps_per_epoch == 5

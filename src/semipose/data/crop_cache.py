@@ -1,195 +1,213 @@
-"""Crops cut once and kept in a packed file that is found again by its content and shared by processes.
+"""Crops that are cut once and kept in a file, found again by the content they depend on and shared by processes.
 
-A cache folder holds `index.npz` and the file of crops that it names. The file's name is its content's hash: whoever
-builds at the same time writes the same bytes or another file, and an index never meets crops that are not its own.
+A cache is one file, which appears under its name only when it is complete: the crops one after the other, an index,
+and the length of the index. Processes that build the same cache at the same time write the same file.
 """
 
 import hashlib
+import io
 import json
 import logging
 import math
 import mmap
 import os
-import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 import simplejpeg
 from filelock import FileLock, Timeout
 
-from semipose.data.crops import CropGeometry, cut, decode_image, image_bytes
-from semipose.data.data_errors import Decide, refuse
-from semipose.data.leakage import digest
+from semipose.data.crops import CropGeometry, Crops
+from semipose.data.data_errors import OnUnreadable, raise_unreadable
+from semipose.data.images import decode_image, read_image, read_image_bytes
 from semipose.errors import BrokenDataError, DataError, RunError
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import PoseDataset
+from semipose.utils.cache import cache_dir
 from semipose.utils.cpu import available_cpus
+from semipose.utils.files import replacing
+from semipose.utils.hashing import content_digest
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
 Encoding = Literal["auto", "jpeg", "raw"]
-"""How crops are kept; auto chooses by the size of the set."""
-SMALL = 2 * 2**30
-"""Bytes up to which a set of crops is kept raw when nothing else is asked for."""
-FORMAT = 2
-PATIENCE = 5.0
-"""Seconds of waiting for another builder before it is said."""
-ATTEMPTS = 5
-"""Times a cache is built anew when it disappears under the builder's hands."""
+"""How crops are stored; `auto` chooses by the size of the set."""
+RAW_LIMIT = 2 * 2**30
+"""Bytes up to which `auto` stores raw crops."""
+JPEG_QUALITY = 95
+VERSION = 3
+"""Changes with the layout of the file."""
+SUFFIX = ".crops"
+LENGTH_BYTES = 8
+"""The file ends with the length of its index, a little-endian integer of this many bytes."""
+LOCK_NOTICE_SECONDS = 5.0
+"""Seconds of waiting for another builder after which a message is logged."""
+MAX_ATTEMPTS = 5
+"""How often a cache is built again if somebody removes it during the building."""
+
+_INCOMPLETE = (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile)
 
 
-class CropCache:
-    """Crops in one packed file, memory-mapped: memory stays bounded whatever the number of persons.
+class CropCache(Crops):
+    """Crops in a memory-mapped file: memory stays bounded, whatever the number of persons.
 
-    `persons` are those whose photographs could be read; `failed` says of the other photographs what is wrong.
+    Attributes:
+        dataset: The persons whose images could be read.
+        failed: The other images, with the reason of each.
+        path: The file.
     """
 
-    QUALITY = 95
-
-    def __init__(self, path: Path, persons: PoseDataset, geometry: CropGeometry) -> None:
-        """Opens what lies at `path`. Raises OSError, ValueError, KeyError or BadZipFile when it is not whole."""
-        with np.load(path / "index.npz", allow_pickle=False) as index:
-            kept, self._offsets, self._sums = index["kept"], index["offsets"], index["sums"]
-            failed, self._digests = json.loads(index["failed"].tobytes()), index["digests"]
-            self.file_names = ("index.npz", f"{index['content'].tobytes().hex()}.bin")
-        with (path / self.file_names[1]).open("rb") as file:
+    def __init__(self, path: Path, dataset: PoseDataset, geometry: CropGeometry) -> None:
+        """Opens a file; `_INCOMPLETE` lists what is raised if it is not complete."""
+        with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if len(self._bytes) != self._offsets[-1]:
-            raise ValueError(f"{path} is cut off")
-        self.path, self.geometry = path, geometry
+        end = len(self._bytes) - LENGTH_BYTES
+        start = end - int.from_bytes(self._bytes[end:], "little")
+        with np.load(io.BytesIO(self._bytes[start:end]), allow_pickle=False) as index:
+            kept, self._starts, self._lengths, self._checksums = index["crops"].T
+            self._digests, failed = index["digests"], json.loads(index["failed"].tobytes())
+        if start != self._lengths.sum():
+            raise ValueError(f"{path} is incomplete")
+        super().__init__(dataset.subset(kept.tolist()), geometry)
+        self.path = path
+        self.failed: dict[Path, str] = {dataset[i].image: reason for i, reason in failed}
         self._checked = np.zeros(len(kept), bool)
-        self._raw = bool((np.diff(self._offsets) == 3 * np.prod(geometry.crop_size)).all())
-        self.failed: dict[Path, str] = {persons[i].image: text for i, text in failed}
-        self.dataset = persons.subset(kept.tolist())
-
-    def __len__(self) -> int:
-        return len(self.dataset)
+        self._raw = bool((self._lengths == 3 * math.prod(geometry.crop_size)).all())
 
     @property
     def image_digests(self) -> dict[Path, str]:
-        """The photographs of the store, each with the digest of its content."""
+        """The images of the persons, each with the digest of its content."""
         images = map(Path, dict.fromkeys(self.dataset.instances.paths))
-        return {image: f"{int(value):016x}" for image, value in zip(images, self._digests, strict=True)}
+        return {image: f"{int(digest):016x}" for image, digest in zip(images, self._digests, strict=True)}
 
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB; a raw one is a window on the file, not to be written to.
+        """Returns the crop of a person, (S, T, 3) uint8 RGB; a raw one is a read-only view of the file.
 
-        Raises RunError when the file has been damaged, which is looked for at the first reading.
+        Raises:
+            RunError: If the file has been damaged, which is checked when a crop is read for the first time.
         """
-        content = memoryview(self._bytes)[self._offsets[index] : self._offsets[index + 1]]
-        if not self._checked[index] and zlib.crc32(content) != self._sums[index]:
-            raise RunError(f"crop {index} of {self.path} is damaged; remove this folder, it is then made anew")
+        start = self._starts[index]
+        content = memoryview(self._bytes)[start : start + self._lengths[index]]
+        if not self._checked[index] and zlib.crc32(content) != self._checksums[index]:
+            raise RunError(f"crop {index} of {self.path} is damaged; remove this file, and it is made again")
         self._checked[index] = True
         if self._raw:
             return np.frombuffer(content, np.uint8).reshape(*self.geometry.crop_size, 3)
         return simplejpeg.decode_jpeg(content, "RGB")
 
 
-def cache_root() -> Path:
-    """Where packed crops live: $SEMIPOSE_CACHE, else the user's cache folder."""
-    base = os.environ.get("SEMIPOSE_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "semipose"
-
-
 def cache_size() -> tuple[int, int]:
-    """How many sets of crops and shards the cache holds, and their bytes."""
-    sets = [folder for kind in ("crops", "shards") for folder in cache_root().glob(f"{kind}/*") if folder.is_dir()]
-    return len(sets), sum(file.stat().st_size for folder in sets for file in folder.iterdir() if file.is_file())
+    """Returns the number of cached sets of crops, and their size in bytes."""
+    sizes = [file.stat().st_size for file in _folder(cache_dir()).glob(f"*{SUFFIX}")]
+    return len(sizes), sum(sizes)
 
 
 def clear_cache() -> None:
-    """Removes every set of crops and shards; whoever needs one makes it anew, and readers keep what they opened."""
-    for kind in ("crops", "shards", "locks"):
-        shutil.rmtree(cache_root() / kind, ignore_errors=True)
+    """Removes all cached crops; what is open stays readable, and what is needed again is made again."""
+    for folder in (_folder(cache_dir()), _lock_folder(cache_dir())):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_crop_cache(
-    persons: PoseDataset,
+    dataset: PoseDataset,
     geometry: CropGeometry,
     *,
     encoding: Encoding = "auto",
     cache: Path | None = None,
-    broken: Decide = refuse,
+    on_unreadable: OnUnreadable = raise_unreadable,
     progress: Progress = NO_PROGRESS,
 ) -> CropCache:
-    """The packed crops of `persons`, made on first use and found again by their content.
+    """Opens the crops of a data set; they are cut on first use, by one process while others wait.
 
-    `encoding`: JPEGs of quality 95, or the bytes as they are: eight times as large, read ten times as fast; auto keeps the
-    bytes of sets that take no more than SMALL.
-    Of several processes one makes them, the others wait. `broken` decides about image_digests that can't be read: it
-    raises, as by default, or notes them, and their persons are left out. `watch(iterable, total, what)` may wrap the
-    work in a progress bar. Raises RunError when the cache can't be written.
+    Args:
+        dataset: The persons.
+        geometry: How they are cut.
+        encoding: "jpeg" (quality 95), or "raw": exact, and read ten times as fast for eight times the disk space;
+            "auto" takes raw up to `RAW_LIMIT`.
+        cache: The cache folder; `cache_dir()` by default.
+        on_unreadable: Called with images that can't be read; if it returns, their persons are left out.
+        progress: Shows the progress of the cutting.
+
+    Raises:
+        BrokenDataError: If no image can be read.
+        RunError: If the cache can't be written.
     """
-    root = cache or cache_root()
+    root = cache or cache_dir()
     if encoding == "auto":
-        encoding = "raw" if len(persons) * 3 * math.prod(geometry.crop_size) <= SMALL else "jpeg"
-    path = root / "crops" / _key(persons, geometry, encoding)
-    store = _up_to_date(path, persons, geometry)
-    for _ in range(ATTEMPTS):
-        if store is not None:
+        encoding = "raw" if len(dataset) * 3 * math.prod(geometry.crop_size) <= RAW_LIMIT else "jpeg"
+    path = _folder(root) / f"{_key(dataset, geometry, encoding)}{SUFFIX}"
+    crops = _open_if_current(path, dataset, geometry)
+    for _ in range(MAX_ATTEMPTS):
+        if crops is not None:
             break
         try:
-            with _alone(root, path.name) as locked:
-                store = _up_to_date(path, persons, geometry)
-                if store is None:
-                    _build(path, persons, geometry, encoding, broken, progress)
-                    store = _find(path, persons, geometry)
-                    if locked:
-                        _clear(path, store)
-                        _sweep(root)
+            with _lock(path, root):
+                crops = _open_if_current(path, dataset, geometry)
+                if crops is None:
+                    _build(path, dataset, geometry, encoding, on_unreadable, progress)
+                    crops = _open_if_complete(path, dataset, geometry)
+            _remove_leftovers(root)
         except FileNotFoundError:
-            continue  # somebody removed the cache meanwhile
+            continue  # the cache was removed during the building
         except OSError as error:
-            smaller = ", take data.crop_encoding=jpeg" if encoding == "raw" else ""
+            smaller = ", set `data.crop_encoding` to jpeg" if encoding == "raw" else ""
             raise RunError(
-                f"crops can't be kept in {path} ({error.strerror or error}); make room{smaller} or let $SEMIPOSE_CACHE "
-                "name another folder"
+                f"crops can't be written to {path} ({error.strerror or error}); free some disk space{smaller} or set "
+                "$SEMIPOSE_CACHE to another folder"
             ) from None
-    if store is None:
-        raise RunError(f"crops of {path} disappear while they are made; let $SEMIPOSE_CACHE name another folder")
-    if store.failed:
-        broken(persons.source, store.failed, len(store.failed) + len(store.image_digests))
-    return store
+    if crops is None:
+        raise RunError(f"{path} was removed while it was made; set $SEMIPOSE_CACHE to another folder")
+    if crops.failed:
+        on_unreadable(dataset.source, crops.failed, len(crops.failed) + len(crops.image_digests))
+    return crops
 
 
-def _find(path: Path, persons: PoseDataset, geometry: CropGeometry) -> CropCache | None:
-    """What is there, if it is whole."""
+def _folder(root: Path) -> Path:
+    return root / "crops"
+
+
+def _lock_folder(root: Path) -> Path:
+    return root / "locks"
+
+
+def _open_if_complete(path: Path, dataset: PoseDataset, geometry: CropGeometry) -> CropCache | None:
     try:
-        return CropCache(path, persons, geometry)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        return CropCache(path, dataset, geometry)
+    except _INCOMPLETE:
         return None
 
 
-def _up_to_date(path: Path, persons: PoseDataset, geometry: CropGeometry) -> CropCache | None:
-    """What is there, unless a photograph that could not be read can be read now (a drive that was away)."""
-    store = _find(path, persons, geometry)
-    if store is None or any(_readable(image) for image in store.failed):
+def _open_if_current(path: Path, dataset: PoseDataset, geometry: CropGeometry) -> CropCache | None:
+    """Opens a complete cache, unless an image that could not be read can be read now (a drive that was unmounted)."""
+    crops = _open_if_complete(path, dataset, geometry)
+    if crops is None or any(_is_readable(image) for image in crops.failed):
         return None
-    return store
+    return crops
 
 
-def _readable(image: Path) -> bool:
+def _is_readable(image: Path) -> bool:
     try:
-        decode_image(image, image_bytes(image))
+        read_image(image)
     except DataError:
         return False
     return True
 
 
-def _key(persons: PoseDataset, geometry: CropGeometry, encoding: Encoding) -> str:
-    kept_as: Any = CropCache.QUALITY if encoding == "jpeg" else encoding
-    key = hashlib.sha256(json.dumps([asdict(geometry), kept_as, FORMAT]).encode())
+def _key(dataset: PoseDataset, geometry: CropGeometry, encoding: Encoding) -> str:
+    """Digits that change with the boxes, the geometry, the encoding, and the size and time of any image."""
+    quality = JPEG_QUALITY if encoding == "jpeg" else encoding
+    key = hashlib.sha256(json.dumps([asdict(geometry), quality, VERSION]).encode())
     stats: dict[str, tuple[int, int]] = {}
-    for path, box in zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True):
+    for path, box in zip(dataset.instances.paths, dataset.instances.boxes.tolist(), strict=True):
         if path not in stats:
             try:
                 stat = Path(path).stat()
@@ -201,164 +219,122 @@ def _key(persons: PoseDataset, geometry: CropGeometry, encoding: Encoding) -> st
 
 
 @contextmanager
-def _alone(root: Path, key: str) -> Iterator[bool]:
-    """One builder of a cache at a time, by a lock of the system, which ends with its process however that ends.
+def _lock(path: Path, root: Path) -> Iterator[None]:
+    """Lets one process at a time build a cache. The operating system frees the lock of a process that was killed.
 
-    False where the file system has no locks: builders then work twice, and nothing else.
+    Where the file system has no locks, processes do the same work at the same time, which does no harm.
     """
-    (root / "locks").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / "locks" / f"{key}.lock")
-    locked = True
-    try:
+    lock = _lock_of(path, root)
+    lock_path = Path(lock.lock_file)
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError, NotImplementedError):
         try:
-            lock.acquire(timeout=PATIENCE)
+            lock.acquire(timeout=LOCK_NOTICE_SECONDS)
         except Timeout:
-            log.warning("another process cuts the same people; waiting for it")
+            log.warning("another process cuts the same persons; waiting for it")
             lock.acquire()
-    except (OSError, NotImplementedError):
-        locked = False
     try:
-        yield locked
+        yield
     finally:
-        if locked:
-            lock.release()
+        lock.release()
 
 
-def _clear(path: Path, store: CropCache | None) -> None:
-    """Removes what builders that were killed, or an index that is gone, left in the cache. The lock is held."""
-    keep = store.file_names if store else ()
-    for other in path.iterdir():
-        if other.name not in keep:
-            other.unlink(missing_ok=True)
+def _lock_of(path: Path, root: Path) -> FileLock:
+    return FileLock(_lock_folder(root) / f"{path.stem}.lock")
 
 
-def _sweep(root: Path) -> None:
-    """The same for unfinished files of all other caches that nobody is building now."""
-    for leftover in root.glob("crops/*/*.tmp"):
-        lock = FileLock(root / "locks" / f"{leftover.parent.name}.lock")
-        with suppress(Timeout, OSError), lock.acquire(timeout=0):
+def _remove_leftovers(root: Path) -> None:
+    """Removes the unfinished files of builders that were killed, whose locks are free."""
+    for leftover in _folder(root).glob(f".*{SUFFIX}"):
+        key = leftover.name.rpartition(".tmp.")[2]
+        with suppress(OSError, NotImplementedError), _lock_of(Path(key), root).acquire(timeout=0):
             leftover.unlink(missing_ok=True)
-            leftover.parent.rmdir()  # fails, as it should, where an index lies
-
-
-@dataclass
-class _Cut:
-    """What cutting has come to so far: place and length of each crop, failures by person, digests by photograph."""
-
-    places: dict[int, tuple[int, int]]
-    failed: dict[int, str]
-    digests: dict[Path, int]
 
 
 def _build(
-    path: Path, persons: PoseDataset, geometry: CropGeometry, encoding: Encoding, broken: Decide, progress: Progress
+    path: Path,
+    dataset: PoseDataset,
+    geometry: CropGeometry,
+    encoding: Encoding,
+    on_unreadable: OnUnreadable,
+    progress: Progress,
 ) -> None:
-    """Cuts photograph by photograph in threads; files appear by renaming, the index last."""
-    path.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(8)
-    temporary = path / f"cut.{token}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            found = _cut_all(persons, geometry, encoding, file, progress)
-        if not found.places:
-            failed = {persons[i].image: text for i, text in found.failed.items()}
-            if failed:
-                broken(persons.source, failed, len(failed))
-            raise BrokenDataError(
-                f"{persons.source}: no photograph could be read; "
-                + (next(iter(failed.values())) if failed else "the set is empty"),
-                list(failed.values()),
-            )
-        _pack(temporary, found, persons, path, token)
-    finally:
-        for name in ("cut", "packed", "index"):
-            with suppress(OSError):
-                (path / f"{name}.{token}.tmp").unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        crops, digests, failed = _write_crops(file, dataset, geometry, encoding, progress)
+        if not len(crops):
+            unreadable = {dataset[i].image: reason for i, reason in failed}
+            if unreadable:
+                on_unreadable(dataset.source, unreadable, len(unreadable))
+            raise BrokenDataError(f"{dataset.source}: no image could be read", list(unreadable.values()))
+        index = io.BytesIO()
+        np.savez(index, crops=crops, digests=digests, failed=np.frombuffer(json.dumps(failed).encode(), np.uint8))
+        file.write(index.getbuffer())
+        file.write(index.tell().to_bytes(LENGTH_BYTES, "little"))
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _cut_all(
-    persons: PoseDataset, geometry: CropGeometry, encoding: Encoding, file: BinaryIO, progress: Progress
-) -> _Cut:
-    """Writes the crops of all persons to `file`, in the order of their photographs' names."""
-    image = persons.instances.paths.__getitem__
-    groups = [list(members) for _, members in groupby(sorted(range(len(persons)), key=image), key=image)]
-    found, position = _Cut({}, {}, {}), 0
-    with closing(encode_people(persons, groups, geometry, encoding)) as results:
-        tracked = progress.track(results, len(groups), "cropping persons")
-        for group, result in zip(groups, tracked, strict=True):
-            if isinstance(result, DataError):
-                found.failed[group[0]] = str(result)
-                continue
-            content, crops = result
-            found.digests[persons[group[0]].image] = int(content, 16)
-            for i, crop in zip(group, crops, strict=True):
-                file.write(crop)
-                found.places[i] = (position, len(crop))
-                position += len(crop)
-    return found
+def _write_crops(
+    file: BinaryIO, dataset: PoseDataset, geometry: CropGeometry, encoding: Encoding, progress: Progress
+) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+    """Writes the crops image by image.
 
-
-def encode_people(
-    persons: PoseDataset, groups: list[list[int]], geometry: CropGeometry, encoding: Encoding = "jpeg"
-) -> Generator[tuple[str, list[bytes]] | DataError]:
-    """Crops as they are kept, in threads, in order.
-
-    For each group of persons, who share a photograph, its digest and their crops. A photograph that can't be read gives
-    its error. Closed early, it does not wait for the groups to come.
+    Returns:
+        Rows of (position in the data set, offset, length, CRC-32) of the crops (N, 4) int64, in the order of the data
+        set; the digests of their images, uint64, in the same order; a person and the reason for each failed image.
     """
+    by_image: dict[str, list[int]] = defaultdict(list)
+    for person, image in enumerate(dataset.instances.paths):
+        by_image[image].append(person)
+    groups = list(by_image.values())
+    crops: list[tuple[int, int, int, int]] = []
+    digests: list[int] = []
+    failed: list[tuple[int, str]] = []
+    with closing(encode_crops(dataset, groups, geometry, encoding)) as results:
+        for group, result in zip(groups, progress.track(results, len(groups), "cropping persons"), strict=True):
+            if isinstance(result, DataError):
+                failed.append((group[0], str(result)))
+                continue
+            digest, encoded = result
+            digests.append(int(digest, 16))
+            for person, crop in zip(group, encoded, strict=True):
+                crops.append((person, file.tell(), len(crop), zlib.crc32(crop)))
+                file.write(crop)
+    return np.array(sorted(crops), np.int64).reshape(-1, 4), np.array(digests, np.uint64), failed
+
+
+def encode_crops(
+    dataset: PoseDataset, groups: Sequence[Sequence[int]], geometry: CropGeometry, encoding: Encoding = "jpeg"
+) -> Generator[tuple[str, list[bytes]] | DataError]:
+    """Cuts and encodes crops in threads.
+
+    Args:
+        dataset: The persons.
+        groups: Positions of persons that share an image.
+        geometry: How they are cut.
+        encoding: "jpeg" or "raw".
+
+    Yields:
+        For each group, in order, the digest of its image and the encoded crops; the error of an unreadable image.
+        A generator that is closed early does not wait for the groups that have not begun.
+    """
+
+    def encode(group: Sequence[int]) -> tuple[str, list[bytes]] | DataError:
+        path = dataset[group[0]].image
+        try:
+            content = read_image_bytes(path)
+            image = decode_image(path, content)
+        except DataError as error:
+            return error
+        crops = [geometry.cut(image, dataset[i].box) for i in group]
+        if encoding == "raw":
+            return content_digest(content), [crop.tobytes() for crop in crops]
+        jpegs = [simplejpeg.encode_jpeg(crop, JPEG_QUALITY, "RGB", "444", fastdct=False) for crop in crops]
+        return content_digest(content), jpegs
+
     pool = ThreadPoolExecutor(available_cpus())
     try:
-        yield from pool.map(lambda group: _encode(persons, group, geometry, encoding), groups)
+        yield from pool.map(encode, groups)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _pack(temporary: Path, found: _Cut, persons: PoseDataset, path: Path, token: str) -> None:
-    """Puts the crops in the order of the set, so that neighbors in the set are neighbors on disk, and names them."""
-    kept = sorted(found.places)
-    packed, index = path / f"packed.{token}.tmp", path / f"index.{token}.tmp"
-    offsets, sums = np.zeros(len(kept) + 1, dtype=np.int64), np.zeros(len(kept), dtype=np.uint32)
-    content = hashlib.blake2b(digest_size=16)
-    with temporary.open("rb") as source, packed.open("wb") as target:
-        for n, i in enumerate(kept):
-            start, length = found.places[i]
-            source.seek(start)
-            crop = source.read(length)
-            target.write(crop)
-            content.update(crop)
-            offsets[n + 1], sums[n] = offsets[n] + length, zlib.crc32(crop)
-        target.flush()
-        os.fsync(target.fileno())
-    packed.replace(path / f"{content.hexdigest()}.bin")
-    images = map(Path, dict.fromkeys(persons.instances.paths))
-    with index.open("wb") as target:
-        np.savez(
-            target,
-            kept=np.array(kept),
-            offsets=offsets,
-            sums=sums,
-            content=np.frombuffer(content.digest(), np.uint8),
-            failed=np.frombuffer(json.dumps(list(found.failed.items())).encode(), np.uint8),
-            digests=np.array([found.digests[image] for image in images if image in found.digests], dtype=np.uint64),
-        )
-    index.replace(path / "index.npz")
-
-
-def _encode(
-    persons: PoseDataset, group: list[int], geometry: CropGeometry, encoding: Encoding
-) -> tuple[str, list[bytes]] | DataError:
-    """The digest of a photograph and the crops of its persons."""
-    path = persons[group[0]].image
-    try:
-        content = image_bytes(path)
-        image = decode_image(path, content)
-    except DataError as error:
-        return error
-    return digest(content), [_kept(image, persons[i], geometry, encoding) for i in group]
-
-
-def _kept(image: np.ndarray, person: Instance, geometry: CropGeometry, encoding: Encoding) -> bytes:
-    crop = cut(image, geometry.from_image(person.box), geometry.crop_size)
-    if encoding == "raw":
-        return crop.tobytes()
-    return simplejpeg.encode_jpeg(crop, CropCache.QUALITY, "RGB", "444", fastdct=False)

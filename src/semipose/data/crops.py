@@ -1,35 +1,31 @@
-"""Crops: a person cut from its photograph with context for rotation and scale."""
+"""Crops: each person cut from its image, with enough context to rotate and scale the crop afterwards."""
 
-import io
-import stat
-import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image
 
+from semipose.data.images import read_image
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
-from semipose.utils.files import replacing
 
-MOST_PIXELS = 100_000_000
-"""Larger photographs are refused before they are decoded: a few kilobytes of PNG can hold gigabytes."""
 MEAN_COLOR = (124, 116, 104)
-"""Fills what lies outside a photograph: ImageNet's mean, which normalization turns to zero."""
+"""RGB of the area outside of an image: ImageNet's mean, which normalization maps to zero."""
 
 
 @dataclass(frozen=True)
 class CropGeometry:
-    """How a person box becomes a source crop and a source crop becomes network input.
+    """The maps from a person box to a crop, and from a crop to the network input.
 
-    `input_size` (H, W) in pixels; the box, at the input's aspect ratio and grown by `padding`, fills the input. A crop
-    shows `context` times that region at `oversample` times the input's resolution.
+    Attributes:
+        input_size: (H, W) of the network input in pixels.
+        padding: The box, extended to the aspect ratio of the input and enlarged by this factor, fills the input.
+        context: A crop shows this many times the region of the input, in each direction.
+        oversample: A crop has this many times the resolution of the input.
     """
 
     input_size: tuple[int, int]
@@ -39,13 +35,13 @@ class CropGeometry:
 
     @property
     def crop_size(self) -> tuple[int, int]:
-        """(S, T) of a crop in pixels, even numbers."""
+        """(S, T): height and width of a crop in pixels, even numbers."""
         factor = self.context * self.oversample / 2
         return 2 * round(self.input_size[0] * factor), 2 * round(self.input_size[1] * factor)
 
     @property
     def to_input(self) -> np.ndarray:
-        """Crop pixels -> input pixels of the upright view, (3, 3); the same for every person."""
+        """(3, 3) matrix from crop pixels to input pixels of the upright view; the same for every person."""
         (height, width), (rows, columns) = self.input_size, self.crop_size
         scale = 1 / self.oversample
         return np.array(
@@ -57,7 +53,7 @@ class CropGeometry:
         )
 
     def from_image(self, box: Sequence[float]) -> np.ndarray:
-        """Image pixels -> crop pixels for a box [x, y, width, height], (3, 3) float64."""
+        """Returns the (3, 3) float64 matrix from image pixels to crop pixels, for a box [x, y, width, height]."""
         x, y, width, height = box
         scale = min(self.input_size[1] / width, self.input_size[0] / height) / self.padding * self.oversample
         rows, columns = self.crop_size
@@ -70,158 +66,96 @@ class CropGeometry:
             ]
         )
 
+    def cut(self, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
+        """Returns the crop of a box.
 
-class Crops(Protocol):
-    """Source crops of persons, by position."""
+        Large persons are averaged down first, in whole blocks of pixels, so that pixel centers stay exact.
 
-    geometry: CropGeometry
-    dataset: PoseDataset
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            box: [x, y, width, height] in image pixels.
 
-    def __len__(self) -> int:
-        """Number of crops."""
-        ...
-
-    def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
-        ...
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Photograph as (H, W, 3) uint8 RGB, in the orientation it is stored in (annotations refer to it).
-
-    Raises DataError with the path when it is missing, broken or larger than `MOST_PIXELS`.
-    """
-    return decode_image(path, image_bytes(path))
+        Returns:
+            (S, T, 3) uint8 RGB; `MEAN_COLOR` outside of the image.
+        """
+        matrix, size = self.from_image(box), self.crop_size
+        if matrix[0, 0] < 0.5:
+            image, matrix = _reduced(image, matrix, size, int(1 / matrix[0, 0]))
+        return cv2.warpAffine(image, matrix[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=MEAN_COLOR)
 
 
-def write_image(image: np.ndarray, path: Path, quality: int) -> None:
-    """Writes RGB (H, W, 3) uint8 by renaming, as a JPEG of `quality` or the PNG that the name asks for; OSError."""
-    kind = path.suffix.lower()
-    options = [] if kind == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
-    _, encoded = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+def _reduced(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], factor: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the image that the crop shows, reduced by a whole factor, and the matrix from its pixels."""
+    inverse = np.linalg.inv(matrix)
+    left, top = np.floor(inverse[:2, 2] - factor).astype(int).clip(0)
+    right, bottom = np.ceil(inverse[:2, :2] @ (size[1], size[0]) + inverse[:2, 2] + factor).astype(int)
+    part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    rows, columns = part.shape[0] // factor, part.shape[1] // factor
+    if not rows or not columns:
+        return image, matrix
+    part = np.ascontiguousarray(part[: rows * factor, : columns * factor])
+    enlarge = np.array(
+        [[factor, 0, left + (factor - 1) / 2], [0, factor, top + (factor - 1) / 2], [0, 0, 1]], dtype=float
+    )
+    return cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), matrix @ enlarge
 
 
-def image_bytes(path: Path) -> bytes:
-    """The file of a photograph. DataError when it is missing or none that ends: a pipe, a device."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"image {path} is no file; check the image folder")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"image {path} can't be read ({reason}); check the image folder") from None
+class Crops(ABC):
+    """The crops of the persons of a data set, by position."""
 
-
-def decode_image(path: Path, content: bytes) -> np.ndarray:
-    """The content of the file `path` as (H, W, 3) uint8 RGB. DataError when it is broken or too large."""
-    try:
-        if simplejpeg.is_jpeg(content):
-            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
-            _refuse_bombs(path, width, height)
-            return simplejpeg.decode_jpeg(content, "RGB")
-    except ValueError:
-        pass  # CMYK and other rarities: Pillow's turn
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; what is too large is refused here
-            with Image.open(io.BytesIO(content)) as image:
-                _refuse_bombs(path, *image.size)
-                if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would cut off at 255
-                    gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                    return np.repeat(gray[:, :, None], 3, axis=2)
-                return np.asarray(image.convert("RGB"))
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
-
-
-def is_turned(image: Image.Image) -> bool:
-    """Whether EXIF asks viewers to turn or mirror an opened photograph, which `read_image` does not do.
-
-    Nothing is decoded. Of a TIFF it is never said: Pillow turns TIFFs itself.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # That of a PNG, asked itself, decodes the picture to look for a record behind it.
-            exif = Image.Image.getexif(image)
-        return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    except Exception:  # a record that is broken asks for nothing
-        return False
-
-
-def _refuse_bombs(path: Path, width: int, height: int) -> None:
-    if width * height > MOST_PIXELS:
-        raise DataError(
-            f"image {path} has {width * height / 1e6:.0f} megapixels, {MOST_PIXELS / 1e6:.0f} at most: scale it down"
-        )
-
-
-def cut(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The crop of `size` (S, T) that `matrix` (image -> crop pixels) shows; large people are averaged down first."""
-    reduce = int(1 / matrix[0, 0]) if matrix[0, 0] < 0.5 else 1
-    if reduce > 1:
-        # Only the part that is seen is reduced; whole blocks of pixels, so that pixel centers stay exact.
-        inverse = np.linalg.inv(matrix)
-        left, top = np.floor(inverse[:2, 2] - reduce).astype(int).clip(0)
-        right, bottom = np.ceil(inverse[:2, :2] @ (size[1], size[0]) + inverse[:2, 2] + reduce).astype(int)
-        part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-        rows, columns = part.shape[0] // reduce, part.shape[1] // reduce
-        if rows and columns:
-            part = np.ascontiguousarray(part[: rows * reduce, : columns * reduce])
-            image = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-            grow = np.array(
-                [[reduce, 0, left + (reduce - 1) / 2], [0, reduce, top + (reduce - 1) / 2], [0, 0, 1]], dtype=float
-            )
-            matrix = matrix @ grow
-    return cv2.warpAffine(image, matrix[:2], (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=MEAN_COLOR)
-
-
-class LazyCrops:
-    """Crops cut on demand, for prediction; the last photograph stays in memory for its other persons.
-
-    With `broken`, photographs that can't be read are noted there with the reason, and their crops show nothing.
-    """
-
-    def __init__(self, persons: PoseDataset, geometry: CropGeometry, broken: dict[Path, str] | None = None) -> None:
-        self.dataset, self.geometry, self.broken = persons, geometry, broken
-        self._read = lru_cache(maxsize=2)(read_image)
+    def __init__(self, dataset: PoseDataset, geometry: CropGeometry) -> None:
+        self.dataset, self.geometry = dataset, geometry
 
     def __len__(self) -> int:
         return len(self.dataset)
 
+    @abstractmethod
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB; DataError for an unreadable photograph."""
+        """Returns the crop of a person, (S, T, 3) uint8 RGB."""
+
+
+class LazyCrops(Crops):
+    """Crops that are cut on demand; the latest images stay in memory for their other persons.
+
+    Args:
+        dataset: The persons.
+        geometry: How they are cut.
+        failed: Where it is given, an unreadable image is added to it with the reason, and its crops have the mean
+            color; otherwise `crop` raises a DataError.
+    """
+
+    def __init__(self, dataset: PoseDataset, geometry: CropGeometry, failed: dict[Path, str] | None = None) -> None:
+        super().__init__(dataset, geometry)
+        self.failed = failed
+        self._read = lru_cache(maxsize=2)(read_image)
+
+    def crop(self, index: int) -> np.ndarray:
+        """Returns the crop of a person, (S, T, 3) uint8 RGB."""
         person = self.dataset[index]
         try:
             image = self._read(person.image)
         except DataError as error:
-            if self.broken is None:
+            if self.failed is None:
                 raise
-            self.broken[person.image] = str(error)
+            self.failed[person.image] = str(error)
             return np.full((*self.geometry.crop_size, 3), MEAN_COLOR, dtype=np.uint8)
-        return cut(image, self.geometry.from_image(person.box), self.geometry.crop_size)
+        return self.geometry.cut(image, person.box)
 
 
-class CropSubset:
-    """Those of `crops` at `indices`."""
+class CropSubset(Crops):
+    """The crops at some positions of others."""
 
     def __init__(self, crops: Crops, indices: Sequence[int]) -> None:
-        self.dataset, self.geometry = crops.dataset.subset(indices), crops.geometry
+        super().__init__(crops.dataset.subset(indices), crops.geometry)
         self._crops, self._indices = crops, indices
 
-    def __len__(self) -> int:
-        return len(self._indices)
-
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
+        """Returns the crop of a person, (S, T, 3) uint8 RGB."""
         return self._crops.crop(self._indices[index])
 
 
-def crops_of_rank(crops: Crops, rank: int, world: int) -> Crops:
-    """Every `world`-th of the crops from number `rank` on."""
-    return crops if world == 1 else CropSubset(crops, range(rank, len(crops.dataset), world))
+def crops_of_rank(crops: Crops, rank: int, world_size: int) -> Crops:
+    """Returns the share of one of `world_size` processes: every `world_size`-th crop from number `rank` on."""
+    return crops if world_size == 1 else CropSubset(crops, range(rank, len(crops.dataset), world_size))

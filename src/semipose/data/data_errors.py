@@ -1,10 +1,11 @@
-"""What is let in: broken records and photographs stop a set, all of them listed, or are left out and counted."""
+"""Broken records and unreadable images: the policy of each data set, and the list of what was left out."""
 
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -12,80 +13,97 @@ from semipose.errors import BrokenDataError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
 from semipose.utils.section import Section
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ErrorPolicy = Literal["strict", "skip"]
-TrainResult = TypeVar("TrainResult")
-Decide = Callable[[str, Mapping[Path, str], int], None]
-"""Takes a set's source, its unreadable photographs with what is wrong, and the number of all; raises or notes them."""
+"""`strict` raises an error that lists everything that is broken, `skip` leaves it out and counts it."""
+
+OnUnreadable = Callable[[str, Mapping[Path, str], int], None]
+"""Called with the source of a data set, its unreadable images with the reason of each, and the number of all its
+images. It raises a BrokenDataError, or returns, and the images are left out."""
 
 DROPPED = "dropped.json"
-"""File of a run folder that lists what was left out."""
+"""The file of a run folder that lists what was left out."""
 
 
 class OnErrorConfig(Section):
-    """Broken records and unreadable photographs: `strict` stops with a list of all, `skip` leaves them out."""
+    """What happens to broken records and unreadable images: `strict` stops and lists all, `skip` leaves them out."""
 
     train: ErrorPolicy = "strict"
-    """Of the labeled set, and of the persons held out of it: strict or skip."""
+    """Policy of the labeled set, and of the persons held out of it: strict or skip."""
     unlabeled: ErrorPolicy = "skip"
-    """Of the unlabeled images."""
+    """Policy of the unlabeled images."""
     val: ErrorPolicy = "strict"
-    """Of a validation set of its own."""
+    """Policy of a separate validation set."""
     test: ErrorPolicy = "strict"
-    """Of the test set."""
+    """Policy of the test set."""
 
 
 @dataclass
 class DataErrors:
-    """The policy of each set, and what was left out so far: broken records as lines, photographs with their reason.
+    """The error policy of each data set, and what was left out so far.
 
-    A set without a policy has `usual`. `remedy` says how to leave things out; `{}` stands for the set's name.
+    Attributes:
+        policies: Policy by name of the set.
+        default: Policy of the sets without one in `policies`.
+        option: The parameter that sets a policy, for messages; `{}` stands for the name of the set.
+        records: Broken records that were left out, one line each, by set.
+        unreadable: Images that were left out, with the reason of each, by set.
     """
 
     policies: Mapping[str, ErrorPolicy] = field(default_factory=dict)
-    usual: ErrorPolicy = "strict"
-    remedy: str = "data.on_error.{}=skip"
+    default: ErrorPolicy = "strict"
+    option: str = "data.on_error.{}"
     records: dict[str, list[str]] = field(default_factory=dict)
     unreadable: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def read(self, name: str, read: Callable[[list[str]], TrainResult]) -> TrainResult:
-        """What `read(problems)` returns, where it notes every broken record in `problems`.
+    def read(self, name: str, reader: Callable[[list[str]], T]) -> T:
+        """Reads a data set under its policy.
 
-        Raises BrokenDataError with all of them when the set is strict, or nothing is left.
+        Args:
+            name: Name of the set.
+            reader: Called with an empty list, to which it appends one line for each broken record.
+
+        Returns:
+            What `reader` returns.
+
+        Raises:
+            BrokenDataError: With all broken records, if the policy is strict or nothing usable is left.
         """
         problems: list[str] = []
         try:
-            found = read(problems)
+            found = reader(problems)
         except DataError as error:
             if not problems:
                 raise
-            raise BrokenDataError(f"{error}; {_counted(problems)}", problems) from None
+            raise BrokenDataError(f"{error}; {_summary(problems)}", problems) from None
         if problems and self._policy(name) == "strict":
-            raise BrokenDataError(f"{_counted(problems)}; mend or remove {self._remedy(name)}", problems)
+            raise BrokenDataError(f"{_summary(problems)}; {self._remedy(name)}", problems)
         if problems:
-            log.warning("%s: %s; left out", name, _counted(problems))
-            self.records[name] = self.records.get(name, []) + problems
+            log.warning("%s: %s; left out", name, _summary(problems))
+            self.records.setdefault(name, []).extend(problems)
         return found
 
-    def image_errors(self, name: str) -> Decide:
-        """What decides about unreadable photographs of the set `name`."""
+    def on_unreadable(self, name: str) -> OnUnreadable:
+        """Returns the callback that applies the policy of a set to its unreadable images."""
+        return partial(self._handle_unreadable, name)
 
-        def decide(source: str, failed: Mapping[Path, str], total: int) -> None:
-            if self._policy(name) == "strict":
-                refuse(source, failed, total, f"mend or remove {self._remedy(name)}")
-            leave_out(source, failed, total)
-            self.unreadable.setdefault(name, {}).update({str(path): text for path, text in failed.items()})
-
-        return decide
+    def _handle_unreadable(self, name: str, source: str, failed: Mapping[Path, str], total: int) -> None:
+        if self._policy(name) == "strict":
+            raise_unreadable(source, failed, total, self._remedy(name))
+        skip_unreadable(source, failed, total)
+        self.unreadable.setdefault(name, {}).update({str(path): reason for path, reason in failed.items()})
 
     def describe(self) -> str:
-        """What was left out in one line: 'unlabeled 3 photographs, train 1 record'; empty when nothing was."""
+        """Returns what was left out in one line, such as "unlabeled 3 images, train 1 record"; "" if nothing was."""
         return describe_dropped(self.content())
 
     def write(self, folder: Path) -> None:
-        """Writes dropped.json where something was left out."""
+        """Writes dropped.json if something was left out, and removes an old one otherwise."""
         if content := self.content():
             write_text(folder / DROPPED, json.dumps(content, indent=1))
         else:
@@ -93,59 +111,62 @@ class DataErrors:
                 (folder / DROPPED).unlink(missing_ok=True)
 
     def content(self) -> dict[str, Any]:
-        """What was left out: by set, `records` as lines and `photographs` with what is wrong."""
-        names = [*self.records, *(n for n in self.unreadable if n not in self.records)]
-        return {n: {"records": self.records.get(n, []), "photographs": self.unreadable.get(n, {})} for n in names}
+        """Returns what was left out by set: `records` as lines, and `images` with the reason of each."""
+        names = dict.fromkeys([*self.records, *self.unreadable])
+        return {n: {"records": self.records.get(n, []), "images": self.unreadable.get(n, {})} for n in names}
 
     def _policy(self, name: str) -> ErrorPolicy:
-        return self.policies.get(name, self.usual)
+        return self.policies.get(name, self.default)
 
     def _remedy(self, name: str) -> str:
-        return f"them, or leave them out: {self.remedy.format(name)}"
+        return f"repair or remove them, or leave them out: `{self.option.format(name)}`=skip"
 
 
-def refuse(source: str, failed: Mapping[Path, str], total: int, remedy: str = "repair or remove them") -> None:
-    """Raises BrokenDataError with every unreadable photograph."""
-    first = next(iter(failed.values()))
+def raise_unreadable(
+    source: str, failed: Mapping[Path, str], total: int, remedy: str = "repair or remove them"
+) -> None:
+    """Raises a BrokenDataError that lists every unreadable image (an `OnUnreadable`)."""
+    reasons = list(failed.values())
     raise BrokenDataError(
-        f"{source}: {len(failed)} of {total} photographs can't be read, the first: {first}; {remedy}",
-        list(failed.values()),
+        f"{source}: {len(failed)} of {total} images can't be read, the first: {reasons[0]}; {remedy}", reasons
     )
 
 
-def leave_out(source: str, failed: Mapping[Path, str], total: int) -> None:
-    """Counts unreadable photographs in a warning. Raises BrokenDataError when there is no other."""
+def skip_unreadable(source: str, failed: Mapping[Path, str], total: int) -> None:
+    """Counts unreadable images in a warning (an `OnUnreadable`).
+
+    Raises:
+        BrokenDataError: If no other image is left.
+    """
+    reasons = list(failed.values())
     if len(failed) == total:
-        raise BrokenDataError(
-            f"{source}: no photograph could be read; the first: {next(iter(failed.values()))}", list(failed.values())
-        )
-    first = next(iter(failed.values()))
-    log.warning("%s: %d of %d photographs left out; the first: %s", source, len(failed), total, first)
+        raise BrokenDataError(f"{source}: no image could be read; the first: {reasons[0]}", reasons)
+    log.warning("%s: %d of %d images left out; the first: %s", source, len(failed), total, reasons[0])
 
 
-def without_images(persons: PoseDataset, images: Collection[Path]) -> PoseDataset:
-    """The set without the persons in some photographs."""
+def without_images(dataset: PoseDataset, images: Collection[Path]) -> PoseDataset:
+    """Returns the data set without the persons in some images."""
     if not images:
-        return persons
-    return persons.subset([i for i, path in enumerate(persons.instances.paths) if Path(path) not in images])
+        return dataset
+    return dataset.subset([i for i, path in enumerate(dataset.instances.paths) if Path(path) not in images])
 
 
 def read_dropped(folder: Path) -> dict[str, Any]:
-    """The content of a run folder's dropped.json; empty when nothing was left out."""
+    """Returns the content of the dropped.json of a run folder, empty if nothing was left out."""
     path = folder / DROPPED
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def describe_dropped(content: Mapping[str, Any]) -> str:
-    """The counts of dropped.json in one line."""
+    """Returns the counts of the content of a dropped.json in one line."""
     parts = []
     for name, found in content.items():
-        counts = [(len(found["records"]), "record"), (len(found["photographs"]), "photograph")]
-        parts.append(f"{name} " + " and ".join(f"{n} {what}{'s' * (n != 1)}" for n, what in counts if n))
+        counts = [plural(len(found[f"{noun}s"]), noun) for noun in ("record", "image") if found[f"{noun}s"]]
+        parts.append(f"{name} {' and '.join(counts)}")
     return ", ".join(parts)
 
 
-def _counted(problems: list[str]) -> str:
+def _summary(problems: list[str]) -> str:
     if len(problems) == 1:
         return f"1 broken entry: {problems[0]}"
     return f"{len(problems)} broken entries, the first: {problems[0]}"

@@ -1,120 +1,118 @@
-"""Photographs that two sets share, found by content: figures on a set that was trained on are worth nothing."""
+"""Leakage: which images a training used, by their content, so that scores on these images can be marked."""
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any
 
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
+from semipose.utils.hashing import content_digest
 
-RECORD = "photographs.json"
-"""File of a run folder with the digests of the photographs it saw."""
-
-
-def digest(content: bytes) -> str:
-    """16 hexadecimal digits that name a photograph by its content."""
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
+IMAGES = "images.json"
+"""The file of a run folder with the digests of the images it used."""
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Digests of the photographs a training saw: with labels, without, and those that chose its best weights."""
+    """Digests of the images that a training used: with labels, without labels, and to select its weights."""
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
     validation: tuple[str, ...]
 
     def write(self, folder: Path) -> None:
-        """Writes photographs.json."""
-        write_text(folder / RECORD, json.dumps(asdict(self)))
+        """Writes the images.json of a run folder."""
+        write_text(folder / IMAGES, json.dumps(asdict(self)))
 
-    def concat(self, other: "TrainingImages") -> "TrainingImages":
-        """What either saw."""
+    def union(self, other: "TrainingImages") -> "TrainingImages":
+        """Returns what either training used."""
         return TrainingImages(*(tuple(sorted({*a, *b})) for a, b in zip(astuple(self), astuple(other), strict=True)))
 
-    def new_among(self, image_paths: Mapping[Path, str]) -> list[Path]:
-        """Those of `photographs` (file to digest) whose content served no purpose here."""
-        known = {value for values in astuple(self) for value in values}
-        return [image for image, value in image_paths.items() if value not in known]
+    def unused(self, digests: Mapping[Path, str]) -> list[Path]:
+        """Returns the images, of those given with their digests, that the training did not use."""
+        used = {digest for group in astuple(self) for digest in group}
+        return [image for image, digest in digests.items() if digest not in used]
 
-    def among(self, image_paths: Iterable[str]) -> dict[str, int]:
-        """How many of `photographs` (digests) served each purpose, and `of` how many."""
-        judged = set(image_paths)
-        counts = {name: len(judged.intersection(known)) for name, known in asdict(self).items()}
-        return {**counts, "of": len(judged)}
+    def count(self, digests: Iterable[str]) -> dict[str, int]:
+        """Returns how many of some images the training used, by purpose, and under `of` how many they are."""
+        evaluated = set(digests)
+        counts = {purpose: len(evaluated.intersection(used)) for purpose, used in asdict(self).items()}
+        return {**counts, "of": len(evaluated)}
 
 
-def read_record(folder: Path) -> TrainingImages | None:
-    """The photographs.json of a run folder; None where there is none."""
+def read_training_images(folder: Path) -> TrainingImages | None:
+    """Returns the content of the images.json of a run folder, or None if there is none."""
     try:
-        content: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        content = json.loads((folder / IMAGES).read_text())
         return TrainingImages(
-            **{name: tuple(map(str, content[name])) for name in ("labeled", "unlabeled", "validation")}
+            **{purpose: tuple(map(str, content[purpose])) for purpose in ("labeled", "unlabeled", "validation")}
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def read_seen(what: Path) -> TrainingImages | None:
-    """The photographs of the run that `what`, its folder or one of its files, belongs to; None where none is known."""
-    found = (read_record(folder) for folder in (what, what.parent, what.parent.parent))
-    return next((seen for seen in found if seen is not None), None)
+def find_training_images(path: Path) -> TrainingImages | None:
+    """Returns the images of the run that a path, a run folder or a file in it, belongs to; None if unknown."""
+    found = (read_training_images(folder) for folder in (path, path.parent, path.parent.parent))
+    return next((images for images in found if images is not None), None)
 
 
-def describe_seen(counts: dict[str, int] | None) -> str:
-    """The counts of `Seen.among` for a protocol, in words."""
+def describe_leakage(counts: Mapping[str, int] | None) -> str:
+    """Returns the counts of `TrainingImages.count` in words, for an evaluation protocol; None means unknown."""
     if counts is None:
-        return "not known whether its photographs were trained on"
+        return "not known whether its images were used in training"
     purposes = {
         "labeled": "were trained on with labels",
         "unlabeled": "were trained on without labels",
-        "validation": "chose the best weights",
+        "validation": "selected the weights",
     }
-    parts = [f"{counts[name]} {words}" for name, words in purposes.items() if counts[name]]
+    parts = [f"{counts[purpose]} {words}" for purpose, words in purposes.items() if counts[purpose]]
     if not parts:
-        return f"none of its {counts['of']} photographs was seen in training"
-    return f"SEEN IN TRAINING: of {counts['of']} photographs {', '.join(parts)}"
+        return f"none of its {counts['of']} images was used in training"
+    return f"LEAKAGE: of {counts['of']} images {', '.join(parts)}"
 
 
-def digests(paths: Iterable[Path]) -> list[str]:
-    """Digests of the files that are there."""
-    return [digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
+def digest_files(paths: Iterable[Path]) -> list[str]:
+    """Returns the digests of those files that exist and are not empty, each file once."""
+    return [content_digest(path.read_bytes()) for path in dict.fromkeys(paths) if _size(path) > 0]
 
 
 def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[Path, Path]]:
-    """Pairs (of `first`, of `second`) with the same bytes, in the order of `second`; missing files are passed over.
+    """Finds images that are in two sets, by content.
 
-    Only files of equal size are read.
+    Only files of equal size are read; missing files are skipped.
+
+    Returns:
+        Pairs (of `first`, of `second`) with the same bytes, in the order of `second`.
     """
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(first):
         by_size[_size(path)].append(path)
-    hashes: dict[Path, str] = {}
+    digests: dict[Path, str] = {}
     pairs = []
     for path in dict.fromkeys(second):
-        same = by_size.get(_size(path), []) if _size(path) > 0 else []
-        pairs += [(other, path) for other in same if _hash(other, hashes) == _hash(path, hashes)]
+        candidates = by_size.get(size, []) if (size := _size(path)) > 0 else []
+        pairs += [(other, path) for other in candidates if _digest(other, digests) == _digest(path, digests)]
     return pairs
 
 
-def image_paths(persons: PoseDataset) -> list[Path]:
-    """Every photograph of a set, those without persons included."""
-    shown = map(Path, dict.fromkeys(persons.instances.paths))
-    return list(dict.fromkeys([*shown, *(image for _, image in persons.empty)]))
+def image_paths(dataset: PoseDataset) -> list[Path]:
+    """Returns every image of a data set once, including those without persons."""
+    with_persons = map(Path, dict.fromkeys(dataset.instances.paths))
+    return list(dict.fromkeys([*with_persons, *(image for _, image in dataset.empty_images)]))
 
 
 def _size(path: Path) -> int:
+    """The size of a file in bytes, -1 for a missing one."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):
         return -1
 
 
-def _hash(path: Path, known: dict[Path, str]) -> str:
+def _digest(path: Path, known: dict[Path, str]) -> str:
     if path not in known:
-        known[path] = hashlib.blake2b(path.read_bytes()).hexdigest()
+        known[path] = content_digest(path.read_bytes())
     return known[path]

@@ -1,9 +1,10 @@
-"""Paired batches: endless, in an order that depends on the seed and the step alone, decoded ahead by threads."""
+"""Batches: endless, in an order that depends on the seed and the step alone, loaded ahead by threads."""
 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,57 +17,55 @@ from semipose.utils.cpu import available_cpus
 
 @dataclass(frozen=True)
 class IndexStream:
-    """Indices of a set of `count`, reshuffled every pass and never running dry.
+    """Endless indices of a set, shuffled anew in every epoch.
 
-    The indices of a step follow from the seed and the step: nothing needs saving to resume, and a pass whose last
-    batch would be partial goes on in the next pass. `rank` of `world` processes takes its part of each joint batch.
+    The indices of a step follow from the seed and the step alone, so a resumed training needs no saved state. A batch
+    at the end of an epoch goes on in the next epoch.
+
+    Attributes:
+        count: Number of persons of the set.
+        batch: Number of indices of a step and process.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes; each takes its part of the joint batch.
     """
 
     count: int
     batch: int
     seed: int
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     def indices(self, step: int) -> list[int]:
-        """The `batch` indices of a step; none twice in a pass."""
-        start = (step * self.world + self.rank) * self.batch
+        """Returns the `batch` indices of a step; no index comes twice in an epoch."""
+        start = (step * self.world_size + self.rank) * self.batch
         positions = range(start, start + self.batch)
-        return [int(self._order(p // self.count)[p % self.count]) for p in positions]
-
-    def _order(self, epoch: int) -> np.ndarray:
-        return _permutation(self.count, self.seed, epoch)
+        return [int(_permutation(self.count, self.seed, p // self.count)[p % self.count]) for p in positions]
 
 
-_cached_orders: dict[tuple[int, int, int], np.ndarray] = {}
-
-
+@lru_cache(maxsize=8)
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    key = (count, seed, epoch)
-    if key not in _cached_orders:
-        while len(_cached_orders) >= 8:
-            _cached_orders.pop(next(iter(_cached_orders)))
-        _cached_orders[key] = np.random.default_rng([seed, epoch]).permutation(count)
-    return _cached_orders[key]
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def unlabeled_batch(crops: Crops, indices: list[int]) -> UnlabeledBatch:
-    """Crops at `indices`; nothing of their joints is read."""
+    """Returns the crops at some positions; labels are not read."""
     images = np.stack([crops.crop(i) for i in indices])
     to_input = torch.from_numpy(crops.geometry.to_input).float().repeat(len(indices), 1, 1)
     return UnlabeledBatch(torch.from_numpy(images).permute(0, 3, 1, 2), to_input)
 
 
 def labeled_batch(crops: Crops, indices: list[int]) -> LabeledBatch:
-    """Crops at `indices` with their joints in crop pixels."""
-    plain = unlabeled_batch(crops, indices)
+    """Returns the crops at some positions with their joints in crop pixels."""
+    unlabeled = unlabeled_batch(crops, indices)
     joints, weights = zip(*(_joints(crops, i) for i in indices), strict=True)
     return LabeledBatch(
-        plain.crops, plain.to_input, torch.from_numpy(np.stack(joints)), torch.from_numpy(np.stack(weights))
+        unlabeled.crops, unlabeled.to_input, torch.from_numpy(np.stack(joints)), torch.from_numpy(np.stack(weights))
     )
 
 
 def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (K, 2) in crop pixels and their weights (K,), 0 for unlabeled ones."""
     person = crops.dataset[index]
     if person.joints is None or person.visibility is None:
         raise ValueError(f"person {person.annotation_id} of {crops.dataset.source} has no labels")
@@ -75,16 +74,26 @@ def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
     return joints.astype(np.float32), (person.visibility > 0).astype(np.float32)
 
 
-def readers() -> int:
-    """Threads that read ahead where nothing else is asked for: 3, with more cores all but two of them, 16 at most."""
+def default_workers() -> int:
+    """Returns how many threads load ahead by default: all cores but two, at least 3 and at most 16."""
     return max(3, min(16, available_cpus() - 2))
 
 
 class PairedLoader:
-    """One labeled and one unlabeled batch per step; the smaller set comes round more often.
+    """Loads one labeled and one unlabeled batch per step; the smaller set is repeated more often.
 
-    `epoch` is the number of persons of a pass where there are unlabeled ones that nothing learns from: trainings on one
-    set then have epochs of one length, whatever their method.
+    Args:
+        labeled: The labeled crops.
+        unlabeled: The unlabeled crops, if the method uses them.
+        batch: Number of labeled persons of a step and process.
+        unlabeled_batch: Number of unlabeled persons of a step and process.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes.
+        workers: Number of threads, which load as many steps ahead.
+        epoch: Number of unlabeled persons of an epoch where `unlabeled` is not used. Trainings on one data set then
+            have epochs of one length, whatever their method.
+        pin_memory: Whether batches are in pinned memory.
     """
 
     def __init__(
@@ -96,47 +105,44 @@ class PairedLoader:
         unlabeled_batch: int,
         seed: int,
         rank: int = 0,
-        world: int = 1,
-        ahead: int = 3,
+        world_size: int = 1,
+        workers: int = 3,
         epoch: int | None = None,
-        pin: bool = False,
+        pin_memory: bool = False,
     ) -> None:
-        self.labeled, self.unlabeled, self.ahead, self._pin = labeled, unlabeled, ahead, pin
-        self._labeled_order = IndexStream(len(labeled), batch, seed, rank, world)
-        self._unlabeled_order: IndexStream | ShardStream | None = None
+        self.labeled, self.unlabeled, self.workers, self._pin_memory = labeled, unlabeled, workers, pin_memory
+        self._labeled_stream = IndexStream(len(labeled), batch, seed, rank, world_size)
+        self._unlabeled_stream: IndexStream | ShardStream | None = None
         if isinstance(unlabeled, ShardedCrops):
-            self._unlabeled_order = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world)
+            self._unlabeled_stream = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world_size)
         elif unlabeled is not None:
-            self._unlabeled_order = IndexStream(len(unlabeled), unlabeled_batch, seed + 1, rank, world)
-        passes = IndexStream(epoch, unlabeled_batch, seed + 1, rank, world) if epoch else self._labeled_order
-        self._passes = self._unlabeled_order or passes
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of one pass over the unlabeled set, or over the labeled set where there is no other; at least 1."""
-        return max(1, -(-self._passes.count // (self._passes.batch * self._passes.world)))
+            self._unlabeled_stream = IndexStream(len(unlabeled), unlabeled_batch, seed + 1, rank, world_size)
+        count, size = (epoch, unlabeled_batch) if epoch else (len(labeled), batch)
+        if self._unlabeled_stream:
+            count, size = self._unlabeled_stream.count, unlabeled_batch
+        self.steps_per_epoch = max(1, -(-count // (size * world_size)))
 
     def load(self, step: int) -> tuple[LabeledBatch, UnlabeledBatch | None]:
-        """The batches of a step, in pinned memory where that was asked for."""
-        labeled = labeled_batch(self.labeled, self._labeled_order.indices(step))
+        """Returns the batches of a step."""
+        labeled = labeled_batch(self.labeled, self._labeled_stream.indices(step))
         unlabeled = None
-        if self.unlabeled is not None and self._unlabeled_order is not None:
-            unlabeled = unlabeled_batch(self.unlabeled, self._unlabeled_order.indices(step))
-        if self._pin:
-            return labeled.pinned(), unlabeled.pinned() if unlabeled else None
+        if self.unlabeled is not None and self._unlabeled_stream is not None:
+            unlabeled = unlabeled_batch(self.unlabeled, self._unlabeled_stream.indices(step))
+        if self._pin_memory:
+            return labeled.pin_memory(), unlabeled.pin_memory() if unlabeled else None
         return labeled, unlabeled
 
     def steps(self, start: int, stop: int) -> Iterator[tuple[LabeledBatch, UnlabeledBatch | None]]:
-        """Batches of the steps from `start` up to `stop`, loaded `ahead` of their use."""
-        with ThreadPoolExecutor(max(1, self.ahead)) as pool:
-            waiting: deque[Future] = deque()
+        """Yields the batches of the steps from `start` up to `stop`, loaded ahead."""
+        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            pending: deque[Future[tuple[LabeledBatch, UnlabeledBatch | None]]] = deque()
             following = start
             try:
-                while following < stop or waiting:
-                    while following < stop and len(waiting) <= self.ahead:
-                        waiting.append(pool.submit(self.load, following))
+                while following < stop or pending:
+                    while following < stop and len(pending) <= self.workers:
+                        pending.append(pool.submit(self.load, following))
                         following += 1
-                    yield waiting.popleft().result()
+                    yield pending.popleft().result()
             finally:
-                for future in waiting:
+                for future in pending:
                     future.cancel()

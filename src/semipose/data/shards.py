@@ -1,23 +1,22 @@
-"""Unlabeled sets larger than a disk: crops in shards, visited window by window, in an order by seed and step."""
+"""Shards: crops of unlabeled sets that are too large for one file, visited window by window in a seeded order."""
 
 import hashlib
 import json
 import mmap
-import shutil
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from filelock import FileLock
 
-from semipose.data.crop_cache import cache_root, encode_people
+from semipose.data.crop_cache import encode_crops
 from semipose.data.crops import CropGeometry, Crops
-from semipose.errors import ConfigError, DataError
+from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import make_folder, replacing, write_text
@@ -25,40 +24,69 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
 TABLE = "shards.json"
-"""Lists a set's shards, with their hashes, and the geometry that they were cut for."""
+"""The file that lists the shards of a folder, with their hashes, and the geometry of their crops."""
 WINDOW = 8
-"""Shards whose persons are mixed with each other; these are all that is in use at a time."""
-FORMAT = 1
+"""Number of shards whose persons are shuffled together, and which are in use at a time."""
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a sharded set.
+
+    Attributes:
+        file: Name of the file.
+        count: Number of persons.
+        bytes: Size of the file.
+        sha256: Hash of its content.
+    """
+
+    file: str
+    count: int
+    bytes: int
+    sha256: str
 
 
 def is_sharded(folder: Path) -> bool:
-    """Whether `folder` holds packed shards."""
+    """Returns whether a folder holds shards."""
     return (folder / TABLE).is_file()
+
+
+def shards_hash(folder: Path) -> str:
+    """Returns twelve hexadecimal digits that change with the content of any shard of a folder."""
+    return hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class ShardStream:
-    """Indices of a set of shards of `sizes` persons, like IndexStream's: of every pass, none twice, never running dry.
+    """Endless indices of a set of shards, for training: an `IndexStream` that has few shards in use at a time.
 
-    A pass takes the shards in a new order and shuffles the persons of each WINDOW of them. What a step sees follows
-    from the seed, the step and the sizes alone; `rank` of `world` processes takes its part of each joint batch.
+    An epoch takes the shards in a new order and shuffles the persons of each `WINDOW` of them. The indices of a step
+    follow from the sizes, the seed and the step alone.
+
+    Attributes:
+        sizes: Number of persons of each shard.
+        batch: Number of indices of a step and process.
+        seed: Seed of the order.
+        rank: Number of this process.
+        world_size: Number of processes; each takes its part of the joint batch.
     """
 
     sizes: tuple[int, ...]
     batch: int
     seed: int
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @property
     def count(self) -> int:
-        """Persons of the set."""
+        """Number of persons of the set."""
         return sum(self.sizes)
 
     def indices(self, step: int) -> list[int]:
-        """The `batch` indices of a step; none twice in a pass."""
+        """Returns the `batch` indices of a step; no index comes twice in an epoch."""
         found: list[int] = []
-        start, count = (step * self.world + self.rank) * self.batch, self.count
+        start, count = (step * self.world_size + self.rank) * self.batch, self.count
         while len(found) < self.batch:
             epoch, position = divmod(start + len(found), count)
             ends = _window_ends(self.sizes, self.seed, epoch)
@@ -76,171 +104,182 @@ def _shard_order(sizes: tuple[int, ...], seed: int, epoch: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _window_ends(sizes: tuple[int, ...], seed: int, epoch: int) -> list[int]:
+    """The number of persons up to the end of each window of an epoch."""
     order = _shard_order(sizes, seed, epoch)
     return list(accumulate(sum(sizes[i] for i in order[k : k + WINDOW]) for k in range(0, len(order), WINDOW)))
 
 
 @lru_cache(maxsize=8)
 def _window(sizes: tuple[int, ...], seed: int, epoch: int, window: int) -> np.ndarray:
-    """Persons of a window in the order in which they are visited."""
+    """The persons of a window in the order of an epoch."""
     starts = np.cumsum([0, *sizes])
     shards = _shard_order(sizes, seed, epoch)[window * WINDOW : (window + 1) * WINDOW]
     persons = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in shards])
     return np.random.default_rng([seed, epoch, window]).permutation(persons)
 
 
-class ShardedCrops:
-    """Crops of packed shards, behind those of `own` persons, which count as shards of like size.
+class ShardedCrops(Crops):
+    """Crops of a folder of shards, which follow the crops of a run's own unlabeled persons.
 
-    With `local` > 0 a shard is copied to the cache folder, and its hash checked, before it is read; `local` of them
-    stay. A process that still reads one that has gone keeps it until it is done.
+    The own crops count as shards of the same size. The data set is empty: shards hold no boxes and no labels.
+
+    Args:
+        folder: The folder of the shards.
+        skeleton: The skeleton of the run.
+        geometry: The geometry of the run.
+        own: The crops of the run's own unlabeled persons.
+
+    Raises:
+        DataError: If the table is broken or a shard is missing.
+        ConfigError: If the shards were cut with another geometry.
     """
 
-    def __init__(self, folder: Path, skeleton: Skeleton, geometry: CropGeometry, own: Crops | None, local: int) -> None:
-        self.folder, self.geometry, self.local = folder, geometry, local
-        self._table = read_table(folder, geometry)
-        if 0 < local < WINDOW:
-            raise ConfigError(f"data.local_shards: {WINDOW} shards are in use at a time; write {WINDOW} or more, or 0")
-        self.dataset = PoseDataset(skeleton, (), str(folder))
-        counts = [shard["count"] for shard in self._table["shards"]]
-        self._own, self._before = own, len(own) if own else 0
+    def __init__(self, folder: Path, skeleton: Skeleton, geometry: CropGeometry, own: Crops | None = None) -> None:
+        super().__init__(PoseDataset(skeleton, (), str(folder)), geometry)
+        self.folder, self._own, self._own_count = folder, own, len(own) if own else 0
+        self._shards = read_table(folder, geometry)
+        counts = [shard.count for shard in self._shards]
         self._starts = [0, *accumulate(counts)]
-        self.sizes = (*_chunks(self._before, max(counts)), *counts)
-        self._open = lru_cache(maxsize=2 * WINDOW)(self._mapped)
+        self.sizes = (*_chunk_sizes(self._own_count, max(counts)), *counts)
+        self._open = lru_cache(maxsize=2 * WINDOW)(self._map_shard)
 
     def __len__(self) -> int:
         return sum(self.sizes)
 
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
-        if self._own is not None and index < self._before:
+        """Returns the crop of a person, (S, T, 3) uint8 RGB; raises DataError for a damaged shard."""
+        if self._own is not None and index < self._own_count:
             return self._own.crop(index)
-        index -= self._before
+        index -= self._own_count
         shard = bisect_right(self._starts, index) - 1
         content, offsets = self._open(shard)
-        place = index - self._starts[shard]
-        return simplejpeg.decode_jpeg(content[offsets[place] : offsets[place + 1]], "RGB")
+        position = index - self._starts[shard]
+        return simplejpeg.decode_jpeg(content[offsets[position] : offsets[position + 1]], "RGB")
 
-    def _mapped(self, shard: int) -> tuple[mmap.mmap, np.ndarray]:
-        entry = self._table["shards"][shard]
-        path = self._fetched(entry) if self.local else self.folder / entry["file"]
+    def _map_shard(self, number: int) -> tuple[mmap.mmap, np.ndarray]:
+        """A memory-mapped shard and the offsets of its JPEGs."""
+        shard = self._shards[number]
+        path = self.folder / shard.file
         try:
             with path.open("rb") as file:
                 content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise DataError(f"shard {path} can't be read ({error}); fetch the set again") from None
-        if len(content) != entry["bytes"]:
-            raise DataError(f"shard {path} has {len(content)} bytes instead of {entry['bytes']}; fetch it again")
-        count = entry["count"] + 1
-        return content, np.frombuffer(content, dtype="<i8", offset=len(content) - 8 * count).copy()
-
-    def _fetched(self, entry: dict) -> Path:
-        """The shard's copy in the cache folder."""
-        folder = cache_root() / "shards" / content_hash(self.folder)
-        path = folder / entry["file"]
-        if path.is_file():
-            return path
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            if not path.is_file():
-                _copy_checked(self.folder / entry["file"], path, entry["sha256"])
-                present = sorted(folder.glob("*.crops"), key=lambda p: p.stat().st_mtime_ns)
-                for old in present[: -self.local]:
-                    old.unlink()
-        return path
+            raise DataError(f"shard {path} can't be read ({error}); copy the set again") from None
+        if len(content) != shard.bytes:
+            raise DataError(f"shard {path} has {len(content)} bytes instead of {shard.bytes}; copy the set again")
+        return content, np.frombuffer(content, dtype="<i8", offset=len(content) - 8 * (shard.count + 1)).copy()
 
 
-def content_hash(folder: Path) -> str:
-    """Twelve hexadecimal digits that change with the content of any shard of `folder`."""
-    return hashlib.sha256((folder / TABLE).read_bytes()).hexdigest()[:12]
+def read_table(folder: Path, geometry: CropGeometry) -> list[Shard]:
+    """Returns the shards of a folder.
 
-
-def read_table(folder: Path, geometry: CropGeometry) -> dict:
-    """The table of a folder of shards. Raises DataError when it is broken, ConfigError when cut for another input."""
+    Raises:
+        DataError: If the table is broken or a shard is missing.
+        ConfigError: If the shards were cut with another geometry.
+    """
     try:
         table = json.loads((folder / TABLE).read_text())
-        entries = [(s["file"], s["count"] > 0, s["bytes"], s["sha256"]) for s in table["shards"]]
-        theirs = table["geometry"]
-        known = table["format"] == FORMAT and entries
+        version, cut_with = table["format"], table["geometry"]
+        shards = [Shard(**entry) for entry in table["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{folder / TABLE} is no table of shards ({type(error).__name__}: {error}); pack again"
+            f"{folder / TABLE} is not a table of shards ({type(error).__name__}: {error}); pack again"
         ) from None
-    if not known:
-        raise DataError(f"{folder / TABLE} is of another version or lists no shard; pack again")
-    ours = json.loads(json.dumps(asdict(geometry)))
-    missing = [folder / s["file"] for s in table["shards"] if not (folder / s["file"]).is_file()]
+    if version != VERSION or not shards:
+        raise DataError(f"{folder / TABLE} has another version or lists no shard; pack again")
+    missing = [shard.file for shard in shards if not (folder / shard.file).is_file()]
     if missing:
-        number = plural(len(missing), "shard")
-        raise DataError(f"{number} of {folder} missing, the first: {missing[0].name}; fetch the set again")
-    if theirs != ours:
-        height, width = theirs["input_size"]
-        raise ConfigError(
-            f"the shards of {folder} are cut for {height}×{width} with padding {theirs['padding']}; set input.height, "
-            "input.width and input.padding to that, or pack again"
+        raise DataError(
+            f"{plural(len(missing), 'shard')} of {folder} missing, the first: {missing[0]}; copy the set again"
         )
-    return table
+    if cut_with != _as_json(geometry):
+        height, width = cut_with["input_size"]
+        raise ConfigError(
+            f"the shards of {folder} are cut for {height}×{width} with padding {cut_with['padding']}; set "
+            "`input.height`, `input.width` and `input.padding` to that, or pack again"
+        )
+    return shards
 
 
 def pack(
-    persons: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress = NO_PROGRESS
+    dataset: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress = NO_PROGRESS
 ) -> int:
-    """Cuts `persons` into shards of `size` persons below `out`; the table comes last. Returns how many were left out.
+    """Cuts a data set into shards; the table is written last.
 
-    Photographs are shuffled first, so that a window of shards is a fair sample; the persons of one stay together.
-    Raises ConfigError when `out` holds shards already, DataError when no photograph can be read.
+    Images are shuffled first, so that the persons of a window of shards are a fair sample; the persons of one image
+    stay together.
+
+    Args:
+        dataset: The persons.
+        geometry: How they are cut.
+        out: Folder for the shards.
+        size: Number of persons of a shard.
+        progress: Shows the progress.
+
+    Returns:
+        The number of persons left out because their images can't be read.
+
+    Raises:
+        ConfigError: If `out` holds shards already.
+        DataError: If no image can be read.
     """
     if is_sharded(out):
-        raise ConfigError(f"{out} holds shards already; choose another --out")
+        raise ConfigError(f"`out`: {out} holds shards already; choose another folder")
     make_folder(out)
-    by_image = sorted(range(len(persons)), key=lambda i: str(persons[i].image))
-    groups = [list(members) for _, members in groupby(by_image, key=lambda i: persons[i].image)]
+    by_image: dict[Path, list[int]] = defaultdict(list)
+    for i, path in enumerate(dataset.instances.paths):
+        by_image[Path(path)].append(i)
+    groups = [by_image[path] for path in sorted(by_image, key=str)]
     shuffled = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
-    crops = _readable(encode_people(persons, shuffled, geometry), len(groups), progress)
-    shards: list[dict] = []
-    while chunk := list(islice(crops, size)):
-        shards.append(_write(out / f"{len(shards):06d}.crops", chunk))
+    failed: list[str] = []
+    jpegs = _jpegs(dataset, shuffled, geometry, failed, progress)
+    shards: list[Shard] = []
+    while chunk := list(islice(jpegs, size)):
+        shards.append(_write_shard(out / f"{len(shards):06d}.crops", chunk))
     if not shards:
-        raise DataError(
-            f"{persons.source}: no photograph could be read; look at them with semipose data check --decode"
+        raise BrokenDataError(
+            f"{dataset.source}: no image could be read; {(failed or ['the set is empty'])[0]}", failed
         )
-    table = {"format": FORMAT, "source": persons.source, "geometry": asdict(geometry), "shards": shards}
+    table = {
+        "format": VERSION,
+        "source": dataset.source,
+        "geometry": asdict(geometry),
+        "shards": [asdict(shard) for shard in shards],
+    }
     write_text(out / TABLE, json.dumps(table, indent=1))
-    return len(persons) - sum(shard["count"] for shard in shards)
+    return len(dataset) - sum(shard.count for shard in shards)
 
 
-def _readable(
-    results: Iterable[tuple[str, list[bytes]] | DataError], total: int, progress: Progress
+def _jpegs(
+    dataset: PoseDataset,
+    groups: list[list[int]],
+    geometry: CropGeometry,
+    failed: list[str],
+    progress: Progress,
 ) -> Iterator[bytes]:
-    for result in progress.track(results, total, "packing persons"):
-        if not isinstance(result, DataError):
+    """The encoded crops of persons grouped by image; the errors of unreadable images are added to `failed`."""
+    for result in progress.track(encode_crops(dataset, groups, geometry), len(groups), "packing persons"):
+        if isinstance(result, DataError):
+            failed.append(str(result))
+        else:
             yield from result[1]
 
 
-def _write(path: Path, jpegs: list[bytes]) -> dict:
-    """One shard: the JPEGs one after the other, then their offsets as little-endian 64-bit integers."""
+def _as_json(geometry: CropGeometry) -> dict[str, object]:
+    """The geometry as it comes out of a JSON file."""
+    return json.loads(json.dumps(asdict(geometry)))
+
+
+def _write_shard(path: Path, jpegs: list[bytes]) -> Shard:
+    """Writes JPEGs one after the other, then their offsets as little-endian 64-bit integers."""
     offsets = np.cumsum([0, *map(len, jpegs)]).astype("<i8")
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines([*jpegs, offsets.tobytes()])
-    return {"file": path.name, "count": len(jpegs), "bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def _copy_checked(source: Path, target: Path, digest: str) -> None:
-    with replacing(target) as temporary:
-        try:
-            shutil.copyfile(source, temporary)
-        except OSError as error:
-            raise DataError(f"shard {source} can't be copied to {target.parent} ({error.strerror})") from None
-        if _sha256(temporary) != digest:
-            raise DataError(f"shard {source} is damaged: its hash differs from {TABLE}; fetch it again")
-
-
-def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return Shard(path.name, len(jpegs), path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def _chunks(count: int, size: int) -> Iterator[int]:
-    """`count` as sizes of `size` and a rest."""
+def _chunk_sizes(count: int, size: int) -> Iterator[int]:
+    """Splits a count into chunks of `size` and a rest."""
     for start in range(0, count, size):
         yield min(size, count - start)

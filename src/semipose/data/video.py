@@ -1,4 +1,4 @@
-"""Frames of videos, upright; and those of them worth keeping as unlabeled images."""
+"""Videos: their frames, upright, and the choice of frames that are worth keeping as unlabeled images."""
 
 import logging
 import re
@@ -6,51 +6,67 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 
-from semipose.data.crops import write_image
+from semipose.data.images import write_image
 from semipose.errors import ConfigError, DataError, RunError
+from semipose.utils.extras import import_extra
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
+if TYPE_CHECKING:
+    import av
+
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
-"""Files taken for videos."""
-GRID = 32
-"""Two frames are compared as gray pictures of this many cells in height and width."""
-QUALITY = 95
-TICK = 1e-3
-"""Seconds to which containers round their times."""
+"""Files that count as videos."""
+THUMBNAIL_SIZE = 32
+"""Height and width of the gray thumbnails by which frames are compared."""
+JPEG_QUALITY = 95
+TIME_TOLERANCE = 1e-3
+"""Seconds to which containers round their time stamps."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded frame, at `seconds` from the start of its video, which shows `rate` frames a second."""
+    """A decoded frame of a video.
 
-    decoded: av.VideoFrame
+    Attributes:
+        decoded: The frame as PyAV decoded it.
+        seconds: Time from the start of the video.
+        rate: Frames per second of the video, a whole number.
+    """
+
+    decoded: "av.VideoFrame"
     seconds: float
     rate: int
 
     @property
     def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, turned as a player shows it (phones store frames lying)."""
+        """(H, W, 3) uint8 RGB, rotated as a player shows it (phones store frames lying)."""
         return np.ascontiguousarray(
             np.rot90(self.decoded.to_ndarray(format="rgb24"), round(self.decoded.rotation / 90))
         )
 
     @property
-    def cells(self) -> np.ndarray:
-        """The frame as stored, in gray, averaged over a grid of cells: (32, 32) float32, 0 to 255."""
-        small = self.decoded.reformat(width=GRID, height=GRID, format="gray", interpolation="AREA")
+    def thumbnail(self) -> np.ndarray:
+        """(32, 32) float32 gray levels in 0…255: averages over the cells of a grid, in the stored orientation."""
+        size = THUMBNAIL_SIZE
+        small = self.decoded.reformat(width=size, height=size, format="gray", interpolation="AREA")
         return small.to_ndarray().astype(np.float32)
 
 
 def list_videos(source: Path) -> list[Path]:
-    """A video itself, or the videos below a folder, sorted; DataError when there are none."""
+    """Returns a video itself, or the videos below a folder, sorted.
+
+    Raises:
+        DataError: If the folder has no video.
+    """
     if not source.is_dir():
         return [source]
     found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -60,12 +76,16 @@ def list_videos(source: Path) -> list[Path]:
 
 
 def read_frames(source: Path) -> Iterator[Frame]:
-    """The frames of a video in order; their times never go back, even where recordings were joined.
+    """Yields the frames of a video in order; times never decrease, even where recordings were joined.
 
-    What can't be decoded is passed over and told at the end, and so is a video that ends before its file says. Raises
-    DataError when the file is no video, has no frame, or can't be read on.
+    Packets that can't be decoded are skipped. A warning at the end counts them, and another one states that the video
+    is shorter than its file says.
+
+    Raises:
+        DataError: If the file is not a video, has no frame, or can't be read to its end.
     """
-    number, bad, last, shift = 0, 0, 0.0, 0.0
+    av = _import_av()
+    number, undecodable, last, shift = 0, 0, 0.0, 0.0
     try:
         with av.open(str(source.absolute())) as container:
             if not container.streams.video:
@@ -76,7 +96,7 @@ def read_frames(source: Path) -> Iterator[Frame]:
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
-                    bad += 1
+                    undecodable += 1
                     continue
                 for frame in frames:
                     seconds = number / rate if frame.time is None else frame.time + shift
@@ -90,14 +110,15 @@ def read_frames(source: Path) -> Iterator[Frame]:
         raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None
     if number == 0:
         raise DataError(f"video {source} has no frame that can be decoded; convert it to H.264 in .mp4")
-    if bad:
-        log.warning("%s: %s passed over, which can't be decoded", source, plural(bad, "packet"))
+    if undecodable:
+        log.warning("%s: %s can't be decoded and left out", source, plural(undecodable, "packet"))
     if last + 1 / rate < 0.9 * stated:
-        log.warning("%s ends after %.0f s, where its file says %.0f s", source, last, stated)
+        log.warning("%s ends after %.0f s, but its file says %.0f s", source, last, stated)
 
 
 def count_frames(source: Path) -> int:
-    """Frames as the file states them, 0 where it does not."""
+    """Returns the number of frames that the file states, 0 if it states none."""
+    av = _import_av()
     try:
         with av.open(str(source.absolute())) as container:
             return container.streams.video[0].frames if container.streams.video else 0
@@ -105,29 +126,40 @@ def count_frames(source: Path) -> int:
         return 0
 
 
-def take_frames(
+def extract_frames(
     videos: list[Path], out: Path, *, every: float = 1.0, min_change: float = 8.0, progress: Progress = NO_PROGRESS
 ) -> tuple[list[Path], int]:
-    """Writes frames of `videos` as JPEGs `VIDEO_FRAME.jpg` into `out`: a folder of unlabeled images.
+    """Writes frames of videos as JPEGs `VIDEO_FRAME.jpg` into a folder, for use as unlabeled images.
 
-    At most one frame in `every` seconds, and only where some part of the picture (a cell of a grid of 32×32) has
-    changed by `min_change` gray levels of 255 since the frame kept before: frames alike teach nothing new. Returns the
-    files and how many frames looked at were left out for being alike. A video that breaks off keeps what came before,
-    with a warning, and the others go on. Raises DataError when no frame can be read, two videos have one name, or
-    `out` holds frames of these videos already; ConfigError when `out` can't be made, RunError when it can't be written
-    any more.
+    A frame is kept if the latest kept frame is at least `every` seconds old and differs from it: near duplicates teach
+    a network nothing new. Of a video that breaks off, the frames before that are kept, with a warning.
+
+    Args:
+        videos: The videos.
+        out: The folder.
+        every: Shortest time between two kept frames in seconds.
+        min_change: Frames are alike if no cell of a grid of 32×32 changes by this many of 255 gray levels.
+        progress: Shows the progress.
+
+    Returns:
+        The files, and the number of frames that were left out because they are alike.
+
+    Raises:
+        DataError: If no frame can be read, two videos have one name, or `out` holds frames of these videos already.
+        ConfigError: If `every` or `min_change` is negative or not finite, or `out` can't be created.
+        RunError: If `out` can't be written.
     """
     for name, value in (("every", every), ("min_change", min_change)):
         if not 0 <= value < float("inf"):
-            raise ConfigError(f"{name}: {value} is no number of 0 or more")
+            raise ConfigError(f"`{name}`: {value} is not a number of 0 or more")
     make_folder(out)
-    _require_room(videos, out)
+    _check_names(videos, out)
     found: list[Path] = []
     alike = 0
     for video in videos:
         before = len(found)
         try:
-            for path in _worth_keeping(video, out, every, min_change, progress):
+            for path in _extract(video, out, every, min_change, progress):
                 if path is None:
                     alike += 1
                 else:
@@ -135,49 +167,49 @@ def take_frames(
         except DataError as error:
             if len(videos) == 1 and len(found) == before:
                 raise
-            log.warning("%s; %s taken before that", error, plural(len(found) - before, "frame"))
+            log.warning("%s; %s kept from before that", error, plural(len(found) - before, "frame"))
     if not found:
         raise DataError(f"{videos[0]} and {len(videos) - 1} more have no frame; are they videos?")
     return found, alike
 
 
-def _worth_keeping(
-    video: Path, out: Path, every: float, min_change: float, progress: Progress
-) -> Iterator[Path | None]:
-    """For each frame looked at its file, or None where it looks like the one kept before."""
+def _extract(video: Path, out: Path, every: float, min_change: float, progress: Progress) -> Iterator[Path | None]:
+    """For each examined frame its file, or None if it is like the latest kept frame."""
     last, due = None, -np.inf
     frames = read_frames(video)
     for number, frame in enumerate(progress.track(frames, count_frames(video), video.name)):
         if frame.seconds < due:
             continue
-        cells = frame.cells
-        if last is not None and np.abs(cells - last).max() < min_change:
+        thumbnail = frame.thumbnail
+        if last is not None and np.abs(thumbnail - last).max() < min_change:
             yield None
             continue
-        last, due = cells, frame.seconds + every - TICK
-        yield _keep(frame.image, out / f"{video.stem}_{number:06d}.jpg")
+        last, due = thumbnail, frame.seconds + every - TIME_TOLERANCE
+        path = out / f"{video.stem}_{number:06d}.jpg"
+        try:
+            write_image(frame.image, path, JPEG_QUALITY)
+        except OSError as error:
+            raise RunError(
+                f"frame {path} can't be written ({error.strerror}); free some disk space, or choose another folder or "
+                "shorter names"
+            ) from None
+        yield path
 
 
-def _require_room(videos: list[Path], out: Path) -> None:
-    """Raises DataError where files of two videos, or of two calls, would mix."""
+def _check_names(videos: list[Path], out: Path) -> None:
+    """Raises DataError if frames of two videos, or of two calls, would mix."""
     shared = [name for name, count in Counter(video.stem for video in videos).items() if count > 1]
     if shared:
         raise DataError(f"{shared[0]}: two videos have this name, and their frames would too; rename one")
     names = "|".join(re.escape(video.stem) for video in videos)
     ours = re.compile(rf"(?:{names})_\d{{6,}}\.jpg")
-    there = sorted(path.name for path in out.glob("*.jpg") if ours.fullmatch(path.name))
-    if there:
+    existing = sorted(path.name for path in out.glob("*.jpg") if ours.fullmatch(path.name))
+    if existing:
         raise DataError(
-            f"{out} holds {plural(len(there), 'frame')} of these videos already (the first: {there[0]}); remove them "
-            "or choose another --out"
+            f"`out`: {out} holds {plural(len(existing), 'frame')} of these videos already (the first: {existing[0]}); "
+            "remove them or choose another folder"
         )
 
 
-def _keep(image: np.ndarray, path: Path) -> Path:
-    try:
-        write_image(image, path, QUALITY)
-    except OSError as error:
-        raise RunError(
-            f"frame {path} can't be written ({error.strerror}); make room, or choose another folder or shorter names"
-        ) from None
-    return path
+def _import_av() -> ModuleType:
+    return import_extra("av", "video", "reading videos")

@@ -8,8 +8,9 @@ import torch
 from semipose.augment.registry import apply_augmentations
 from semipose.augment.views import ViewSampler, eval_view
 from semipose.config import RunConfig
-from semipose.data.crops import CropGeometry, LazyCrops, read_image
+from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import DataSplits
+from semipose.data.images import read_image
 from semipose.data.loader import unlabeled_batch
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import load_pose_model, weights_of

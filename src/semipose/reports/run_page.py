@@ -10,15 +10,15 @@ from typing import Any
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped, without_images
 from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
 from semipose.metrics.bootstrap import describe
-from semipose.metrics.pck import match
+from semipose.metrics.matching import match
 from semipose.metrics.scores import score
 from semipose.reports import plots
 from semipose.reports.examples import heatmap_examples, pose_examples, view_examples
 from semipose.reports.page import Examples, Page, Picture, Table
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import load_predictions
 
 Line = dict[str, Any]
 """A line of metrics.jsonl."""
@@ -94,7 +94,7 @@ def validation_lines(log: list[Line]) -> Iterator[tuple[str, Line]]:
 def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, Picture]:
     """Persons sorted by error, and the chart by joint, of a finished run."""
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
-    by_joint = {n: 100 * value for n, value in score(truth, predictions).per_joint.items() if value is not None}
+    by_joint = {name: 100 * value for name, value in score(truth, predictions).by_joint.get("PCK@0.2", {}).items()}
     chart = Picture("PCK@0.2 by joint", plots.bars(by_joint, "PCK@0.2 × 100"))
     return pose_examples(truth, match(truth, predictions)), chart
 

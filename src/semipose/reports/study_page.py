@@ -7,13 +7,13 @@ import numpy as np
 
 from semipose.config import load_config
 from semipose.data.datasets import load_splits
+from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
-from semipose.metrics.pck import match
+from semipose.metrics.matching import match
 from semipose.reports import plots
 from semipose.reports.examples import errors_by_person, pose_examples
 from semipose.reports.page import Examples, Page, Picture, Table
 from semipose.reports.run_page import read_log, validation_lines
-from semipose.structures.predictions import load_predictions
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import run_folder
 from semipose.studies.tables import Record, read_record, table

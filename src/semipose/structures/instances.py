@@ -1,4 +1,4 @@
-"""Person: one person box in one image, with or without joints; Persons: many in columns; PersonSet: a data set."""
+"""Person instances: `Instance` is one person, `Instances` many as columns, `PoseDataset` a data set of them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -8,21 +8,36 @@ from typing import overload
 
 import numpy as np
 
+from semipose.errors import DataError
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.text import plural
 
-CHUNK = 4096
-"""So many persons are objects at a time while columns are made of them."""
+CHUNK_SIZE = 4096
+"""Number of `Instance` objects that exist at a time while columns are built from an iterator."""
+AREA_OF_BOX = 0.53
+"""Area of a person relative to its box (the usual estimate where a data set has no outlines, as in MPII and LSP)."""
+
+
+def estimate_area(box: Sequence[float]) -> float:
+    """Returns the estimated area of a person in square pixels, from its box [x, y, width, height]."""
+    return box[2] * box[3] * AREA_OF_BOX
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instance:
-    """One person instance.
+    """One person in one image, with or without labeled joints.
 
-    `box` is [x, y, width, height] in pixels as COCO has it. `joints` (K, 2) float64 in pixels, pixel centers at
-    integers; `visibility` (K,) 0 unlabeled, 1 occluded, 2 visible; both None for a person without labels.
-    `annotation_id` is negative for a box nobody annotated: a detection, or a whole image.
-    `area` in square pixels (OKS scale). `score` is the detector's, 1 for annotated boxes. `head_size` in pixels where
-    the data set measures one (PCKh).
+    Attributes:
+        image: Path of the image.
+        image_id: Id of the image as in the annotation file.
+        annotation_id: Id of the annotation; negative for a box that was not annotated (a detection or a whole image).
+        box: x, y, width and height in pixels, as in COCO.
+        joints: (K, 2) float64 in pixels, pixel centers at integers; None without labels.
+        visibility: (K,) 0 unlabeled, 1 occluded, 2 visible, as in COCO; None without labels.
+        area: Area of the person in square pixels, the scale of OKS.
+        score: Score of the detector, 1 for annotated boxes.
+        is_crowd: Whether the box holds a group of persons.
+        head_size: Length in pixels that normalizes PCKh, where the data set gives one.
     """
 
     image: Path
@@ -42,21 +57,30 @@ class Instance:
         return self.visibility is not None and bool((self.visibility > 0).any())
 
     def without_labels(self) -> "Instance":
-        """The same box with nothing known of its joints."""
+        """Returns the same person without joints."""
         return replace(self, joints=None, visibility=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Instances(Sequence[Instance]):
-    """N persons over K joints as one array a field; a `Person` is made when one is asked for.
+    """N persons with K joints each, one array per field; indexing builds an `Instance`.
 
-    `images`: (id, path) of each photograph they are in; `image` (N,) points to it. `joints` (N, K, 2) are float32 where
-    that holds every coordinate exactly, float64 otherwise; `joints` and `visibility` (N, K) are zero where `posed`
-    (N,) is false: nothing is known of these joints. `head_sizes` (N,) is NaN where none was measured.
+    Attributes:
+        images: (id, path) of each image that shows at least one of the persons.
+        image_index: (N,) index into `images`.
+        annotation_ids: (N,) integers; of dtype object where a number does not fit 64 bits.
+        boxes: (N, 4) x, y, width and height in pixels.
+        joints: (N, K, 2) in pixels; float32 where that holds every coordinate exactly, else float64.
+        visibility: (N, K) 0 unlabeled, 1 occluded, 2 visible.
+        annotated: (N,) whether joints and visibility are known; both are zero where they are not.
+        areas: (N,) in square pixels.
+        scores: (N,) scores of a detector, 1 for annotated boxes.
+        is_crowd: (N,) whether the box holds a group of persons.
+        head_sizes: (N,) in pixels, NaN where the data set gives none.
     """
 
     images: tuple[tuple[int | str, str], ...]
-    image: np.ndarray
+    image_index: np.ndarray
     annotation_ids: np.ndarray
     boxes: np.ndarray
     joints: np.ndarray
@@ -64,23 +88,27 @@ class Instances(Sequence[Instance]):
     annotated: np.ndarray
     areas: np.ndarray
     scores: np.ndarray
-    crowds: np.ndarray
+    is_crowd: np.ndarray
     head_sizes: np.ndarray
 
     @classmethod
-    def of(cls, persons: Iterable[Instance], k: int) -> "Instances":
-        """Columns of persons with `k` joints each; of an iterator no more than `CHUNK` are in memory at a time."""
-        table: dict[tuple[int | str, str], int] = {}
-        rest = iter(persons)
-        parts = [_columns([], k, table)]
-        while chunk := list(islice(rest, CHUNK)):
-            parts.append(_columns(chunk, k, table))
-        # Column by column: what was put together goes away before the next.
+    def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
+        """Builds the columns of persons with `num_joints` joints each, `CHUNK_SIZE` of an iterator at a time."""
+        image_numbers: dict[tuple[int | str, str], int] = {}
+        remaining = iter(instances)
+        parts = [_columns([], num_joints, image_numbers)]
+        while chunk := list(islice(remaining, CHUNK_SIZE)):
+            parts.append(_columns(chunk, num_joints, image_numbers))
+        # One column at a time, so that the memory of its parts is free before the next is joined.
         columns = [np.concatenate([part.pop(0) for part in parts]) for _ in range(len(parts[0]))]
-        return cls(tuple(table), *columns)
+        return cls(tuple(image_numbers), *columns)
 
     def __len__(self) -> int:
-        return len(self.image)
+        return len(self.image_index)
+
+    def __repr__(self) -> str:
+        persons, images = plural(len(self), "person"), plural(len(self.images), "image")
+        return f"Instances({persons} in {images}, {int(self.labeled.sum())} labeled, {self.joints.shape[1]} joints)"
 
     @overload
     def __getitem__(self, index: int) -> Instance: ...
@@ -89,8 +117,8 @@ class Instances(Sequence[Instance]):
     def __getitem__(self, index: int | slice) -> "Instance | Instances":
         if isinstance(index, slice):
             return self.take(range(len(self))[index])
-        image_id, path = self.images[self.image[index]]
-        annotated, head = self.annotated[index], float(self.head_sizes[index])
+        image_id, path = self.images[self.image_index[index]]
+        annotated, head_size = self.annotated[index], float(self.head_sizes[index])
         x, y, width, height = self.boxes[index].tolist()
         return Instance(
             image=Path(path),
@@ -101,8 +129,8 @@ class Instances(Sequence[Instance]):
             visibility=self.visibility[index].copy() if annotated else None,
             area=float(self.areas[index]),
             score=float(self.scores[index]),
-            is_crowd=bool(self.crowds[index]),
-            head_size=None if np.isnan(head) else head,
+            is_crowd=bool(self.is_crowd[index]),
+            head_size=None if np.isnan(head_size) else head_size,
         )
 
     @property
@@ -112,116 +140,144 @@ class Instances(Sequence[Instance]):
 
     @property
     def usable(self) -> np.ndarray:
-        """(N,) whether the image can serve, with labels or without: no crowd, a box with an area."""
-        return (self.boxes[:, 2] > 0) & (self.boxes[:, 3] > 0) & ~self.crowds
+        """(N,) whether a crop can be made: the box has an area and holds one person."""
+        return (self.boxes[:, 2] > 0) & (self.boxes[:, 3] > 0) & ~self.is_crowd
 
     @property
     def trainable(self) -> np.ndarray:
-        """(N,) whether one can learn from the person: usable, and at least one joint is labeled."""
+        """(N,) whether the person can be a labeled example: usable and at least one joint labeled."""
         return self.usable & self.labeled
 
     @property
     def image_ids(self) -> list[int | str]:
-        """Person by person."""
-        return [self.images[i][0] for i in self.image.tolist()]
+        """Id of each person's image."""
+        return [self.images[i][0] for i in self.image_index.tolist()]
 
     @property
     def paths(self) -> list[str]:
-        """The photograph of each person."""
-        return [self.images[i][1] for i in self.image.tolist()]
+        """Path of each person's image."""
+        return [self.images[i][1] for i in self.image_index.tolist()]
 
     def take(self, indices: Iterable[int]) -> "Instances":
-        """The persons at `indices`, in that order."""
-        chosen = np.array(list(indices), dtype=np.int64)
-        shown, image = np.unique(self.image[chosen], return_inverse=True)
-        others = (getattr(self, name)[chosen] for name in _COLUMNS[1:])
-        return Instances(tuple(self.images[i] for i in shown), image.astype(np.int32), *others)
+        """Returns the persons at `indices`, in that order, and the images that show them."""
+        selected = np.fromiter(indices, np.int64)
+        kept, image_index = np.unique(self.image_index[selected], return_inverse=True)
+        others = (getattr(self, name)[selected] for name in _COLUMNS[1:])
+        return Instances(tuple(self.images[i] for i in kept), image_index.astype(np.int32), *others)
 
     def concat(self, other: "Instances") -> "Instances":
-        """Both, one after the other."""
-        moved = replace(other, image=other.image + len(self.images))
-        columns = (np.concatenate([getattr(self, name), getattr(moved, name)]) for name in _COLUMNS)
+        """Returns these persons followed by the `other` ones."""
+        other = replace(other, image_index=other.image_index + len(self.images))
+        columns = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS)
         return Instances(self.images + other.images, *columns)
 
 
 _COLUMNS = tuple(f.name for f in fields(Instances) if f.name != "images")
 
 
-def _columns(persons: list[Instance], k: int, table: dict[tuple[int | str, str], int]) -> list[np.ndarray]:
-    """The arrays of `Persons`, in its order; new photographs are added to `table`."""
-    n = len(persons)
-    annotated = [p.joints is not None and p.visibility is not None for p in persons]
-    nowhere, unseen = np.zeros((k, 2)), np.zeros(k, np.int8)
-    joints = [p.joints if known else nowhere for p, known in zip(persons, annotated, strict=True)]
-    visibility = [p.visibility if known else unseen for p, known in zip(persons, annotated, strict=True)]
+def _columns(
+    instances: list[Instance], num_joints: int, image_numbers: dict[tuple[int | str, str], int]
+) -> list[np.ndarray]:
+    """Returns the arrays in the order of `_COLUMNS`; new images are added to `image_numbers`."""
+    n = len(instances)
+    annotated = [p.joints is not None and p.visibility is not None for p in instances]
+    no_joints, no_visibility = np.zeros((num_joints, 2)), np.zeros(num_joints, np.int8)
+    joints = [p.joints if known else no_joints for p, known in zip(instances, annotated, strict=True)]
+    visibility = [p.visibility if known else no_visibility for p, known in zip(instances, annotated, strict=True)]
     return [
-        np.array([table.setdefault((p.image_id, str(p.image)), len(table)) for p in persons], np.int32),
-        _whole_numbers([p.annotation_id for p in persons]),
-        np.array([p.box for p in persons], np.float64).reshape(n, 4),
-        _smallest(np.array(joints, np.float64).reshape(n, k, 2)),
-        np.array(visibility, np.int8).reshape(n, k),
+        np.array(
+            [image_numbers.setdefault((p.image_id, str(p.image)), len(image_numbers)) for p in instances], np.int32
+        ),
+        _integers([p.annotation_id for p in instances]),
+        np.array([p.box for p in instances], np.float64).reshape(n, 4),
+        _float32_if_exact(np.array(joints, np.float64).reshape(n, num_joints, 2)),
+        np.array(visibility, np.int8).reshape(n, num_joints),
         np.array(annotated, bool),
-        np.array([p.area for p in persons], np.float64),
-        np.array([p.score for p in persons], np.float64),
-        np.array([p.is_crowd for p in persons], bool),
-        np.array([np.nan if p.head_size is None else p.head_size for p in persons], np.float64),
+        np.array([p.area for p in instances], np.float64),
+        np.array([p.score for p in instances], np.float64),
+        np.array([p.is_crowd for p in instances], bool),
+        np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
     ]
 
 
-def _smallest(values: np.ndarray) -> np.ndarray:
-    """float32 where it holds every value exactly (whole and quarter pixels do), else the float64 given."""
+def _float32_if_exact(values: np.ndarray) -> np.ndarray:
+    """Whole and quarter pixels fit float32 and take half the memory."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     return single if (single == values).all() else values
 
 
-def _whole_numbers(values: list[int]) -> np.ndarray:
+def _integers(values: list[int]) -> np.ndarray:
     try:
         return np.array(values, np.int64)
     except OverflowError:
-        return np.array(values, object)  # a file may hold any number
+        return np.array(values, object)  # JSON allows integers of any size
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, repr=False)
 class PoseDataset:
-    """Persons of one data set in a fixed order. `source` names the file or folder for messages and run records.
+    """The persons of one data set in a fixed order.
 
-    `empty` holds the images (id, path) of the set that show nobody: a detector's boxes there count against it.
+    Attributes:
+        skeleton: The K joints.
+        instances: The N persons.
+        source: Name of the file or folder, for messages and run records.
+        empty_images: (id, path) of the images that show no person; a detection there is a false positive.
     """
 
     skeleton: Skeleton
     instances: Instances
     source: str
-    empty: tuple[tuple[int | str, Path], ...]
+    empty_images: tuple[tuple[int | str, Path], ...]
 
     def __init__(
         self,
         skeleton: Skeleton,
-        persons: Iterable[Instance],
+        instances: Iterable[Instance],
         source: str,
-        empty: tuple[tuple[int | str, Path], ...] = (),
+        empty_images: tuple[tuple[int | str, Path], ...] = (),
     ) -> None:
-        columns = persons if isinstance(persons, Instances) else Instances.of(persons, len(skeleton))
-        for name, value in (("skeleton", skeleton), ("instances", columns), ("source", source), ("empty", empty)):
+        if not isinstance(instances, Instances):
+            instances = Instances.from_instances(instances, len(skeleton))
+        values = {"skeleton": skeleton, "instances": instances, "source": source, "empty_images": empty_images}
+        for name, value in values.items():  # the only way to set the fields of a frozen dataclass
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.instances)
 
+    def __repr__(self) -> str:
+        persons, images = plural(len(self), "person"), plural(len(self.image_paths), "image")
+        labeled = int(self.instances.labeled.sum())
+        return (
+            f"PoseDataset({self.source!r}: {persons} in {images}, {labeled} labeled, skeleton {self.skeleton.name!r})"
+        )
+
     @property
     def image_paths(self) -> dict[int | str, Path]:
-        """Every photograph by its id, those that show nobody last."""
-        return {identity: Path(path) for identity, path in self.instances.images} | dict(self.empty)
+        """Path of every image by its id, the empty images last."""
+        return {image_id: Path(path) for image_id, path in self.instances.images} | dict(self.empty_images)
 
     def __getitem__(self, index: int) -> Instance:
         return self.instances[index]
 
     def subset(self, indices: Iterable[int]) -> "PoseDataset":
-        """The persons at `indices`, in that order."""
+        """Returns the persons at `indices`, in that order."""
         return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
 
+    def usable(self) -> "PoseDataset":
+        """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
+        return self.subset(np.flatnonzero(self.instances.usable))
+
+    def trainable(self) -> "PoseDataset":
+        """Returns the usable persons with at least one labeled joint; raises DataError if there are none."""
+        chosen = np.flatnonzero(self.instances.trainable)
+        if not len(chosen):
+            raise DataError(f"{self.source} has no person with a labeled keypoint; label some first")
+        return self.subset(chosen)
+
     def without_labels(self) -> "PoseDataset":
-        """Every box of the set, joints removed."""
+        """Returns the persons with their boxes and without joints."""
         n, k = self.instances.visibility.shape
         instances = replace(
             self.instances,
@@ -231,17 +287,17 @@ class PoseDataset:
         )
         return PoseDataset(self.skeleton, instances, self.source)
 
-    def mapped(self, skeleton: Skeleton) -> "PoseDataset":
-        """The same persons over another skeleton, joint by name: what this set lacks is unlabeled there."""
+    def to_skeleton(self, skeleton: Skeleton) -> "PoseDataset":
+        """Returns the persons with the joints of another skeleton, matched by name; missing joints are unlabeled."""
         if skeleton.joints == self.skeleton.joints:
             return self
-        here = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
-        visibility = self.instances.visibility[:, here] * (np.array(here) >= 0)
-        joints = self.instances.joints[:, here] * (visibility > 0)[..., None]
+        sources = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
+        visibility = self.instances.visibility[:, sources] * (np.array(sources) >= 0)
+        joints = self.instances.joints[:, sources] * (visibility > 0)[..., None]
         instances = replace(self.instances, joints=joints, visibility=visibility)
-        return PoseDataset(skeleton, instances, self.source, self.empty)
+        return PoseDataset(skeleton, instances, self.source, self.empty_images)
 
     def concat(self, other: "PoseDataset") -> "PoseDataset":
-        """Both sets one after the other, over the skeleton of this one."""
-        persons = self.instances.concat(other.mapped(self.skeleton).instances)
-        return PoseDataset(self.skeleton, persons, f"{self.source} + {other.source}")
+        """Returns the persons of both sets with the skeleton of this one."""
+        instances = self.instances.concat(other.to_skeleton(self.skeleton).instances)
+        return PoseDataset(self.skeleton, instances, f"{self.source} + {other.source}")

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from semipose.config import RunConfig, load_config
-from semipose.data.crops import read_image
 from semipose.data.datasets import read_dataset
+from semipose.data.formats.coco_results import load_predictions
+from semipose.data.images import read_image
 from semipose.errors import ConfigError
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction, load_predictions
+from semipose.structures.predictions import Prediction
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.evaluator import TrainResult

@@ -1,0 +1,175 @@
+"""COCO keypoint results: the file format of predictions, and of submissions to COCO's server."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semipose.data.formats.json_files import read_json
+from semipose.data.formats.values import finite_numbers, is_id
+from semipose.errors import DataError, RunError, collect_errors
+from semipose.structures.instances import PoseDataset
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import COCO, Skeleton
+from semipose.utils.files import write_text
+
+LARGEST_COORDINATE = 1e7
+"""No pixel coordinate is larger, and the square of a larger one may overflow."""
+
+
+def save_predictions(
+    predictions: Iterable[Prediction], path: str | os.PathLike[str], *, files: Mapping[int | str, str] | None = None
+) -> None:
+    """Writes predictions as COCO keypoint results.
+
+    Each record is {image_id, category_id, keypoints: [x, y, score] * K, score, bbox}, with numbers in full precision.
+    `annotation_id` is an extra key where it is known.
+
+    Args:
+        predictions: The predictions, in the order of the file.
+        path: The file to write; its folder is created.
+        files: File names by image id, written as the extra key `file_name`.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    names = files or {}
+    records = [_record(p) | ({"file_name": names[p.image_id]} if p.image_id in names else {}) for p in predictions]
+    _write(records, Path(path))
+
+
+def save_submission(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
+    """Writes a result file for COCO's keypoint server: integer image ids, category 1, 17 joints, 2 decimals.
+
+    Raises:
+        DataError: If an image id is not an integer, the number of joints is not 17, or the file cannot be written.
+        RunError: If a prediction is not finite.
+    """
+    records = []
+    for n, p in enumerate(predictions, start=1):
+        if not isinstance(p.image_id, int):
+            raise DataError(
+                f"prediction {n} is for image {p.image_id!r}, but COCO's server takes integer image ids; predict on "
+                "COCO's image list"
+            )
+        if len(p.joints) != len(COCO):
+            raise DataError(f"prediction {n} has {len(p.joints)} joints, but COCO's server takes {len(COCO)}")
+        keypoints = _keypoints(p)
+        if not np.isfinite([*keypoints, p.score]).all():
+            raise RunError(f"prediction {n} is not finite: the network has diverged; lower the learning rate")
+        rounded = [round(v, 2) for v in keypoints]
+        records.append({"image_id": p.image_id, "category_id": 1, "keypoints": rounded, "score": round(p.score, 5)})
+    _write(records, Path(path))
+
+
+def load_predictions(
+    path: str | os.PathLike[str],
+    skeleton: Skeleton,
+    problems: list[str] | None = None,
+    truth: PoseDataset | None = None,
+) -> list[Prediction]:
+    """Reads the predictions of a COCO keypoint results file.
+
+    A missing `bbox`, which COCO's format leaves out, becomes the bounding box of the joints; `annotation_id` may be
+    missing.
+
+    Args:
+        path: The file.
+        skeleton: The skeleton that the keypoints must fit.
+        problems: Collects one line for each broken record, which is then left out.
+        truth: The data set that the predictions are for. A record with a `file_name` belongs to its image of that
+            name, whatever the `image_id`, because images of a folder are numbered differently.
+
+    Returns:
+        The predictions, in the order of the file.
+
+    Raises:
+        DataError: If the file cannot be read, or a record is broken and `problems` is None.
+    """
+    path = Path(path)
+    records = read_json(path, "predictions file")
+    if not isinstance(records, list):
+        raise DataError(f"predictions file {path} is not a list; write COCO keypoint results: a JSON list of objects")
+    ids = {image.name: image_id for image_id, image in truth.image_paths.items()} if truth else {}
+    found = []
+    for number, record in enumerate(records, start=1):
+        with collect_errors(problems):
+            prediction = _prediction(record, len(skeleton), f"{path}, record {number}")
+            name = record.get("file_name")
+            if truth is not None and isinstance(name, str):
+                prediction = replace(prediction, image_id=ids.get(Path(name).name, name))
+            found.append(prediction)
+    return found
+
+
+def _write(records: list[dict[str, Any]], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(records))
+    except OSError as error:
+        raise DataError(f"predictions can't be written to {path} ({error.strerror}); choose another location") from None
+
+
+def _keypoints(p: Prediction) -> list[float]:
+    return np.column_stack([p.joints, p.scores]).astype(np.float64).ravel().tolist()
+
+
+def _record(p: Prediction) -> dict[str, Any]:
+    record = {
+        "image_id": p.image_id,
+        "category_id": p.category_id,
+        "keypoints": _keypoints(p),
+        "score": float(p.score),
+        "bbox": [float(v) for v in p.box],
+    }
+    if p.annotation_id is not None:
+        record["annotation_id"] = p.annotation_id
+    return record
+
+
+def _prediction(record: Any, k: int, where: str) -> Prediction:
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: is not an object; write one object for each person")
+    for field in ("image_id", "category_id", "keypoints", "score"):
+        if record.get(field) is None:
+            raise DataError(f"{where}: has no '{field}'; write image_id, category_id, keypoints and score")
+    if not is_id(record["image_id"]):
+        raise DataError(f"{where}: 'image_id' is {record['image_id']!r}; write an integer or a string")
+    for field in ("category_id", "annotation_id"):
+        value = record.get(field)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise DataError(f"{where}: '{field}' is {value!r}; write an integer")
+    given = record["keypoints"]
+    values = finite_numbers(given, 3 * k, LARGEST_COORDINATE)
+    if values is None:
+        found = f"{len(given)} entries or one that is not a finite number" if isinstance(given, list) else "no list"
+        raise DataError(f"{where}: 'keypoints' has {found}; write {3 * k} numbers: x, y, score for {k} joints")
+    score = finite_numbers([record["score"]], 1, LARGEST_COORDINATE)
+    if score is None:
+        raise DataError(f"{where}: 'score' is {record['score']!r}; write a finite number")
+    joints, scores = values.reshape(k, 3)[:, :2].copy(), values[2::3].copy()
+    return Prediction(
+        image_id=record["image_id"],
+        annotation_id=record.get("annotation_id"),
+        joints=joints,
+        scores=scores,
+        score=float(score[0]),
+        box=_box(record.get("bbox"), joints, where),
+        category_id=record["category_id"],
+    )
+
+
+def _box(given: Any, joints: np.ndarray, where: str) -> tuple[float, float, float, float]:
+    """The box of a record, or the bounding box of its joints if it has none."""
+    if given is None:
+        low, high = joints.min(axis=0), joints.max(axis=0)
+        return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+    box = finite_numbers(given, 4, LARGEST_COORDINATE)
+    if box is None:
+        raise DataError(f"{where}: 'bbox' is {str(given)[:60]}; write 4 finite numbers: x, y, width, height")
+    x, y, width, height = box.tolist()
+    return x, y, width, height

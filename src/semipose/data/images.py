@@ -1,0 +1,119 @@
+"""Reading and writing image files."""
+
+import io
+import stat
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import ExifTags, Image
+
+from semipose.errors import DataError
+from semipose.utils.files import replacing
+
+MAX_PIXELS = 100_000_000
+"""Larger images are refused before they are decoded: a PNG of a few kilobytes can hold gigabytes of pixels."""
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Returns an image in the orientation in which it is stored, because annotations refer to the stored pixels.
+
+    Args:
+        path: File in any format that Pillow decodes.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: If the file is missing, broken or larger than `MAX_PIXELS`.
+    """
+    return decode_image(path, read_image_bytes(path))
+
+
+def read_image_bytes(path: Path) -> bytes:
+    """Returns the content of an image file.
+
+    Raises:
+        DataError: If it is missing or not a regular file (reading a pipe or a device may never end).
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"image {path} is not a file; check the image folder")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"image {path} can't be read ({reason}); check the image folder") from None
+
+
+def decode_image(path: Path, content: bytes) -> np.ndarray:
+    """Returns the image that `content`, read from the file `path`, encodes.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: If it is broken or larger than `MAX_PIXELS`.
+    """
+    try:
+        if simplejpeg.is_jpeg(content):
+            height, width, _, _ = simplejpeg.decode_jpeg_header(content)
+            _check_size(path, width, height)
+            return simplejpeg.decode_jpeg(content, "RGB")
+    except ValueError:
+        pass  # CMYK and other rare JPEGs, which Pillow decodes
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images; `_check_size` refuses too large ones
+            with Image.open(io.BytesIO(content)) as image:
+                _check_size(path, *image.size)
+                if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
+                    gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+                    return np.repeat(gray[:, :, None], 3, axis=2)
+                return np.asarray(image.convert("RGB"))
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
+
+
+def has_exif_orientation(image: Image.Image) -> bool:
+    """Returns whether EXIF asks viewers to rotate or mirror an opened image, which `read_image` does not do.
+
+    Nothing is decoded. The answer is False for every TIFF, because Pillow rotates TIFFs itself.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # PngImageFile.getexif would decode the image to search for a record behind the pixels.
+            exif = Image.Image.getexif(image)
+        return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except Exception:  # a broken record asks for nothing
+        return False
+
+
+def write_image(image: np.ndarray, path: Path, quality: int) -> None:
+    """Writes an image atomically, as a PNG or a JPEG depending on the file name.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        path: File to write; missing folders are created.
+        quality: JPEG quality in 0…100.
+
+    Raises:
+        OSError: If the file can't be written.
+    """
+    suffix = path.suffix.lower()
+    options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, encoded = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"image {path} has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS / 1e6:.0f}: scale it down"
+        )

@@ -12,7 +12,7 @@ def test_known_devices():
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize(("name", "message"), [("gpu", "'gpu' is unknown"), ("cuda:99", "'cuda:99' is not available")])
-def test_other_devices_are_refused(name, message):
-    with pytest.raises(ConfigError, match=f"`device`: {message}"):
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:99"])
+def test_other_devices_are_refused(name):
+    with pytest.raises(ConfigError, match=f"`device`: '{name}'"):
         resolve_device(name)

@@ -1,16 +1,25 @@
-"""Sets of different skeletons meet joint by name."""
+"""Data sets: options, data files, skeletons that are mapped joint by name, and the parts of a run."""
+
+import json
 
 import json
 
 import numpy as np
 import pytest
 
-from semipose.data.datasets import PEOPLE, DataConfig, load_splits
+from semipose.data.datasets import (
+    PEOPLE,
+    DataConfig,
+    load_splits,
+    open_data_file,
+    read_dataset,
+    with_absolute_paths,
+)
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
-from semipose.errors import ConfigError
+from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import Instance, PoseDataset
-from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION
+from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION, infer_skeleton
 
 
 def one(skeleton, tmp_path, name, count=4):
@@ -61,24 +70,90 @@ def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
         load_splits(DataConfig(train=str(mpii), val=str(aic)))
     splits = load_splits(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union"))
     assert splits.labeled.skeleton is splits.validation.skeleton is UNION
-    learned = splits.labeled[0].visibility > 0
-    assert {j for j, known in zip(UNION.joints, learned, strict=True) if known} == set(MPII.joints)
-    judged = splits.validation[0].visibility > 0
-    assert {j for j, known in zip(UNION.joints, judged, strict=True) if known} == set(AI_CHALLENGER.joints)
+    trained = splits.labeled[0].visibility > 0
+    assert {j for j, known in zip(UNION.joints, trained, strict=True) if known} == set(MPII.joints)
+    evaluated = splits.validation[0].visibility > 0
+    assert {j for j, known in zip(UNION.joints, evaluated, strict=True) if known} == set(AI_CHALLENGER.joints)
     assert all(p.joints is None for p in splits.unlabeled.instances)
 
 
 def test_a_set_without_a_common_joint(tmp_path):
-    from semipose.structures.skeletons import infer_skeleton
-
     hands = one(infer_skeleton(["thumb", "index_finger"]), tmp_path, "hands")
     with pytest.raises(ConfigError, match=r"mpii has no joint of"):
         load_splits(DataConfig(train=str(hands), skeleton="mpii"))
 
 
-def test_images_of_labeled_persons_are_left_out_of_the_unlabeled_folder(small_people, tmp_path, caplog):
-    """Images of held-out persons must not be trained on, and those of labeled persons are in the set already."""
-    folder = tmp_path / "all"
+def test_the_training_set_is_required():
+    with pytest.raises(ConfigError, match=r"`data\.train` is missing: give an annotation file .*`people`"):
+        load_splits(DataConfig())
+
+
+def test_the_embedded_people_bring_their_test_set():
+    splits = load_splits(DataConfig(train="people", labels=50, validation=7))
+    assert (len(splits.labeled), len(splits.validation)) == (50, 7)
+    assert len(splits.test) == len(read_dataset("people", None, "val").trainable())
+    assert splits.validation_set == "train"
+    with pytest.raises(ConfigError, match=r"`data\.images`: photos has no annotations"):
+        load_splits(DataConfig(train="people", images="photos"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"boxes": "b.json"}, r"`data\.boxes`: b\.json belongs to `data\.unlabeled`"),
+        ({"val_images": "v"}, r"`data\.val_images`: v belongs to `data\.val`"),
+        ({"test_images": "t"}, r"`data\.test_images`: t belongs to `data\.test`"),
+        ({"boxes": "b.json", "unlabeled": "u.json"}, r"`data\.boxes`: u\.json has its own boxes"),
+    ],
+)
+def test_options_without_effect_are_errors(options, message):
+    with pytest.raises(ConfigError, match=message):
+        load_splits(DataConfig(train="people", **options))
+
+
+def test_unlabeled_data_of_other_kinds_are_errors():
+    with pytest.raises(DataError, match=r"`data\.unlabeled`: walk\.mp4 is neither a folder of images nor"):
+        load_splits(DataConfig(train="people", unlabeled="walk.mp4"))
+
+
+def test_a_data_file_fills_what_is_not_set(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.write_text("train: labels.json\nimages: photos\nlabels: 20\nval: /data/val.json\n")
+    config = open_data_file(DataConfig(train=str(path), labels=30))
+    assert (config.train, config.images) == (str(tmp_path / "labels.json"), str(tmp_path / "photos"))
+    assert (config.labels, config.val) == (30, "/data/val.json")
+    plain = DataConfig(train="labels.json")
+    assert open_data_file(plain) is plain
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: [", "is not YAML"),
+        ("images: photos", "needs a key 'train'"),
+        ("train: a.json\ncolor: red", "unknown key 'color'"),
+        ("train: a.json\nlabels: 0", "labels: "),
+    ],
+)
+def test_broken_data_files_are_errors(tmp_path, content, message):
+    path = tmp_path / "data.yaml"
+    path.write_text(content)
+    with pytest.raises(DataError, match=rf"data\.yaml.*{message}"):
+        open_data_file(DataConfig(train=str(path)))
+    with pytest.raises(DataError, match="gone"):
+        open_data_file(DataConfig(train="gone.yaml"))
+
+
+def test_paths_become_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = with_absolute_paths(DataConfig(train="people", unlabeled="frames", val="/data/val.json"))
+    assert (config.train, config.unlabeled, config.val) == ("people", str(tmp_path / "frames"), "/data/val.json")
+    assert config.images is None
+
+
+def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path, caplog):
+    """With a folder that holds all images: held-out ones are not trained on, labeled ones are not used twice."""
+    folder = tmp_path / "photos"
     folder.mkdir()
     for image in sorted((PEOPLE / "images").iterdir())[:80]:
         (folder / image.name).symlink_to(image)

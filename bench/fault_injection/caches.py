@@ -1,4 +1,4 @@
-"""One crop cache under several processes: builders at once, builders killed, readers while it is removed and rebuilt.
+"""One crop cache and several processes: concurrent builders, killed builders, readers while it is removed and rebuilt.
 
 There is no worker process to kill besides: crops are cut and loaded by threads of the training's own process.
 """
@@ -15,8 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from semipose.data import crop_cache
 from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import read_dataset
@@ -68,7 +67,7 @@ def _killed(
     time.sleep(chance.uniform(0, 1.2 * usual))
     os.kill(pid, signal.SIGKILL)
     found["kills"] += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-    found["while_building"] += bool(list(cache.glob("crops/*/*.tmp")))
+    found["while_building"] += bool(list(cache.glob("crops/.*.crops")))
     return _ended(_child(lambda: _build(persons, cache, folder, 0, False)), "the next builder") + _difference(
         cache, folder
     )
@@ -93,15 +92,16 @@ def _readers(
 
 
 def _invalidate(cache: Path, chance: random.Random) -> None:
-    """Removes the index, all crops or the whole cache, or cuts the end of the crops off."""
+    """Removes the file or the whole cache, or cuts the start or the end of the file off."""
     act = chance.randrange(4)
-    for path in cache.glob("crops/*/*"):
+    for path in cache.glob("crops/[!.]*.crops"):
         with suppress(OSError):
-            if (act == 0 and path.name == "index.npz") or (act == 1 and path.suffix == ".bin"):
+            if act == 0:
                 path.unlink()
-            elif act == 2 and path.suffix == ".bin":
-                shorter = path.with_name("shorter")
-                shorter.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            elif act < 3:
+                content, shorter = path.read_bytes(), path.with_name("shorter")
+                half = len(content) // 2
+                shorter.write_bytes(content[:half] if act == 1 else content[half:])
                 shorter.replace(path)
     if act == 3:
         shutil.rmtree(cache / "crops", ignore_errors=True)
@@ -119,7 +119,7 @@ def _reference(persons: PoseDataset, folder: Path) -> None:
 def _build(persons: PoseDataset, cache: Path, folder: Path, start: float, unlocked: bool) -> None:
     time.sleep(start)
     if unlocked:
-        packed._alone = _no_lock  # type: ignore[assignment]
+        crop_cache._lock = _no_lock  # type: ignore[assignment]
     store = open_crop_cache(persons, GEOMETRY, cache=cache)
     known = (folder / "sums").read_text().split()
     assert len(store.dataset) == len(known), "persons are missing"
@@ -138,27 +138,17 @@ def _read(persons: PoseDataset, cache: Path, folder: Path, stop: Path, seed: int
 
 
 @contextmanager
-def _no_lock(root: Path, key: str) -> Any:
-    yield False
+def _no_lock(path: Path, root: Path) -> Any:
+    yield
 
 
 def _difference(cache: Path, folder: Path) -> list[str]:
     """What a cache holds besides, or other than, the reference."""
-    (own,), (reference,) = list(cache.glob("crops/*")), list((folder / "reference").glob("crops/*"))
-    names = {p.name for p in own.iterdir()}
-    wanted = {p.name for p in reference.iterdir()}
-    if names != wanted:
-        return [f"holds {sorted(names ^ wanted)} too much or too little"]
-    problems = []
-    for name in wanted:
-        first, second = own / name, reference / name
-        if name.endswith(".bin"):
-            same = first.read_bytes() == second.read_bytes()
-        else:
-            with np.load(first) as a, np.load(second) as b:
-                same = a.files == b.files and all(np.array_equal(a[key], b[key]) for key in a.files)
-        problems += [] if same else [f"another {name}"]
-    return problems
+    own = {p.name: p.read_bytes() for p in cache.glob("crops/*")}
+    reference = {p.name: p.read_bytes() for p in (folder / "reference").glob("crops/*")}
+    if own.keys() != reference.keys():
+        return [f"holds {sorted(own.keys() ^ reference.keys())} too much or too little"]
+    return [f"another {name}" for name in reference if own[name] != reference[name]]
 
 
 def _child(work: Callable[[], None]) -> int:

@@ -16,7 +16,7 @@ from semipose.config import load_config
 from semipose.errors import BrokenDataError, InputError, SemiposeError
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.loop import InterruptedTrainingError
+from semipose.training.signals import InterruptedTrainingError
 
 PLAN = "plan.yaml"
 """The configuration of a run, in its folder."""

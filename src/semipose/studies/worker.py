@@ -1,6 +1,6 @@
 """Trains one run of a study: `python -m semipose.studies.worker FOLDER`.
 
-FOLDER/plan.yaml holds the resolved configuration; a run that has a checkpoint goes on from it. The log goes to standard
+FOLDER/plan.yaml holds the resolved configuration; a run that has a checkpoint is resumed. The log goes to standard
 error, its last line being the error of a run that failed.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools import coco
 from pycocotools.cocoeval import COCOeval
 
-from semipose.metrics.oks import FIGURES, oks_scores
+from semipose.metrics.oks import NAMES, oks_scores
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
@@ -102,7 +102,7 @@ def official(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, flo
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return dict(zip(FIGURES, map(float, evaluation.stats[: len(FIGURES)]), strict=True))
+    return dict(zip(NAMES, map(float, evaluation.stats[: len(NAMES)]), strict=True))
 
 
 if __name__ == "__main__":

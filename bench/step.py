@@ -61,7 +61,6 @@ def main() -> None:
             f"{found['method']:16s} {found['pairs_per_second']:7.2f} pairs/s ours ({found['precision']}), "
             f"{found['baseline_pairs_per_second']:7.2f} the usual way, ratio {found['ratio']:.2f}; "
             f"hard views {100 * found['views_share']:.1f} % of our step"
-            + (f"; merged passes {found['merged_ratio']:.2f} times as fast" if "merged_ratio" in found else "")
         )
 
 
@@ -77,7 +76,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--graphs", action="store_true", help="compiled, as CUDA graphs")
-    parser.add_argument("--merged", action="store_true", help="time method.merge_passes against our usual step, too")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--options", nargs="*", default=[], help="method.key=value ...")
@@ -98,10 +96,6 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     if arguments.graphs and torch.device(arguments.device).type != "cuda":
         sys.exit("--graphs: CUDA graphs need --device cuda")
-    if getattr(config.method, "merge_passes", False):
-        sys.exit("method.merge_passes is timed by --merged, against our usual step")
-    if arguments.merged and not getattr(config.method, "bn_stats_from_hard_views", False):
-        sys.exit(f"--merged: {name} with these options has no passes to merge; leave it out")
     batches = make_batches(config, arguments.batch, torch.device(arguments.device))
     start = networks(config, arguments.device)
     plain = the_usual_way(config, copy.deepcopy(start), batches)
@@ -112,7 +106,6 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(arguments.device)
     pairs = in_turns(ours, plain, arguments)
     seconds = statistics.median(a for a, _ in pairs)
-    more = merged(config, ours, batches, arguments) if arguments.merged else {}
     return {
         "method": name,
         "backbone": arguments.backbone,
@@ -130,7 +123,6 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "views_share": statistics.median(timed(views, device) for _ in range(3)) / seconds,
         "loss": ours.first_loss,
         "baseline_loss": plain.first_loss,
-        **more,
     }
 
 
@@ -138,17 +130,6 @@ def in_turns(one: Side, other: Side, arguments: argparse.Namespace) -> list[tupl
     """Seconds of both sides' steps, one after the other; the first pair warms up and is left out."""
     device = torch.device(arguments.device)
     return [(timed(one.step, device), timed(other.step, device)) for _ in range(arguments.repeats + 1)][1:]
-
-
-def merged(
-    config: RunConfig, ours: Side, batches: tuple[LabeledBatch, UnlabeledBatch], arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """How much faster a step is with one pass a student over labeled and hard views."""
-    method = config.method.model_copy(update={"merge_passes": True})
-    one = config.model_copy(update={"method": type(config.method).model_validate(method.model_dump())})
-    joined, *_ = our_way(one, networks(one, arguments.device), batches, arguments)
-    ratios = [a / b for a, b in in_turns(ours, joined, arguments)]
-    return {"merged_ratio": statistics.median(ratios), "merged_ratios": [round(r, 3) for r in ratios]}
 
 
 def make_batches(config: RunConfig, batch: int, device: torch.device) -> tuple[LabeledBatch, UnlabeledBatch]:

@@ -61,6 +61,24 @@ def tiny(small_people: Path) -> Any:
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny_run() -> dict[str, Any]:
+    """Overrides for two steps of a tiny network on the embedded images."""
+    return {
+        "data.train": "people",
+        "data.validation": 8,
+        "model.backbone": "resnet10t",
+        "model.weights": "none",
+        "model.head_channels": 8,
+        "input.height": 32,
+        "input.width": 32,
+        "train.steps": 2,
+        "train.batch": 2,
+        "train.unlabeled_batch": 2,
+        "train.select": "last",
+    }
+
+
 @pytest.fixture
 def half_precision(monkeypatch):
     """Call it, and trainings work in 16-mixed on a CPU from then on, where `train.precision` would refuse to."""

@@ -15,22 +15,21 @@ from semipose.data.datasets import PEOPLE
 from semipose.methods import METHODS
 
 
-def step_arguments(*options: str, merged: bool = False) -> argparse.Namespace:
+def step_arguments(*options: str) -> argparse.Namespace:
     return argparse.Namespace(
         backbone="test_resnet", input="64x64", batch=3, device="cpu", precision="32-true", compile=False, graphs=False,
         repeats=1,
-        options=["model.head_channels=8", *options], merged=merged,
+        options=["model.head_channels=8", *options],
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_usual_way_of_a_step_comes_to_the_same_loss(name):
     """Same weights and draws; what is left is OpenCV's fixed-point resampling (a tiny network, its loss near .5)."""
-    found = step.measure(name, step_arguments(merged=name == "dual"))
+    found = step.measure(name, step_arguments())
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.02)
     assert found["pairs_per_second"] > 0
     assert found["ratio"] > 0
-    assert ("merged_ratio" in found) == (name == "dual")
 
 
 def test_the_usual_way_of_the_cross_entropy_comes_to_the_same_loss():

@@ -1,11 +1,23 @@
-"""Configuration: what a file and overrides make, and one line for every mistake."""
+"""Configuration: what a file, sections and overrides make, and one line for every mistake."""
+
+import logging
+import os
+from pathlib import Path
 
 import pytest
-import yaml
 
-from semipose.config import SHIPPED, augmentation_options, left_behind, load_config, options, parse_override
+from semipose.config import (
+    DEFAULT,
+    RunConfig,
+    config_names,
+    describe_options,
+    flatten,
+    load_config,
+    parse_override,
+    read_config_file,
+)
 from semipose.errors import ConfigError
-from semipose.methods import METHODS
+from semipose.methods import METHODS, VARIANTS
 
 
 def test_defaults_are_the_papers():
@@ -18,6 +30,8 @@ def test_defaults_are_the_papers():
     assert config.method.burn_in == config.method.ramp_up == config.method.min_peak == 0
     assert config.method.teacher_mode == "train"
     assert config.model.head_channels == 256
+    assert load_config() == RunConfig()
+    assert load_config("paper") == RunConfig()
 
 
 def test_saved_and_read_back(tmp_path):
@@ -31,92 +45,109 @@ def test_saved_and_read_back(tmp_path):
     assert again.method.augmentations[1].joints == 3
 
 
-def test_overrides_win_and_methods_do_not_mix(tmp_path):
+def test_overrides_win_over_sections_and_sections_over_the_file(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("method: {name: trs, levels: 3}\ntrain: {lr: 0.5}\n")
-    config = load_config(path, {"train.lr": 0.1, "method.reviewers.alpha": 0.5})
-    assert (config.train.lr, config.method.levels, config.method.reviewers.alpha) == (0.1, 3, 0.5)
+    path.write_text("method: {name: trs, levels: 3}\ntrain: {lr: 0.5, batch: 8, seed: 3}\n")
+    sections = {"train": {"lr": 0.2, "batch": 16}, "method": {"reviewers": {"alpha": 0.5}}}
+    config = load_config(path, {"train.lr": 0.1}, **sections)
+    assert (config.train.lr, config.train.batch, config.train.seed) == (0.1, 16, 3)
+    assert (config.method.name, config.method.levels, config.method.reviewers.alpha) == ("trs", 3, 0.5)
+    assert load_config(data={"train": "x.json"}, method="dual").method.name == "dual"
+
+
+@pytest.mark.parametrize("given", [{"method": "mean_teacher"}, {"method": {"name": "mean_teacher"}}])
+def test_options_of_another_method_are_not_used(tmp_path, caplog, given):
+    path = tmp_path / "c.yaml"
+    path.write_text("method: {name: trs, levels: 3, burn_in: 0.1}\n")
+    with caplog.at_level(logging.INFO):
+        config = load_config(path, {"method.momentum": 0.5}, **given)
+    assert (config.method.momentum, config.method.burn_in) == (0.5, 0)
+    assert "method.levels, method.burn_in of" in caplog.text
     assert load_config(path, {"method": "trs"}).method.levels == 3
-    assert load_config(path, {"method.momentum": 0.5, "method": "mean_teacher"}).method.momentum == 0.5
 
 
-def test_options_of_alterations_by_their_listed_names():
-    """Every listed name is one that can be set; of the entries of its kind alone."""
-    plain = load_config(None, {"method": "single"})
-    listed = [row[0] for row in augmentation_options(type(plain.method))]
+def test_the_method_where_none_is_named(tmp_path):
+    """The recipe of the default configuration where there are unlabeled images, else the labels alone."""
+    recipe = read_config_file(DEFAULT)["method"]
+    path = tmp_path / "c.yaml"
+    path.write_text("loss: {kind: cross_entropy}\nmethod: {burn_in: 0.2}\n")
+    data = tmp_path / "data.yaml"
+    data.write_text("train: labels.json\nunlabeled: frames\n")
+    for given in ({"data.labels": 20}, {"data.unlabeled": "frames"}, {"data.train": str(data)}):
+        config = load_config(path, {"data.train": "labels.json", **given})
+        assert (config.method.name, config.method.burn_in) == (recipe["name"], 0.2)
+        assert config.method.min_peak == recipe["min_peak"]
+        assert load_config(DEFAULT, {"data.train": "labels.json", **given}).method.burn_in == recipe["burn_in"]
+    assert load_config(DEFAULT, {"data.train": "labels.json"}).method == RunConfig().method
+    assert load_config("small", {"data.train": "labels.json"}).method == RunConfig().method
+    assert load_config(None, {"data.train": "labels.json", "data.labels": 20}).method == RunConfig().method
+    assert load_config("trs_paper", {"data.train": "labels.json"}).method.name == "trs"
+
+
+def test_epochs_replace_the_steps_of_the_file(tmp_path):
+    assert load_config(DEFAULT, {"train.epochs": 7}).train.steps is None
+    assert load_config(DEFAULT, {"train.epochs": 7, "train.steps": 3}).train.steps == 3
+
+
+def test_options_of_augmentations_by_their_listed_names():
+    """Every listed name can be set, in the entries of its kind alone."""
+    prefix = "method.augmentations."
+    listed = [row.name for row in describe_options("single") if row.name.startswith(prefix)]
     assert "method.augmentations.cutout.side" in listed
     for name in listed:
         kind, option = name.split(".")[2:]
         given = {"method": "single", "method.augmentations": [kind, "joint_cutout"]}
         usual = load_config(None, given).method.augmentations[0]
-        nearly = (
-            getattr(usual, option) * 0.99 if isinstance(getattr(usual, option), float) else getattr(usual, option) + 1
-        )
-        nearly = nearly if option != "half_size_min" else 9
+        value = getattr(usual, option)
+        nearly = value * 0.99 if isinstance(value, float) else 9 if option == "half_size_min" else value + 1
         changed = load_config(None, {**given, name: nearly}).method.augmentations[0]
         assert changed.model_dump() == {**usual.model_dump(), option: nearly}
         with pytest.raises(ConfigError, match=option):
             load_config(None, {**given, name: "none"})
-    both = load_config(
-        None, {"method": "akm", "method.augmentations": ["cutout", "mixup"], "method.augmentations.cutout.side": 0.25}
-    )
-    assert [a.model_dump() for a in both.method.augmentations] == [
-        {"kind": "cutout", "side": 0.25},
-        {"kind": "mixup", "beta": 1.0},
-    ]
-    assert (
-        load_config(None, {"method": "trs", "method.augmentations.keypoint_mix.joints": 2})
-        .method.augmentations[0]
-        .joints
-        == 2
-    )
+    changed = load_config(None, {"method": "trs", "method.augmentations.keypoint_mix.joints": 2})
+    assert changed.method.augmentations[0].joints == 2
     variant = load_config(None, {"method": "akm+mixup", "method.augmentations.adaptive_joint_cutout.joints": 6})
     assert (variant.method.augmentations[0].joints, variant.method.mixup.enabled) == (6, True)
-    assert augmentation_options(type(load_config(None, {"method": "multi_augs"}).method)) == []
-
-
-def test_options_of_another_method_are_told(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("method: {name: trs, levels: 3, burn_in: 0.1}\n")
-    assert left_behind(path, "dual") == ["method.levels", "method.burn_in"]
-    assert left_behind(path, "trs") == []
-    path.write_text("method: dual\n")
-    assert left_behind(path, "trs") == []
+    assert not [row for row in describe_options("multi_augs") if row.name.startswith(prefix)]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "expected"),
     [
-        (
-            {"method": "trs", "method.augmentations.cutout.side": 0.2},
-            "method.augmentations of trs has no 'cutout', it has keypoint_mix",
-        ),
+        ({"method": "trs", "method.augmentations.cutout.side": 0.2}, "the list, which is [keypoint_mix]"),
         ({"method": "trs", "method.augmentations.keypoint_mix": 2}, "method.augmentations.KIND.OPTION=value"),
         ({"method": "trs", "method.augmentations.keypoint_mix.joint": 2}, "did you mean 'joints'"),
-        ({"method": "trs", "method.augmentations": "cutout", "method.augmentations.cutout.side": 0.2}, "for the list"),
-        ({"method": "trs", "method.augmentations.keypoint_mix.kind": "cutout"}, "for the list"),
+        ({"method": "trs", "method.augmentations": "cutout", "method.augmentations.cutout.side": 0.2}, "which is []"),
+        ({"method": "trs", "method.augmentations.keypoint_mix.kind": "cutout"}, "KIND.OPTION"),
         ({"method.name": ["trs"]}, "method"),
-        (
-            {"method": "multi_augs", "method.augmentations.cutout.side": 0.2},
-            "multi_augs has no list method.augmentations",
-        ),
-        ({"method.augmentations.cutout.side": 0.2}, "supervised has no list method.augmentations"),
-        ({"method": "unknown", "method.augmentations.cutout.side": 0.2}, "'trs'"),
-        ({"method": ["trs"], "method.augmentations.cutout.side": 0.2}, "method"),
-        ({"train.stps": 3}, "train.stps: unknown option; did you mean 'steps'"),
+        ({"method": "unknown"}, "trs"),
+        ({"method": "unknown", "method.momentum": 0.2}, "trs"),
+        ({"method": ["trs"]}, "method"),
+        ({"train.stps": 3}, "`train.stps`: unknown option; did you mean 'steps'"),
         ({"trian.steps": 3}, "did you mean 'train'"),
-        ({"method": "trs", "method.reviewer.alpha": 0.5}, "did you mean 'reviewers'"),
-        ({"method": "trs", "method.levels": 7}, "method.levels"),
-        ({"method": "unknown"}, "'trs'"),
-        ({"input.height": 100}, "input.height"),
-        ({"method": "single", "method.augmentations": ["cutot"]}, "method.augmentations"),
+        (
+            {"method": "trs", "method.reviewer.alpha": 0.5},
+            "`method.reviewer`: unknown option; did you mean 'reviewers'",
+        ),
+        ({"method": "trs", "method.levels": 7}, "`method.levels`"),
+        ({"input.height": 100}, "`input.height`: Input should be a multiple of 32, not 100"),
+        ({"method": "single", "method.augmentations": ["cutot"]}, "did you mean 'cutout'"),
     ],
 )
-def test_mistakes_are_one_line(overrides, told):
+def test_mistakes_are_one_line(overrides, expected):
     with pytest.raises(ConfigError) as found:
         load_config(None, overrides)
-    assert told in str(found.value)
+    assert expected in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_mistakes_name_the_file_that_they_are_in(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {lr: fast}\n")
+    with pytest.raises(ConfigError, match=r"c\.yaml: `train\.lr`"):
+        load_config(path)
+    with pytest.raises(ConfigError, match=r"^`train\.lr`"):
+        load_config(path, {"train.lr": "slow"})
 
 
 @pytest.mark.parametrize("text", ["- a list", "train: [", "just words"])
@@ -127,6 +158,19 @@ def test_files_that_are_no_configuration(tmp_path, text):
         load_config(path)
 
 
+def test_unknown_names_list_the_configurations():
+    with pytest.raises(ConfigError, match="default, paper, small"):
+        load_config("smal")
+
+
+def test_a_file_wins_over_a_configuration_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("small").write_text("train: {seed: 9}\n")
+    assert load_config("small").train.seed == 9
+    os.mkdir("paper")  # noqa: PTH102
+    assert load_config("paper") == RunConfig()
+
+
 def test_parse_override():
     assert parse_override("a.b=[1, x]") == ("a.b", [1, "x"])
     for text in ("nothing", "=3", "a=[1"):
@@ -134,15 +178,17 @@ def test_parse_override():
             parse_override(text)
 
 
-def test_options_read_as_configuration():
-    """Every listed option exists and is set by its listed name."""
-    for name, (config, _) in METHODS.items():
-        rows = options(config, "method.")
-        assert all(meaning for *_, meaning in rows)
-        for option, _, default, _ in rows:
-            load_config(None, {"method": name, option: yaml.safe_load(default)})
+@pytest.mark.parametrize("method", [*METHODS, *VARIANTS])
+def test_every_option_is_described_and_can_be_set_to_its_default(method):
+    rows = describe_options(method)
+    assert all(row.meaning and row.type for row in rows)
+    single = {row.name: row.default for row in rows if not row.name.startswith("method.augmentations.")}
+    assert load_config(None, single) == load_config(None, {"method": method})
 
 
-@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda p: p.stem)
-def test_shipped_configurations_load(path):
-    assert load_config(path).model.backbone
+@pytest.mark.parametrize("name", config_names())
+def test_configurations_of_the_package(name):
+    known = {row.name for row in describe_options(read_config_file(name).get("method", {}).get("name", "supervised"))}
+    assert {key for key, _ in flatten(read_config_file(name))} <= {*known, "method.name"}
+    assert load_config(name).model.backbone
+    assert "--" not in config_names()[name].read_text()

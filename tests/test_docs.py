@@ -76,7 +76,9 @@ def test_the_program_without_pytorch_agrees_with_semipose(tmp_path, monkeypatch,
     semipose.export(tmp_path / "run", tmp_path / "pose.onnx")
     monkeypatch.chdir(tmp_path)
     program = {}
-    exec(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)[-1], program)
+    exec(
+        re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guides" / "export.md").read_text(), re.DOTALL)[-1], program
+    )
     model = semipose.load(tmp_path / "run")
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 255, (12, 16, 3), dtype=np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)

@@ -53,7 +53,12 @@ def test_only_declared_dependencies_are_required():
     """Every direct dependency is imported by the package or brings a file that it uses."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     code = "\n".join((PACKAGE / source).read_text() for source in SOURCES)
-    modules = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml", "faster-coco-eval": "faster_coco_eval"}
+    modules = {
+        "opencv-python-headless": "cv2",
+        "pillow": "PIL",
+        "pyyaml": "yaml",
+        "faster-coco-eval": "faster_coco_eval",
+    }
     for requirement in project["dependencies"]:
         name = re.match(r"[\w-]+", requirement).group()
         assert re.search(rf"(import|from) {modules.get(name, name.replace('-', '_'))}\b", code), name

@@ -34,7 +34,7 @@ def test_mse(numbers, masked):
                         terms.append(counts * weights[b, k] * (outputs[b, level, k, y, x] - targets[b, k, y, x]) ** 2)
         total += 0.5 * np.mean(terms)
     o, t, w, s = tensors(numbers)
-    assert HeatmapMSE()(o, t, w, s if masked else None).item() == pytest.approx(total, rel=1e-5)
+    assert HeatmapMSE(2.0)(o, t, w, s if masked else None).item() == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -71,4 +71,4 @@ def test_heatmaps_of_a_sure_network_peak_at_one():
     target = torch.exp(-((rows - 15) ** 2 + (columns - 11) ** 2) / (2 * 2.0**2))[None, None]
     maps = SpatialCrossEntropy(2.0).heatmaps(target.clamp_min(1e-30).log())
     torch.testing.assert_close(maps, target, atol=2e-3, rtol=0)
-    assert torch.equal(HeatmapMSE().heatmaps(target), target)
+    assert torch.equal(HeatmapMSE(2.0).heatmaps(target), target)

@@ -7,22 +7,23 @@ from pathlib import Path
 import pytest
 
 import semipose
+from semipose.config import load_config
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_results import save_predictions
 from semipose.structures.predictions import ground_truth_as_predictions
 
 ROOT = Path(os.environ.get("SEMIPOSE_DATA", "missing"))
-TINY = (
-    "input.height=64",
-    "input.width=64",
-    "model.backbone=test_resnet",
-    "model.weights=none",
-    "model.head_channels=8",
-    "train.steps=3",
-    "train.batch=4",
-    "train.unlabeled_batch=4",
-    "train.device=cpu",
-)
+TINY = {
+    "input.height": 64,
+    "input.width": 64,
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "model.head_channels": 8,
+    "train.steps": 3,
+    "train.batch": 4,
+    "train.unlabeled_batch": 4,
+    "train.device": "cpu",
+}
 
 pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason="SEMIPOSE_DATA does not name the data folder")
 
@@ -39,14 +40,15 @@ def test_ground_truth_scores_one(name, tmp_path):
 def test_trs_on_several_people_an_image(tmp_path):
     train, val = str(ROOT / "coco-mini" / "train.json"), str(ROOT / "coco-mini" / "val.json")
     overrides = {"data.train": train, "data.val": val, "data.labels": 60, "method": "trs"}
-    result = semipose.train(*TINY, out=tmp_path / "run", overrides=overrides)
+    result = semipose.train(load_config(None, {**TINY, **overrides}), out=tmp_path / "run")
     assert set(result.scores) == {"G", "F", "R1", "R2", "mean", "ensemble"}
     assert json.loads((tmp_path / "run" / "split.json").read_text())["labeled"]
 
 
 def test_predicting_a_street_video(tmp_path):
     train = str(ROOT / "coco-mini" / "train.json")
-    semipose.train(*TINY, out=tmp_path / "run", overrides={"data.train": train, "method": "supervised"})
+    config = load_config(None, {**TINY, "data.train": train, "method": "supervised"})
+    semipose.train(config, out=tmp_path / "run")
     files = semipose.predict(
         tmp_path / "run", next((ROOT / "samples" / "video").glob("*.mp4")), out=tmp_path / "found", draw=True
     )
@@ -66,5 +68,5 @@ def test_unlabeled_folder_with_detections(tmp_path):
         "data.include_labeled": False,
         "method": "single",
     }
-    result = semipose.train(*TINY, out=tmp_path / "run", overrides=overrides)
+    result = semipose.train(load_config(None, {**TINY, **overrides}), out=tmp_path / "run")
     assert result.scores

@@ -46,5 +46,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
         return text.replace("|", "\\|")
 
     lines = ["| option | type | default | meaning |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {cell(kind)} | `{cell(default)}` | {cell(meaning)} |" for name, kind, default, meaning in rows]
+    lines += [
+        f"| `{name}` | {cell(kind)} | `{cell(default)}` | {cell(meaning)} |" for name, kind, default, meaning in rows
+    ]
     return [*lines, ""]

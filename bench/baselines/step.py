@@ -65,7 +65,7 @@ class PlainViews(ViewSampler):
 class PlainWorkbench(MethodContext):
     """The parts of a method with loops where ours work on whole batches."""
 
-    def supervised(self, network: nn.Module, labeled: LabeledView) -> Tensor:
+    def supervised_loss(self, network: nn.Module, labeled: LabeledView) -> Tensor:
         """Joint by joint."""
         return self.compare(network(labeled.view.images), labeled.targets, labeled.weights)
 
@@ -86,13 +86,13 @@ class PlainWorkbench(MethodContext):
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
 
-    def consistency_loss(self, student: nn.Module, lesson: ConsistencyTarget, config: ConsistencyConfig) -> Tensor:
+    def consistency_loss(self, student: nn.Module, target: ConsistencyTarget, config: ConsistencyConfig) -> Tensor:
         """A pass of the student for each teacher, and a loss joint by joint."""
-        images = lesson.hard.images
+        images = target.hard_view.images
         total = images.new_zeros(())
-        for heatmaps in lesson.teachers:
-            targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
-            weights = weights if lesson.trust is None else weights * lesson.trust
+        for heatmaps in target.teacher_heatmaps:
+            targets, weights, seen = self.targets(heatmaps, target.hard_view, config)
+            weights = weights if target.joint_weights is None else weights * target.joint_weights
             total = total + self.compare(student(images), targets, weights, seen)
         return total
 

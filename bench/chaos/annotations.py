@@ -14,7 +14,7 @@ from semipose.data.checks import check_data
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.image_folder import read_detections
+from semipose.data.formats.detections import read_detections
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import SemiposeError
 from semipose.structures.skeletons import COCO

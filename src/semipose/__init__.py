@@ -1,51 +1,79 @@
-"""semipose: train 2D human pose networks from few labels and many unlabeled images.
+"""Train 2D human pose networks from few labeled and many unlabeled images.
 
-    semipose.train("config.yaml", "train.lr=0.001", out="runs/mine")     train, evaluate, keep
-    semipose.evaluate("runs/mine", "people")                             figures with their protocol
-    semipose.predict("runs/mine", "photos/", draw=True)                  joints and pictures
-    semipose.export("runs/mine", "pose.onnx")                            for other runtimes
-    semipose.load("runs/mine")                                           the network, to use in Python
-
-The package, from the top down: cli, studies, api and preparing, evaluating, looking, run, config; training; methods,
-inference, evaluation; data, views, losses; batch, heatmaps, geometry; skeletons, models, teacher. Imports go down only.
+```python
+config = semipose.load_config("small", data={"train": "labels.json", "unlabeled": "frames/"})
+result = semipose.train(config, out="runs/mine")
+model = semipose.load("runs/mine")
+poses = model.predict(image, boxes)
+evaluation = semipose.evaluate(model, "test.json")
+semipose.predict(model, "frames/", out="found/")
+```
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from semipose.errors import ConfigError, DataError, InputError, RunError, SemiposeError, WeightsError
 
 if TYPE_CHECKING:
-    from semipose.api import evaluate, export, load, predict, train
+    from semipose.api import evaluate, export, load, predict, suggest, train
+    from semipose.config import RunConfig, load_config
+    from semipose.inference.evaluation import Evaluation
+    from semipose.inference.pose_model import PoseModel
+    from semipose.metrics.scores import Scores
+    from semipose.structures.poses import Poses
+    from semipose.structures.skeletons import Skeleton
+    from semipose.training.evaluator import TrainResult
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",
     "DataError",
+    "Evaluation",
     "InputError",
+    "PoseModel",
+    "Poses",
+    "RunConfig",
     "RunError",
+    "Scores",
     "SemiposeError",
+    "Skeleton",
+    "TrainResult",
     "WeightsError",
     "evaluate",
     "export",
     "load",
+    "load_config",
     "predict",
+    "suggest",
     "train",
 ]
 
-
-_FUNCTIONS = ("evaluate", "export", "load", "predict", "train")
+_MODULES = {
+    "Evaluation": "semipose.inference.evaluation",
+    "PoseModel": "semipose.inference.pose_model",
+    "Poses": "semipose.structures.poses",
+    "RunConfig": "semipose.config",
+    "Scores": "semipose.metrics.scores",
+    "Skeleton": "semipose.structures.skeletons",
+    "TrainResult": "semipose.training.evaluator",
+    "evaluate": "semipose.api",
+    "export": "semipose.api",
+    "load": "semipose.api",
+    "load_config": "semipose.config",
+    "predict": "semipose.api",
+    "suggest": "semipose.api",
+    "train": "semipose.api",
+}
+"""Where the names are that are imported when they are first used, because PyTorch takes seconds to load."""
 
 
 def __dir__() -> list[str]:
-    """What there is, the functions that are not loaded yet included."""
-    return sorted({*globals(), *_FUNCTIONS})
+    return sorted({*globals(), *_MODULES})
 
 
-def __getattr__(name: str) -> Any:
-    """Loads the functions with their heavy libraries when they are first used."""
-    if name in _FUNCTIONS:
-        from semipose import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'semipose' has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'semipose' has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,32 +1,32 @@
-"""The exception tree of the package; the command line turns the two branches into exit codes.
+"""The exceptions that the package raises on purpose.
 
 SemiposeError
-├── InputError        the user can mend it: exit code 2
-│   ├── DataError     annotations, detections, images
-│   │   ├── BrokenDataError   with the list of everything that is broken
-│   │   └── MissingImagesError  the image folder is a wrong one
-│   ├── ConfigError   options and configuration files
-│   └── WeightsError  checkpoints and pretrained weights
-└── RunError          something failed while working: exit code 1
+├── InputError                  the user can fix it
+│   ├── DataError               annotations, detections, images
+│   │   ├── BrokenDataError     with the list of everything that is broken
+│   │   └── MissingImagesError  the image folder is wrong or missing
+│   ├── ConfigError             parameters and configuration files
+│   └── WeightsError            checkpoints and pretrained weights
+└── RunError                    something failed although the input is right
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-LONGEST_WORD = 200
-"""Longer words of a message, from hostile files, are cut in their middle."""
+MAX_WORD_LENGTH = 200
+"""Longer words, such as a file name in a corrupt annotation file, are shortened in messages."""
 
 
 class SemiposeError(Exception):
-    """Base of everything the package raises on purpose; its text is one line for the user, whatever it quotes."""
+    """Base class of the package's exceptions; the message is always one line."""
 
     def __init__(self, message: str = "") -> None:
-        words = (w if len(w) <= LONGEST_WORD else f"{w[:60]}…{w[-30:]}" for w in str(message).split())
+        words = (w if len(w) <= MAX_WORD_LENGTH else f"{w[:60]}…{w[-30:]}" for w in message.split())
         super().__init__(" ".join(words))
 
 
 class InputError(SemiposeError):
-    """What was handed in can't be used; the message says what, where and how to mend it."""
+    """An input can't be used; the message names it, the place and the remedy."""
 
 
 class DataError(InputError):
@@ -34,34 +34,44 @@ class DataError(InputError):
 
 
 class BrokenDataError(DataError):
-    """Records or photographs of a set are broken; `problems` holds one line for each."""
+    """Some annotations or images of a data set are broken.
+
+    Attributes:
+        problems: One line for each broken annotation or image.
+    """
 
     def __init__(self, message: str, problems: Sequence[str]) -> None:
         super().__init__(message)
         self.problems = tuple(str(DataError(problem)) for problem in problems)
 
-    def listing(self, most: int = 20) -> list[str]:
-        """The problems to print above the message, `most` at the most; none where the message says it all."""
+    def listing(self, limit: int = 20) -> list[str]:
+        """Returns the first `limit` problems and how many follow; nothing for one problem, which the message names."""
         if len(self.problems) < 2:
             return []
-        more = len(self.problems) - most
-        return [*self.problems[:most], *([f"… and {more} more"] if more > 0 else [])]
+        remaining = len(self.problems) - limit
+        return [*self.problems[:limit], *([f"… and {remaining} more"] if remaining > 0 else [])]
 
 
 class MissingImagesError(DataError):
-    """The first photograph `image` of the annotation file `source` is not there; `option` names its folder."""
+    """The first image of an annotation file does not exist.
 
-    def __init__(self, image: object, source: object, option: str = "--images") -> None:
-        super().__init__(f"image {image} of {source} is missing; give the image folder with {option}")
+    Args:
+        image: The missing image.
+        source: The annotation file.
+        parameter: Name of the parameter that gives the image folder.
+    """
+
+    def __init__(self, image: object, source: object, parameter: str = "images") -> None:
+        super().__init__(f"image {image} of {source} is missing; give the image folder with `{parameter}`")
         self.image, self.source = image, source
 
 
 class ConfigError(InputError):
-    """An option or a combination of options can't be used."""
+    """A parameter, an option or a combination of options can't be used."""
 
 
 class WeightsError(InputError):
-    """A checkpoint or a file of pretrained weights doesn't fit."""
+    """A checkpoint or a file of pretrained weights does not fit."""
 
 
 class RunError(SemiposeError):
@@ -70,7 +80,7 @@ class RunError(SemiposeError):
 
 @contextmanager
 def collect_errors(problems: list[str] | None) -> Iterator[None]:
-    """A broken record ends the reading with its DataError, or, with a list to note it in, is left out."""
+    """Appends the message of a DataError in the block to `problems` and goes on; without a list the error is raised."""
     try:
         yield
     except DataError as error:

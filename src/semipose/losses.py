@@ -1,12 +1,13 @@
-"""Heatmap losses: the field's weighted MSE, and a spatial cross-entropy for short budgets.
+"""Heatmap losses: the weighted mean squared error of the papers, and a cross-entropy over the cells of each heatmap.
 
-A loss also says how a network's raw output reads as heatmaps whose peak is about 1 where the network is sure, so that
-teachers, decoding, thresholds and scores need not know which loss trained the network.
+A loss also converts the raw outputs of a network into heatmaps whose peak is about 1 where the network is certain, so
+that teachers, decoding, thresholds and scores do not depend on the loss.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,26 +18,21 @@ from torch.nn import functional as F
 from semipose.utils.section import Section
 
 
-class LossConfig(Section):
-    """How predicted heatmaps are compared with targets."""
+@dataclass(frozen=True)
+class HeatmapLoss(ABC):
+    """Compares the outputs of a network with target heatmaps.
 
-    kind: Literal["mse", "cross_entropy"] = "mse"
-    """`mse`: the papers' heatmap regression. `cross_entropy`: each map is a distribution over cells; learns faster."""
-    sigma: float = Field(2.0, gt=0)
-    """Width of the target Gaussians in heatmap cells; the papers' 2 at 256×192 (3 at 384×288)."""
+    Attributes:
+        sigma: Standard deviation of the target Gaussians in heatmap cells.
+    """
 
-    def build(self) -> "HeatmapLoss":
-        """The loss itself."""
-        return HeatmapMSE() if self.kind == "mse" else SpatialCrossEntropy(self.sigma)
+    sigma: float
 
-
-class HeatmapLoss(Protocol):
-    """What methods, prediction and export need of a loss."""
-
+    @abstractmethod
     def heatmaps(self, outputs: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
-        """Raw network outputs as heatmaps with a peak near 1 where the network is sure."""
-        ...
+        """Converts raw network outputs to heatmaps with a peak near 1 where the network is certain."""
 
+    @abstractmethod
     def __call__(
         self,
         outputs: Float[Tensor, "B L K h w"],
@@ -44,47 +40,52 @@ class HeatmapLoss(Protocol):
         weights: Float[Tensor, "B K"],
         seen: Bool[Tensor, "B 1 h w"] | None = None,
     ) -> Float[Tensor, ""]:
-        """Scalar loss, added over the L levels; cells outside `seen` carry no supervision."""
-        ...
+        """Computes the loss, summed over the L levels.
+
+        Args:
+            outputs: Raw network outputs of L levels.
+            targets: Gaussian heatmaps with peak 1.
+            weights: Weight of each joint, 0 where it is unlabeled.
+            seen: Cells that carry supervision; None for all.
+        """
 
 
-@dataclass(frozen=True)
-class HeatmapMSE:
-    """0.5 * mean over (B, K, h, w) of w_bk (prediction - target)², added over levels (SimpleBaseline; TRS eq. 3)."""
+class HeatmapMSE(HeatmapLoss):
+    """0.5 * mean over (B, K, h, w) of w_bk (output - target)², summed over levels.
+
+    Reference: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; TRS, eq. 3.
+    """
 
     def heatmaps(self, outputs: Tensor) -> Tensor:
-        """The outputs are heatmaps already."""
+        """Returns the outputs, which are heatmaps already."""
         return outputs.float()
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
-        """See HeatmapLoss."""
+        """Computes the loss as in `HeatmapLoss`."""
         squares = (outputs.float() - targets.unsqueeze(1)) ** 2 * weights[:, None, :, None, None]
         if seen is not None:
             squares = squares * seen.unsqueeze(1)
         return 0.5 * squares.mean(dim=(0, 2, 3, 4)).sum()
 
 
-@dataclass(frozen=True)
-class SpatialCrossEntropy:
-    """Mean over (B, K) of w_bk times the cross-entropy between the target and a softmax over cells, added over levels.
+class SpatialCrossEntropy(HeatmapLoss):
+    """Mean over (B, K) of w_bk times the cross-entropy of target and softmax over cells, summed over levels.
 
-    Targets of peak 1 and width `sigma` become distributions by dividing by 2 pi sigma²; a joint half beyond the border
-    keeps half its mass. The softmax runs over seen cells only.
+    Targets of peak 1 become distributions through division by 2 pi sigma²; a joint at the border of the heatmap keeps
+    the part of its mass that lies inside. The softmax runs over seen cells only.
     """
-
-    sigma: float
 
     @property
     def mass(self) -> float:
-        """Sum over cells of an unnormalized Gaussian: what a peak of 1 holds."""
+        """Sum over cells of an unnormalized Gaussian with peak 1."""
         return 2 * math.pi * self.sigma**2
 
     def heatmaps(self, outputs: Tensor) -> Tensor:
-        """Softmax over cells, scaled so that the target's own shape has peak 1."""
+        """Returns the softmax over cells, scaled so that a Gaussian of width sigma has peak 1."""
         return torch.softmax(outputs.float().flatten(-2), dim=-1).view(outputs.shape) * self.mass
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
-        """See HeatmapLoss."""
+        """Computes the loss as in `HeatmapLoss`."""
         logits = outputs.float()
         target = targets / self.mass
         if seen is not None:
@@ -93,3 +94,26 @@ class SpatialCrossEntropy:
         log_p = F.log_softmax(logits.flatten(-2), dim=-1)
         entropy = -(target.flatten(-2).unsqueeze(1) * log_p).sum(dim=-1)
         return (entropy * weights.unsqueeze(1)).mean(dim=(0, 2)).sum()
+
+
+LOSSES: dict[str, type[HeatmapLoss]] = {"mse": HeatmapMSE, "cross_entropy": SpatialCrossEntropy}
+"""Every loss by its name in configurations."""
+
+if TYPE_CHECKING:
+    LossName: TypeAlias = str
+else:
+    LossName = Literal[tuple(LOSSES)]  # pydantic checks the name
+
+
+class LossConfig(Section):
+    """The heatmap loss."""
+
+    kind: LossName = "mse"
+    """`mse`: heatmap regression as in the papers. `cross_entropy`: each map is a distribution over cells; needs fewer
+    steps."""
+    sigma: float = Field(2.0, gt=0)
+    """Standard deviation of the target Gaussians in heatmap cells; 2 in the papers at 256×192, 3 at 384×288."""
+
+    def build(self) -> HeatmapLoss:
+        """Returns the loss."""
+        return LOSSES[self.kind](self.sigma)

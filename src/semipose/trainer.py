@@ -1,16 +1,15 @@
-"""Builds data, method and engine from a RunConfig and starts the loop: the one place where all parts meet."""
+"""Builds data, method, optimizer and engine from a RunConfig and runs the training loop: here all parts meet."""
 
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
-from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
+from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
 from semipose.data.loader import PairedLoader, default_workers
@@ -18,109 +17,99 @@ from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
-from semipose.methods import build_method
-from semipose.methods.base import ConsistencyConfig, MethodContext
+from semipose.methods import METHODS, build_method
+from semipose.methods.base import Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
+from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.models.pose_net import PoseNet
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
 from semipose.training.compile import compile_networks
-from semipose.training.distributed import Plan, helpers, plan_processes, read_message, together
-from semipose.training.engine import Engine, Fabric, make_engine, start_fabric
+from semipose.training.distributed import all_gather, is_main_process, process_device, process_group, rank, world_size
+from semipose.training.engine import Engine, seed_everything
 from semipose.training.evaluator import Evaluator, TrainResult
-from semipose.training.image_checks import (
-    contents,
-    image_digests,
-    look_through,
-    tell_small_validation,
-    tell_untaught_joints,
-    with_before,
+from semipose.training.leakage import (
+    TrainingSets,
+    training_images,
+    warn_of_shared_images,
+    with_images_before,
+    with_images_of,
 )
-from semipose.training.loggers import MetricsLog, NoLog
+from semipose.training.loggers import MetricsLog
 from semipose.training.loop import Training
 from semipose.training.monitor import TrainingMonitor
-from semipose.training.precision import choose_precision
+from semipose.training.optim import build_optimizer
+from semipose.training.precision import cpu_precision, gpu_precision
 from semipose.training.run_dir import lock_run_dir
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import plural
 
-logger = logging.getLogger(__name__)
-
+log = logging.getLogger(__name__)
 
 MEASURED_FROM = 200
-"""Steps from which `train.precision: auto` is settled by measurement on a CPU; shorter trainings run in fp32."""
+"""Steps from which `train.precision: auto` is measured on a CPU; shorter trainings compute in fp32."""
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS) -> TrainResult:
-    """Trains as `config` says and leaves the run folder `out` behind.
+    """Trains and writes the run folder.
 
-    Raises ConfigError when `out` holds another run and `resume` is false, or another process works in it;
-    InterruptedTrainingError after saving when a signal asked for the end.
+    Args:
+        config: The configuration.
+        out: The run folder.
+        resume: Whether to continue the run in `out` from its last checkpoint.
+        progress: Reports the progress.
+
+    Returns:
+        The scores of the kept weights.
+
+    Raises:
+        ConfigError: If `out` holds another run and `resume` is false, or another process uses it.
+        InterruptedTrainingError: After saving, when a signal arrived.
     """
-    config = _located(config)
-    plan = plan_processes(config.train.device, config.train.devices, config.train.nodes)
+    config = _with_absolute_paths(config)
+    device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
-    if _takes_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
-        logger.info("no unlabeled images: this run learns from labels alone; give --unlabeled or --labels")
-    if config.data.unlabeled and not _takes_unlabeled(config):
-        logger.info(
-            f"{config.method.name} learns from labels alone; the unlabeled images only set how long an epoch is"
-        )
-    _claim(out, resume)
-    config = with_precision(config, splits, plan)
-    message = {"config": config.model_dump(mode="json"), "out": str(out.resolve()), "resume": resume}
-    with lock_run_dir(out) if plan.rank == 0 else nullcontext(), helpers(plan, message), together(plan):
-        fabric = start_fabric(config.train.device, config.train.precision, plan)
-        return _train(config, splits, fabric, out, resume, progress)
-
-
-def join() -> None:
-    """Takes part in a training that another process of this machine started and describes on standard input."""
-    message = read_message()
-    train(RunConfig(**message["config"]), Path(message["out"]), resume=message["resume"])
+    _report_unused_images(config, splits)
+    if not resume and has_checkpoint(out / "last" / "state.pt"):
+        raise ConfigError(f"`out`: {out} already holds a run; set `resume` to continue it, or choose another folder")
+    make_folder(out)
+    config = with_precision(config, splits.labeled.skeleton, device)
+    with lock_run_dir(out) if is_main_process() else nullcontext(), process_group(device):
+        return _train(config, splits, device, out, resume, progress)
 
 
 def _train(
-    config: RunConfig, splits: DataSplits, fabric: Fabric, out: Path, resume: bool, progress: Progress
+    config: RunConfig, splits: DataSplits, device: torch.device, out: Path, resume: bool, progress: Progress
 ) -> TrainResult:
-    fabric.seed_everything(config.train.seed, workers=False, verbose=False)
-    generator = torch.Generator(fabric.device).manual_seed(config.train.seed)
-    engine = _engine(config, splits, fabric, generator)
-    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    labeled, unlabeled = _crops(splits, geometry, config.data.crop_encoding, _takes_unlabeled(config), progress)
-    evaluator = _judge(config, splits, engine, geometry, out, progress)
-    seen = look_through(
-        labeled,
-        unlabeled,
-        evaluator,
-        select=config.train.select,
-        own_validation=config.data.val is None,
-        beginnings=_beginnings(config),
-    )
-    state = TrainingState(_identity(config, splits, labeled, unlabeled, evaluator))
-    _same_everywhere(engine, state, out, resume)
-    sets = image_digests(labeled, unlabeled, evaluator)
+    # Method and optimizer, on their device.
+    seed_everything(config.train.seed)
+    generator = torch.Generator(device).manual_seed(config.train.seed)
+    engine = build_engine(config, splits.labeled.skeleton, device, generator)
+
+    # Crops, and what they are evaluated on.
+    sets = _open_sets(config, splits, engine, out, progress)
+    images = training_images(sets, config.train.select)
+    warn_of_shared_images(sets, held_out=config.data.val is None)
+    images = with_images_of(images, _starts(config), sets.evaluator)
+    state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes)
+    _check_processes_agree(state, out, resume)
+
+    # The run folder.
     if resume:
-        state = _resumed(config, engine, state.identity, out, generator)
-        seen = with_before(seen, out, state, sets)
-    elif engine.is_main:
-        config.save(out / "config.yaml")
-        splits.split.save(out / "split.json")
-    if engine.is_main:
-        seen.write(out)
+        state = _resume(config, engine, state, out)
+        images = with_images_before(images, out, state.image_hashes, sets)
+    if is_main_process():
+        if not resume:
+            config.save(out / "config.yaml")
+            splits.split.save(out / "split.json")
+        images.write(out)
         splits.data_errors.write(out)
-    state.extra["joint_batch"] = joint_batch(config, engine)
-    state.extra.setdefault("photographs", contents(sets))
-    log = MetricsLog(out, state.log_bytes) if engine.is_main else NoLog()
-    loader = _loader(config, splits, labeled, unlabeled, engine)
-    monitor = TrainingMonitor(engine, config.loss.build(), loader.labeled, loader.unlabeled, state)
 
-    def evaluate(step: int, steps: int) -> float | None:
-        figure = evaluator.validate(step, log)
-        monitor.update(step, steps, None if figure is None else round(figure, 5), log)  # without what decides ties
-        return figure
-
+    # The loop.
+    loader = _loader(config, splits, sets, device)
+    metrics = MetricsLog.open(out, state.log_bytes) if is_main_process() else MetricsLog()
     training = Training(
         engine=engine,
         loader=loader,
@@ -128,25 +117,131 @@ def _train(
         state=state,
         generator=generator,
         folder=out,
-        log=log,
-        evaluate=evaluate,
-        keep_best=evaluator.keep,
+        metrics=metrics,
+        evaluator=sets.evaluator,
+        monitor=TrainingMonitor(engine, config.loss.build(), loader.labeled, loader.unlabeled),
         name=config.method.name,
         progress=progress,
     )
-    _announce(config, splits, training, evaluator)
+    _announce(config, splits, training)
     try:
         training.run()
     finally:
-        log.close()
-    return evaluator.conclude(state.step, state.seconds, seen)
+        metrics.close()
+    return sets.evaluator.test(training.state, images)
 
 
-def _judge(
-    config: RunConfig, splits: DataSplits, engine: Engine, geometry: CropGeometry, out: Path, progress: Progress
-) -> Evaluator:
-    """Who scores the candidates."""
-    return Evaluator(
+# Method and engine
+
+
+def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> Method:
+    """Returns the configured method with new networks for a skeleton.
+
+    Args:
+        config: The configuration.
+        skeleton: The joints of the networks.
+        generator: Draws views and augmentations.
+
+    Raises:
+        ConfigError: If `train.start` or another weights file does not fit the configuration.
+    """
+    start = _start(config)
+
+    def build_network(backbone: str | None, levels: int) -> PoseNet:
+        model = config.model
+        if backbone is not None and backbone != model.backbone:
+            # A weights file belongs to the main backbone; another one takes its automatic weights.
+            weights = "none" if model.weights == "none" else "auto"
+            model = model.model_copy(update={"backbone": backbone, "weights": weights})
+        if start is None or start.network.config.backbone != model.backbone:
+            return PoseNet(model, len(skeleton), levels)
+        network = PoseNet(model, len(skeleton), levels, pretrained=False)
+        assert isinstance(start.network, PoseNet)
+        network.copy_weights_from(start.network, heads=start.skeleton.joints == skeleton.joints)
+        return network
+
+    def load_network(path: str) -> PoseNet:
+        model = load_pose_model(path)
+        if model.skeleton.joints != skeleton.joints:
+            raise ConfigError(f"{path} has other joints than the data; take a network trained on this data")
+        if model.loss.kind != config.loss.kind:
+            raise ConfigError(
+                f"`loss.kind`: {path} was trained with {model.loss.kind}, this training has {config.loss.kind}; set it "
+                f"to {model.loss.kind}"
+            )
+        return model.network
+
+    size = (config.input.height, config.input.width)
+    views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
+    return build_method(config.method, MethodContext(views, config.loss.build(), build_network, load_network))
+
+
+def _start(config: RunConfig) -> PoseModel | None:
+    """The model that `train.start` names. Raises ConfigError if it has another backbone."""
+    if config.train.start is None:
+        return None
+    start = load_pose_model(config.train.start)
+    if start.network.config.backbone != config.model.backbone:
+        raise ConfigError(
+            f"`train.start`: {config.train.start} holds a {start.network.config.backbone}, `model.backbone` is "
+            f"{config.model.backbone}; take the same backbone"
+        )
+    return start
+
+
+def build_engine(config: RunConfig, skeleton: Skeleton, device: torch.device, generator: torch.Generator) -> Engine:
+    """Returns the configured method and its optimizer on a device."""
+    options = config.train
+    method = make_method(config, skeleton, generator)
+    if options.average:
+        method = WithAverages(method, options.average)
+    if options.channels_last:
+        method = method.to(memory_format=torch.channels_last)
+    if options.cuda_graphs and device.type != "cuda":
+        raise ConfigError(f"`train.cuda_graphs`: this training runs on {device.type}; leave it out")
+    if options.cuda_graphs and world_size() > 1:
+        raise ConfigError("`train.cuda_graphs` works in one process; leave it out or set `train.devices` to 1")
+    if options.compile:
+        compile_networks(method, cuda_graphs=options.cuda_graphs)
+    optimizer = build_optimizer(options, method, device)
+    return Engine(method, optimizer, device, options.precision, cuda_graphs=options.cuda_graphs)
+
+
+def with_precision(config: RunConfig, skeleton: Skeleton, device: torch.device) -> RunConfig:
+    """Returns the configuration with `train.precision: auto` resolved, so that a resumed run computes the same.
+
+    On a CPU a long training is worth a measurement; several processes would disturb each other's and take fp32.
+    """
+    if config.train.precision != "auto":
+        return config
+    precision = "32-true"
+    if device.type == "cuda":
+        precision = gpu_precision()
+    elif device.type == "cpu" and world_size() == 1 and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
+        precision = cpu_precision(config.model, len(skeleton), (config.input.height, config.input.width))
+        log.info(f"`train.precision`: {precision}, the faster one on this CPU")
+    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+
+
+# Data
+
+
+def _uses_unlabeled(config: RunConfig) -> bool:
+    return METHODS[config.method.name][1].uses_unlabeled
+
+
+def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path, progress: Progress) -> TrainingSets:
+    """Cuts the crops of all sets; images that can't be read are left out or stop the run, set by set."""
+    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    encoding = config.data.crop_encoding
+
+    def cut(name: str, persons: PoseDataset) -> CropCache:
+        on_unreadable = splits.data_errors.on_unreadable(name)
+        return open_crop_cache(persons, geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress)
+
+    labeled = cut("train", splits.labeled)
+    unlabeled = cut("unlabeled", splits.unlabeled) if splits.unlabeled and _uses_unlabeled(config) else None
+    evaluator = Evaluator(
         engine,
         splits,
         geometry,
@@ -154,198 +249,75 @@ def _judge(
         out,
         select=config.train.select,
         evaluation=config.evaluation,
-        encoding=config.data.crop_encoding,
+        encoding=encoding,
         progress=progress,
     )
+    return TrainingSets(labeled, unlabeled, evaluator)
 
 
-def _engine(config: RunConfig, splits: DataSplits, fabric: Fabric, generator: torch.Generator) -> Engine:
-    """The method with its optimizer on its device."""
-    method = make_method(config, splits.labeled.skeleton, generator)
-    if config.train.average:
-        method = WithAverages(method, config.train.average)
-    if config.train.channels_last:
-        method = method.to(memory_format=torch.channels_last)
-    if config.train.cuda_graphs and fabric.device.type != "cuda":
-        raise ConfigError(f"train.cuda_graphs: this training runs on {fabric.device.type}; leave it out")
-    if config.train.cuda_graphs and fabric.world_size > 1:
-        raise ConfigError("train.cuda_graphs works in one process; leave it out or set train.devices to 1")
-    if config.train.compile:
-        compile_networks(method, cuda_graphs=config.train.cuda_graphs)
-    trained = [p for p in method.parameters() if p.requires_grad]
-    fused = fabric.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.Adam(trained, lr=config.train.lr, weight_decay=config.train.weight_decay, fused=fused)
-    return make_engine(
-        fabric,
-        method,
-        optimizer,
-        sync_batch_norm=config.train.sync_batch_norm,
-        cuda_graphs=config.train.cuda_graphs,
+def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: torch.device) -> PairedLoader:
+    """The batches of the labeled crops and of the unlabeled ones: the run's own, shards, or both."""
+    unlabeled: Crops | None = sets.unlabeled
+    uses_unlabeled = _uses_unlabeled(config)
+    if splits.shards and uses_unlabeled:
+        skeleton, geometry = splits.labeled.skeleton, sets.labeled.geometry
+        unlabeled = ShardedCrops(splits.shards, skeleton, geometry, sets.unlabeled)
+    return PairedLoader(
+        sets.labeled,
+        unlabeled,
+        batch=config.train.batch,
+        unlabeled_batch=config.train.unlabeled_batch,
+        seed=config.train.seed,
+        rank=rank(),
+        world_size=world_size(),
+        workers=config.train.workers or default_workers(),
+        epoch=None if uses_unlabeled or splits.unlabeled is None else len(splits.unlabeled),
+        pin_memory=device.type == "cuda",
     )
 
 
-def with_precision(config: RunConfig, splits: DataSplits, plan: Plan) -> RunConfig:
-    """The configuration with `train.precision: auto` resolved on a CPU, where a long training is worth measuring for.
-
-    The run folder keeps what was chosen, so that a resumed run goes on in it. Processes that a launcher or several
-    machines have started can't measure for each other and take fp32.
-    """
-    on_cpu = config.train.device == "cpu" or (config.train.device == "auto" and not torch.cuda.is_available())
-    if config.train.precision != "auto" or not on_cpu:
-        return config
-    chosen = "32-true"
-    alone = not plan.started and plan.nodes == 1
-    if alone and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
-        size = (config.input.height, config.input.width)
-        chosen = choose_precision(config.model, len(splits.labeled.skeleton), torch.device("cpu"), size)
-        logger.info(f"train.precision={chosen}: the faster of the two here, measured once and remembered")
-    return config.model_copy(update={"train": config.train.model_copy(update={"precision": chosen})})
+def _joint_batch(config: RunConfig) -> tuple[int, int]:
+    """The labeled and unlabeled samples of a step over all processes."""
+    return config.train.batch * world_size(), config.train.unlabeled_batch * world_size()
 
 
-def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> nn.Module:
-    """The configured method with new networks for `skeleton`."""
-    size = (config.input.height, config.input.width)
-
-    start = _start(config)
-
-    def network(backbone: str | None, levels: int) -> PoseNet:
-        changed = {} if backbone is None else {"backbone": backbone, "weights": _weights_for(config, backbone)}
-        model = config.model.model_copy(update=changed)
-        if start is None or start.model.backbone != model.backbone:
-            return PoseNet(model, len(skeleton), levels)
-        made = PoseNet(model, len(skeleton), levels, pretrained=False)
-        assert isinstance(start.network, PoseNet)
-        made.copy_weights_from(start.network, heads=start.skeleton.joints == skeleton.joints)
-        return made
-
-    def trained(path: str) -> PoseNet:
-        model = load_pose_model(path)
-        if model.skeleton.joints != skeleton.joints:
-            raise ConfigError(f"method.teacher: {path} has other joints; take one trained on this data")
-        if model.loss.kind != config.loss.kind:
-            raise ConfigError(
-                f"method.teacher: {path} was trained with loss.kind={model.loss.kind}, this training has "
-                f"{config.loss.kind}; add loss.kind={model.loss.kind}"
-            )
-        assert isinstance(model.network, PoseNet)
-        return model.network
-
-    views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    return build_method(config.method, MethodContext(views, config.loss.build(), network, trained))
+# Start and resume
 
 
-def _start(config: RunConfig) -> PoseModel | None:
-    """What `train.start` names. Raises ConfigError where it has another backbone."""
-    if config.train.start is None:
-        return None
-    start = load_pose_model(config.train.start)
-    if start.model.backbone != config.model.backbone:
-        raise ConfigError(
-            f"train.start: {config.train.start} holds a {start.model.backbone}, model.backbone is "
-            f"{config.model.backbone}; take the same backbone"
-        )
-    return start
-
-
-def _weights_for(config: RunConfig, backbone: str) -> str:
-    """A weights file belongs to the main backbone; another backbone takes its own automatic weights, or none."""
-    if backbone == config.model.backbone:
-        return config.model.weights
-    return "none" if config.model.weights == "none" else "auto"
-
-
-def _takes_unlabeled(config: RunConfig) -> bool:
-    """Whether the method learns from unlabeled images."""
-    return isinstance(config.method, ConsistencyConfig)
-
-
-def _located(config: RunConfig) -> RunConfig:
-    """The configuration with its data file opened and every path absolute: it means the same from anywhere."""
-    changed: dict[str, Any] = {"data": with_absolute_paths(open_data_file(config.data))}
-    for section, option in (("model", "weights"), ("train", "start"), ("method", "teacher")):
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The configuration with its data file opened and every path absolute, so that it is valid in any folder."""
+    config = config.model_copy(update={"data": with_absolute_paths(open_data_file(config.data))})
+    for section, option in (("model", "weights"), ("train", "start"), *_method_paths(config)):
         part = getattr(config, section)
-        value = getattr(part, option, None)
+        value = getattr(part, option)
         if value and Path(value).exists():
-            changed[section] = part.model_copy(update={option: str(Path(value).absolute())})
-    return config.model_copy(update=changed)
+            changed = part.model_copy(update={option: str(Path(value).absolute())})
+            config = config.model_copy(update={section: changed})
+    return config
 
 
-def _beginnings(config: RunConfig) -> list[str]:
-    """Runs or weights files that this training takes networks from."""
-    return [path for path in (config.train.start, getattr(config.method, "teacher", None)) if path]
+def _method_paths(config: RunConfig) -> list[tuple[str, str]]:
+    return [("method", option) for option in config.method.weights_options]
 
 
-def _claim(out: Path, resume: bool) -> None:
-    if not resume and has_checkpoint(out / "last" / "state.pt"):
-        raise ConfigError(f"{out} already holds a run; continue it with --resume or choose another --out")
-    make_folder(out)
+def _starts(config: RunConfig) -> list[str]:
+    """Run folders and weights files whose networks this training takes over."""
+    paths = [config.train.start, *(getattr(config.method, option) for _, option in _method_paths(config))]
+    return [path for path in paths if path]
 
 
-def _crops(
-    splits: DataSplits, geometry: CropGeometry, encoding: Encoding, learns: bool, progress: Progress
-) -> tuple[CropCache, CropCache | None]:
-    """The labeled and, where the method learns from them, the unlabeled crops, without what is left out as broken."""
-
-    def cut(name: str, persons: PoseDataset) -> CropCache:
-        return open_crop_cache(
-            persons, geometry, encoding=encoding, on_unreadable=splits.data_errors.on_unreadable(name), progress=progress
-        )
-
-    wanted = splits.unlabeled if learns else None
-    return cut("train", splits.labeled), cut("unlabeled", wanted) if wanted else None
-
-
-def _same_everywhere(engine: Engine, state: TrainingState, out: Path, resume: bool) -> None:
-    """Raises ConfigError when processes, perhaps of several machines, see other data or no run folder."""
-    seen = engine.gather([state.identity, not resume or has_checkpoint(out / "last" / "state.pt")])
-    different = [rank for rank, (identity, _) in enumerate(seen) if identity != seen[0][0]]
-    if different:
-        raise ConfigError(f"process {different[0]} reads other data than process 0; every machine needs the same files")
-    if not all(found for _, found in seen) and seen[0][1]:
-        raise ConfigError(f"{out} is not there on every machine; put the run folder where all of them see it")
-
-
-def _resumed(
-    config: RunConfig, engine: Engine, identity: dict[str, str], out: Path, generator: torch.Generator
-) -> TrainingState:
-    """Puts the last checkpoint back; says where it goes on and with what other options."""
-    state = load_checkpoint(out / "last" / "state.pt", identity, engine.method, engine.optimizer, generator)
-    _compare_batches(state, joint_batch(config, engine))
-    logger.info(f"goes on at step {state.step}")
-    if engine.is_main and load_config(out / "config.yaml").model_dump() != config.model_dump():
-        logger.info("with other options than before: config.yaml is written anew")
-        config.save(out / "config.yaml")
-    return state
-
-
-def joint_batch(config: RunConfig, engine: Engine) -> list[int]:
-    """Labeled and unlabeled samples that all processes together see in a step."""
-    return [config.train.batch * engine.world, config.train.unlabeled_batch * engine.world]
-
-
-def _compare_batches(state: TrainingState, now: list[int]) -> None:
-    """Says when a run goes on with another joint batch; with the same one the order of the data goes on as it was."""
-    before = state.extra.get("joint_batch", now)
-    if before != now:
-        logger.info(
-            f"the joint batch was {before[0]} + {before[1]} and is {now[0]} + {now[1]} now: the data comes in another "
-            "order and epochs have another length; train.batch and train.unlabeled_batch bring it back"
-        )
-
-
-def _identity(
-    config: RunConfig, splits: DataSplits, labeled: CropCache, unlabeled: CropCache | None, evaluator: Evaluator
-) -> dict[str, str]:
+def _identity(config: RunConfig, splits: DataSplits, sets: TrainingSets) -> dict[str, str]:
     """What must not change between start and resume; `data` changes with any image name, box or label."""
-    sets = {
-        "labeled": labeled.dataset,
-        "unlabeled": unlabeled.dataset if unlabeled else None,
-        "validation": evaluator.persons("validation"),
+    datasets = {
+        "labeled": sets.labeled.dataset,
+        "unlabeled": sets.unlabeled.dataset if sets.unlabeled else None,
+        "validation": sets.evaluator.persons("validation"),
     }
-    data = [f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in sets.items() if persons is not None]
-    shards = {"shards": shards_hash(splits.shards)} if splits.shards else {}
+    data = [
+        f"{len(persons)} {name} {fingerprint(persons)}" for name, persons in datasets.items() if persons is not None
+    ]
     return {
-        **shards,
+        "shards": shards_hash(splits.shards) if splits.shards else "none",
         "method": config.method.name,
         "backbone": config.model.backbone,
         "skeleton": " ".join(splits.labeled.skeleton.joints),
@@ -357,39 +329,66 @@ def _identity(
     }
 
 
-def _loader(
-    config: RunConfig, splits: DataSplits, labeled: CropCache, own: CropCache | None, engine: Engine
-) -> PairedLoader:
-    """Batches of the labeled crops and of the unlabeled ones: a run's own, packed shards, or both."""
-    unlabeled: Crops | None = own
-    learns = _takes_unlabeled(config)
-    if splits.shards and learns:
-        skeleton = splits.labeled.skeleton
-        unlabeled = ShardedCrops(splits.shards, skeleton, labeled.geometry, own)
-    return PairedLoader(
-        labeled,
-        unlabeled,
-        batch=config.train.batch,
-        unlabeled_batch=config.train.unlabeled_batch,
-        seed=config.train.seed,
-        rank=engine.rank,
-        world_size=engine.world,
-        workers=config.train.workers or default_workers(),
-        epoch=None if learns or splits.unlabeled is None else len(splits.unlabeled),
-        pin_memory=engine.device.type == "cuda",
-    )
+def _check_processes_agree(state: TrainingState, out: Path, resume: bool) -> None:
+    """Raises ConfigError if processes, perhaps on several machines, have other data or another run folder."""
+    ready = not resume or has_checkpoint(out / "last" / "state.pt")
+    found = all_gather((state.identity, ready))
+    different = [number for number, (identity, _) in enumerate(found) if identity != found[0][0]]
+    if different:
+        raise ConfigError(f"process {different[0]} reads other data than process 0; every machine needs the same files")
+    if found[0][1] and not all(other for _, other in found):
+        raise ConfigError(f"`out`: {out} does not exist on every machine; choose a folder that all of them share")
 
 
-def _announce(config: RunConfig, splits: DataSplits, training: Training, evaluator: Evaluator) -> None:
-    """One line on what is about to be trained, and one for each thing that makes its figures worth less."""
-    unlabeled = len(training.loader.unlabeled or ())
-    engine = training.engine
-    where = str(engine.device) if engine.world == 1 else f"{engine.world} processes on {engine.device.type}"
-    held = f", {len(splits.validation)} for validation" if splits.validation else ""
-    logger.info(
-        f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled people{held}; "
+def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) -> TrainingState:
+    """Loads the last checkpoint and reports where the run continues and what has changed.
+
+    With an unchanged joint batch the order of the data continues, whatever the number of processes.
+    """
+    state = load_checkpoint(out / "last" / "state.pt", new.identity, engine.method, engine.optimizer)
+    before, now = state.joint_batch, new.joint_batch
+    if before != now:
+        log.warning(
+            f"the joint batch was {before[0]} + {before[1]} and is {now[0]} + {now[1]} now: the data comes in another "
+            "order and epochs have another length; `train.batch` and `train.unlabeled_batch` restore it"
+        )
+    state.joint_batch = now
+    log.info(f"resuming at step {state.step}")
+    if is_main_process() and load_config(out / "config.yaml").model_dump() != config.model_dump():
+        log.info("options have changed: config.yaml is rewritten")
+        config.save(out / "config.yaml")
+    return state
+
+
+# Messages
+
+
+def _report_unused_images(config: RunConfig, splits: DataSplits) -> None:
+    """Reports if the method lacks unlabeled images, or has no use for those that are given."""
+    if _uses_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
+        log.warning("no unlabeled images: this run uses labeled ones alone; give `data.unlabeled` or `data.labels`")
+    if config.data.unlabeled and not _uses_unlabeled(config):
+        log.warning(f"{config.method.name} uses labels alone; the unlabeled images only set the length of an epoch")
+
+
+def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None:
+    """Reports what is trained, and what makes its scores worth less."""
+    unlabeled, device = len(training.loader.unlabeled or ()), training.engine.device
+    place = str(device) if world_size() == 1 else f"{world_size()} processes on {device.type}"
+    held_out = f", {len(splits.validation)} for validation" if splits.validation else ""
+    log.info(
+        f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled persons{held_out}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
-        f"({training.loader.steps_per_epoch} an epoch), {where}, split {splits.split.hash}"
+        f"({training.loader.steps_per_epoch} an epoch), {place}, split {splits.split.hash}"
     )
-    tell_untaught_joints(splits.labeled)
-    tell_small_validation(evaluator, config.train.select)
+    labeled = splits.labeled
+    known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
+    missing = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
+    if missing:
+        log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
+    persons = training.evaluator.persons("validation")
+    if config.train.select == "best" and persons is not None and len(persons) < MIN_IMAGES:
+        log.warning(
+            f"{plural(len(persons), 'person')} for validation: too few to select weights by; give `data.val`, a larger "
+            "`data.validation`, or set `train.select` to last"
+        )

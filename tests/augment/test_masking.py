@@ -1,4 +1,4 @@
-"""Adaptive joint cutout against METHODS.md, section 2, item 2: the number of masks, and which of them are used."""
+"""Joint cutout, adaptive joint cutout (AKM, section 3.2), cut-occlude and cutout against slow loops."""
 
 import numpy as np
 import pytest
@@ -6,46 +6,47 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from semipose.augment.masking import AdaptiveJointCutout, JointCutout, size_factor
+from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout, size_factor
 
 SIZE = (32, 24)
+LARGER = (64, 48)
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def expected_counts(scores, m, gamma, floor, fewest):
-    """Masks of each sample, one joint at a time; the rounding, half up, in whole numbers."""
+def expected_num_patches(scores, m, gamma, hard_peak, min_joints):
+    """Counts the easy joints one by one and rounds half up in integers."""
     counts = []
     for peaks in np.asarray(scores, dtype=np.float64):
         highest, lowest = max(peaks), min(peaks)
-        if highest < floor:
-            counts.append(fewest)
+        if highest < hard_peak:
+            counts.append(min_joints)
             continue
         n = 0
         for peak in peaks:
             r = 0.0 if highest == lowest else (highest - peak) / (highest - lowest)
             n += r < gamma
-        counts.append(max(fewest, (2 * n * m + len(peaks)) // (2 * len(peaks))))
+        counts.append(max(min_joints, (2 * n * m + len(peaks)) // (2 * len(peaks))))
     return counts
 
 
 def distance_to_gamma(scores, gamma):
-    """How near the closest joint comes to the border between easy and hard."""
+    """Returns the distance of the closest joint from the threshold between easy and hard."""
     high, low = scores.max(axis=1, keepdims=True), scores.min(axis=1, keepdims=True)
     span = np.where(high > low, high - low, 1)
     return np.abs((high - scores) / span - gamma).min()
 
 
 grid = st.integers(0, 16).map(lambda i: i / 16)
-"""Coarse peaks: ties are common, and every r that equals gamma does so exactly."""
+"""Coarse peak values: ties are common, and an r equal to gamma is so exactly."""
 fine = st.floats(0, 1.5, allow_subnormal=False)
 
 
 @st.composite
-def peaks(draw, values):
-    """Peak values (B, K) of which some samples are flat and some extremely hard."""
+def peak_values(draw, values):
+    """Peak values (B, K); some samples have equal peaks and some are extremely hard."""
     batch, count = draw(st.integers(1, 5)), draw(st.integers(1, 17))
     rows = []
     for _ in range(batch):
@@ -57,32 +58,34 @@ def peaks(draw, values):
     return np.array(rows)
 
 
-settings_of_counts = {
+options = {
     "m": st.integers(1, 14),
     "gamma": st.sampled_from([0.125, 0.25, 0.3, 0.5, 0.75, 1.0]),
-    "floor": st.sampled_from([0.0, 0.0625, 0.1, 0.3]),
-    "fewest": st.integers(0, 4),
+    "hard_peak": st.sampled_from([0.0, 0.0625, 0.1, 0.3]),
+    "min_joints": st.integers(0, 4),
 }
 
 
 @settings(max_examples=300, deadline=None)
-@given(scores=peaks(grid), **settings_of_counts)
-def test_counts_with_ties(scores, m, gamma, floor, fewest):
-    kind = AdaptiveJointCutout(joints=m, gamma=gamma, floor=floor, fewest=fewest)
-    found = kind.counts(torch.from_numpy(scores))
+@given(scores=peak_values(grid), **options)
+def test_num_patches_with_ties(scores, m, gamma, hard_peak, min_joints):
+    kind = AdaptiveJointCutout(joints=m, gamma=gamma, hard_peak=hard_peak, min_joints=min_joints)
+    found = kind.num_patches(torch.from_numpy(scores))
     assert found.dtype == torch.long
-    assert found.tolist() == expected_counts(scores, m, gamma, floor, fewest)
+    assert found.tolist() == expected_num_patches(scores, m, gamma, hard_peak, min_joints)
 
 
 @settings(max_examples=200, deadline=None)
-@given(scores=peaks(fine), **settings_of_counts)
-def test_counts_in_single_precision(scores, m, gamma, floor, fewest):
+@given(scores=peak_values(fine), **options)
+def test_num_patches_in_float32(scores, m, gamma, hard_peak, min_joints):
     scores = scores.astype(np.float32)
     exact = scores.astype(np.float64)
     assume(distance_to_gamma(exact, gamma) > 1e-5)
-    assume(np.abs(exact.max(axis=1) - floor).min() > 1e-6)
-    kind = AdaptiveJointCutout(joints=m, gamma=gamma, floor=floor, fewest=fewest)
-    assert kind.counts(torch.from_numpy(scores)).tolist() == expected_counts(exact, m, gamma, floor, fewest)
+    assume(np.abs(exact.max(axis=1) - hard_peak).min() > 1e-6)
+    kind = AdaptiveJointCutout(joints=m, gamma=gamma, hard_peak=hard_peak, min_joints=min_joints)
+    assert kind.num_patches(torch.from_numpy(scores)).tolist() == expected_num_patches(
+        exact, m, gamma, hard_peak, min_joints
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,32 +95,32 @@ def test_counts_in_single_precision(scores, m, gamma, floor, fewest):
         ([0.9, 0.8, 0.2, 0.1], 4),
         ([0.5, 0.25, 0.25, 0.0], 2),  # r = gamma is not easy
         ([1.0, 0.0, 0.0, 0.0], 2),
-        ([0.09, 0.09, 0.09, 0.09], 2),  # extremely hard, though equal
-        ([0.1, 0.1, 0.1, 0.1], 8),  # at the floor: not lower
+        ([0.09, 0.09, 0.09, 0.09], 2),  # extremely hard, although equal
+        ([0.1, 0.1, 0.1, 0.1], 8),  # not below hard_peak
         ([0.0, 0.0, 0.0, 0.0], 2),
         ([0.9], 8),
     ],
 )
-def test_counts_by_hand(peaks, count):
-    assert AdaptiveJointCutout().counts(torch.tensor([peaks])).tolist() == [count]
+def test_num_patches_by_hand(peaks, count):
+    assert AdaptiveJointCutout().num_patches(torch.tensor([peaks])).tolist() == [count]
 
 
-def test_counts_round_half_up():
-    """K = 4: 10/4 = 2.5 and 30/4 = 7.5 masks, one and three easy joints of four."""
+def test_num_patches_rounds_half_up():
+    """One and three easy joints of four, 10/4 = 2.5 and 30/4 = 7.5 patches."""
     scores = torch.tensor([[1.0, 0, 0, 0], [1.0, 1, 1, 0]])
-    assert AdaptiveJointCutout(joints=10).counts(scores).tolist() == [3, 8]
+    assert AdaptiveJointCutout(joints=10).num_patches(scores).tolist() == [3, 8]
 
 
 @settings(max_examples=50, deadline=None)
-@given(scores=peaks(grid), scale=st.sampled_from([0.5, 2.0, 64.0]))
-def test_counts_know_the_scale_by_the_floor_only(scores, scale):
-    kind = AdaptiveJointCutout(floor=0)
-    assert torch.equal(kind.counts(torch.from_numpy(scores)), kind.counts(torch.from_numpy(scores * scale)))
+@given(scores=peak_values(grid), scale=st.sampled_from([0.5, 2.0, 64.0]))
+def test_num_patches_depends_on_the_scale_through_hard_peak_only(scores, scale):
+    kind = AdaptiveJointCutout(hard_peak=0)
+    assert torch.equal(kind.num_patches(torch.from_numpy(scores)), kind.num_patches(torch.from_numpy(scores * scale)))
 
 
 @pytest.fixture
 def batch():
-    """Images (6, 3, 32, 24), joints (6, 14, 2) reaching over the border, scores from all easy to extremely hard."""
+    """Images (6, 3, 32, 24), joints (6, 14, 2) also outside the image, scores from all easy to extremely hard."""
     draw = np.random.default_rng(4)
     images = torch.from_numpy(draw.normal(size=(6, 3, *SIZE)))
     scores = np.full((6, 14), 0.9)
@@ -127,21 +130,23 @@ def batch():
     return images, torch.from_numpy(draw.uniform((-4, -4), (28, 36), (6, 14, 2))), torch.from_numpy(scores)
 
 
-@pytest.mark.parametrize("change", [{}, {"joints": 12}, {"joints": 1, "fewest": 3}, {"jitter": 0.0}, {"fewest": 0}])
-def test_call(batch, change):
-    """Every sample draws the same number of masks and uses the first n of them."""
+@pytest.mark.parametrize(
+    "change", [{}, {"joints": 12}, {"joints": 1, "min_joints": 3}, {"jitter": 0.0}, {"min_joints": 0}]
+)
+def test_adaptive_joint_cutout(batch, change):
+    """Every sample draws the same number of patches and uses the first ones."""
     images, joints, scores = batch
     kind = AdaptiveJointCutout(half_size_min=12, half_size_max=26, **change)
     found = kind(images, joints, scores, generator(7))
-    m, fewest = change.get("joints", 8), change.get("fewest", 2)
-    drawn = max(m, fewest)
+    m, min_joints = change.get("joints", 8), change.get("min_joints", 2)
+    drawn = max(m, min_joints)
     draw = generator(7)
     chosen = torch.randint(14, (6, drawn), generator=draw)
     noise = torch.randn((6, drawn, 2), generator=draw).double().numpy()
     factor = np.sqrt(SIZE[0] * SIZE[1] / (256 * 192))
     assert size_factor(images) == pytest.approx(factor)
     halves = torch.randint(round(12 * factor), round(26 * factor) + 1, (6, drawn), generator=draw).numpy()
-    counts = expected_counts(scores, m, 0.5, 0.1, fewest)
+    counts = expected_num_patches(scores, m, 0.5, 0.1, min_joints)
     assert len(set(counts)) > 1 or m == 1
     expected = images.clone().numpy()
     for b in range(6):
@@ -154,47 +159,125 @@ def test_call(batch, change):
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
-def hidden(kind, scores, seed):
-    """Which pixels are gone from white images of this many samples, (B, H, W), at joints spread alike."""
+def covered(kind, scores, seed):
+    """Returns which pixels of white images are covered, (B, H, W)."""
     images = torch.ones(len(scores), 3, 64, 48)
     joints = torch.rand((len(scores), scores.shape[1], 2), generator=generator(100 + seed)) * torch.tensor([48, 64])
     return kind(images, joints, scores, generator(seed))[:, 0] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_easier_samples_lose_what_harder_ones_lose_and_more(seed):
-    """The same draws with one more joint easy: masks are added and none moves."""
+def test_one_more_easy_joint_adds_patches_and_moves_none(seed):
     kind, before, counts = AdaptiveJointCutout(), torch.zeros(4, 64, 48, dtype=torch.bool), []
     for easy in range(1, 18):
         scores = torch.full((4, 17), 0.2)
         scores[:, :easy] = 0.9
-        now = hidden(kind, scores, seed)
+        now = covered(kind, scores, seed)
         assert (now | ~before).all()
         before = now
-        counts.append(kind.counts(scores)[0].item())
+        counts.append(kind.num_patches(scores)[0].item())
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (2, 8)
 
 
-def test_confident_samples_are_hidden_more():
-    """Side by side in one batch: area falls from all easy over half easy to extremely hard."""
+def test_easy_samples_are_covered_more():
     scores = torch.full((300, 16), 0.9)
     scores[100:200, ::2] = 0.1
     scores[200:] = 0.05
-    area = hidden(AdaptiveJointCutout(), scores, 0).float().mean(dim=(1, 2)).view(3, 100).mean(dim=1)
+    area = covered(AdaptiveJointCutout(), scores, 0).float().mean(dim=(1, 2)).view(3, 100).mean(dim=1)
     assert area[0] > 1.4 * area[1]
     assert area[1] > 1.4 * area[2]
     assert area[2] > 0.01
 
 
-def test_all_easy_is_plain_joint_cutout():
+def test_all_joints_easy_equals_joint_cutout():
     images, joints = torch.ones(3, 3, 64, 48), torch.rand((3, 17, 2), generator=generator()) * 48
     scores = torch.full((3, 17), 0.7)
     adaptive = AdaptiveJointCutout(joints=8)(images, joints, scores, generator(1))
     assert torch.equal(adaptive, JointCutout(joints=8)(images, joints, scores, generator(1)))
 
 
-@pytest.mark.parametrize("change", [{"gamma": 0.0}, {"gamma": 1.1}, {"joints": 0}, {"fewest": -1}, {"floor": -0.1}])
-def test_settings_out_of_range(change):
+@pytest.mark.parametrize(
+    "change", [{"gamma": 0.0}, {"gamma": 1.1}, {"joints": 0}, {"min_joints": -1}, {"hard_peak": -0.1}]
+)
+def test_options_out_of_range_raise(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         AdaptiveJointCutout(**change)
+
+
+@pytest.fixture
+def images_and_joints():
+    """Images (4, 3, 64, 48), joints (4, 14, 2) also outside the image, scores."""
+    draw = np.random.default_rng(0)
+    images = torch.from_numpy(draw.normal(size=(4, 3, *LARGER)))
+    return images, torch.from_numpy(draw.uniform((-6, -6), (54, 70), (4, 14, 2))), torch.ones(4, 14)
+
+
+def inside(x, y, center, half):
+    return abs(x - center[0]) <= half and abs(y - center[1]) <= half
+
+
+def pixels():
+    return ((y, x) for y in range(LARGER[0]) for x in range(LARGER[1]))
+
+
+@pytest.mark.parametrize("jitter", [0.0, 10.0])
+def test_joint_cutout(images_and_joints, jitter):
+    images, joints, scores = images_and_joints
+    found = JointCutout(jitter=jitter)(images, joints, scores, generator())
+    draw = generator()
+    chosen = torch.randint(14, (4, 5), generator=draw)
+    noise = torch.randn((4, 5, 2), generator=draw).double().numpy()
+    factor = size_factor(images)
+    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 5), generator=draw).numpy()
+    expected = images.clone().numpy()
+    for b in range(4):
+        for n in range(5):
+            center = np.round(joints[b, chosen[b, n]].numpy() + noise[b, n] * jitter * factor)
+            for y, x in pixels():
+                if inside(x, y, center, halves[b, n]):
+                    expected[b, :, y, x] = 0
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_cut_occlude(images_and_joints):
+    images, joints, scores = images_and_joints
+    found = CutOcclude(joints=3)(images, joints, scores, generator(2))
+    draw = generator(2)
+    place = torch.randint(14, (4, 3), generator=draw)
+    donor = (torch.arange(4)[:, None] + torch.randint(1, 4, (4, 3), generator=draw)) % 4
+    origin = torch.randint(14, (4, 3), generator=draw)
+    factor = size_factor(images)
+    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 3), generator=draw).numpy()
+    source, expected = images.numpy(), images.clone().numpy()
+    for b in range(4):
+        for n in range(3):
+            assert donor[b, n] != b
+            center = np.round(joints[b, place[b, n]].numpy()).astype(int)
+            start = np.round(joints[donor[b, n], origin[b, n]].numpy()).astype(int)
+            for y, x in pixels():
+                from_x, from_y = x - center[0] + start[0], y - center[1] + start[1]
+                exists = 0 <= from_x < LARGER[1] and 0 <= from_y < LARGER[0]
+                if inside(x, y, center, halves[b, n]) and exists:
+                    expected[b, :, y, x] = source[donor[b, n], :, from_y, from_x]
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_cutout(images_and_joints):
+    images, joints, scores = images_and_joints
+    found = Cutout(side=0.5)(images, joints, scores, generator())
+    covered_pixels = (found == 0).all(dim=1)
+    assert covered_pixels.flatten(1).any(dim=1).all()
+    for b in range(4):
+        rows, columns = np.nonzero(covered_pixels[b].numpy())
+        assert covered_pixels[b].sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        assert np.ptp(rows) <= 2 * round(0.25 * np.sqrt(64 * 48))
+
+
+def test_sizes_scale_with_the_input():
+    for height, width in ((256, 192), (512, 384), (96, 96), (64, 48)):
+        low, high = JointCutout().half_size_range(torch.empty(1, 3, height, width))
+        factor = np.sqrt(height * width / (256 * 192))
+        assert (low, high) == (round(10 * factor), round(19 * factor))
+    with pytest.raises(ValueError, match="half_size_min"):
+        JointCutout(half_size_min=20)

@@ -1,4 +1,4 @@
-"""Views: what is drawn, how often, and that targets, joints and images move together."""
+"""Views: distributions of the random transforms; targets, joints and images are transformed together."""
 
 import numpy as np
 import pytest
@@ -36,16 +36,16 @@ def unlabeled(n):
 
 
 def parts(matrices):
-    """Scale, rotation in degrees and mirror of each similarity, from its linear part."""
+    """Returns scale, rotation in degrees and flip of each similarity."""
     linear = matrices[:, :2, :2].double().numpy()
     flipped = np.linalg.det(linear) < 0
     scale = np.sqrt(np.abs(np.linalg.det(linear)))
-    # A mirror comes first and negates the first column.
+    # A flip comes first and negates the first column.
     sign = np.where(flipped, -1, 1)
     return scale, np.rad2deg(np.arctan2(linear[:, 1, 0] * sign, linear[:, 0, 0] * sign)), flipped
 
 
-def test_draws_of_easy_and_hard_views():
+def test_distributions_of_easy_and_hard_views():
     views = sampler()
     scale, degrees, flipped = parts(views.easy(unlabeled(2000)).from_crop)
     assert scale.min() >= 1 / 1.25 - 1e-4
@@ -59,12 +59,12 @@ def test_draws_of_easy_and_hard_views():
     assert not flipped.any()
 
 
-def test_flipped_says_which_are_mirrored():
+def test_flipped_agrees_with_the_matrices():
     view = sampler().easy(unlabeled(50))
     assert view.flipped.tolist() == parts(view.from_crop)[2].tolist()
 
 
-def test_targets_are_where_the_joints_went():
+def test_targets_decode_to_the_transformed_joints():
     batch = labeled(6)
     found = sampler().labeled(batch)
     joints = geometry.transform_points(found.view.from_crop, batch.joints)
@@ -77,7 +77,7 @@ def test_targets_are_where_the_joints_went():
     assert not found.view.flipped.all()
 
 
-def test_hard_view_is_the_altered_image_moved():
+def test_hard_view_is_the_warped_image():
     views = sampler()
     images = torch.rand(3, 3, *SIZE)
     matrix = views.second_affine(3, images.device)
@@ -88,13 +88,13 @@ def test_hard_view_is_the_altered_image_moved():
     assert sampler(seen_mask=False).warp_heatmaps(torch.rand(3, 14, 32, 24), hard)[1] is None
 
 
-def test_seeds():
+def test_seed_decides_the_view():
     first, again, other = (sampler(seed).easy(unlabeled(5)).from_crop for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_upright_and_normalize():
+def test_eval_view_is_the_normalized_crop():
     crops = torch.randint(0, 255, (2, 3, *CROP), dtype=torch.uint8)
     view = eval_view(UnlabeledBatch(crops, to_input(2)), SIZE)
     middle = normalize(crops)[:, :, 16:144, 12:108]
@@ -103,8 +103,8 @@ def test_upright_and_normalize():
     assert normalize(mean).abs().max() < 0.01
 
 
-def test_views_on_a_cpu_equal_those_of_a_gpu_to_a_gray_level():
-    """Noise, the worst case, through matrices that turn, mirror, shrink, enlarge and leave the crop."""
+def test_cpu_views_equal_gpu_views_within_one_gray_level():
+    """With noise as the worst case, and matrices that also leave the crop."""
     crops = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (20, 3, *CROP), np.uint8))
     matrices = sampler(scale=0.5).easy(UnlabeledBatch(crops, to_input(20))).from_crop
     exact = geometry.warp(normalize(crops), matrices, SIZE)
@@ -114,4 +114,4 @@ def test_views_on_a_cpu_equal_those_of_a_gpu_to_a_gray_level():
     levels = (found - exact).abs() * torch.tensor(STD).view(1, 3, 1, 1) * 255
     assert levels.mean() < 0.3
     assert levels.max() < 1.1
-    assert (exact == 0).float().mean() > 0.01  # some of the surroundings are seen
+    assert (exact == 0).float().mean() > 0.01  # some pixels lie outside the crop

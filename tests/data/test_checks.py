@@ -1,4 +1,4 @@
-"""`semipose data check` and `convert`: all that is broken, in one reading."""
+"""`check_data` reports all broken records and suspicious labels at once."""
 
 import json
 
@@ -7,25 +7,23 @@ from PIL import Image
 
 from semipose.cli import app
 from semipose.data.checks import check_data
+from semipose.data.datasets import PEOPLE
 from semipose.data.formats.registry import read_annotations
-from semipose.data.prepare import convert
 from semipose.errors import ConfigError, DataError
-from semipose.structures.skeletons import UNION
-from semipose.trainer import train
 
 
 @pytest.fixture
 def coco(tmp_path):
-    """A container of ten persons of two joints; `spoil` changes annotations by number."""
+    """Writes a COCO file of ten persons with two joints; `changes` changes annotations by index."""
 
-    def make(spoil=None):
+    def make(changes=None):
         for name in ("a.jpg", "b.jpg"):
             Image.new("RGB", (20, 20)).save(tmp_path / name)
         records = [
             {"id": i, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10 + i, 10], "keypoints": [1, 1, 2, 3, 3, i % 2]}
             for i in range(10)
         ]
-        for number, change in (spoil or {}).items():
+        for number, change in (changes or {}).items():
             records[number].update(change)
         content = {
             "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}],
@@ -39,7 +37,7 @@ def coco(tmp_path):
     return make
 
 
-def test_a_sound_set(coco):
+def test_a_correct_data_set(coco):
     found = check_data(coco(), decode=True)
     assert (found.persons, found.trainable, found.crowds, found.images, found.empty_images) == (10, 10, 0, 2, 1)
     assert found.joints == {"nose": (10, 0, 0), "left_eye": (0, 5, 5)}
@@ -58,7 +56,7 @@ def test_every_broken_record_is_listed(coco, tmp_path):
             8: {"bbox": [0, 0, 0, 5]},
         }
     )
-    (tmp_path / "b.jpg").write_bytes(b"no image")
+    (tmp_path / "b.jpg").write_bytes(b"not an image")
     found = check_data(path, decode=True)
     assert found.persons == 5
     text = "\n".join(found.problems)
@@ -74,7 +72,7 @@ def test_every_broken_record_is_listed(coco, tmp_path):
     assert "annotation 8: the box has no area" in text
     assert len(found.problems) == 7
     with pytest.raises(DataError, match="annotation 1"):
-        read_annotations(path)  # a training stays strict
+        read_annotations(path)  # without a list of problems the first one is an error
     (tmp_path / "b.jpg").unlink()
     assert any("b.jpg is missing" in problem for problem in check_data(path).problems)
 
@@ -90,49 +88,36 @@ def test_the_command_exits_with_2(coco, capsys):
     assert "annotation 2" in found["problems"][0]
 
 
-def test_photographs_stored_turned_are_counted(coco, tmp_path, capsys):
+def test_images_with_exif_orientation_are_counted(coco, tmp_path):
     path = coco()
     with Image.open(tmp_path / "a.jpg") as image:
-        turned = image.getexif()
-        turned[0x0112] = 6
-        image.save(tmp_path / "a.jpg", exif=turned)
-    assert check_data(path).turned is None
-    assert check_data(path, decode=True).turned == 1
-    app(["data", "check", str(path), "--decode"], standalone_mode=False)
-    assert "1 image stored turned" in capsys.readouterr().out
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(tmp_path / "a.jpg", exif=exif)
+    assert check_data(path).rotated_images is None
+    assert check_data(path, decode=True).rotated_images == 1
 
 
-def test_convert(coco, tmp_path):
-    out = tmp_path / "union.json"
-    convert(coco(), out, skeleton="union")
-    persons = read_annotations(out, tmp_path)
-    assert persons.skeleton is UNION
-    assert persons[1].visibility[UNION.index("left_eye")] == 1
-    assert len(persons) == 10
-    with pytest.raises(ConfigError, match="unknown skeleton 'dog'"):
-        convert(coco(), out, skeleton="dog")
-
-
-def test_photographs_that_two_sets_share_are_found_by_content(coco, tmp_path, capsys):
+def test_images_that_two_sets_share_are_found_by_content(coco, tmp_path):
     path = coco()
     (tmp_path / "test").mkdir()
     other = {**json.loads(path.read_text()), "images": [{"id": 1, "file_name": "renamed.jpg"}]}
     (tmp_path / "test" / "set.json").write_text(json.dumps(other))
-    photograph = (tmp_path / "a.jpg").read_bytes()
-    (tmp_path / "test" / "renamed.jpg").write_bytes(photograph)
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "test" / "renamed.jpg").write_bytes(content)
     found = check_data(tmp_path / "test" / "set.json", against=path)
     assert [p for p in found.problems if "is also in" in p and "renamed.jpg" in p and "a.jpg" in p]
-    (tmp_path / "test" / "renamed.jpg").write_bytes(photograph[:-1] + b"x")  # the same size, another content
-    assert check_data(tmp_path / "test" / "set.json", against=path).problems == ()
-    app(["data", "check", str(tmp_path / "test" / "set.json"), "--against", str(path)], standalone_mode=False)
-    assert "no photograph in common" in capsys.readouterr().out
+    (tmp_path / "test" / "renamed.jpg").write_bytes(content[:-1] + b"x")  # the same size, another content
+    found = check_data(tmp_path / "test" / "set.json", against=path)
+    assert (found.problems, found.shared_images) == ((), 0)
+    assert check_data(path).shared_images is None
+    with pytest.raises(ConfigError, match="`against_images`"):
+        check_data(path, against_images=tmp_path)
 
 
-def test_what_looks_wrong_is_told_where_images_are_opened(small_people, capsys):
-    from semipose.data.datasets import PEOPLE
-
+def test_suspicious_labels_are_found_where_images_are_decoded(small_people):
     content = json.loads(small_people.read_text())
-    assert check_data(small_people, PEOPLE / "images", decode=True).doubts == ()
+    assert check_data(small_people, PEOPLE / "images", decode=True).suspicious == ()
     first, second, third = content["annotations"][:3]
     first["keypoints"][:3] = [99999, 3, 2]
     second["bbox"] = [5000, 5000, 10, 10]
@@ -140,53 +125,21 @@ def test_what_looks_wrong_is_told_where_images_are_opened(small_people, capsys):
     image = content["images"][4]
     image["width"] += 7
     small_people.write_text(json.dumps(content))
-    assert check_data(small_people, PEOPLE / "images").doubts == ()
+    assert check_data(small_people, PEOPLE / "images").suspicious == ()
     found = check_data(small_people, PEOPLE / "images", decode=True)
     sizes = {i["id"]: f"{i['width']}×{i['height']}" for i in content["images"]}
-    told, real = f"{image['width']}×{image['height']}", f"{image['width'] - 7}×{image['height']}"
-    assert found.doubts == (
-        f"image {image['id']} is {real} pixels, its record says {told}: were joints set on another?",
-        f"annotation {first['id']}: nose (99999, 3) outside of its image of {sizes[first['image_id']]}",
-        f"annotation {second['id']}: the box [5000, 5000, 10, 10] lies outside of its image of "
-        f"{sizes[second['image_id']]}",
+    recorded, real = f"{image['width']}×{image['height']}", f"{image['width'] - 7}×{image['height']}"
+    assert found.suspicious == (
+        f"image {image['id']} is {real} pixels, but {recorded} in its record; were joints labeled on another version?",
+        f"annotation {first['id']}: nose (99999, 3) outside its image of {sizes[first['image_id']]}",
+        f"annotation {second['id']}: box [5000, 5000, 10, 10] outside its image of {sizes[second['image_id']]}",
     )
     assert found.problems == ()
-    app(["data", "check", str(small_people), "--images", str(PEOPLE / "images"), "--decode"], standalone_mode=False)
-    assert "doubtful: annotation" in capsys.readouterr().out
 
 
-def test_a_wrong_folder_is_told_first(small_people, tmp_path):
-    from semipose.data.datasets import PEOPLE
-
+def test_a_wrong_image_folder_is_the_first_problem(small_people, tmp_path):
     (tmp_path / "wrong").mkdir()
     persons = read_annotations(small_people, PEOPLE / "images")
     (tmp_path / "wrong" / persons[0].image.name).symlink_to(persons[0].image)
     found = check_data(small_people, tmp_path / "wrong")
-    assert found.problems[0] == "59 of 60 images are missing: is --images the right folder?"
-
-
-def test_few_persons_for_validation_are_told(tiny, tmp_path, capsys):
-    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "few")
-    assert "8 persons for validation: too few to choose weights by" in capsys.readouterr().err
-    train(tiny("supervised", **{"train.steps": 1, "train.select": "last"}), tmp_path / "last")
-    assert "too few" not in capsys.readouterr().err
-    train(tiny("supervised", **{"train.steps": 1, "data.validation": 10}), tmp_path / "enough")
-    assert "too few" not in capsys.readouterr().err
-
-
-def test_conversion_tells_joints_that_are_lost(small_people, tmp_path, capsys):
-    from semipose.data.datasets import PEOPLE
-
-    convert(small_people, tmp_path / "lsp.json", images=PEOPLE / "images", skeleton="lsp")
-    assert "lsp has no nose, left_eye, right_eye, left_ear, right_ear; left out" in capsys.readouterr().err
-
-
-def test_a_run_names_joints_that_nobody_shows(tiny, small_people, tmp_path, capsys):
-    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "all")
-    assert "no labeled person shows" not in capsys.readouterr().err
-    content = json.loads(small_people.read_text())
-    for annotation in content["annotations"]:
-        annotation["keypoints"][:3] = [0, 0, 0]
-    small_people.write_text(json.dumps(content))
-    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "fewer")
-    assert "no labeled person shows nose: what" in capsys.readouterr().err
+    assert found.problems[0] == "59 of 60 images are missing; is `images` the right folder?"

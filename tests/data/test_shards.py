@@ -10,7 +10,7 @@ from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.loader import PairedLoader
-from semipose.data.prepare import pack
+from semipose.data.prepare import pack_images
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
 from semipose.errors import ConfigError
 from semipose.structures.skeletons import COCO
@@ -61,7 +61,9 @@ def shards(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("shards")
     write_coco(read_dataset("people", None).subset(range(100, 140)), folder / "people.json")
-    table = pack(folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64))
+    table = pack_images(
+        folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64)
+    )
     assert is_sharded(table.parent)
     return table.parent
 
@@ -82,7 +84,7 @@ def test_other_inputs_and_boxes_are_errors(shards, tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"cut for 64×64 with padding 1\.25; set `input\.height`"):
         ShardedCrops(shards, COCO, CropGeometry((96, 64)))
     with pytest.raises(ConfigError, match="shards already"):
-        pack(PEOPLE / "images", shards, input_size=(64, 64))
+        pack_images(PEOPLE / "images", shards, input_size=(64, 64))
     with pytest.raises(ConfigError, match="is packed already; pack it again with these boxes"):
         train(tiny("single", **{"data.unlabeled": str(shards), "data.boxes": "x.json"}), tmp_path / "run")
 

@@ -1,4 +1,4 @@
-"""Pictures of poses: joints land where the enlarged image has them, sides have their colors, files are whole."""
+"""Drawings of poses: joints are where the enlarged image has them, sides have their colors, files are complete."""
 
 from pathlib import Path
 
@@ -27,26 +27,26 @@ def drawn(joints, skeleton=POINTS, scores=None, image=GRAY, **options) -> np.nda
     return draw_pose(image, joints, scores, skeleton, **options)
 
 
-def color_at(picture: np.ndarray, x: float, y: float) -> tuple[int, int, int]:
+def color_at(canvas: np.ndarray, x: float, y: float) -> tuple[int, int, int]:
     """The color drawn at a pixel, through the soft edge of a thin line."""
-    found = picture[round(y), round(x)].astype(float)
+    found = canvas[round(y), round(x)].astype(float)
     near = [c for c in (LEFT, RIGHT, MIDDLE) if np.abs(found - c).max() < 40]
     return near[0] if near else tuple(int(v) for v in found)
 
 
 def test_joints_and_limbs_have_the_color_of_their_side() -> None:
-    picture = drawn([[[10, 10], [40, 10], [70, 10]]])
-    assert [color_at(picture, x, 10) for x in (10, 40, 70)] == [LEFT, RIGHT, MIDDLE]
-    picture = drawn([[[10, 10], [10, 50], [60, 10], [60, 50]]], SIDES)
-    assert [color_at(picture, *at) for at in ((10, 30), (60, 30), (35, 10))] == [LEFT, RIGHT, MIDDLE]
+    canvas = drawn([[[10, 10], [40, 10], [70, 10]]])
+    assert [color_at(canvas, x, 10) for x in (10, 40, 70)] == [LEFT, RIGHT, MIDDLE]
+    canvas = drawn([[[10, 10], [10, 50], [60, 10], [60, 50]]], SIDES)
+    assert [color_at(canvas, *at) for at in ((10, 30), (60, 30), (35, 10))] == [LEFT, RIGHT, MIDDLE]
 
 
-def test_the_photograph_is_left_alone() -> None:
+def test_the_image_is_not_changed() -> None:
     before = GRAY.copy()
-    picture = drawn([[[10, 10], [40, 10], [70, 10]]])
+    canvas = drawn([[[10, 10], [40, 10], [70, 10]]])
     assert np.array_equal(GRAY, before)
-    assert picture.dtype == np.uint8
-    assert not np.shares_memory(picture, GRAY)
+    assert canvas.dtype == np.uint8
+    assert not np.shares_memory(canvas, GRAY)
     assert np.array_equal(drawn(np.zeros((0, 3, 2)), scores=np.zeros((0, 3))), before)
 
 
@@ -65,15 +65,15 @@ def test_joints_stay_on_their_pixel_when_the_image_grows(scale: float) -> None:
     np.testing.assert_allclose(found, square, atol=0.15)
 
 
-def test_doubtful_joints_and_their_limbs_are_not_drawn() -> None:
+def test_joints_with_a_low_score_and_their_limbs_are_not_drawn() -> None:
     joints = [[[10, 10], [10, 50], [60, 10], [60, 50]]]
-    picture = drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]])
-    assert color_at(picture, 10, 50) == color_at(picture, 10, 30) == (128, 128, 128)
-    assert color_at(picture, 60, 30) == RIGHT
+    canvas = drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]])
+    assert color_at(canvas, 10, 50) == color_at(canvas, 10, 30) == (128, 128, 128)
+    assert color_at(canvas, 60, 30) == RIGHT
     assert color_at(drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]], min_score=0.05), 10, 30) == LEFT
 
 
-def test_larger_people_get_wider_lines() -> None:
+def test_larger_persons_get_wider_lines() -> None:
     def share(size: int) -> int:
         image = np.full((size + 40, size + 40, 3), 128, np.uint8)
         joints = [[[20, 20], [20, 20 + size], [20 + size, 20], [20 + size, 20 + size]]]
@@ -83,7 +83,7 @@ def test_larger_people_get_wider_lines() -> None:
     assert share(400) > share(60) >= 1
 
 
-def test_joints_outside_or_not_finite_do_no_harm() -> None:
+def test_joints_outside_or_not_finite_are_no_error() -> None:
     joints = np.array([[[-500.0, 1e9], [1e12, -3], [70, 10]], [[np.nan, 5], [5, 5], [6, 6]]])
     drawn(joints, scores=np.ones((2, 3)))
 
@@ -102,12 +102,12 @@ def test_the_three_colors_differ_for_colorblind_eyes() -> None:
     }
     linear = (np.array([LEFT, RIGHT, MIDDLE]) / 255) ** 2.2
     for matrix in views.values():
-        seen = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2) * 255
+        perceived = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2) * 255
         for a, b in ((0, 1), (0, 2), (1, 2)):
-            assert np.linalg.norm(seen[a] - seen[b]) > 60
+            assert np.linalg.norm(perceived[a] - perceived[b]) > 60
 
 
-def test_a_sheet_holds_every_picture_under_its_title() -> None:
+def test_a_sheet_contains_every_image_under_its_title() -> None:
     colors = [[(250, 0, 0), (0, 250, 0)], [(0, 0, 250), (250, 250, 0)], [(0, 250, 250), (250, 0, 250)]]
     rows = [[np.full((30, 40, 3), c, np.uint8) for c in row] for row in colors]
     sheet = comparison_sheet(rows, ["one", "two"], tile=64, across=2)
@@ -120,10 +120,10 @@ def test_a_sheet_holds_every_picture_under_its_title() -> None:
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".JPG"])
-def test_pictures_are_written_whole(tmp_path: Path, ending: str) -> None:
+def test_images_are_written(tmp_path: Path, ending: str) -> None:
     image = np.zeros((20, 30, 3), np.uint8)
     image[..., 0] = 200
-    path = tmp_path / "deep" / f"picture{ending}"
+    path = tmp_path / "deep" / f"image{ending}"
     save_image(image, path)
     save_image(image, path)
     assert list(path.parent.iterdir()) == [path]
@@ -131,30 +131,30 @@ def test_pictures_are_written_whole(tmp_path: Path, ending: str) -> None:
     assert np.abs(back.astype(int) - image).max() <= (0 if ending == ".png" else 6)
 
 
-def test_a_picture_that_can_not_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"picture.tiff .* use \.png or \.jpg"):
-        save_image(GRAY, tmp_path / "picture.tiff")
+def test_an_image_that_can_not_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"image\.tiff .* use \.png or \.jpg"):
+        save_image(GRAY, tmp_path / "image.tiff")
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="can't be written"):
-        save_image(GRAY, tmp_path / "file" / "picture.png")
+    with pytest.raises(DataError, match="cannot be written"):
+        save_image(GRAY, tmp_path / "file" / "image.png")
 
 
-def test_predictions_are_drawn_one_picture_a_photograph(tmp_path: Path) -> None:
-    people = read_coco(PEOPLE).subset([0, 1])
-    found = ground_truth_as_predictions(people)
-    written = draw_predictions(people, [*found, found[0]], people.skeleton, tmp_path)
-    assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in people.instances]
+def test_predictions_are_drawn_on_their_image(tmp_path: Path) -> None:
+    persons = read_coco(PEOPLE).subset([0, 1])
+    found = ground_truth_as_predictions(persons)
+    written = draw_predictions(persons, [*found, found[0]], persons.skeleton, tmp_path)
+    assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in persons.instances]
     assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)
 
 
-def test_no_picture_takes_a_photograph_or_another_picture(tmp_path: Path) -> None:
-    """One folder for photographs and pictures, two photographs of one name."""
+def test_drawings_replace_neither_images_nor_each_other(tmp_path: Path) -> None:
+    """Images and drawings in one folder, two images of one name."""
     image = read_image(read_coco(PEOPLE)[0].image)
     for name in ("a.jpg", "a.png", "b.jpg"):
         save_image(image, tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    people = read_folder(tmp_path, COCO)
-    found = [Prediction(p.image_id, None, np.zeros((17, 2)), np.ones(17), 1.0, p.box) for p in people.instances]
-    written = draw_predictions(people, found, people.skeleton, tmp_path)
+    persons = read_folder(tmp_path, COCO)
+    found = [Prediction(p.image_id, None, np.zeros((17, 2)), np.ones(17), 1.0, p.box) for p in persons.instances]
+    written = draw_predictions(persons, found, persons.skeleton, tmp_path)
     assert sorted(p.name for p in written) == ["a_jpg_pose.jpg", "a_png_pose.jpg", "b_pose.jpg"]
     assert all(path.read_bytes() == content for path, content in before.items())

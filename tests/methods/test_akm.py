@@ -1,4 +1,4 @@
-"""`akm` (METHODS 1, 2.2, 2.5): its loss and that of the Mixup branch, eq. 4, in float64 from the views it drew."""
+"""`akm`: its loss and that of the Mixup branch, eq. 4, in float64 from the views it drew."""
 
 import copy
 
@@ -12,28 +12,25 @@ from semipose.augment.mixing import mixing_share
 from semipose.augment.views import ViewsConfig
 from semipose.methods import akm
 from semipose.methods.akm import AdaptiveKeypointMasking, Config
-from semipose.methods.base import ConsistencyConfig, StepInfo
+from semipose.methods.base import StepInfo
+from tests.methods import helpers, reference
 
-SIZE = (64, 48)
+SIZE = helpers.SIZE
 PEAK = 1.2
 IMAGE = {"enabled": True, "places": ["image"]}
 
 
 @pytest.fixture
-def build(workbench, tiny):
-    """(method, spy): the altered image is known exactly."""
+def build():
+    """(method, spy): the augmented image is known exactly."""
 
     def make(views=None, **options):
-        spy = tiny.Spy()
+        spy = helpers.Spy()
         config = Config(**options)
         config.augmentations = [spy]
-        return AdaptiveKeypointMasking(config, workbench(SIZE, views=views)), spy
+        return AdaptiveKeypointMasking(config, helpers.make_context(SIZE, views=views)), spy
 
     return make
-
-
-def close(value, expected):
-    torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
 
 
 def unmix(mixed, images):
@@ -61,33 +58,31 @@ def unmix(mixed, images):
 class Terms:
     """The three terms of one step by explicit formula."""
 
-    def __init__(self, f, method, reference, *, seen_mask=True, min_peak=None):
-        self.f, self.recording, self.reference = f, method.context.views.recording, reference
+    def __init__(self, f, method, *, seen_mask=True, min_peak=None):
+        self.f, self.recording = f, method.context.views.recording
         easy, matrix = self.recording.easy[0].images.double(), self.recording.hard[0].from_easy
         self.maps = copy.deepcopy(f).forward_main(easy).detach()
         self.hard = reference.warp(easy + 0.5, matrix)
-        self.carried, seen = reference.warp_heatmaps(self.maps, matrix)
+        self.warped, seen = reference.warp_heatmaps(self.maps, matrix)
         self.seen = seen if seen_mask else torch.ones_like(seen)
         peaks = self.maps.amax(dim=(2, 3))
         self.weights = (peaks >= min_peak).double() if min_peak else torch.ones_like(peaks)
 
     def supervised(self, labeled):
-        view = self.recording.labeled[0].view
-        targets, weights = self.reference.targets(labeled, view, SIZE)
-        return self.reference.mse(self.f(view.images.double()), targets, weights)
+        return reference.supervised_loss(self.f, self.recording, labeled)
 
     def unlabeled(self):
-        return self.reference.mse(self.f(self.hard), self.carried, self.weights, self.seen)
+        return reference.mse(self.f(self.hard), self.warped, self.weights, self.seen)
 
     def mixed(self, share, j):
         """a MSE(f(X_m), H_i) + (1 - a) MSE(f(X_m), H_j)."""
         outputs = self.f(share * self.hard + (1 - share) * self.hard[j])
-        own = self.reference.mse(outputs, self.carried, self.weights, self.seen)
-        theirs = self.reference.mse(outputs, self.carried[j], self.weights[j], self.seen[j])
+        own = reference.mse(outputs, self.warped, self.weights, self.seen)
+        theirs = reference.mse(outputs, self.warped[j], self.weights[j], self.seen[j])
         return share * own + (1 - share) * theirs
 
 
-def watched(method):
+def forward_inputs(method):
     """Keeps the images that enter the network's forward pass."""
     seen = []
     method.f.register_forward_hook(lambda module, args, output: seen.append(args[0]))
@@ -98,16 +93,16 @@ def watched(method):
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
-def test_the_loss_without_mixup(build, batches, start, reference, weight):
+def test_the_loss_without_mixup(build, batches, start, weight):
     labeled, unlabeled = batches
     method, spy = build(unlabeled_weight=weight)
     f = copy.deepcopy(method.f).double()
     value = method.losses(labeled, unlabeled, start)
-    terms = Terms(f, method, reference)
+    terms = Terms(f, method)
     assert set(value.terms) == {"supervised", "unlabeled"}
-    close(value.terms["supervised"], terms.supervised(labeled))
-    close(value.terms["unlabeled"], weight * terms.unlabeled())
-    close(value.total, terms.supervised(labeled) + weight * terms.unlabeled())
+    helpers.assert_close(value.terms["supervised"], terms.supervised(labeled))
+    helpers.assert_close(value.terms["unlabeled"], weight * terms.unlabeled())
+    helpers.assert_close(value.total, terms.supervised(labeled) + weight * terms.unlabeled())
     joints, scores = reference.decode(terms.maps)
     np.testing.assert_allclose(spy.joints[0].numpy(), joints, atol=1e-4)
     np.testing.assert_allclose(spy.scores[0].numpy(), scores, rtol=1e-3, atol=1e-5)
@@ -116,25 +111,30 @@ def test_the_loss_without_mixup(build, batches, start, reference, weight):
 def test_the_papers_best_is_the_default():
     """m = 8 masks, 2 on an extremely hard sample; image mixing and before layer 3, where asked."""
     config = Config()
-    assert config.augmentations == [AdaptiveJointCutout(joints=8, fewest=2)]
+    assert config.augmentations == [AdaptiveJointCutout(joints=8, min_joints=2)]
     assert not config.mixup.enabled
     assert config.mixup.places == ["image", "layer3"]
     assert (config.unlabeled_weight, config.mixup.weight, config.burn_in, config.min_peak) == (1, 1, 0, 0)
 
 
-def test_the_number_of_masks_follows_the_teachers_peaks(workbench, tiny, monkeypatch):
-    """The default alteration gets the scores: equal peaks make 8 masks, one easy joint among 14 the fewest, 2."""
-    counted = []
+def test_the_number_of_masks_follows_the_teachers_peaks(monkeypatch):
+    """The default augmentation gets the scores: equal peaks make 8 masks, one easy joint among 14 the fewest, 2."""
+    counts_used = []
     counts = AdaptiveJointCutout.counts
-    monkeypatch.setattr(AdaptiveJointCutout, "counts", lambda self, s: counted.append(counts(self, s)) or counted[-1])
-    method = AdaptiveKeypointMasking(Config(), workbench(SIZE))
-    easy = method.context.views.easy(tiny.unlabeled(SIZE))
+
+    def record(self, scores):
+        counts_used.append(counts(self, scores))
+        return counts_used[-1]
+
+    monkeypatch.setattr(AdaptiveJointCutout, "counts", record)
+    method = AdaptiveKeypointMasking(Config(), helpers.make_context(SIZE))
+    easy = method.context.views.easy(helpers.make_unlabeled(SIZE))
     maps = torch.zeros(4, 14, 16, 12)
     maps[:, :, 5, 5] = torch.tensor([1.0, 0.01, 0.05, 1.0])[:, None]
     maps[1, 0, 5, 5] = 1  # one is easy
     maps[3, :7, 5, 5] = 0.01  # half of them are
     method.context.hard_view(easy, maps, method.config.augmentations)
-    assert counted[0].tolist() == [8, 2, 2, 4]  # the third lies below the floor
+    assert counts_used[0].tolist() == [8, 2, 2, 4]  # the third lies below the least peak
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_wrong_options_are_errors(wrong):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("seen_mask", "min_peak"), [(True, None), (False, None), (True, PEAK)])
-def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
+def test_the_mixed_loss(build, batches, seed, seen_mask, min_peak):
     """Eq. 4 with the share and partners that the mixed images show; they are the generator's next draws."""
     _, unlabeled = batches
     options = {"min_peak": min_peak} if min_peak else {}
@@ -159,10 +159,10 @@ def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
     context, generator = method.context, method.context.views.generator
     easy = context.views.easy(unlabeled)
     f = copy.deepcopy(method.f).double()
-    heatmaps = context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+    heatmaps = context.pseudo_heatmaps(method.f, easy, method.config)
     hard = context.hard_view(easy, heatmaps, method.config.augmentations)
     generator.manual_seed(seed)
-    before, inputs = generator.get_state(), watched(method)
+    before, inputs = generator.get_state(), forward_inputs(method)
     value = method.mixed_loss(hard, heatmaps, "image")
     after = generator.get_state()
     assert len(inputs) == 1
@@ -177,33 +177,33 @@ def test_the_mixed_loss(build, batches, reference, seed, seen_mask, min_peak):
     if moved:
         assert share == pytest.approx(float(drawn), abs=1e-4)
 
-    terms = Terms(f, method, reference, seen_mask=seen_mask, min_peak=min_peak)
+    terms = Terms(f, method, seen_mask=seen_mask, min_peak=min_peak)
     if min_peak:
         assert 0 < terms.weights.mean() < 1
         assert torch.equal(terms.weights, terms.weights[partner]) is not moved
-    close(value, terms.mixed(float(drawn), partner))
+    helpers.assert_close(value, terms.mixed(float(drawn), partner))
 
 
 @pytest.mark.parametrize(("weight", "mixed_weight"), [(1.0, 1.0), (0.3, 1.0), (1.0, 0.25), (2.0, 0.25)])
-def test_the_loss_with_mixup(build, batches, start, reference, weight, mixed_weight):
+def test_the_loss_with_mixup(build, batches, start, weight, mixed_weight):
     """L = L_s + λ_u L_u + λ_m L_m, λ_m as a multiple of λ_u; both branches see the same hard view."""
     labeled, unlabeled = batches
     method, spy = build(unlabeled_weight=weight, mixup={**IMAGE, "weight": mixed_weight})
-    f, inputs = copy.deepcopy(method.f).double(), watched(method)
+    f, inputs = copy.deepcopy(method.f).double(), forward_inputs(method)
     value = method.losses(labeled, unlabeled, start)
     assert set(value.terms) == {"supervised", "unlabeled", "mixed"}
     assert (len(inputs), len(spy.joints), len(method.context.views.recording.hard)) == (3, 1, 1)
     assert torch.equal(inputs[1], method.context.views.recording.hard[0].images)
     share, partner = unmix(inputs[2], inputs[1])
-    terms = Terms(f, method, reference)
+    terms = Terms(f, method)
     expected = {
         "supervised": terms.supervised(labeled),
         "unlabeled": weight * terms.unlabeled(),
         "mixed": weight * mixed_weight * terms.mixed(share, partner),
     }
     for name, term in expected.items():
-        close(value.terms[name], term)
-    close(value.total, sum(expected.values()))
+        helpers.assert_close(value.terms[name], term)
+    helpers.assert_close(value.total, sum(expected.values()))
 
 
 def test_the_branch_changes_none_of_the_other_terms(build, batches, start):
@@ -214,17 +214,17 @@ def test_the_branch_changes_none_of_the_other_terms(build, batches, start):
     assert with_it.total > without.total
 
 
-def test_the_targets_of_the_branch_are_detached(build, batches, reference):
+def test_the_targets_of_the_branch_are_detached(build, batches):
     """The gradient equals that of a loss whose targets are constants."""
     _, unlabeled = batches
     method, _ = build()
     easy = method.context.views.easy(unlabeled)
-    f, inputs = copy.deepcopy(method.f).double(), watched(method)
-    heatmaps = method.context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+    f, inputs = copy.deepcopy(method.f).double(), forward_inputs(method)
+    heatmaps = method.context.pseudo_heatmaps(method.f, easy, method.config)
     hard = method.context.hard_view(easy, heatmaps, method.config.augmentations)
     method.mixed_loss(hard, heatmaps, "image").backward()
     share, partner = unmix(inputs[0], hard.images)
-    Terms(f, method, reference).mixed(share, partner).backward()
+    Terms(f, method).mixed(share, partner).backward()
     for (name, one), other in zip(method.f.named_parameters(), f.parameters(), strict=True):
         torch.testing.assert_close(one.grad.double(), other.grad, rtol=2e-3, atol=1e-5, msg=name)
 
@@ -236,9 +236,9 @@ def test_the_share_has_the_beta_asked_for(build, batches):
     for beta in (0.05, 50.0):
         method, _ = build(mixup={"beta": beta})
         easy = method.context.views.easy(unlabeled)
-        heatmaps = method.context.pseudo_heatmaps(method.f, easy, ConsistencyConfig(teacher_mode="train"))
+        heatmaps = method.context.pseudo_heatmaps(method.f, easy, method.config)
         hard = method.context.hard_view(easy, heatmaps, [])
-        inputs = watched(method)
+        inputs = forward_inputs(method)
         with torch.no_grad():
             for _ in range(12):
                 method.mixed_loss(hard, heatmaps, "image")
@@ -247,10 +247,12 @@ def test_the_share_has_the_beta_asked_for(build, batches):
     assert np.mean(shares[0.05]) > 0.4
 
 
-def test_of_several_places_one_is_drawn_each_step(build, batches, monkeypatch):
+def test_each_step_draws_one_of_several_places(build, batches, monkeypatch):
     """All of them in turn, about as often each, and the same one when a step is done again."""
     labeled, unlabeled = batches
     method, _ = build(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
+    drawn = [method.place(StepInfo(step, 100, 0)) for step in range(36)]
+    assert all(5 < drawn.count(place) < 19 for place in ("image", "layer3", "final"))
     used = []
 
     def note(network, images, mix, place):
@@ -259,10 +261,10 @@ def test_of_several_places_one_is_drawn_each_step(build, batches, monkeypatch):
 
     monkeypatch.setattr(akm, "mixed_forward", note)
     with torch.no_grad():
-        for step in [*range(36), *range(36)]:
+        for step in range(6):
             method.losses(labeled, unlabeled, StepInfo(step, 100, 0))
-    assert used[:36] == used[36:]
-    assert all(5 < used[:36].count(place) < 19 for place in ("image", "layer3", "final"))
+    assert used == drawn[:6]
+    assert len(set(used)) > 1
 
 
 def test_the_branch_waits_for_the_ramp(build, batches):
@@ -279,11 +281,11 @@ def test_the_branch_waits_for_the_ramp(build, batches):
                 torch.testing.assert_close(terms[name], factor * whole[name], rtol=1e-4, atol=0)
 
 
-def test_the_place_follows_the_runs_seed(workbench):
+def test_the_place_follows_the_runs_seed():
     """Another seed draws other places, the same seed the same ones; the step alone does not decide."""
     config = Config(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
     drawn = []
     for seed in (0, 0, 1):
-        method = AdaptiveKeypointMasking(config, workbench(SIZE, seed=seed))
+        method = AdaptiveKeypointMasking(config, helpers.make_context(SIZE, seed=seed))
         drawn.append([method.place(StepInfo(step, 50, 0)) for step in range(50)])
     assert drawn[0] == drawn[1] != drawn[2]

@@ -1,4 +1,4 @@
-"""`multi_augs` (METHODS 1): several hard views of one easy view, in float64 from the views it drew."""
+"""`multi_augs`: several hard views of one easy view, in float64 from the views it drew."""
 
 import copy
 
@@ -11,26 +11,27 @@ from semipose.augment.masking import CutOcclude, Cutout, JointCutout
 from semipose.augment.mixing import CutMix
 from semipose.methods.base import StepInfo
 from semipose.methods.multi_augs import Config, MultiAugs
+from tests.methods import helpers, reference
 
-SIZE = (64, 48)
+SIZE = helpers.SIZE
 NAMES = ("f1", "f2")
 
 
 @pytest.fixture
-def build(workbench, tiny):
+def build():
     """(method, spies): one spy for each path; the i-th path adds i + 1 to the image before, so that paths differ."""
 
     def make(paths=3, size=SIZE, **options):
-        spies = [tiny.Spy() for _ in range(paths)]
+        spies = [helpers.Spy() for _ in range(paths)]
         config = Config(**options)
         config.paths = [[Shift(i + 1), spy] for i, spy in enumerate(spies)]
-        return MultiAugs(config, workbench(size)), spies
+        return MultiAugs(config, helpers.make_context(size)), spies
 
     return make
 
 
 class Shift:
-    """Adds a constant to the image: the first alteration of a path."""
+    """Adds a constant to the image: the first augmentation of a path."""
 
     def __init__(self, amount):
         self.amount = amount
@@ -39,23 +40,13 @@ class Shift:
         return images + self.amount
 
 
-def close(value, expected):
-    torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
-
-
-def supervised(network, method, labeled, reference):
-    view = method.context.views.recording.labeled[0].view
-    targets, weights = reference.targets(labeled, view, SIZE)
-    return reference.mse(network(view.images.double()), targets, weights)
-
-
-def consistency(student, maps, method, added, reference):
+def consistency(student, maps, method, added):
     """Σ over paths p of ‖student(hard_p) − M maps‖²; `added` is what each path adds to the easy image."""
     recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
-    carried, seen = reference.warp_heatmaps(maps, matrix)
+    warped, seen = reference.warp_heatmaps(maps, matrix)
     return sum(
-        reference.mse(student(reference.warp(easy + amount, matrix)), carried.detach(), None, seen) for amount in added
+        reference.mse(student(reference.warp(easy + amount, matrix)), warped.detach(), None, seen) for amount in added
     )
 
 
@@ -63,7 +54,7 @@ def consistency(student, maps, method, added, reference):
 @pytest.mark.parametrize(
     ("paths", "supervised_weight", "weight"), [(3, 1.0, 1.0), (1, 1.0, 1.0), (2, 0.5, 1.0), (2, 1.0, 0.3)]
 )
-def test_total(build, batches, start, reference, networks, paths, supervised_weight, weight):
+def test_loss(build, batches, start, networks, paths, supervised_weight, weight):
     labeled, unlabeled = batches
     method, spies = build(paths, networks=networks, supervised_weight=supervised_weight, unlabeled_weight=weight)
     names = NAMES[:networks]
@@ -74,27 +65,26 @@ def test_total(build, batches, start, reference, networks, paths, supervised_wei
     joints = {n: reference.decode(maps[n])[0] for n in names}
 
     expected = {
-        "supervised": supervised_weight * sum(supervised(f, method, labeled, reference) for f in doubles.values())
+        "supervised": supervised_weight
+        * sum(reference.supervised_loss(f, method.context.views.recording, labeled) for f in doubles.values())
     }
     for number, student in enumerate(names, start=1):
         teacher = names[-number]  # the other one, or itself
         added = []
         for i, spy in enumerate(spies):
             calls = [c for c, j in enumerate(spy.joints) if np.allclose(j.numpy(), joints[teacher], atol=1e-4)]
-            assert len(calls) == 1  # each path is cut once around this teacher's joints
+            assert len(calls) == 1  # each path is used once around this teacher's joints
             added.append(i + 1 + 0.5 * (calls[0] + 1))
-        expected[f"unlabeled_{number}"] = weight * consistency(
-            doubles[student], maps[teacher], method, added, reference
-        )
+        expected[f"unlabeled_{number}"] = weight * consistency(doubles[student], maps[teacher], method, added)
     assert value.terms.keys() == expected.keys()
     for name, term in expected.items():
-        close(value.terms[name], term)
-    close(value.total, sum(expected.values()))
+        helpers.assert_close(value.terms[name], term)
+    helpers.assert_close(value.total, sum(expected.values()))
 
 
 @pytest.mark.parametrize("networks", [1, 2])
-def test_each_path_is_cut_around_the_teachers_joints_and_reaches_the_other_network(
-    build, batches, start, reference, networks
+def test_each_path_is_augmented_around_the_teachers_joints_and_reaches_the_other_network(
+    build, batches, start, networks
 ):
     labeled, unlabeled = batches
     method, spies = build(4, networks=networks)
@@ -118,8 +108,8 @@ def test_each_path_is_cut_around_the_teachers_joints_and_reaches_the_other_netwo
             calls = [c for c, j in enumerate(spy.joints) if np.allclose(j.numpy(), joints, atol=1e-4)]
             assert len(calls) == 1
             np.testing.assert_allclose(spy.scores[calls[0]].numpy(), scores, rtol=1e-3, atol=1e-5)
-            altered = easy + (i + 1) + 0.5 * (calls[0] + 1)
-            made = [h for a, h in zip(recording.altered, recording.hard, strict=True) if torch.equal(a, altered)]
+            augmented = easy + (i + 1) + 0.5 * (calls[0] + 1)
+            made = [h for a, h in zip(recording.augmented, recording.hard, strict=True) if torch.equal(a, augmented)]
             assert len(made) == 1
             assert torch.equal(students[i], made[0].images)
 
@@ -144,26 +134,17 @@ def test_all_paths_share_one_second_affine(build, batches, start, networks, monk
 def test_no_gradient_reaches_the_teaching_side(build, batches):
     """With labels of weight zero f2 learns from f1's heatmaps and f1 from f2's; a term trains its student alone."""
     labeled, unlabeled = batches
-    labeled = type(labeled)(labeled.crops, labeled.to_input, labeled.joints, torch.zeros_like(labeled.weights))
+    labeled = helpers.without_joints(labeled)
     method, _ = build(2, networks=2)
-    context, config = method.context, method.config
-    taught = []
-    study = type(context).study
-
-    def one_student(self, student, *arguments):
-        value = study(self, student, *arguments)
-        gradients = torch.autograd.grad(value, list(method.parameters()), allow_unused=True, retain_graph=True)
+    method.losses(labeled, unlabeled, StepInfo(0, 10, 0)).total.backward(retain_graph=True)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+    terms = method.context.views.recording.consistency
+    assert [student for student, _ in terms] == [method.f1] * 2 + [method.f2] * 2  # two paths
+    for student, term in terms:
+        gradients = torch.autograd.grad(term, list(method.parameters()), allow_unused=True, retain_graph=True)
         own = {id(p) for p in student.parameters()}
         for parameter, gradient in zip(method.parameters(), gradients, strict=True):
             assert (gradient is not None) is (id(parameter) in own)
-        taught.append(student)
-        return value
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(context), "study", one_student)
-        method.losses(labeled, unlabeled, StepInfo(0, 10, 0)).total.backward()
-    assert [taught.count(method.f1), taught.count(method.f2)] == [len(config.paths)] * 2
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
 
 
 def test_the_default_paths_are_the_papers():
@@ -190,7 +171,7 @@ def test_paths_by_name():
             Config(**wrong)
 
 
-def test_networks_and_candidates(build):
+def test_networks(build):
     one, _ = build()
     assert one.eval_networks() == {"f1": one.f1}
     assert one.headline_networks == ("f1",)

@@ -1,4 +1,4 @@
-"""`sspcm` against METHODS 1.1: the choice of the pair, outliers, the loss in float64, and the lagged copies."""
+"""`sspcm`: the choice of the pair, outliers, the loss in float64, and the lagged copies."""
 
 import copy
 
@@ -13,20 +13,21 @@ from torch import nn
 from semipose.augment.masking import CutOcclude
 from semipose.methods.base import StepInfo
 from semipose.methods.sspcm import Config, OutlierConfig, Sspcm, inliers, most_consistent
+from tests.methods import helpers, reference
 
-SIZE = (64, 48)
+SIZE = helpers.SIZE
 LAST = StepInfo(3, 100, 0, ends_epoch=True)
 
 
 @pytest.fixture
-def build(workbench, tiny):
+def build():
     """(method, spy) with five different networks; `copied` says that an epoch has ended."""
 
     def make(copied=True, **options):
-        spy = tiny.Spy()
+        spy = helpers.Spy()
         config = Config(**options)
         config.augmentations = [spy]
-        method = Sspcm(config, workbench(SIZE))
+        method = Sspcm(config, helpers.make_context(SIZE))
         torch.manual_seed(7)
         with torch.no_grad():
             for parameter in method.parameters():  # the copies start as their teachers; a mix-up must show
@@ -35,18 +36,6 @@ def build(workbench, tiny):
         return method, spy
 
     return make
-
-
-def close(value, expected):
-    torch.testing.assert_close(value.detach().double(), expected.detach(), rtol=2e-4, atol=1e-6)
-
-
-def doubles(method):
-    return {name: copy.deepcopy(network).double() for name, network in method.named_children()}
-
-
-def state(network):
-    return {n: t.clone() for n, t in network.state_dict().items()}
 
 
 def same(network, before, *, weights_only=False):
@@ -147,7 +136,7 @@ def test_the_method_orders_the_pairs(build, monkeypatch, columns, pair):
     names = ("T1", "T2", "T1_before", "T2_before")
     maps = {n: 10**i * at((5, column)) for i, (n, column) in enumerate(zip(names, columns, strict=True))}
     by_network = {id(getattr(method, n)): m for n, m in maps.items()}
-    monkeypatch.setattr(type(method.context), "teach", lambda _, teacher, *__: by_network[id(teacher)])
+    monkeypatch.setattr(type(method.context), "pseudo_heatmaps", lambda _, teacher, *__: by_network[id(teacher)])
     pseudo = method.pseudo_label(None, maps["T1"], maps["T2"])
     assert torch.equal(pseudo, (maps[pair[0]] + maps[pair[1]]) / 2)
 
@@ -219,20 +208,20 @@ def outputs_of(networks, method):
     return {n: copy.deepcopy(networks[n]).forward_main(easy).detach() for n in names}
 
 
-def around(maps, spy, reference):
-    """The place in the order of making of the hard view that was cut around the joints of `maps`."""
+def around(maps, spy):
+    """The place in the order of making of the hard view that was augmented around the joints of `maps`."""
     joints, _ = reference.decode(maps)
     found = [i for i, j in enumerate(spy.joints) if np.allclose(j.numpy(), joints, atol=1e-4)]
     assert len(found) == 1
     return found[0]
 
 
-def consistency(student, maps, method, which, reference, weights=None):
+def consistency(student, maps, method, which, weights=None):
     """‖student(hard_which) − M maps‖²; the hard image is the spy's, warped here."""
     recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[which].from_easy
-    carried, seen = reference.warp_heatmaps(maps, matrix)
-    return reference.mse(student(reference.warp(easy + 0.5 * (which + 1), matrix)), carried, weights, seen)
+    warped, seen = reference.warp_heatmaps(maps, matrix)
+    return reference.mse(student(reference.warp(easy + 0.5 * (which + 1), matrix)), warped, weights, seen)
 
 
 @pytest.mark.parametrize(
@@ -247,10 +236,10 @@ def consistency(student, maps, method, which, reference, weights=None):
         ({"outliers": {"criterion": "distance", "max_distance": 0.5}}, True),
     ],
 )
-def test_total(build, batches, start, reference, options, copied):
+def test_loss(build, batches, start, options, copied):
     labeled, unlabeled = batches
     method, spy = build(copied, **options)
-    networks = doubles(method)
+    networks = helpers.doubles(method)
     inputs = {"T1": [], "T2": [], "S": []}
     for name, seen in inputs.items():
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
@@ -275,25 +264,25 @@ def test_total(build, batches, start, reference, options, copied):
     assert (joint_weights.min() == 0) == ("outliers" in options and outliers.criterion != "none")
     assert joint_weights.max() == 1
 
-    hard1, hard2, hard = (around(m, spy, reference) for m in (maps["T1"], maps["T2"], pseudo))
+    hard1, hard2, hard = (around(m, spy) for m in (maps["T1"], maps["T2"], pseudo))
     assert len(spy.joints) == 3
     for name, which in {"T1": hard2, "T2": hard1, "S": hard}.items():
         assert torch.equal(inputs[name][-1], recording.hard[which].images), name
     weight = options.get("unlabeled_weight", 1.0)
     expected = {
         "supervised": supervised,
-        "unlabeled_1": weight * consistency(networks["T1"], maps["T2"], method, hard2, reference),
-        "unlabeled_2": weight * consistency(networks["T2"], maps["T1"], method, hard1, reference),
+        "unlabeled_1": weight * consistency(networks["T1"], maps["T2"], method, hard2),
+        "unlabeled_2": weight * consistency(networks["T2"], maps["T1"], method, hard1),
         "unlabeled_s": weight
-        * consistency(networks["S"], pseudo, method, hard, reference, torch.from_numpy(joint_weights).double()),
+        * consistency(networks["S"], pseudo, method, hard, torch.from_numpy(joint_weights).double()),
     }
     assert value.terms.keys() == expected.keys()
     for name, term in expected.items():
-        close(value.terms[name], term)
-    close(value.total, sum(expected.values()))
+        helpers.assert_close(value.terms[name], term)
+    helpers.assert_close(value.total, sum(expected.values()))
 
 
-def test_labels_alone_train_all_three(build, batches, start, reference):
+def test_labels_alone_train_all_three(build, batches, start):
     labeled, _ = batches
     method, _ = build()
     value = method.losses(labeled, None, start)
@@ -304,7 +293,7 @@ def test_labels_alone_train_all_three(build, batches, start, reference):
         assert all(p.grad is None for p in getattr(method, name).parameters())
 
 
-def test_networks_and_candidates(build):
+def test_networks(build):
     method, _ = build(backbones={"T2": "wide", "S": "narrow"})
     assert method.context.views.recording.networks == [(None, 1), ("wide", 1), ("narrow", 1)]
     names = {name: network.backbone_name for name, network in method.named_children()}
@@ -325,11 +314,11 @@ def test_the_copies_follow_at_the_end_of_an_epoch_only_and_then_exactly(build, b
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-2)
     for step in range(6):
         info = StepInfo(step, 100, step // 3, ends_epoch=step % 3 == 2)
-        before = {n: state(network) for n, network in method.named_children()}
+        before = {n: helpers.state(network) for n, network in method.named_children()}
         optimizer.zero_grad()
         method.losses(labeled, unlabeled, info).total.backward()
         optimizer.step()
-        teachers = {n: state(getattr(method, n)) for n in ("T1", "T2", "S")}
+        teachers = {n: helpers.state(getattr(method, n)) for n in ("T1", "T2", "S")}
         assert not same(method.T1, before["T1"])
         for name in ("T1_before", "T2_before"):
             assert same(getattr(method, name), before[name])  # taught in eval mode: no statistics either
@@ -348,16 +337,16 @@ def test_with_the_batchs_statistics_the_copies_weights_stay_too(build, batches, 
     """The default `teacher_mode: train`: running statistics may move, they are not used; the end makes all exact."""
     labeled, unlabeled = batches
     method, _ = build()
-    before = state(method.T1_before)
+    before = helpers.state(method.T1_before)
     method.losses(labeled, unlabeled, start)
     method.after_step(start)
     assert same(method.T1_before, before, weights_only=True)
     method.after_step(LAST)
-    assert same(method.T1_before, state(method.T1))
-    assert same(method.T2_before, state(method.T2))
+    assert same(method.T1_before, helpers.state(method.T1))
+    assert same(method.T2_before, helpers.state(method.T2))
 
 
-def test_the_first_epoch_takes_t1_and_t2_and_the_second_the_best_pair(build, batches, reference):
+def test_the_first_epoch_takes_t1_and_t2_and_the_second_the_best_pair(build, batches):
     """Of the same networks: before and after the first end of an epoch."""
     _, unlabeled = batches
     method, _ = build(copied=False)
@@ -389,7 +378,7 @@ def test_without_lag_the_copies_take_no_part(build, batches, start):
             for name in ("T1_before", "T2_before"):
                 nn.init.zeros_(getattr(method, name).heads[0].weight)
         values.append(method.losses(labeled, unlabeled, start).total)
-        before = state(method.T1_before)
+        before = helpers.state(method.T1_before)
         method.after_step(LAST)
         assert same(method.T1_before, before)
     assert values[0].equal(values[1])

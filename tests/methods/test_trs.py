@@ -1,4 +1,4 @@
-"""TRS against its equations (METHODS 1.2), computed in float64 from the views the method drew."""
+"""TRS against its equations, computed in float64 from the views the method drew."""
 
 import copy
 import itertools
@@ -13,23 +13,23 @@ from semipose.augment.mixing import KeypointMix
 from semipose.augment.views import ViewsConfig
 from semipose.methods.base import StepInfo
 from semipose.methods.trs import Config, TeacherReviewerStudent
+from tests.methods import helpers, reference
 
-SIZE = (64, 48)
+SIZE = helpers.SIZE
 PEAK = 1.6  # about half of the tiny networks' peaks are higher
 NO_REVIEWERS = {"enabled": False}
 PURE_EMA = {"supervised": False}
-ALONE = {"supervised": False, "teach_alone": True}
 
 
 @pytest.fixture
-def build(workbench, tiny):
-    """(method, spy) with all networks different; `hard` is a spy, so that the altered image is known exactly."""
+def build():
+    """(method, spy) with all networks different; `hard` is a spy, so that the augmented image is known exactly."""
 
     def make(views=None, size=SIZE, loss="mse", **options):
-        spy = tiny.Spy()
+        spy = helpers.Spy()
         config = Config(**options)
         config.augmentations = [spy]
-        method = TeacherReviewerStudent(config, workbench(size, views=views, loss=loss))
+        method = TeacherReviewerStudent(config, helpers.make_context(size, views=views, loss=loss))
         torch.manual_seed(7)
         with torch.no_grad():
             for parameter in method.parameters():  # reviewers start as copies; a mix-up must show
@@ -39,21 +39,16 @@ def build(workbench, tiny):
     return make
 
 
-def unlabeled_losses(method, unlabeled):
-    """Eq. 5 and 6, or 10 and 11, with their gradients: what F and what G learn."""
-    for_f, for_g = method.lessons(unlabeled)
-    return tuple(
-        method.context.consistency_loss(n, lesson, method.config)
-        for n, lesson in ((method.F, for_f), (method.G, for_g))
-    )
+def unlabeled_losses(method, batches):
+    """Eq. 5 and 6, or 10 and 11, with their gradients: the losses of F and of G."""
+    labeled, unlabeled = batches
+    method.losses(helpers.without_joints(labeled), unlabeled, StepInfo(0, 10, 0))
+    (f, loss_f), (g, loss_g) = method.context.views.recording.consistency
+    assert (f, g) == (method.F, method.G)
+    return loss_f, loss_g
 
 
-def double(method):
-    """The networks of a method in float64, as they were before the step."""
-    return {name: copy.deepcopy(network).double() for name, network in method.named_children()}
-
-
-def unlabeled_reference(networks, recording, reference, *, teachers, student, which, seen_mask, min_peak=None):
+def unlabeled_reference(networks, recording, *, teachers, student, which, seen_mask, min_peak=None):
     """Σ over teachers W and levels V: MSE(student_V(hard), M W_z(easy)); the hard image is the spy's, warped here."""
     easy, matrix = recording.easy[0].images.double(), recording.hard[which].from_easy
     hard = reference.warp(easy + 0.5 * (which + 1), matrix)
@@ -61,14 +56,10 @@ def unlabeled_reference(networks, recording, reference, *, teachers, student, wh
     total = torch.zeros((), dtype=torch.float64)
     for teacher in teachers:
         heatmaps = networks[teacher](easy)[:, 0].detach()
-        carried, seen = reference.warp_heatmaps(heatmaps, matrix)
+        warped, seen = reference.warp_heatmaps(heatmaps, matrix)
         weights = None if min_peak is None else (heatmaps.amax(dim=(2, 3)) >= min_peak).double()
-        total = total + reference.mse(outputs, carried, weights, seen if seen_mask else 1.0)
+        total = total + reference.mse(outputs, warped, weights, seen if seen_mask else 1.0)
     return total
-
-
-def close(value, expected):
-    torch.testing.assert_close(value.double(), expected, rtol=2e-4, atol=1e-6)
 
 
 # ---- supervised terms, eq. 2, 3, 9
@@ -78,10 +69,10 @@ def close(value, expected):
 @pytest.mark.parametrize(
     ("reviewers", "trained"), [({}, "G F R1 R2"), (PURE_EMA, "G F"), (NO_REVIEWERS, "G F")], ids=["all", "ema", "none"]
 )
-def test_supervised_loss_adds_networks_and_levels(build, batches, start, reference, levels, reviewers, trained):
+def test_supervised_loss_adds_networks_and_levels(build, batches, start, levels, reviewers, trained):
     labeled, _ = batches
     method, _ = build(levels=levels, reviewers=reviewers, supervised_weight=1.0)
-    networks = double(method)
+    networks = helpers.doubles(method)
     value = method.losses(labeled, None, start)
     view = method.context.views.recording.labeled[0].view
     assert view.flipped.any()
@@ -90,7 +81,7 @@ def test_supervised_loss_adds_networks_and_levels(build, batches, start, referen
     assert weights[0].sum() < labeled.weights[0].sum()  # the joint off the map has lost its weight
     outputs = [networks[name](view.images.double()) for name in trained.split()]
     assert all(o.shape[1] == levels for o in outputs)
-    close(value.total, sum(reference.mse(o, targets, weights) for o in outputs))
+    helpers.assert_close(value.total, sum(reference.mse(o, targets, weights) for o in outputs))
 
 
 def test_gradient_of_the_supervised_loss_reaches_reviewers_only_when_they_are_supervised(build, batches, start):
@@ -111,11 +102,11 @@ def test_gradient_of_the_supervised_loss_reaches_reviewers_only_when_they_are_su
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.parametrize("seen_mask", [True, False])
-@pytest.mark.parametrize("reviewers", [{}, PURE_EMA, ALONE, NO_REVIEWERS], ids=["all", "ema", "alone", "none"])
-def test_unlabeled_losses(build, batches, start, reference, levels, seen_mask, reviewers):
+@pytest.mark.parametrize("reviewers", [{}, PURE_EMA, NO_REVIEWERS], ids=["all", "ema", "none"])
+def test_unlabeled_losses(build, batches, start, levels, seen_mask, reviewers):
     labeled, unlabeled = batches
     method, _ = build(levels=levels, reviewers=reviewers, views=ViewsConfig(seen_mask=seen_mask))
-    networks = double(method)
+    networks = helpers.doubles(method)
     terms = method.losses(labeled, unlabeled, start).terms
     recording = method.context.views.recording
     assert (len(recording.easy), len(recording.hard)) == (1, 2)
@@ -124,23 +115,21 @@ def test_unlabeled_losses(build, batches, start, reference, levels, seen_mask, r
         expected = unlabeled_reference(
             networks,
             recording,
-            reference,
-            teachers=[second] if reviewers is ALONE else [first, second] if second else [first],
+            teachers=[first, second] if second else [first],
             student=student,
             which=which,
             seen_mask=seen_mask,
         )
-        close(terms[f"unlabeled_{which + 1}"], expected)
+        helpers.assert_close(terms[f"unlabeled_{which + 1}"], expected)
 
 
-def test_the_seen_mask_leaves_out_cells_the_easy_view_never_had(build, batches, start, reference):
+def test_the_seen_mask_leaves_out_cells_the_easy_view_never_had(build, batches, start):
     """Cells of the hard grid whose source lies outside the easy view: masked cells differ from the peers' behavior."""
-    _, unlabeled = batches
     values = {}
     for seen_mask in (True, False):
         method, _ = build(views=ViewsConfig(seen_mask=seen_mask))
         with torch.no_grad():
-            values[seen_mask] = sum(unlabeled_losses(method, unlabeled))
+            values[seen_mask] = sum(unlabeled_losses(method, batches))
     _, seen = reference.warp_heatmaps(torch.zeros(4, 1, 16, 12), method.context.views.recording.hard[0].from_easy)
     assert 0 < seen.mean() < 1
     assert values[True] < values[False]
@@ -148,7 +137,6 @@ def test_the_seen_mask_leaves_out_cells_the_easy_view_never_had(build, batches, 
 
 def test_the_teachers_target_is_level_z_for_every_level(build, batches):
     """Changing the teachers' level p changes nothing; changing their level z does."""
-    _, unlabeled = batches
     values = []
     for changed in (None, 1, 0):
         method, _ = build(levels=2)
@@ -156,16 +144,15 @@ def test_the_teachers_target_is_level_z_for_every_level(build, batches):
             for name in ("G", "R1"):
                 nn.init.zeros_(getattr(method, name).heads[changed].weight)
         with torch.no_grad():
-            values.append(unlabeled_losses(method, unlabeled)[0])
+            values.append(unlabeled_losses(method, batches)[0])
     assert values[0] == values[1]
     assert values[0] != values[2]
 
 
 def test_no_gradient_of_the_unlabeled_losses_reaches_a_teacher(build, batches):
-    _, unlabeled = batches
     for which, student in enumerate(("F", "G")):
         method, _ = build(levels=2)
-        unlabeled_losses(method, unlabeled)[which].backward()
+        unlabeled_losses(method, batches)[which].backward()
         for name, network in method.named_children():
             gradients = [p.grad for p in network.parameters()]
             if name == student:
@@ -174,10 +161,10 @@ def test_no_gradient_of_the_unlabeled_losses_reaches_a_teacher(build, batches):
                 assert all(g is None for g in gradients), name
 
 
-def test_each_student_gets_the_hard_view_cut_around_its_teachers_joints(build, batches, start, reference):
+def test_each_student_gets_the_hard_view_augmented_around_its_teachers_joints(build, batches, start):
     labeled, unlabeled = batches
     method, spy = build()
-    networks = double(method)
+    networks = helpers.doubles(method)
     inputs = {"G": [], "F": []}
     for name, seen in inputs.items():
         getattr(method, name).register_forward_hook(lambda module, args, output, seen=seen: seen.append(args[0]))
@@ -190,38 +177,36 @@ def test_each_student_gets_the_hard_view_cut_around_its_teachers_joints(build, b
         assert not np.allclose(joints, other)
         np.testing.assert_allclose(spy.joints[which].numpy(), joints, atol=1e-4)
         np.testing.assert_allclose(spy.scores[which].numpy(), scores, rtol=1e-3, atol=1e-5)
-        assert torch.equal(recording.altered[which], recording.easy[0].images + 0.5 * (which + 1))
+        assert torch.equal(recording.augmented[which], recording.easy[0].images + 0.5 * (which + 1))
         assert torch.equal(inputs[student][-1], recording.hard[which].images)
     assert not torch.equal(recording.hard[0].from_easy, recording.hard[1].from_easy)
 
 
 def test_keypoint_mix_makes_the_hard_view_by_default():
-    assert Config().hard == [KeypointMix(joints=5)]
+    assert Config().augmentations == [KeypointMix(joints=5)]
 
 
 # ---- total, eq. 12, and its schedule
 
 
 @pytest.mark.parametrize(("weight", "unlabeled_weight"), [(0.5, 1.0), (0.2, 1.0), (0.5, 3.0), (0.0, 1.0)])
-def test_total(build, batches, start, reference, weight, unlabeled_weight):
+def test_loss(build, batches, start, weight, unlabeled_weight):
     labeled, unlabeled = batches
     method, _ = build(supervised_weight=weight, unlabeled_weight=unlabeled_weight)
-    networks = double(method)
+    networks = helpers.doubles(method)
     value = method.losses(labeled, unlabeled, start)
     recording = method.context.views.recording
     view = recording.labeled[0].view
     targets, weights = reference.targets(labeled, view, SIZE)
     supervised = sum(reference.mse(network(view.images.double()), targets, weights) for network in networks.values())
     first, second = (
-        unlabeled_reference(
-            networks, recording, reference, teachers=teachers, student=student, which=which, seen_mask=True
-        )
+        unlabeled_reference(networks, recording, teachers=teachers, student=student, which=which, seen_mask=True)
         for which, (student, teachers) in enumerate([("F", ("G", "R1")), ("G", ("F", "R2"))])
     )
-    close(value.total, weight * supervised + unlabeled_weight * (first + second))
+    helpers.assert_close(value.total, weight * supervised + unlabeled_weight * (first + second))
     assert set(value.terms) == {"supervised", "unlabeled_1", "unlabeled_2"}
     assert not any(term.requires_grad for term in value.terms.values())
-    close(value.total, sum(value.terms.values()).double())
+    helpers.assert_close(value.total, sum(value.terms.values()).double())
 
 
 def test_lambda_is_a_half_by_default_and_nothing_else_departs_from_the_paper():
@@ -253,12 +238,11 @@ def test_burn_in_then_ramp(build, batches, step, factor):
 # ---- weights of the unlabeled joints
 
 
-def test_min_peak_drops_joints_of_each_teacher_by_that_teachers_peaks(build, batches, reference):
-    _, unlabeled = batches
+def test_min_peak_drops_joints_of_each_teacher_by_that_teachers_peaks(build, batches):
     method, _ = build(min_peak=PEAK)
-    networks = double(method)
+    networks = helpers.doubles(method)
     with torch.no_grad():
-        values = unlabeled_losses(method, unlabeled)
+        values = unlabeled_losses(method, batches)
     recording = method.context.views.recording
     kept = [networks[n].forward_main(recording.easy[0].images.double()).amax(dim=(2, 3)) >= PEAK for n in ("G", "R1")]
     assert all(0 < k.double().mean() < 1 for k in kept)
@@ -267,36 +251,33 @@ def test_min_peak_drops_joints_of_each_teacher_by_that_teachers_peaks(build, bat
         expected = unlabeled_reference(
             networks,
             recording,
-            reference,
             teachers=teachers,
             student=student,
             which=which,
             seen_mask=True,
             min_peak=PEAK,
         )
-        close(values[which], expected.detach())
+        helpers.assert_close(values[which], expected.detach())
 
 
-def test_without_min_peak_all_joints_count_whatever_their_peak(build, batches, reference):
-    """METHODS 0: unlabeled heatmaps weigh 1 for all joints; a regressed map may be below zero everywhere."""
-    _, unlabeled = batches
+def test_without_min_peak_all_joints_count_whatever_their_peak(build, batches):
+    """Unlabeled heatmaps weigh 1 for all joints; a regressed map may be below zero everywhere."""
     method, _ = build(min_peak=0.0)
     for name in ("G", "R1", "F", "R2"):
         with torch.no_grad():
             getattr(method, name).heads[0].bias[:7] -= 5
-    networks = double(method)
+    networks = helpers.doubles(method)
     with torch.no_grad():
-        values = unlabeled_losses(method, unlabeled)
+        values = unlabeled_losses(method, batches)
     expected = unlabeled_reference(
         networks,
         method.context.views.recording,
-        reference,
         teachers=("G", "R1"),
         student="F",
         which=0,
         seen_mask=True,
     )
-    close(values[0], expected.detach())
+    helpers.assert_close(values[0], expected.detach())
 
 
 # ---- reviewers, eq. 7
@@ -316,13 +297,13 @@ def expected_average(reviewer, teacher, keep):
 @pytest.mark.parametrize("reviewers", [{}, PURE_EMA], ids=["supervised", "ema"])
 def test_reviewers_follow_their_teachers(build, batches, start, reviewers):
     labeled, unlabeled = batches
-    method, _ = build(reviewers={"alpha": 0.9, "beta": 0.6, "warm_up": False, **reviewers})
+    method, _ = build(reviewers={"alpha": 0.9, "beta": 0.6, **reviewers})
     method.losses(labeled, unlabeled, start)  # moves the BatchNorm statistics apart
     method.losses(labeled, None, start)
     before = {name: copy.deepcopy(network) for name, network in method.named_children()}
     norm = "last.1.running_mean"
     assert not torch.equal(before["R1"].state_dict()[norm], before["G"].state_dict()[norm])
-    method.after_step(start)
+    method.after_step(StepInfo(1000, 2000, 0))  # the warm-up of the momentum is over
     for reviewer, teacher, keep in (("R1", "G", 0.9), ("R2", "F", 0.6)):
         expected = expected_average(before[reviewer], before[teacher], keep)
         assert any("running_var" in name for name in expected)
@@ -356,8 +337,8 @@ def test_the_reviewers_stay_trainable_and_separate_after_the_average(build, batc
     assert all(p.requires_grad and p.is_leaf and p.grad is not None for p in method.parameters())
 
 
-def test_reviewers_start_as_their_teachers(workbench):
-    method = TeacherReviewerStudent(Config(), workbench(SIZE))
+def test_reviewers_start_as_their_teachers():
+    method = TeacherReviewerStudent(Config(), helpers.make_context(SIZE))
     for reviewer, teacher in (("R1", "G"), ("R2", "F")):
         states = getattr(method, reviewer).state_dict(), getattr(method, teacher).state_dict()
         assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
@@ -375,7 +356,7 @@ def test_without_reviewers_there_are_two_networks(build, batches, start):
     assert all(torch.equal(t, before[n]) for n, t in method.state_dict().items())
 
 
-def test_candidates(build):
+def test_evaluated_networks(build):
     method, _ = build()
     assert method.eval_networks() == {"G": method.G, "F": method.F, "R1": method.R1, "R2": method.R2}
     assert method.headline_networks == ("G", "F")
@@ -420,10 +401,10 @@ def test_teacher_mode_decides_whether_running_statistics_move(build, batches, st
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_teacher_mode_decides_the_statistics_used(build, batches, start, reference, mode):
+def test_teacher_mode_decides_the_statistics_used(build, batches, start, mode):
     labeled, unlabeled = batches
     method, _ = build(teacher_mode=mode, reviewers=PURE_EMA)
-    networks = double(method)
+    networks = helpers.doubles(method)
     terms = method.losses(labeled, unlabeled, start).terms
     recording = method.context.views.recording
     teachers = {name: copy.deepcopy(network).train(mode == "train") for name, network in networks.items()}
@@ -433,9 +414,9 @@ def test_teacher_mode_decides_the_statistics_used(build, batches, start, referen
         outputs = networks[student](reference.warp(easy + 0.5 * (which + 1), matrix))
         expected = torch.zeros((), dtype=torch.float64)
         for name in names:
-            carried, seen = reference.warp_heatmaps(teachers[name].forward_main(easy), matrix)
-            expected = expected + reference.mse(outputs, carried, None, seen)
-        close(terms[f"unlabeled_{which + 1}"], expected)
+            warped, seen = reference.warp_heatmaps(teachers[name].forward_main(easy), matrix)
+            expected = expected + reference.mse(outputs, warped, None, seen)
+        helpers.assert_close(terms[f"unlabeled_{which + 1}"], expected)
 
 
 @pytest.mark.parametrize(("mode", "training"), list(itertools.product(["train", "eval"], [True, False])))
@@ -450,13 +431,12 @@ def test_the_modules_mode_is_restored(build, batches, start, mode, training):
 # ---- the other loss
 
 
-def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build, batches, reference):
-    """Teachers' logits become softmax · 2πσ² before they are carried; the loss is cross-entropy over seen cells."""
-    _, unlabeled = batches
+def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build, batches):
+    """Teachers' logits become softmax · 2πσ² before they are warped; the loss is cross-entropy over seen cells."""
     method, _ = build(loss="cross_entropy", levels=2)
-    networks = double(method)
+    networks = helpers.doubles(method)
     with torch.no_grad():
-        value = unlabeled_losses(method, unlabeled)[0]
+        value = unlabeled_losses(method, batches)[0]
     recording = method.context.views.recording
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
     outputs = networks["F"](reference.warp(easy + 0.5, matrix)).detach()
@@ -465,9 +445,9 @@ def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build,
     for name in ("G", "R1"):
         logits = networks[name].forward_main(easy).detach()
         maps = torch.softmax(logits.flatten(2), dim=2).view_as(logits) * mass
-        carried, seen = reference.warp_heatmaps(maps, matrix)
+        warped, seen = reference.warp_heatmaps(maps, matrix)
         for level, b, k in itertools.product(range(2), range(4), range(14)):
             cells = seen[b, 0].bool()
             log_p = torch.log_softmax(outputs[b, level, k][cells], dim=0)
-            total -= float((carried[b, k][cells] / mass * log_p).sum()) / (4 * 14)
+            total -= float((warped[b, k][cells] / mass * log_p).sum()) / (4 * 14)
     assert float(value) == pytest.approx(total, rel=2e-4)

@@ -9,6 +9,7 @@ from semipose.methods import METHODS, build_method
 from semipose.methods.base import StepInfo
 from semipose.methods.weight_averaging import WithAverages
 from semipose.ops.ema import warmup_momentum
+from tests.methods import helpers
 
 
 def steps_of(method, labeled, unlabeled, count):
@@ -24,10 +25,10 @@ def steps_of(method, labeled, unlabeled, count):
 
 
 @pytest.mark.parametrize("name", ["supervised", "dual", "trs"])
-def test_networks_learn_as_without_and_averages_follow(workbench, labeled, unlabeled, name):
-    plain = build_method(METHODS[name][0](), workbench())
+def test_networks_learn_as_without_and_averages_follow(labeled, unlabeled, name):
+    plain = build_method(METHODS[name][0](), helpers.make_context())
     list(steps_of(plain, labeled, unlabeled, 4))
-    averaged = WithAverages(build_method(METHODS[name][0](), workbench()), 0.6)
+    averaged = WithAverages(build_method(METHODS[name][0](), helpers.make_context()), 0.6)
     first = {n: t.double() for n, t in copy.deepcopy(averaged.averages).state_dict().items()}
     for number in steps_of(averaged, labeled, unlabeled, 4):
         own, momentum = averaged.method.eval_networks(), warmup_momentum(0.6, number)
@@ -42,8 +43,8 @@ def test_networks_learn_as_without_and_averages_follow(workbench, labeled, unlab
     assert averaged.headline_networks == plain.headline_networks
 
 
-def test_networks_that_learn_nothing_have_none(workbench):
+def test_networks_that_learn_nothing_have_none():
     config = METHODS["trs"][0](reviewers={"supervised": False})
-    assert list(WithAverages(build_method(config, workbench()), 0.9).averages) == ["G", "F"]
-    teacher = build_method(METHODS["mean_teacher"][0](), workbench())
+    assert list(WithAverages(build_method(config, helpers.make_context()), 0.9).averages) == ["G", "F"]
+    teacher = build_method(METHODS["mean_teacher"][0](), helpers.make_context())
     assert list(WithAverages(teacher, 0.9).eval_networks()) == ["teacher", "student", "student_average"]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: every resample's figures are those of a set in which images really occur that often."""
+"""Bootstrap intervals: the values of a resample are those of a set in which images occur that often."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semipose.metrics.bootstrap import FIGURES, Outcomes, differences, intervals
+from semipose.metrics.bootstrap import differences, intervals, outcomes
+from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import image_numbers, oks_scores
 from semipose.metrics.pck import pck_torso, pckh
 from semipose.structures.instances import Instance, PoseDataset
@@ -15,19 +16,25 @@ from semipose.structures.predictions import Prediction, ground_truth_as_predicti
 from semipose.structures.skeletons import COCO, LSP, Skeleton
 from tests.metrics.test_oks import crowd_scene, noisy, scattered
 
+NAMES = ("AP", "PCK@0.2", "PCKh@0.5")
+
 
 def measured(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float | None]:
-    """The figures the long way."""
-    found = (
-        oks_scores(truth, predictions)["AP"],
-        pck_torso(truth, predictions)["total"],
-        pckh(truth, predictions)["total"],
-    )
-    return dict(zip(FIGURES, found, strict=True))
+    """The values from the metrics themselves."""
+    data = match_dataset(truth, predictions)
+    found = oks_scores(truth, predictions)["AP"], pck_torso(data).total, pckh(data).total
+    return dict(zip(NAMES, found, strict=True))
+
+
+def resampled(truth: PoseDataset, predictions: list[Prediction], counts: np.ndarray | None = None) -> dict[str, float]:
+    """The values with each image counted `counts` times, or once."""
+    found = outcomes(match_dataset(truth, predictions))
+    counts = np.ones(len(image_numbers(truth, predictions)), int) if counts is None else counts
+    return {name: own.value(counts) for name, own in found.items()}
 
 
 def same(ours: dict[str, float], theirs: dict[str, float | None]) -> None:
-    for name in FIGURES:
+    for name in NAMES:
         assert ours[name] == pytest.approx(np.nan if theirs[name] is None else theirs[name], abs=1e-9, nan_ok=True), (
             name
         )
@@ -55,7 +62,7 @@ def _at(p: Instance, image: int, number: int) -> Instance:
 @pytest.mark.parametrize("skeleton", [COCO, LSP], ids=lambda s: s.name)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), most=st.integers(1, 5), extra=st.integers(0, 40))
-def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most: int, extra: int) -> None:
+def test_values_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most: int, extra: int) -> None:
     rng = np.random.default_rng(seed)
     truth = crowd_scene(rng, skeleton, images=6, most=most)
     if not any(p.labeled and not p.is_crowd for p in truth.instances):
@@ -66,8 +73,7 @@ def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most
     predictions = scattered(truth, rng, extra)
     if not predictions:
         return
-    outcomes = Outcomes.of(truth, predictions)
-    same(outcomes.figures(np.ones(len(outcomes.matches.wanted), int)), measured(truth, predictions))
+    same(resampled(truth, predictions), measured(truth, predictions))
     # Scores that differ: among equal ones copies of an image would stand in another order.
     order = rng.permutation(len(predictions))
     distinct = [
@@ -78,7 +84,7 @@ def test_figures_of_the_set_and_of_resamples(skeleton: Skeleton, seed: int, most
     counts = {image: int(c) for image, c in zip(numbers, rng.integers(0, 4, len(numbers)), strict=True)}
     chosen, found = repeated(truth, distinct, counts)
     if any(p.labeled and not p.is_crowd for p in chosen.instances) and found:
-        ours = Outcomes.of(truth, distinct).figures(np.array(list(counts.values())))
+        ours = resampled(truth, distinct, np.array(list(counts.values())))
         same(ours, measured(chosen, found))
 
 
@@ -87,8 +93,7 @@ _FIELDS = ("image", "image_id", "annotation_id", "box", "joints", "visibility", 
 
 def test_embedded_people(people_set: PoseDataset) -> None:
     predictions = noisy(people_set, np.random.default_rng(0), 1.5)
-    outcomes = Outcomes.of(people_set, predictions)
-    same(outcomes.figures(np.ones(len(outcomes.matches.wanted), int)), measured(people_set, predictions))
+    same(resampled(people_set, predictions), measured(people_set, predictions))
     around = intervals(people_set, predictions)
     for name, value in measured(people_set, predictions).items():
         if value is None:
@@ -135,22 +140,23 @@ def test_differences_are_paired() -> None:
     right = rng.random(300) < 0.5
     truth, ours = grid_of_torsos(right | (rng.random(300) < 0.08))
     _, theirs = grid_of_torsos(right)
-    gained = differences((truth, ours), (truth, theirs))["PCK@0.2"]
+    gained = differences(match_dataset(truth, ours), match_dataset(truth, theirs))["PCK@0.2"]
     assert gained.value == pytest.approx(measured(truth, ours)["PCK@0.2"] - measured(truth, theirs)["PCK@0.2"])
     low, high = intervals(truth, ours)["PCK@0.2"]
     assert 0 < gained.interval[0] < gained.value < gained.interval[1]
-    assert gained.interval[1] - gained.interval[0] < 0.6 * (high - low)  # what both get right or wrong does not blur it
+    assert gained.interval[1] - gained.interval[0] < 0.6 * (high - low)
     assert gained.higher > 0.99
-    alike = differences((truth, ours), (truth, ours))["PCK@0.2"]
+    alike = differences(match_dataset(truth, ours), match_dataset(truth, ours))["PCK@0.2"]
     assert (alike.value, alike.interval, alike.higher) == (0, (0, 0), 0.5)
-    other_way = differences((truth, theirs), (truth, ours))["PCK@0.2"]
+    other_way = differences(match_dataset(truth, theirs), match_dataset(truth, ours))["PCK@0.2"]
     assert other_way.interval == pytest.approx((-gained.interval[1], -gained.interval[0]))
 
 
-def test_sets_that_say_nothing() -> None:
+def test_sets_without_intervals() -> None:
     truth, predictions = grid_of_torsos(np.array([True, False] * 4))
-    assert intervals(truth, predictions) == dict.fromkeys(FIGURES)
-    assert differences((truth, predictions), (truth, predictions)) == dict.fromkeys(FIGURES)
+    assert intervals(truth, predictions) == dict.fromkeys(NAMES)
+    data = match_dataset(truth, predictions)
+    assert differences(data, data) == dict.fromkeys(NAMES)
     truth, predictions = grid_of_torsos(np.ones(20, bool))
     flat = PoseDataset(
         LSP,

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 import semipose
 from semipose.data.formats.coco import read_coco
 from semipose.errors import DataError, RunError
-from semipose.metrics.oks import FIGURES, object_keypoint_similarity, oks_scores
+from semipose.metrics.oks import NAMES, object_keypoint_similarity, oks_scores
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO as COCO_SKELETON
@@ -30,13 +30,13 @@ def people() -> PoseDataset:
 
 
 def oracle(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float | None]:
-    """The figures by pycocotools; images are numbers, every prediction lies on a known or an empty image."""
+    """The values by pycocotools; images are numbers, every prediction lies on a known or an empty image."""
     evaluation = _evaluation(truth, predictions)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return {n: None if v < 0 else float(v) for n, v in zip(FIGURES, evaluation.stats[:6], strict=True)}
+    return {n: None if v < 0 else float(v) for n, v in zip(NAMES, evaluation.stats[:6], strict=True)}
 
 
 def _evaluation(truth: PoseDataset, predictions: list[Prediction]) -> COCOeval:
@@ -83,8 +83,8 @@ def _evaluation(truth: PoseDataset, predictions: list[Prediction]) -> COCOeval:
 
 
 def assert_same(ours: dict[str, float | None], theirs: dict[str, float | None]) -> None:
-    assert list(ours) == list(FIGURES)
-    for name in FIGURES:
+    assert list(ours) == list(NAMES)
+    for name in NAMES:
         if theirs[name] is None:
             assert ours[name] is None, name
         else:
@@ -113,7 +113,7 @@ def crowd_scene(rng: np.random.Generator, skeleton: Skeleton, images: int, most:
                 Instance(
                     image=Path(f"{image}.jpg"),
                     image_id=image,
-                    annotation_id=len(persons),  # from 0: the figures must not mind
+                    annotation_id=len(persons),  # from 0: the metrics do not use it
                     box=(float(corner[0]), float(corner[1]), size, size),
                     joints=joints,
                     visibility=visibility,
@@ -167,7 +167,7 @@ def test_crowded_scenes_score_as_by_pycocotools(skeleton: Skeleton, seed: int, m
         assert_same(oks_scores(truth, predictions), oracle(truth, predictions))
 
 
-def test_images_without_anybody_and_more_than_twenty_results_count_as_in_coco() -> None:
+def test_images_without_persons_and_more_than_twenty_results_count_as_in_coco() -> None:
     rng = np.random.default_rng(5)
     truth = crowd_scene(rng, COCO_SKELETON, images=3, most=6)
     predictions = scattered(truth, rng, 100)
@@ -188,18 +188,20 @@ def _as_text(p: Instance) -> Instance:
 
 
 def test_no_predictions_score_zero_and_empty_size_ranges_score_none() -> None:
-    joints, seen = np.full((17, 2), 50.0), np.full(17, 2)
-    medium = PoseDataset(COCO_SKELETON, (Instance(Path("a"), 1, 1, (0, 0, 50, 50), joints, seen, area=2500.0),), "one")
+    joints, visibility = np.full((17, 2), 50.0), np.full(17, 2)
+    medium = PoseDataset(
+        COCO_SKELETON, (Instance(Path("a"), 1, 1, (0, 0, 50, 50), joints, visibility, area=2500.0),), "one"
+    )
     assert oks_scores(medium, []) == {"AP": 0, "AP50": 0, "AP75": 0, "AP_M": 0, "AP_L": None, "AR": 0}
 
 
-def test_figures_are_none_without_areas_or_labels(people: PoseDataset) -> None:
+def test_values_are_none_without_areas_or_labels(people: PoseDataset) -> None:
     flat = tuple(
         Instance(p.image, p.image_id, p.annotation_id, p.box, p.joints, p.visibility) for p in people.instances
     )
     predictions = ground_truth_as_predictions(people)
     for truth in (PoseDataset(people.skeleton, flat, "flat"), people.without_labels(), people.subset([])):
-        assert oks_scores(truth, predictions) == dict.fromkeys(FIGURES)
+        assert oks_scores(truth, predictions) == dict.fromkeys(NAMES)
 
 
 def test_nothing_is_printed(people: PoseDataset, capfd: pytest.CaptureFixture[str]) -> None:
@@ -218,7 +220,7 @@ def test_predictions_that_do_not_fit_are_refused(people: PoseDataset) -> None:
 
 @pytest.mark.parametrize("what", ["joints", "scores", "score"])
 def test_a_diverged_network_does_not_score_one(people: PoseDataset, what: str) -> None:
-    """COCO's matching takes NaN for a match: without the check the figure would be perfect."""
+    """COCO's matching takes NaN for a match: without the check the score would be perfect."""
     one = ground_truth_as_predictions(people)[0]
     values = {"joints": one.joints, "scores": one.scores, "score": 1.0}
     values[what] = values[what] * np.nan

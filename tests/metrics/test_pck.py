@@ -1,7 +1,7 @@
-"""PCK of the torso and PCKh against references in plain loops; which prediction belongs to whom."""
+"""PCK of the torso and PCKh against references in plain loops."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semipose.errors import DataError, RunError
-from semipose.metrics.pck import match, pck_torso, pckh, torso_diagonal
+from semipose.metrics.matching import match_dataset
+from semipose.metrics.pck import pck_torso, pckh, torso_diagonal
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, Skeleton, infer_skeleton
@@ -102,9 +102,11 @@ def test_pck_and_pckh_equal_plain_counting(skeleton: Skeleton, seed: int, thresh
     truth = scene(rng, skeleton, 12)
     predictions = guesses(truth, rng)
     torsos = [slow_torso(p, skeleton) for p in truth.instances]
-    assert pck_torso(truth, predictions, threshold) == slow_pck(truth, predictions, threshold, torsos)
+    assert asdict(pck_torso(match_dataset(truth, predictions), threshold)) == slow_pck(
+        truth, predictions, threshold, torsos
+    )
     heads = [p.head_size or 0.0 for p in truth.instances]
-    assert pckh(truth, predictions, threshold) == slow_pck(
+    assert asdict(pckh(match_dataset(truth, predictions), threshold)) == slow_pck(
         truth, predictions, threshold, heads, apart=("pelvis", "thorax")
     )
 
@@ -133,16 +135,16 @@ def test_the_threshold_itself_is_correct() -> None:
     truth = PoseDataset(COCO, (person,), "one")
     moved = person.joints + np.array([10.0, 0.0])  # 0.2 of 50
     guess = Prediction(1, 1, moved, np.ones(17), 1.0, person.box)
-    assert pck_torso(truth, [guess])["total"] == 1
-    assert pck_torso(truth, [replace(guess, joints=moved + 1e-6)])["total"] == 0
+    assert pck_torso(match_dataset(truth, [guess])).total == 1
+    assert pck_torso(match_dataset(truth, [replace(guess, joints=moved + 1e-6)])).total == 0
 
 
 def test_pckh_is_none_where_no_head_is_measured() -> None:
     truth = PoseDataset(COCO, (standing(nose=(3, 4)),), "one")
-    found = pckh(truth, ground_truth_as_predictions(truth))
-    assert found["total"] is None
-    assert found["unmeasured"] == 1
-    assert set(found["per_joint"].values()) == {None}
+    found = pckh(match_dataset(truth, ground_truth_as_predictions(truth)))
+    assert found.total is None
+    assert found.unmeasured == 1
+    assert set(found.per_joint.values()) == {None}
 
 
 def test_pckh_total_leaves_out_pelvis_and_thorax_but_shows_them() -> None:
@@ -151,96 +153,15 @@ def test_pckh_total_leaves_out_pelvis_and_thorax_but_shows_them() -> None:
     truth = PoseDataset(MPII, (person,), "one")
     wrong = joints.copy()
     wrong[[MPII.index("pelvis"), MPII.index("thorax")]] = 99
-    found = pckh(truth, [Prediction(1, 1, wrong, np.ones(16), 1.0, person.box)])
-    assert found["total"] == 1
-    assert found["joints"] == 14
-    assert found["per_joint"]["pelvis"] == found["per_joint"]["thorax"] == 0
+    found = pckh(match_dataset(truth, [Prediction(1, 1, wrong, np.ones(16), 1.0, person.box)]))
+    assert found.total == 1
+    assert found.joints == 14
+    assert found.per_joint["pelvis"] == found.per_joint["thorax"] == 0
 
 
 def test_a_missing_prediction_is_wrong() -> None:
     a = standing(right_shoulder=(0, 0), left_hip=(30, 40))
     truth = PoseDataset(COCO, (a, replace(a, annotation_id=2)), "two")
-    found = pck_torso(truth, ground_truth_as_predictions(truth)[:1])
-    assert (found["total"], found["persons"], found["missing"]) == (0.5, 2, 1)
-    assert pck_torso(truth, [])["total"] == 0
-
-
-def pose(x: float, score: float = 1.0, annotation_id: int | None = None, image: int = 1) -> Prediction:
-    return Prediction(image, annotation_id, np.full((3, 2), x), np.ones(3), score, (0, 0, 9, 9))
-
-
-def faces(*xs: float) -> PoseDataset:
-    """Persons with ids from 0 whose three joints lie at (x, x)."""
-    return PoseDataset(
-        FACE,
-        tuple(
-            Instance(Path("x.jpg"), 1, n, (0, 0, 50, 50), np.full((3, 2), x), np.full(3, 2), 2500.0)
-            for n, x in enumerate(xs)
-        ),
-        "faces",
-    )
-
-
-def test_detections_go_to_the_most_similar_pair_first() -> None:
-    """Person 0 likes the first detection as well, but person 1 is nearer to it."""
-    truth = faces(10.0, 12.0)
-    near_both, farther = pose(11.8), pose(8.0)
-    assert match(truth, [near_both, farther]) == [farther, near_both]
-    assert match(truth, [near_both]) == [None, near_both]
-
-
-def test_annotation_ids_decide_and_the_better_scored_of_two_stays() -> None:
-    truth = faces(10.0, 90.0)
-    low, high, swapped = pose(10.0, 0.2, 0), pose(50.0, 0.9, 0), pose(10.0, 0.5, 1)
-    assert match(truth, [low, high, swapped]) == [high, swapped]
-
-
-def test_a_detection_may_fill_in_and_annotation_id_0_is_an_id() -> None:
-    truth = faces(10.0, 90.0)
-    named, loose = pose(90.0, 1.0, 0), pose(11.0, 1.0)
-    assert match(truth, [loose, named]) == [named, loose]
-
-
-def test_ids_that_the_image_does_not_have_are_detections() -> None:
-    """A network run on detected boxes numbers them itself."""
-    truth = faces(10.0, 90.0)
-    first, second = pose(88.0, 1.0, -1), pose(12.0, 1.0, -2)
-    assert match(truth, [first, second]) == [second, first]
-
-
-def test_only_the_twenty_best_scored_detections_of_an_image_take_part() -> None:
-    truth = faces(10.0)
-    exact = pose(10.0, 0.1)
-    others = [pose(30.0 + n, 0.5) for n in range(20)]
-    assert match(truth, [exact, *others]) == [others[0]]
-    assert match(truth, [exact, *others[:19]]) == [exact]
-
-
-def test_crowds_and_unlabeled_persons_take_no_prediction() -> None:
-    truth = faces(10.0, 10.0, 10.0)
-    crowd = replace(truth[0], is_crowd=True)
-    truth = PoseDataset(FACE, (crowd, truth[1].without_labels(), truth[2]), "mixed")
-    guess = pose(10.0)
-    assert match(truth, [guess, pose(10.0, 1.0, 0), pose(10.0, 1.0, 1)]) == [None, None, guess]
-
-
-def test_detections_meet_persons_without_an_area() -> None:
-    truth = faces(10.0, 40.0)
-    flat = PoseDataset(FACE, tuple(replace(p, area=0.0) for p in truth.instances), "flat")
-    a, b = pose(38.0), pose(9.0)
-    assert match(flat, [a, b]) == [b, a]
-
-
-def test_repeated_annotation_ids_are_refused() -> None:
-    truth = faces(10.0)
-    with pytest.raises(DataError, match="annotation id 0 occurs twice in image 1"):
-        match(truth.concat(truth), [pose(10.0)])
-
-
-def test_predictions_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(DataError, match="use predictions of the same skeleton"):
-        pck_torso(faces(10.0), [Prediction(1, None, np.zeros((2, 2)), np.ones(2), 1.0, (0, 0, 1, 1))])
-    with pytest.raises(RunError, match="diverged"):
-        pckh(faces(10.0), [pose(float("nan"))])
-    with pytest.raises(DataError, match="none of 1 predictions"):
-        pck_torso(faces(10.0), [pose(10.0, image=5)])
+    found = pck_torso(match_dataset(truth, ground_truth_as_predictions(truth)[:1]))
+    assert (found.total, found.persons, found.missing) == (0.5, 2, 1)
+    assert pck_torso(match_dataset(truth, [])).total == 0

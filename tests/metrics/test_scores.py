@@ -1,4 +1,4 @@
-"""All figures together, their public names, and the line that is printed beside them."""
+"""All scores together, their public names, and the line that describes their protocol."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 import semipose
 from semipose.data.formats.coco import read_coco
+from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.pck import pck_torso, pckh
 from semipose.metrics.scores import EvaluationProtocol, score
@@ -41,22 +42,25 @@ def test_labels_themselves_score_one_under_the_public_names(people: PoseDataset)
 def test_scores_are_those_of_the_parts(people: PoseDataset) -> None:
     predictions = moved(people)[:35]
     scores, oks = score(people, predictions), oks_scores(people, predictions)
-    torso, head = pck_torso(people, predictions), pckh(people, predictions)
-    assert 0 < scores.ap < 1
+    data = match_dataset(people, predictions)
+    torso, head = pck_torso(data), pckh(data)
+    assert 0 < scores["AP"] < 1
     assert scores.as_dict() == {
         "AP": oks["AP"],
         "AP50": oks["AP50"],
         "AP75": oks["AP75"],
         "AR": oks["AR"],
-        "PCK@0.2": torso["total"],
-        "PCKh@0.5": head["total"],
+        "PCK@0.2": torso.total,
+        "PCKh@0.5": head.total,
     }
-    assert (scores.ap_m, scores.ap_l) == (oks["AP_M"], oks["AP_L"])
-    assert scores.per_joint == torso["per_joint"]
-    assert scores.per_joint_pckh == head["per_joint"]
+    assert (scores["AP_M"], scores["AP_L"]) == (oks["AP_M"], oks["AP_L"])
+    assert scores["PCKh@0.1"] == pckh(data, 0.1).total
+    assert scores.by_joint["PCK@0.2"] == {**torso.per_joint, "total": torso.total}
+    assert scores.by_joint["PCKh@0.5"] == {**head.per_joint, "total": head.total}
+    assert repr(scores).startswith(f"Scores(× 100: AP {100 * scores['AP']:.1f}, AP50 ")
 
 
-def test_what_was_left_out_is_counted(people: PoseDataset) -> None:
+def test_persons_that_are_left_out_are_counted(people: PoseDataset) -> None:
     odd = list(people.instances)
     odd[0] = replace(odd[0], is_crowd=True)
     odd[1] = odd[1].without_labels()
@@ -77,23 +81,25 @@ def test_what_was_left_out_is_counted(people: PoseDataset) -> None:
     }
 
 
-def test_figures_that_the_data_lacks_are_none() -> None:
+def test_scores_that_the_data_does_not_allow_are_none() -> None:
     hands = infer_skeleton(["left_wrist", "right_wrist"], name="hands")
     people = read_coco(PEOPLE).subset(range(3))
     wrists = [people.skeleton.index(n) for n in hands.joints]
     few = tuple(replace(p, joints=p.joints[wrists], visibility=p.visibility[wrists]) for p in people.instances)
     truth = PoseDataset(hands, few, "hands")
-    scores = score(truth, ground_truth_as_predictions(truth)).as_dict()
-    assert scores["AP"] == 1
-    assert scores["PCK@0.2"] is None
-    assert scores["PCKh@0.5"] is None
+    found = score(truth, ground_truth_as_predictions(truth))
+    assert found.as_dict()["AP"] == 1
+    assert found["PCK@0.2"] is None
+    assert found["PCKh@0.5"] is None
+    assert found.by_joint == {}
+    assert [note.split(":")[0] for note in found.notes] == ["no PCK@0.2"]
 
 
 def test_nothing_to_evaluate_scores_none(people: PoseDataset) -> None:
     assert score(people.without_labels(), []).as_dict() == dict.fromkeys(NAMES)
 
 
-def test_the_protocol_says_everything_in_one_line(people: PoseDataset) -> None:
+def test_the_protocol_is_described_in_one_line(people: PoseDataset) -> None:
     crowd = replace(people[0], is_crowd=True)
     truth = PoseDataset(people.skeleton, (crowd, *people.instances[1:], people[1].without_labels()), "val.json")
     protocol = EvaluationProtocol.of(

@@ -1,4 +1,4 @@
-"""Geometry against slow NumPy float64 references, and the properties that views must keep."""
+"""Geometry against slow NumPy float64 references, and properties of chained views."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ H, W, STRIDE = 256, 192, 4
 
 
 def similarity(size, degrees, scale, flipped):
-    """Mirror, then rotation and scale about the image center, (3, 3) float64."""
+    """Flip, then rotation and scale about the image center, (3, 3) float64."""
     height, width = size
     angle = np.deg2rad(degrees)
     center = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    mirror = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) if flipped else np.eye(3)
-    return center @ turn @ np.diag([scale, scale, 1]) @ np.linalg.inv(center) @ mirror
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    flip = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) if flipped else np.eye(3)
+    return center @ rotation @ np.diag([scale, scale, 1]) @ np.linalg.inv(center) @ flip
 
 
 def warp(image, matrix, size):
@@ -67,15 +67,15 @@ def test_warp(matrix):
     np.testing.assert_allclose(found[0].numpy(), warp(image, matrix, (7, 13)), atol=1e-9)
 
 
-def test_whole_pixels_stay_exact():
+def test_identity_and_flip_do_not_blur():
     image = torch.rand(1, 3, 9, 11)
     assert torch.allclose(geometry.warp(image, torch.eye(3)[None], (9, 11)), image, atol=1e-5)
-    mirror = geometry.mirror(11, torch.tensor([True]))
-    assert torch.allclose(geometry.warp(image, mirror, (9, 11)), image.flip(-1), atol=1e-5)
+    flip = geometry.horizontal_flip(11, torch.tensor([True]))
+    assert torch.allclose(geometry.warp(image, flip, (9, 11)), image.flip(-1), atol=1e-5)
 
 
 @given(st.lists(views, min_size=1, max_size=4), st.integers(0, 2**31))
-def test_a_chain_of_views_and_its_inverse_returns_the_joints(chain, seed):
+def test_chain_of_views_is_undone_by_its_inverse(chain, seed):
     joints = torch.from_numpy(np.random.default_rng(seed).uniform(-20, 220, (1, 17, 2))).float()
     moved, matrix = joints, torch.eye(3)[None]
     for degrees, scale, flipped in chain:
@@ -88,7 +88,7 @@ def test_a_chain_of_views_and_its_inverse_returns_the_joints(chain, seed):
     torch.testing.assert_close(geometry.flip_joints(back, odd, COCO.flip_order), joints, atol=2e-2, rtol=0)
 
 
-def test_flips_are_their_own_inverse():
+def test_flip_twice_is_identity():
     joints, weights, flag = torch.rand(5, 14, 2), torch.rand(5, 14), torch.tensor([1, 0, 1, 1, 0]).bool()
     twice = geometry.flip_joints(geometry.flip_joints(joints, flag, LSP.flip_order), flag, LSP.flip_order)
     assert torch.equal(twice, joints)
@@ -101,8 +101,8 @@ def test_flips_are_their_own_inverse():
 @pytest.mark.parametrize("flip", [False, True])
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31))
-def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
-    """Easy to hard over flips, ±60°, scales .6 to 1.4, not square: .2 px in the median, away from the border."""
+def test_warped_heatmaps_decode_to_the_warped_joints(flip, seed):
+    """Flips, ±60°, scales 0.6 to 1.4, not square: median error below 0.2 px away from the border."""
     draw = np.random.default_rng(seed)
     n = 8
     joints = torch.from_numpy(draw.uniform((24, 24), (W - 25, H - 25), (n, 17, 2))).float()
@@ -110,9 +110,9 @@ def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
     flipped = torch.full((n,), flip)
     degrees = torch.from_numpy(draw.uniform(-60, 60, n)).float()
     matrix = geometry.similarity((H, W), degrees, torch.from_numpy(draw.uniform(0.6, 1.4, n)).float(), flipped)
-    carried, seen = geometry.warp_heatmaps(maps, matrix, STRIDE, flipped, COCO.flip_order)
+    warped, seen = geometry.warp_heatmaps(maps, matrix, STRIDE, flipped, COCO.flip_order)
     expected = geometry.flip_joints(geometry.transform_points(matrix, joints), flipped, COCO.flip_order)
-    found, _ = decode(carried, STRIDE, "dark")
+    found, _ = decode(warped, STRIDE, "dark")
     inside = ((expected > 24) & (expected < torch.tensor([W - 25, H - 25]))).all(dim=2)
     error = (found - expected).norm(dim=2)[inside]
     assert error.median() < 0.2
@@ -120,29 +120,18 @@ def test_carried_heatmaps_decode_to_the_carried_joints(flip, seed):
     assert seen.shape == (n, 1, H // STRIDE, W // STRIDE)
 
 
-def test_seen_cells():
-    """A cell is seen when it comes from the first view's map: from -½ to size - ½ cells."""
+def test_seen_mask():
+    """A cell is seen where its position in the first view lies within -0.5 … size - 0.5 cells."""
     matrix = similarity((32, 24), 30.0, 1.2, False)
     _, seen = geometry.warp_heatmaps(torch.rand(1, 2, 8, 6), torch.from_numpy(matrix).float()[None], STRIDE)
-    shrink = np.array([[1 / 4, 0, 0.5 / 4 - 0.5], [0, 1 / 4, 0.5 / 4 - 0.5], [0, 0, 1]])
-    inverse = np.linalg.inv(shrink @ matrix @ np.linalg.inv(shrink))
+    to_cells = np.array([[1 / 4, 0, 0.5 / 4 - 0.5], [0, 1 / 4, 0.5 / 4 - 0.5], [0, 0, 1]])
+    inverse = np.linalg.inv(to_cells @ matrix @ np.linalg.inv(to_cells))
     for row in range(8):
         for column in range(6):
             x, y, _ = inverse @ (column, row, 1)
             assert seen[0, 0, row, column] == (-0.5 <= x <= 5.5 and -0.5 <= y <= 7.5)
 
 
-def test_carrying_a_mirror_needs_the_order():
+def test_warping_flipped_heatmaps_needs_the_flip_order():
     with pytest.raises(ValueError, match="flip_order"):
         geometry.warp_heatmaps(torch.rand(1, 2, 8, 6), torch.eye(3)[None], STRIDE, torch.tensor([True]))
-
-
-@given(st.floats(1, 400), st.floats(1, 400), st.floats(-50, 500))
-def test_box_to_input(width, height, x):
-    box = torch.tensor([[x, 7.0, width, height]], dtype=torch.float64)
-    matrix = geometry.box_to_input(box, (H, W), 1.25)
-    edges = torch.tensor([[[x - 0.5, 6.5], [x + width - 0.5, 6.5 + height]]], dtype=torch.float64)
-    low, high = geometry.transform_points(matrix, edges)[0]
-    span = high - low
-    torch.testing.assert_close((low + high) / 2, torch.tensor([(W - 1) / 2, (H - 1) / 2], dtype=torch.float64))
-    assert max(span[0] / W, span[1] / H) == pytest.approx(1 / 1.25)

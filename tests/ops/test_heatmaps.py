@@ -1,4 +1,4 @@
-"""Heatmaps against slow NumPy float64 references, and the error bounds that decoding claims."""
+"""Heatmaps against slow NumPy float64 references, and the error bounds stated for the decoders."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_quarter_offset():
 
 @pytest.mark.parametrize("decoder", ["quarter", "dark"])
 def test_border_and_flat_maps(decoder):
-    """At the border the arg-max stands; a flat map has no offset; nothing is ever off by more than a cell."""
+    """No offset at the border or on a flat map, and never more than a cell."""
     maps = torch.zeros(1, 3, *SIZE)
     maps[0, 0, 0, 0] = maps[0, 1, SIZE[0] - 1, SIZE[1] - 1] = 1.0
     found, scores = decode(maps, STRIDE, decoder)

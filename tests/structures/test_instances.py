@@ -1,4 +1,4 @@
-"""Persons in columns: every field comes back as it went in, and sets are cut, joined and mapped as lists would be."""
+"""Instances as columns against lists of Instance objects."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ ids = st.integers(-(2**70), 2**70) | st.sampled_from(["1", "a"])
 
 @st.composite
 def persons(draw) -> Instance:
-    """Anyone, with whatever a file may hold."""
+    """An instance with any values that a file can contain."""
     annotated = draw(st.booleans())
     coordinates = draw(st.sampled_from([numbers, st.integers(0, 4000)]))
     joints = [[draw(coordinates), draw(coordinates)] for _ in FACE.joints]
@@ -43,8 +43,8 @@ def persons(draw) -> Instance:
 several = st.lists(persons(), max_size=9)
 
 
-def same(found: Instance, expected: Instance) -> None:
-    """Equal in every field, types included."""
+def assert_equal(found: Instance, expected: Instance) -> None:
+    """Compares every field and its type."""
     for field in fields(Instance):
         a, b = getattr(found, field.name), getattr(expected, field.name)
         if isinstance(b, np.ndarray):
@@ -55,11 +55,11 @@ def same(found: Instance, expected: Instance) -> None:
 
 
 @given(several)
-def test_persons_come_back_as_they_went_in(expected):
+def test_columns_return_the_given_instances(expected):
     whole = PoseDataset(FACE, iter(expected), "drawn")
     assert len(whole) == len(whole.instances) == len(expected)
     for found, person in zip(whole.instances, expected, strict=True):
-        same(found, person)
+        assert_equal(found, person)
     assert whole.instances.labeled.tolist() == [p.labeled for p in expected]
     assert whole.instances.image_ids == [p.image_id for p in expected]
     assert whole.instances.paths == [str(p.image) for p in expected]
@@ -67,22 +67,22 @@ def test_persons_come_back_as_they_went_in(expected):
 
 
 @given(several, several, st.data())
-def test_sets_are_cut_and_joined_as_lists(first, second, data):
+def test_subset_and_concat_equal_those_of_lists(first, second, data):
     joined = PoseDataset(FACE, first, "a").concat(PoseDataset(FACE, second, "b"))
     everyone = first + second
     for found, person in zip(joined.instances, everyone, strict=True):
-        same(found, person)
+        assert_equal(found, person)
     indices = data.draw(st.lists(st.integers(0, len(everyone) - 1))) if everyone else []
     part = joined.subset(indices)
     for found, i in zip(part.instances, indices, strict=True):
-        same(found, everyone[i])
+        assert_equal(found, everyone[i])
     assert set(part.instances.images) == {(everyone[i].image_id, str(everyone[i].image)) for i in indices}
     for found, person in zip(part.without_labels().instances[1:], part.instances[1:], strict=True):
-        same(found, person.without_labels())
+        assert_equal(found, person.without_labels())
 
 
 @given(several)
-def test_mapping_is_by_name(expected):
+def test_to_skeleton_matches_joints_by_name(expected):
     mapped = PoseDataset(FACE, expected, "drawn").to_skeleton(LARGER)
     for found, person in zip(mapped.instances, expected, strict=True):
         if person.joints is None:
@@ -94,8 +94,7 @@ def test_mapping_is_by_name(expected):
             np.testing.assert_array_equal(joint, person.joints[FACE.index(name)] if known else [0, 0])
 
 
-def test_coordinates_take_half_the_memory_where_that_is_exact():
-    """Whole and quarter pixels do; a tenth does not, and keeps all its digits."""
+def test_coordinates_are_float32_where_that_is_exact():
     for value, dtype in ((3.25, np.float32), (639.0, np.float32), (0.1, np.float64), (2.0**24 + 1, np.float64)):
         joints = np.full((3, 2), value)
         one = PoseDataset(FACE, [Instance(Path("a"), 1, 1, (0, 0, 9, 9), joints, np.full(3, 2, np.int8))], "one")
@@ -103,10 +102,9 @@ def test_coordinates_take_half_the_memory_where_that_is_exact():
         np.testing.assert_array_equal(one[0].joints, joints)
 
 
-def test_few_persons_are_objects_at_a_time(monkeypatch):
+def test_columns_are_built_in_chunks(monkeypatch):
     monkeypatch.setattr(instances, "CHUNK_SIZE", 10)
-    alive = 0
-    most = 0
+    alive = peak = 0
 
     class Counted(Instance):
         def __del__(self) -> None:
@@ -114,18 +112,26 @@ def test_few_persons_are_objects_at_a_time(monkeypatch):
             alive -= 1
 
     def stream() -> Iterator[Instance]:
-        nonlocal alive, most
+        nonlocal alive, peak
         for n in range(100):
             alive += 1
-            most = max(most, alive)
+            peak = max(peak, alive)
             yield Counted(Path("a"), n, n, (0.0, 0.0, 1.0, 1.0))
 
     assert len(Instances.from_instances(stream(), 3)) == 100
-    assert most <= 25
+    assert peak <= 25
 
 
-def test_data_sets_are_read_without_torch():
-    """The readers stand below the networks: reading needs neither their memory nor their seconds."""
+def test_repr_shows_counts():
+    joints = np.ones((3, 2))
+    persons = [Instance(Path("a"), 1, n, (0, 0, 9, 9), joints, np.full(3, 2 * n, np.int8)) for n in range(2)]
+    dataset = PoseDataset(FACE, persons, "labels.json", ((2, Path("b")),))
+    assert repr(dataset) == "PoseDataset('labels.json': 2 persons in 2 images, 1 labeled, skeleton 'face')"
+    assert repr(dataset.instances) == "Instances(2 persons in 1 image, 1 labeled, 3 joints)"
+
+
+def test_data_sets_are_read_without_importing_torch():
+    """Importing torch takes seconds."""
     code = "import sys, semipose.data.datasets, semipose.data.checks; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

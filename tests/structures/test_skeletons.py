@@ -1,4 +1,4 @@
-"""Skeletons: pairs, sigmas, and what is inferred from names alone."""
+"""The known skeletons, and skeletons inferred from joint names."""
 
 import pytest
 
@@ -24,11 +24,11 @@ def test_coco_sigmas_are_the_official_ones():
     assert [round(1000 * s) for s in COCO.sigmas] == COCO_SIGMAS
 
 
-def test_known_names_give_the_known_skeleton():
+def test_known_names_return_the_known_skeleton():
     assert infer_skeleton([n.replace("_", " ").title() for n in COCO.joints]) is COCO
 
 
-def test_other_names_give_pairs_and_sigmas():
+def test_pairs_and_sigmas_are_inferred_from_names():
     found = infer_skeleton(["snout", "left_wrist", "right_wrist", "L-Paw", "R-Paw"], [(0, 1)], name="cat")
     assert found.flip_pairs == ((1, 2), (3, 4))
     assert found.sigmas[1] == 0.062
@@ -47,23 +47,29 @@ def test_other_names_give_pairs_and_sigmas():
         ["Wrist-l", "Wrist-r"], ["lwrist", "rwrist"], ["leftwrist", "rightwrist"], ["wrist L", "wrist R"],
     ],
 )  # fmt: skip
-def test_every_usual_way_of_naming_a_side(names, caplog):
+def test_spellings_of_left_and_right(names, caplog):
     found = infer_skeleton(["tail", *names])
     assert found.flip_pairs == ((1, 2),)
     assert found.sigmas[1:] == (0.062, 0.062)
     assert not caplog.records
 
 
-def test_joints_without_sides_are_told_of(caplog):
+def test_joints_without_sides_are_warned_about(caplog):
     assert infer_skeleton(["rung", "lung", "light", "right"], name="odd").flip_pairs == ()
     assert "odd" in caplog.text
-    assert "swap none" in caplog.text
+    assert "exchange none" in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name"), (["a", None], "no joint name")],
 )
-def test_unusable_names(names, told):
-    with pytest.raises(DataError, match=told):
+def test_invalid_names_raise(names, message):
+    with pytest.raises(DataError, match=message):
         infer_skeleton(names)
+
+
+def test_repr_shows_name_and_joints():
+    assert repr(infer_skeleton(["nose", "left_eye", "right_eye"], name="face")) == (
+        "Skeleton('face', 3 joints: nose, left_eye, right_eye)"
+    )

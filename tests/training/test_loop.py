@@ -10,7 +10,6 @@ from torch import nn
 import semipose
 from semipose.errors import ConfigError
 from semipose.losses import HeatmapMSE
-from semipose.methods.base import ConsistencyConfig, StepInfo
 from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
 from semipose.training.engine import make_engine, start_fabric
@@ -27,15 +26,6 @@ def test_schedule():
     assert rates[90] == rates[99] == pytest.approx(0.001)
     assert TrainConfig(epochs=2.5).total_steps(10) == 25
     assert TrainConfig(epochs=2.5, steps=7).total_steps(10) == 7
-
-
-def test_burn_in_and_ramp():
-    config = ConsistencyConfig(unlabeled_weight=2.0, burn_in=0.2, ramp_up=0.4)
-    found = [config.unlabeled_factor(StepInfo(step, 10, 0)) for step in range(10)]
-    assert found == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2, 2, 2])
-    assert ConsistencyConfig().unlabeled_factor(StepInfo(0, 10, 0)) == 1
-    cooling = ConsistencyConfig(cool_down=0.3)
-    assert [cooling.unlabeled_factor(StepInfo(step, 10, 0)) for step in range(10)] == [1] * 7 + [0] * 3
 
 
 class Linear(nn.Module):

@@ -1,61 +1,45 @@
-"""Files are whole or not there, and SHA256SUMS knows them at every moment."""
-
-import hashlib
+"""Files are complete or do not exist, and paths that cannot be written are refused."""
 
 import pytest
 
-from semipose.utils.files import SUMS, replacing, unchanged, write_text
+from semipose.errors import ConfigError
+from semipose.utils.files import check_output_file, is_file, make_folder, replacing, write_text
 
 
-def test_sums_know_what_was_written(tmp_path):
-    (tmp_path / "weights").mkdir()
-    write_text(tmp_path / "a.json", "one", tmp_path)
-    write_text(tmp_path / "weights" / "b.json", "two", tmp_path)
-    write_text(tmp_path / "a.json", "three", tmp_path)
-    expected = "".join(
-        f"{hashlib.sha256(text).hexdigest()}  {name}\n"
-        for name, text in (("a.json", b"three"), ("weights/b.json", b"two"))
-    )
-    assert (tmp_path / SUMS).read_text() == expected
-    assert unchanged(tmp_path / "a.json") is True
-    assert unchanged(tmp_path / "weights" / "b.json") is True
-    (tmp_path / "a.json").write_text("four")
-    assert unchanged(tmp_path / "a.json") is False
-    assert unchanged(tmp_path / SUMS) is None
-
-
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_process_that_ends_around_the_renaming_leaves_a_known_file(tmp_path, monkeypatch, moment):
-    path = tmp_path / "a.json"
-    write_text(path, "one", tmp_path)
-
-    class Killed(BaseException):
-        pass
-
-    from pathlib import Path
-
-    rename = Path.replace
-
-    def dying(self, target):
-        if target == path and moment == "before":
-            raise Killed
-        found = rename(self, target)
-        if target == path:
-            raise Killed
-        return found
-
-    monkeypatch.setattr(Path, "replace", dying)
-    with pytest.raises(Killed):
-        write_text(path, "two", tmp_path)
-    monkeypatch.undo()
-    assert path.read_text() == ("one" if moment == "before" else "two")
-    assert unchanged(path) is True
-    write_text(path, "three", tmp_path)
-    assert len((tmp_path / SUMS).read_text().splitlines()) == 1
-
-
-def test_what_fails_leaves_nothing(tmp_path):
-    with pytest.raises(RuntimeError), replacing(tmp_path / "a.json", tmp_path) as temporary:
+def test_an_error_leaves_the_file_as_it_was(tmp_path):
+    write_text(tmp_path / "a.json", "before")
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a.json") as temporary:
+        assert temporary.suffix == ".json"
         temporary.write_text("half")
         raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "before"}
+
+
+def test_text_is_utf_8(tmp_path):
+    write_text(tmp_path / "a.txt", "é")
+    assert (tmp_path / "a.txt").read_bytes() == "é".encode()
+
+
+def test_output_files_replace_neither_folders_nor_inputs(tmp_path):
+    (tmp_path / "input.json").touch()
+    check_output_file(tmp_path / "new" / "a.json", tmp_path / "input.json")
+    assert (tmp_path / "new").is_dir()
+    for path, message in ((tmp_path, "is a folder"), (tmp_path / "input.json", "is an input file")):
+        with pytest.raises(ConfigError, match=f"`out`: .* {message}"):
+            check_output_file(path, tmp_path / "gone.json", tmp_path / "input.json")
+    with pytest.raises(ConfigError, match="`out`"):
+        check_output_file(tmp_path / ("x" * 300))
+
+
+def test_folders_that_can_not_be_written_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "null\0byte"):
+        with pytest.raises(ConfigError, match="`out`: cannot write to folder"):
+            make_folder(path)
+
+
+def test_names_that_no_file_system_accepts_are_no_files(tmp_path):
+    (tmp_path / "a").touch()
+    assert is_file(tmp_path / "a")
+    assert not is_file(tmp_path / ("x" * 300))
+    assert not is_file(tmp_path / "null\0byte")

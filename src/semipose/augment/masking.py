@@ -1,7 +1,7 @@
-"""Alterations of the easy image that hide places: joint cutout (adaptive too), cut-occlude, cutout.
+"""Augmentations that hide parts of the image: joint cutout (also adaptive), cut-occlude, cutout.
 
-All work on a whole batch: patches are given by integer centers and half-sizes, (B, n, 2) and (B, n), in input pixels;
-sizes of the configuration hold at 256×192 and scale with the square root of the input's area.
+Square patches are given by integer centers (B, n, 2) and half-sizes (B, n) in input pixels. Sizes in the configuration
+are for inputs of 256×192 and scale with the square root of the input's area.
 """
 
 from typing import Literal
@@ -10,153 +10,189 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from semipose.augment.base import HardViewAugmentation
 from semipose.ops.geometry import cached_tensor
-from semipose.utils.section import Section
 
 REFERENCE_AREA = 256 * 192
 
 
 def size_factor(images: Tensor) -> float:
-    """Side length of this input relative to 256×192."""
+    """Returns the side length of this input relative to 256×192."""
     return (images.shape[-2] * images.shape[-1] / REFERENCE_AREA) ** 0.5
 
 
-class PatchSizes(Section):
-    """Half-sizes of square patches, drawn uniformly from the integers between the two, inclusive, per patch."""
+class PatchAugmentation(HardViewAugmentation):
+    """Base class of augmentations with square patches, whose half-sizes are drawn uniformly."""
 
     half_size_min: int = Field(10, ge=1)
-    """Smallest half-size in pixels at 256×192."""
+    """Smallest half-size of a patch in pixels at 256×192."""
     half_size_max: int = Field(19, ge=1)
-    """Largest half-size in pixels at 256×192."""
+    """Largest half-size of a patch in pixels at 256×192."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> "PatchSizes":
+    def _check_order(self) -> "PatchAugmentation":
         if self.half_size_min > self.half_size_max:
             raise ValueError(f"half_size_min {self.half_size_min} is above half_size_max {self.half_size_max}")
         return self
 
-    def bounds(self, images: Tensor) -> tuple[int, int]:
-        """Smallest and largest half-size in pixels of `images`."""
+    def half_size_range(self, images: Tensor) -> tuple[int, int]:
+        """Returns the smallest and largest half-size in pixels of `images`."""
         factor = size_factor(images)
         low = max(1, round(self.half_size_min * factor))
         return low, max(low, round(self.half_size_max * factor))
 
-    def draw(self, shape: tuple[int, ...], images: Tensor, generator: torch.Generator) -> Tensor:
-        """Half-sizes in pixels of `images`, long integers of `shape`."""
-        low, high = self.bounds(images)
+    def draw_half_sizes(self, shape: tuple[int, ...], images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws integer half-sizes in pixels of `images`."""
+        low, high = self.half_size_range(images)
         return torch.randint(low, high + 1, shape, generator=generator, device=images.device)
 
 
-class JointCutout(PatchSizes):
-    """Squares around joints filled with the mean color (Xie et al., ICCV 2021)."""
+class JointMasking(PatchAugmentation):
+    """Base class of augmentations that cover squares around joints with the mean color."""
 
-    kind: Literal["joint_cutout"] = "joint_cutout"
-    joints: int = Field(5, ge=1)
-    """Joints hidden per sample, drawn with replacement."""
     jitter: float = Field(10.0, ge=0)
-    """Standard deviation of the center's offset in pixels at 256×192."""
+    """Standard deviation of the offset between joint and center of the patch, in pixels at 256×192."""
 
-    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K); the altered images."""
-        return images * ~self.masks(images, joints, self.joints, generator).any(dim=1).unsqueeze(1)
-
-    def masks(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """Pixels covered by each of n masks at joints drawn with replacement, (B, n, H, W) bool."""
+    def draw_masks(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Returns the pixels covered by each of n patches at joints drawn with replacement, (B, n, H, W) bool."""
         batch, count = joints.shape[:2]
         chosen = torch.randint(count, (batch, n), generator=generator, device=images.device)
         centers = take_joints(joints, chosen)
         noise = torch.randn(centers.shape, generator=generator, device=images.device)
         centers = (centers + noise * self.jitter * size_factor(images)).round().long()
-        return covered(centers, self.draw((batch, n), images, generator), images)
+        return patch_masks(centers, self.draw_half_sizes((batch, n), images, generator), images)
 
 
-class AdaptiveJointCutout(JointCutout):
-    """Joint cutout with more masks on easy samples and few on hard ones (AKM, section 3.2)."""
+class JointCutout(JointMasking):
+    """Covers squares around random joints with the mean color.
 
-    kind: Literal["adaptive_joint_cutout"] = "adaptive_joint_cutout"  # type: ignore[assignment]
-    joints: int = Field(8, ge=1)
-    """Most masks, m: what a sample gets whose joints are all easy; the paper's best."""
-    fewest: int = Field(2, ge=0)
-    """Fewest masks, and those of an extremely hard sample; the paper's 2."""
-    gamma: float = Field(0.5, gt=0, le=1)
-    """A joint is easy when its peak lies less than this share below the sample's highest. Not published."""
-    floor: float = Field(0.1, ge=0)
-    """A sample is extremely hard when its highest peak is lower. Not published."""
+    Reference: Xie et al., "An Empirical Study of the Collapsing Problem in Semi-Supervised 2D Human Pose Estimation",
+    ICCV 2021, section 4.
+    """
+
+    kind: Literal["joint_cutout"] = "joint_cutout"
+    joints: int = Field(5, ge=1)
+    """Patches per sample, at joints drawn with replacement."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K) peak values; the altered images."""
-        covered = self.masks(images, joints, max(self.joints, self.fewest), generator)
-        used = torch.arange(covered.shape[1], device=images.device) < self.counts(scores).unsqueeze(1)
-        return images * ~(covered & used[..., None, None]).any(dim=1).unsqueeze(1)
+        """Covers patches around `joints`."""
+        return images * ~self.draw_masks(images, joints, self.joints, generator).any(dim=1).unsqueeze(1)
 
-    def counts(self, scores: Tensor) -> Tensor:
-        """Masks per sample from the peak values (B, K): round(n m / K) for n easy joints, half up; (B,) long."""
+
+class AdaptiveJointCutout(JointMasking):
+    """Joint cutout with more patches on samples whose joints are easy to find.
+
+    Reference: AKM, section 3.2.
+    """
+
+    kind: Literal["adaptive_joint_cutout"] = "adaptive_joint_cutout"
+    joints: int = Field(8, ge=1)
+    """Patches m of a sample whose joints are all easy; 8 was best in the paper."""
+    min_joints: int = Field(2, ge=0)
+    """Fewest patches, and the number of an extremely hard sample; 2 in the paper."""
+    gamma: float = Field(0.5, gt=0, le=1)
+    """A joint is easy if (highest peak - own peak) / (highest - lowest peak) is below this; not published."""
+    hard_peak: float = Field(0.1, ge=0)
+    """A sample is extremely hard if its highest peak is below this; not published."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """Covers patches around `joints`, as many per sample as `num_patches` returns."""
+        masks = self.draw_masks(images, joints, max(self.joints, self.min_joints), generator)
+        used = torch.arange(masks.shape[1], device=images.device) < self.num_patches(scores).unsqueeze(1)
+        return images * ~(masks & used[..., None, None]).any(dim=1).unsqueeze(1)
+
+    def num_patches(self, scores: Tensor) -> Tensor:
+        """Returns round(n m / K), rounded half up, for n easy joints among the K scores of each sample; (B,) long."""
         high, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
         span = high - low
         r = torch.where(span > 0, (high - scores) / torch.where(span > 0, span, 1), 0)  # equal peaks are all easy
         easy = (r < self.gamma).sum(dim=1)
-        masks = (easy * self.joints / scores.shape[1] + 0.5).floor().long().clamp_min(self.fewest)
-        return torch.where(high[:, 0] < self.floor, self.fewest, masks)
+        patches = (easy * self.joints / scores.shape[1] + 0.5).long().clamp_min(self.min_joints)
+        return torch.where(high[:, 0] < self.hard_peak, self.min_joints, patches)
 
 
-class CutOcclude(PatchSizes):
-    """Patches around joints of another sample of the batch, pasted over joints of this one (SSPCM, section 3.4)."""
+class CutOcclude(PatchAugmentation):
+    """Pastes patches around joints of other samples of the batch over joints of each sample.
+
+    Reference: SSPCM, section 3.4.
+    """
 
     kind: Literal["cut_occlude"] = "cut_occlude"
     joints: int = Field(2, ge=1)
     """Joints occluded per sample."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K); the altered images."""
+        """Occludes `joints`; a batch of one sample stays unchanged."""
         batch, count = joints.shape[:2]
-        if batch == 1:  # no other sample to cut from
+        if batch == 1:
             return images
         shape, device = (batch, self.joints), images.device
-        places = take_joints(joints, torch.randint(count, shape, generator=generator, device=device)).round().long()
+        centers = take_joints(joints, torch.randint(count, shape, generator=generator, device=device)).round().long()
         step = torch.randint(1, batch, shape, generator=generator, device=device)
         donor = (torch.arange(batch, device=device).unsqueeze(1) + step) % batch
         joint = torch.randint(count, shape, generator=generator, device=device)
         origins = joints[donor, joint].round().long()
-        inside = covered(places, self.draw(shape, images, generator), images)
-        altered = images
+        masks = patch_masks(centers, self.draw_half_sizes(shape, images, generator), images)
+        augmented = images
         for i in range(self.joints):  # one patch of every sample at a time: a later one may cover an earlier one
-            source, exists = shifted(images, donor[:, i], origins[:, i] - places[:, i])
-            altered = torch.where((inside[:, i] & exists).unsqueeze(1), source, altered)
-        return altered
+            source, exists = shift_images(images, donor[:, i], origins[:, i] - centers[:, i])
+            augmented = torch.where((masks[:, i] & exists).unsqueeze(1), source, augmented)
+        return augmented
 
 
-class Cutout(Section):
-    """One square anywhere, filled with the mean color (DeVries and Taylor, 2017)."""
+class Cutout(HardViewAugmentation):
+    """Covers one square at a random position with the mean color.
+
+    Reference: DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017.
+    """
 
     kind: Literal["cutout"] = "cutout"
     side: float = Field(0.3, gt=0, le=1)
     """Side length relative to the square root of the input's area."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
+        """Covers one square of each image."""
         height, width = images.shape[-2:]
-        spot = torch.rand((len(images), 1, 2), generator=generator, device=images.device)
-        centers = (spot * cached_tensor((width, height), spot.device)).long()
+        position = torch.rand((len(images), 1, 2), generator=generator, device=images.device)
+        centers = (position * cached_tensor((width, height), position.device)).long()
         half = torch.full((len(images), 1), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
-        return images * ~covered(centers, half, images)
+        return images * ~patch_masks(centers, half, images)
 
 
-def take_joints(joints: Tensor, chosen: Tensor) -> Tensor:
-    """Joints (B, K, 2) at the indices (B, n): (B, n, 2)."""
-    return joints.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 2))
+def take_joints(joints: Tensor, indices: Tensor) -> Tensor:
+    """Returns the joints (B, K, 2) at the indices (B, n), as (B, n, 2)."""
+    return joints.gather(1, indices.unsqueeze(-1).expand(-1, -1, 2))
 
 
-def covered(centers: Tensor, half: Tensor, images: Tensor) -> Tensor:
-    """Which pixels each patch covers, (B, n, H, W) bool; what lies beyond the border is cut off."""
+def patch_masks(centers: Tensor, half_sizes: Tensor, images: Tensor) -> Tensor:
+    """Returns the pixels that each patch covers.
+
+    Args:
+        centers: (B, n, 2) integer positions in pixels, possibly outside the image.
+        half_sizes: (B, n) integers in pixels.
+        images: (B, 3, H, W).
+
+    Returns:
+        (B, n, H, W) bool.
+    """
     height, width = images.shape[-2:]
     xs, ys = torch.arange(width, device=images.device), torch.arange(height, device=images.device)
-    columns = (xs - centers[..., :1]).abs() <= half.unsqueeze(-1)
-    rows = (ys - centers[..., 1:]).abs() <= half.unsqueeze(-1)
+    columns = (xs - centers[..., :1]).abs() <= half_sizes.unsqueeze(-1)
+    rows = (ys - centers[..., 1:]).abs() <= half_sizes.unsqueeze(-1)
     return rows.unsqueeze(-1) & columns.unsqueeze(-2)
 
 
-def shifted(images: Tensor, donor: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Images of the samples `donor` (B,), read at p + offset for every pixel p, and where that lies inside."""
+def shift_images(images: Tensor, donor: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the images of other samples, shifted.
+
+    Args:
+        images: (B, 3, H, W).
+        donor: (B,) index of the other sample.
+        offset: (B, 2) integer pixels; pixel p of the result is pixel p + offset of the donor.
+
+    Returns:
+        The shifted images (B, 3, H, W), and where the donor has a pixel (B, H, W).
+    """
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) + offset[:, :1]
     y = torch.arange(height, device=images.device) + offset[:, 1:]

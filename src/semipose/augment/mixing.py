@@ -1,4 +1,4 @@
-"""Alterations of the easy image that mix: Keypoint-Mix within a sample, Mixup and CutMix between samples."""
+"""Augmentations that mix pixels: Keypoint-Mix within a sample, Mixup and CutMix between samples."""
 
 from typing import Literal
 
@@ -6,52 +6,64 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semipose.augment.masking import PatchSizes, covered, take_joints
-from semipose.utils.section import Section
+from semipose.augment.base import HardViewAugmentation
+from semipose.augment.masking import PatchAugmentation, patch_masks, take_joints
 
 
-class KeypointMix(PatchSizes):
-    """The mean of the patches around K distinct joints, pasted back on all K places (TRS, section III-D).
+class KeypointMix(PatchAugmentation):
+    """Replaces the patches around several distinct joints by their mean.
 
-    One half-size per sample, so that the patches can be averaged. Where a patch hangs over the border, the mean is
-    taken over the patches that have the pixel.
+    All patches of a sample have the same size. Where patches extend over the border, the mean is taken over those that
+    have the pixel.
+
+    Reference: TRS, section III-D.
     """
 
     kind: Literal["keypoint_mix"] = "keypoint_mix"
     joints: int = Field(5, ge=1)
-    """Joints mixed per sample; best of 3, 5, 7, 9 in the paper."""
+    """Joints mixed per sample; 5 was the best of 3, 5, 7 and 9 in the paper."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W), `joints` (B, K, 2) in pixels, `scores` (B, K); the altered images."""
+        """Mixes the patches around `joints`."""
         batch, count = joints.shape[:2]
         n = min(self.joints, count)
         order = torch.rand((batch, count), generator=generator, device=images.device).argsort(dim=1)
-        places = take_joints(joints, order[:, :n]).round().long()
-        half = self.draw((batch, 1), images, generator).expand(-1, n)
-        mean = mean_patch(images, places, self.bounds(images)[1])
-        inside = covered(places, half, images)
-        owner = (inside * torch.arange(1, n + 1, device=images.device)[:, None, None]).amax(dim=1)
-        return torch.where((owner > 0).unsqueeze(1), self._paste(mean, places, owner), images)
+        centers = take_joints(joints, order[:, :n]).round().long()
+        half_sizes = self.draw_half_sizes((batch, 1), images, generator).expand(-1, n)
+        mean = mean_patch(images, centers, self.half_size_range(images)[1])
+        masks = patch_masks(centers, half_sizes, images)
+        # Number of the patch that each pixel belongs to, the last one where several overlap; 0 outside all patches.
+        patch = (masks * torch.arange(1, n + 1, device=images.device)[:, None, None]).amax(dim=1)
+        return torch.where((patch > 0).unsqueeze(1), self._paste(mean, centers, patch), images)
 
-    def _paste(self, mean: Tensor, places: Tensor, owner: Tensor) -> Tensor:
-        """For each pixel the value of its owner's patch at its offset from the owner's center, (B, 3, H, W)."""
-        height, width = owner.shape[1:]
+    def _paste(self, mean: Tensor, centers: Tensor, patch: Tensor) -> Tensor:
+        """Returns for each pixel the value of `mean` at its offset from the center of its patch, (B, 3, H, W)."""
+        height, width = patch.shape[1:]
         side = mean.shape[-1]
-        chosen = (owner - 1).clamp_min(0).flatten(1)
-        centers = take_joints(places, chosen).view(-1, height, width, 2)
-        xs = torch.arange(width, device=mean.device) - centers[..., 0] + side // 2
-        ys = torch.arange(height, device=mean.device)[:, None] - centers[..., 1] + side // 2
+        chosen = (patch - 1).clamp_min(0).flatten(1)
+        own_center = take_joints(centers, chosen).view(-1, height, width, 2)
+        xs = torch.arange(width, device=mean.device) - own_center[..., 0] + side // 2
+        ys = torch.arange(height, device=mean.device)[:, None] - own_center[..., 1] + side // 2
         index = (ys.clamp(0, side - 1) * side + xs.clamp(0, side - 1)).flatten(1)
         pixels = mean.flatten(2).gather(2, index.unsqueeze(1).expand(-1, mean.shape[1], -1))
         return pixels.view(*mean.shape[:2], height, width)
 
 
-def mean_patch(images: Tensor, places: Tensor, radius: int) -> Tensor:
-    """Mean over the n windows of (2 radius + 1)² pixels around `places` (B, n, 2), of the pixels that exist."""
+def mean_patch(images: Tensor, centers: Tensor, radius: int) -> Tensor:
+    """Returns the mean over the n patches of each sample, of the pixels inside the image.
+
+    Args:
+        images: (B, 3, H, W).
+        centers: (B, n, 2) integer positions in pixels, possibly outside the image.
+        radius: Half-size of the patches in pixels.
+
+    Returns:
+        (B, 3, 2 * radius + 1, 2 * radius + 1).
+    """
     batch, channels, height, width = images.shape
     span = torch.arange(-radius, radius + 1, device=images.device)
-    x = places[..., 0, None] + span
-    y = places[..., 1, None] + span
+    x = centers[..., 0, None] + span
+    y = centers[..., 1, None] + span
     exists = ((y >= 0) & (y < height)).unsqueeze(3) & ((x >= 0) & (x < width)).unsqueeze(2)
     index = (y.clamp(0, height - 1).unsqueeze(3) * width + x.clamp(0, width - 1).unsqueeze(2)).flatten(1)
     windows = images.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
@@ -59,58 +71,64 @@ def mean_patch(images: Tensor, places: Tensor, radius: int) -> Tensor:
     return windows.sum(dim=2) / exists.sum(dim=1).clamp_min(1).unsqueeze(1)
 
 
-class Mixup(Section):
-    """Each image a little mixed with another of the batch; the target stays that of the stronger one.
+class Mixup(HardViewAugmentation):
+    """Blends each image with another one of the batch; the target stays that of the stronger image.
 
-    Zhang et al., ICLR 2018, as an alteration: the share drawn from Beta(beta, beta) is reflected to .5 or more.
+    The weight drawn from Beta(beta, beta) is reflected to 0.5 or more.
+
+    Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
 
     kind: Literal["mixup"] = "mixup"
     beta: float = Field(1.0, ge=0.01)
-    """Both parameters of the Beta distribution of the mixing share."""
+    """Both parameters of the Beta distribution of the weight."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
+        """Blends each image with another one."""
         share = mixing_share(self.beta, (len(images), 1, 1, 1), generator, images.device).to(images.dtype)
         share = torch.maximum(share, 1 - share)
-        return share * images + (1 - share) * images[another(len(images), generator, images.device)]
+        return share * images + (1 - share) * images[draw_partners(len(images), generator, images.device)]
 
 
-class CutMix(Section):
-    """One rectangle of another sample of the batch, pasted in place; the target stays (Yun et al., ICCV 2019).
+class CutMix(HardViewAugmentation):
+    """Pastes a rectangle of another sample of the batch at the same position; the target stays.
 
-    As in MultiAugs the image alone is mixed: the rectangle occludes.
+    As in MultiAugs only the image is mixed: the rectangle occludes.
+
+    Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    ICCV 2019.
     """
 
     kind: Literal["cut_mix"] = "cut_mix"
     beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution of the share of the image that stays."""
-    largest: float = Field(0.5, gt=0, le=1)
-    """Largest share of the image that a rectangle may take, to a pixel a side, so that the target stays true."""
+    max_area: float = Field(0.5, gt=0, le=1)
+    """Largest share of the image that the rectangle takes."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """`images` (B, 3, H, W); joints and scores play no part; the altered images."""
+        """Pastes one rectangle into each image."""
         batch, device = len(images), images.device
         height, width = images.shape[-2:]
-        side = (1 - mixing_share(self.beta, (batch, 1), generator, device)).clamp_max(self.largest).sqrt()
+        side = (1 - mixing_share(self.beta, (batch, 1), generator, device)).clamp_max(self.max_area).sqrt()
         center = torch.rand((batch, 2), generator=generator, device=device)
         x, y = torch.arange(width, device=device), torch.arange(height, device=device)
         columns = (x - center[:, :1] * (width - 1)).abs() <= side * width / 2
         rows = (y - center[:, 1:] * (height - 1)).abs() <= side * height / 2
         inside = rows.unsqueeze(2) & columns.unsqueeze(1)
-        return torch.where(inside.unsqueeze(1), images[another(batch, generator, device)], images)
+        return torch.where(inside.unsqueeze(1), images[draw_partners(batch, generator, device)], images)
 
 
 def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draws from Beta(beta, beta), as a ratio of two Gamma draws."""
-    precise = torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs know no float64
-    concentration = torch.full((2, *shape), beta, dtype=precise, device=device)
-    # torch.distributions.Beta takes no generator; this is the sampler beneath it.
+    """Draws float32 numbers in [0, 1] from Beta(beta, beta), as a ratio of two Gamma draws."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    concentration = torch.full((2, *shape), beta, dtype=dtype, device=device)
+    # The sampler that torch.distributions.Gamma calls: the class itself takes no generator, so that its draws would not
+    # be part of the saved state.
     first, second = torch._standard_gamma(concentration, generator=generator)
-    return (first / (first + second).clamp_min(torch.finfo(precise).tiny)).float()
+    return (first / (first + second).clamp_min(torch.finfo(dtype).tiny)).float()
 
 
-def another(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """For each sample the index of another one, (B,); in a batch of one, itself."""
+def draw_partners(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draws for each sample the index of another one, (B,); in a batch of one it is its own partner."""
     step = torch.randint(1, max(2, batch), (batch,), generator=generator, device=device)
     return (torch.arange(batch, device=device) + step) % batch

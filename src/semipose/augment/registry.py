@@ -1,23 +1,18 @@
-"""The union of all alterations of the hard view, as one type for configurations, and their composition."""
+"""All augmentations of hard views by name, their type in configurations, and their composition."""
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Union
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
 
 import torch
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
+from semipose.augment.base import HardViewAugmentation
 from semipose.augment.color import RandAugment
 from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout
 from semipose.augment.mixing import CutMix, KeypointMix, Mixup
 
-
-def _by_name(value: Any) -> Any:
-    """A bare name stands for the alteration with its defaults."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
-AUGMENTATIONS: dict[str, type[BaseModel]] = {
+AUGMENTATIONS: dict[str, type[HardViewAugmentation]] = {
     "joint_cutout": JointCutout,
     "adaptive_joint_cutout": AdaptiveJointCutout,
     "cut_occlude": CutOcclude,
@@ -27,23 +22,32 @@ AUGMENTATIONS: dict[str, type[BaseModel]] = {
     "mixup": Mixup,
     "rand_augment": RandAugment,
 }
-"""All of them by the name that configurations use."""
+"""Every augmentation by its name in configurations, which is the value of its field `kind`."""
 
-Augmentation: Any = Annotated[
-    Annotated[Union[tuple(AUGMENTATIONS.values())], Field(discriminator="kind")],  # noqa: UP007
-    BeforeValidator(_by_name),
-]
-"""One alteration: called with (images, joints, scores, generator) it returns altered images of the same shape."""
+
+def _expand_name(value: object) -> object:
+    """A name alone stands for the augmentation with its defaults."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+if TYPE_CHECKING:
+    Augmentation: TypeAlias = HardViewAugmentation
+else:
+    Augmentation = Annotated[
+        Annotated[Union[tuple(AUGMENTATIONS.values())], Field(discriminator="kind")],  # noqa: UP007
+        BeforeValidator(_expand_name),
+    ]
+    """An augmentation in a configuration: a name, or a table with the name as `kind` and options."""
 
 
 def apply_augmentations(
     images: Tensor,
     joints: Tensor,
     scores: Tensor,
-    augmentations: Sequence[Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]],
+    augmentations: Sequence[HardViewAugmentation],
     generator: torch.Generator,
 ) -> Tensor:
-    """All alterations one after the other; none leaves the images as they are. The geometry is never touched."""
+    """Applies augmentations one after the other; arguments as in `HardViewAugmentation`."""
     for augmentation in augmentations:
         images = augmentation(images, joints, scores, generator)
     return images

@@ -1,4 +1,4 @@
-"""Easy and hard views: draws the matrices of METHODS' common ground and resamples crops by them."""
+"""Easy and hard views: random similarity transforms, and crops resampled by them."""
 
 import torch
 from pydantic import Field
@@ -14,26 +14,35 @@ from semipose.utils.section import Section
 
 
 class ViewsConfig(Section):
-    """Random geometry of the views (Xie et al., ICCV 2021, section 4; the same in TRS)."""
+    """Random geometry of the views.
+
+    Reference: Xie et al., ICCV 2021, section 4; the same in TRS.
+    """
 
     scale: float = Field(0.25, ge=0, lt=1)
-    """Standard deviation and clip of the random scale about 1."""
+    """Standard deviation of the random scale around 1, and its largest difference from 1."""
     rotation: float = Field(30.0, ge=0)
-    """Standard deviation of the random rotation in degrees; clipped to twice that."""
+    """Standard deviation of the random rotation in degrees; at most twice that is drawn."""
     easy_rotation_probability: float = Field(0.6, ge=0, le=1)
-    """Share of easy (and labeled) views that are rotated."""
+    """Share of easy and labeled views that are rotated."""
     hard_rotation_probability: float = Field(0.8, ge=0, le=1)
     """Share of hard views that are rotated a second time."""
     flip_probability: float = Field(0.5, ge=0, le=1)
-    """Share of easy (and labeled) views that are mirrored."""
+    """Share of easy and labeled views that are flipped horizontally."""
     seen_mask: bool = True
-    """Cells of a hard view that the easy view never saw carry no supervision; off = the behavior of the peers."""
+    """Cells of a hard view outside the easy view carry no supervision; false: they do, with target 0, as in the papers'
+    code."""
 
 
 class ViewSampler:
-    """Makes views of batches; every draw comes from `generator`, whose state is part of a checkpoint.
+    """Makes views of batches.
 
-    `input_size` = (H, W) in pixels; `sigma` of the target Gaussians in heatmap cells.
+    Args:
+        config: Random geometry.
+        skeleton: Joints of the labels; flipped views exchange its left and right ones.
+        input_size: (H, W) of the views in pixels.
+        sigma: Standard deviation of the target Gaussians in heatmap cells.
+        generator: Source of every random draw, on the device of the batches. Its state is part of a checkpoint.
     """
 
     def __init__(
@@ -49,19 +58,19 @@ class ViewSampler:
 
     @property
     def heatmap_size(self) -> tuple[int, int]:
-        """(h, w) in cells."""
+        """Size (h, w) of the heatmaps in cells."""
         return self.input_size[0] // STRIDE, self.input_size[1] // STRIDE
 
     @geometry.in_float32
     def easy(self, batch: LabeledBatch | UnlabeledBatch) -> View:
-        """Random flip, scale and rotation of the source crops."""
+        """Draws an easy view: source crops with random flip, scale and rotation."""
         n, device = len(batch), batch.crops.device
         flipped = self._uniform(n, device) < self.config.flip_probability
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
         return View(resample_crops(batch.crops, matrices, self.input_size), matrices, flipped)
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
-        """An easy view with Gaussian targets at its joints, left and right exchanged where mirrored."""
+        """Draws an easy view and its target heatmaps, with left and right joints exchanged where flipped."""
         view = self.easy(batch)
         joints = geometry.transform_points(view.from_crop, batch.joints)
         joints = geometry.flip_joints(joints, view.flipped, self.skeleton.flip_order)
@@ -71,26 +80,26 @@ class ViewSampler:
 
     @geometry.in_float32
     def second_affine(self, batch: int, device: torch.device) -> Tensor:
-        """M, easy to hard: scale and rotation, no flip; (B, 3, 3) in input pixels."""
+        """Draws M, from easy to hard view: scale and rotation, no flip; (B, 3, 3) in input pixels."""
         flipped = torch.zeros(batch, dtype=torch.bool, device=device)
         return self._similarity(batch, device, self.config.hard_rotation_probability, flipped)
 
-    def hard(self, altered: Tensor, from_easy: Tensor) -> HardView:
-        """The altered easy images (B, 3, H, W), moved by the second affine."""
-        return HardView(geometry.warp(altered, from_easy, self.input_size), from_easy)
+    def hard(self, images: Tensor, from_easy: Tensor) -> HardView:
+        """Warps augmented easy images (B, 3, H, W) by the second affine `from_easy` (B, 3, 3)."""
+        return HardView(geometry.warp(images, from_easy, self.input_size), from_easy)
 
     def warp_heatmaps(self, heatmaps: Tensor, hard: HardView) -> tuple[Tensor, Tensor | None]:
-        """Easy-view heatmaps on the hard grid, and the cells that carry supervision (None: all)."""
-        carried, seen = geometry.warp_heatmaps(heatmaps, hard.from_easy, STRIDE)
-        return carried, seen if self.config.seen_mask else None
+        """Warps easy-view heatmaps to the hard view; returns them and the cells that carry supervision (None: all)."""
+        warped, seen = geometry.warp_heatmaps(heatmaps, hard.from_easy, STRIDE)
+        return warped, seen if self.config.seen_mask else None
 
-    def _similarity(self, batch: int, device: torch.device, rotated: float, flipped: Tensor) -> Tensor:
-        """Random scale and rotation about the input's center after the given mirrors."""
+    def _similarity(self, batch: int, device: torch.device, rotation_probability: float, flipped: Tensor) -> Tensor:
+        """Draws scale and rotation about the center of the input, after the given flips."""
         c = self.config
-        # As in the field the factor scales the region looked at: a factor above 1 shows the person smaller.
+        # As in SimpleBaseline's code the factor scales the region: above 1, the person becomes smaller.
         region = (1 + c.scale * self._normal(batch, device)).clamp(1 - c.scale, 1 + c.scale)
         degrees = (c.rotation * self._normal(batch, device)).clamp(-2 * c.rotation, 2 * c.rotation)
-        degrees = degrees * (self._uniform(batch, device) < rotated)
+        degrees = degrees * (self._uniform(batch, device) < rotation_probability)
         return geometry.similarity(self.input_size, degrees, 1 / region, flipped)
 
     def _normal(self, batch: int, device: torch.device) -> Tensor:
@@ -101,23 +110,31 @@ class ViewSampler:
 
 
 def eval_view(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -> View:
-    """The view for evaluation: no random change."""
+    """Returns the view for evaluation, without random changes."""
     flipped = torch.zeros(len(batch), dtype=torch.bool, device=batch.crops.device)
     return View(resample_crops(batch.crops, batch.to_input, input_size), batch.to_input, flipped)
 
 
 def resample_crops(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Normalized images (B, 3, *size) of crops (B, 3, S, T) uint8 through `matrices`; the mean color lies around them.
+    """Resamples and normalizes crops, with the mean color outside them.
 
-    A CPU moves bytes and then normalizes what is left of them, much faster and the same to a gray level.
+    On a CPU the uint8 crops are resampled before they are normalized, which is much faster and within one gray level.
+
+    Args:
+        crops: (B, 3, S, T) uint8.
+        matrices: (B, 3, 3) from crop pixels to pixels of the result.
+        size: (H, W) of the result.
+
+    Returns:
+        (B, 3, H, W) normalized images.
     """
     if crops.device.type == "cpu":
-        return normalize(geometry.warp_bytes(crops, matrices, size, [round(255 * m) for m in MEAN]))
+        return normalize(geometry.warp_uint8(crops, matrices, size, [round(255 * m) for m in MEAN]))
     return geometry.warp(normalize(crops), matrices, size)
 
 
 def normalize(crops: Tensor) -> Tensor:
-    """uint8 (B, 3, S, T) to float, zero mean and unit variance in ImageNet's statistics; zero is the mean color."""
+    """Converts uint8 images to float with ImageNet's mean and standard deviation; 0 is the mean color."""
     mean = geometry.cached_tensor(MEAN, crops.device).view(1, 3, 1, 1) * 255
     std = geometry.cached_tensor(STD, crops.device).view(1, 3, 1, 1) * 255
     return crops.float().sub_(mean).div_(std)

@@ -1,56 +1,32 @@
-"""The command line: parses, calls, prints; no logic. One file a group of commands."""
+"""The command line: parses, calls the library, prints. One file a command; their order here is that of the help."""
 
+import os
 import sys
 
-from semipose.cli import training, using, looking  # isort: skip  (the order of the help)
-from semipose.cli.common import app
-from semipose.cli.progress import configure_logging
-from semipose.errors import BrokenDataError, InputError, RunError, SemiposeError
+from semipose.cli import demo, train, evaluate, predict, suggest  # isort: skip
+from semipose.cli import export, report, data, study, config, methods  # isort: skip
+from semipose.cli.common import app, describe_failure
 
-__all__ = ["app", "looking", "main", "training", "using"]
+__all__ = ["app", "main"]
+COMMANDS = (demo, train, evaluate, predict, suggest, export, report, data, study, config, methods)
 
 
 def main() -> None:
-    """Entry point: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback only with --debug.
-
-    Of broken data sets the list of what is broken comes before the line.
-    """
-    configure_logging()
+    """Runs a command: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback with --debug."""
     debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may stand behind the command, too
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may follow the command, too
     try:
-        app()
-    except SemiposeError as error:
-        if debug:
-            raise
-        if isinstance(error, RunError) and not _speaks(error):
-            sys.exit(1)
-        for problem in error.listing() if isinstance(error, BrokenDataError) else ():
-            print(f"  {problem}", file=sys.stderr)
-        print(f"semipose: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+        if "LOCAL_RANK" in os.environ:
+            from torch.distributed.elastic.multiprocessing.errors import record
+
+            record(app)()  # so that torchrun reports which process failed, and why
+        else:
+            app()
     except Exception as error:
-        from semipose.training.loop import InterruptedTrainingError
-
-        if isinstance(error, InterruptedTrainingError):
-            if _speaks(error):
-                print("semipose: stopped and saved; continue with --resume", file=sys.stderr)
-            sys.exit(128 + error.signal)
         if debug:
             raise
-        print(f"semipose: {_in_one_line(error)} (--debug shows where)", file=sys.stderr)
-        sys.exit(1)
-
-
-def _in_one_line(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}"
-    if type(error).__name__ == "OutOfMemoryError":
-        text = "the GPU's memory is full; lower train.batch and train.unlabeled_batch"
-    return " ".join(text.split())[:500]
-
-
-def _speaks(error: Exception) -> bool:
-    """Whether this process tells how its training ended; of several processes one does."""
-    from semipose.training.distributed import LostProcessError, speaks
-
-    return speaks(lost=isinstance(error, LostProcessError))
+        failure = describe_failure(error)
+        if os.environ.get("RANK", "0") == "0":
+            *problems, line = failure.lines
+            print(*problems, f"semipose: {line}", sep="\n", file=sys.stderr)
+        sys.exit(failure.code)

@@ -1,13 +1,106 @@
-"""The application that all commands hang on, and how results are printed."""
+"""What all commands share: the application, options by their names in the library, and printed results."""
 
 import json as json_module
+import re
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperCommand
+
+from semipose.cli.progress import configure_logging
+from semipose.errors import BrokenDataError, InputError, SemiposeError
+
+OPTIONS = {
+    "data.train": "--data",
+    "data.images": "--images",
+    "data.val": "--val",
+    "data.val_images": "--val-images",
+    "data.unlabeled": "--unlabeled",
+    "data.boxes": "--boxes",
+    "data.labels": "--labels",
+    "method": "--method",
+    "model.backbone": "--backbone",
+    "model.weights": "--weights",
+    "train.steps": "--steps",
+    "train.device": "--device",
+    "train.seed": "--seed",
+}
+"""Options of the commands for values of the configuration, by their keys there."""
+
+TEXT_COLUMNS = ("meaning", "summary", "type", "value", "default")
+"""Columns of tables that are aligned to the left, as the first one is."""
+
+
+class CommandError(Exception):
+    """The end of a command that failed: its exit code, and what it prints on standard error."""
+
+    def __init__(self, code: int, lines: list[str]) -> None:
+        super().__init__(lines[-1])
+        self.code, self.lines = code, lines
+
+
+def describe_failure(error: Exception) -> CommandError:
+    """Returns exit code 2 for bad input, 130 or 143 for a signal and 1 for everything else, with one line.
+
+    A list of what is broken in a data set comes before the line.
+    """
+    if isinstance(error, CommandError):
+        return error
+    if isinstance(error, SemiposeError):
+        problems = error.listing() if isinstance(error, BrokenDataError) else []
+        return CommandError(2 if isinstance(error, InputError) else 1, [*(f"  {p}" for p in problems), str(error)])
+    from semipose.training.signals import InterruptedTrainingError
+
+    if isinstance(error, InterruptedTrainingError):
+        return CommandError(128 + error.signal, ["stopped and saved; continue with --resume"])
+    text = f"{type(error).__name__}: {error}"
+    if type(error).__name__ == "OutOfMemoryError":
+        text = "the GPU's memory is full; lower train.batch and train.unlabeled_batch"
+    return CommandError(1, [f"{' '.join(text.split())[:500]} (--debug shows where)"])
+
+
+class Command(TyperCommand):
+    """A command whose messages name its own options where the library names parameters."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command."""
+        translate = translator(self)
+        configure_logging(translate)
+        try:
+            return super().invoke(ctx)
+        except SemiposeError as error:
+            error.args = (translate(str(error)),)
+            if isinstance(error, BrokenDataError):
+                error.problems = tuple(map(translate, error.problems))
+            raise
+        except CommandError as failure:
+            failure.lines = list(map(translate, failure.lines))
+            raise
+
+
+def translator(command: TyperCommand) -> Callable[[str], str]:
+    """Returns a function that writes parameters in backticks as the command's options.
+
+    `` `boxes` `` becomes `--boxes`, `` `model.weights=none` `` becomes `--weights none`, and a switch
+    `` `resume=True` `` becomes `--resume`. What the command has no option for stays as it is.
+    """
+    own = {name: option for name, option in OPTIONS.items() if any(option in p.opts for p in command.params)}
+    named = {p.name: p for p in command.params if p.param_type_name == "option"}
+    own |= {str(name): parameter.opts[0] for name, parameter in named.items()}
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in own:
+            return match[0]
+        return own[name] if value in (None, "True") else f"{own[name]} {value}"
+
+    return lambda text: re.sub(r"`([\w.]+)(?:=([^`\s]+))?`", option, text)
+
 
 app = typer.Typer(
     help="Train 2D human pose networks from few labels and many unlabeled images.",
@@ -16,13 +109,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-data_app = typer.Typer(help="Look at data sets and convert them.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
-Broken = Annotated[
-    str, typer.Option(help="Broken records and photographs: strict lists them and stops, skip leaves them out.")
+FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the heatmaps of the mirror image.")]
+
+Network = Annotated[
+    str | None,
+    typer.Option(help="A network of the run by its name, or ensemble; the run's best one if not given."),
+]
+
+OnError = Annotated[
+    str,
+    typer.Option(metavar="strict|skip", help="Broken records and images: strict stops with a list, skip omits them."),
 ]
 
 
@@ -34,22 +134,26 @@ def settings(
 
 
 def print_json(value: Any) -> None:
+    """Prints one line of JSON."""
     print(json_module.dumps(value))
 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:
-    if not scores:
-        return
-    names = list(next(iter(scores.values())))
-    rows = [[name, *("–" if v is None else f"{100 * v:.1f}" for v in row.values())] for name, row in scores.items()]
-    print_table("", ["", *names], rows)
+    """Prints scores in percent, a line for each network."""
+    if scores:
+        names = list(next(iter(scores.values())))
+        rows = [[name, *("–" if v is None else f"{100 * v:.1f}" for v in row.values())] for name, row in scores.items()]
+        print_table("", ["", *names], rows)
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Prints a table; an empty row draws a line."""
     table = Table(title=title or None, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 or column in ("meaning", "summary") else "right")
+        table.add_column(column, justify="left" if number == 0 or column in TEXT_COLUMNS else "right")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+        if row:
+            table.add_row(*map(escape, row))
+        else:
+            table.add_section()
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -20,15 +21,25 @@ console = Console(stderr=True, highlight=False)
 class ConsoleHandler(logging.Handler):
     """Prints log messages above any progress bar."""
 
+    def __init__(self, translate: Callable[[str], str]) -> None:
+        super().__init__()
+        self.translate = translate
+
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one message as one line."""
-        console.print(self.format(record), markup=False, soft_wrap=True)
+        console.print(self.translate(self.format(record)), markup=False, soft_wrap=True)
 
 
-def configure_logging() -> None:
-    """Prints the package's messages on standard error; under torchrun only those of the first process."""
-    first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ConsoleHandler()])
+def configure_logging(translate: Callable[[str], str] = str) -> None:
+    """Prints the package's messages on standard error; of several processes only those of the first.
+
+    Args:
+        translate: Writes the names of parameters in a message as options of the running command.
+    """
+    root, first = logging.getLogger(), os.environ.get("RANK", "0") == "0"
+    for handler in [h for h in root.handlers if isinstance(h, ConsoleHandler)]:
+        root.removeHandler(handler)
+    root.addHandler(ConsoleHandler(translate))
     logging.getLogger("semipose").setLevel(logging.INFO if first else logging.ERROR)
 
 

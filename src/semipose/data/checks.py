@@ -1,16 +1,17 @@
-"""What a data set holds and what is wrong with it, record by record."""
+"""Checks a data set: what it contains, which records are broken, and which labels are suspicious."""
 
 import io
-import json
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from semipose.data.formats.json_files import read_json
 from semipose.data.formats.registry import read_annotations
 from semipose.data.images import decode_image, has_exif_orientation, read_image_bytes
 from semipose.data.leakage import image_paths, shared_images
@@ -20,15 +21,25 @@ from semipose.utils.files import is_file
 
 
 @dataclass(frozen=True)
-class Findings:
-    """Counts of a data set and its broken records.
+class DataReport:
+    """The content of a data set and what is wrong with it.
 
-    `joints`: by name, how many persons have it visible, occluded and unlabeled. `box_sides`: least, median and largest
-    longer side of a box in pixels. `shared`: photographs that the other file has too, None when there was none to
-    compare with. `turned`: photographs that EXIF wants turned, whose joints refer to the pixels as stored; None
-    where none was opened. `problems`: one line per broken record or image. `doubts`: one line each for what is learned
-    from and looks wrong: joints and boxes outside of the picture, another size than the file says; looked for where
-    images are opened.
+    Attributes:
+        source: The annotation file.
+        skeleton: Name of the skeleton.
+        persons: Number of persons.
+        trainable: Number of persons that a training can use.
+        crowds: Number of crowds.
+        images: Number of images.
+        empty_images: Number of images without persons.
+        joints: By name, the number of persons with the joint visible, occluded and unlabeled; crowds excluded.
+        box_sides: Smallest, median and largest longer side of a box in pixels.
+        shared_images: Number of images that another data set has, too; None if no other was given.
+        rotated_images: Number of images with an EXIF orientation, whose joints refer to the stored pixels; None if
+            images were not decoded.
+        problems: One line for each broken record or image.
+        suspicious: One line for each label that can be used but is probably wrong, such as a joint outside its image;
+            empty if images were not decoded.
     """
 
     source: str
@@ -40,126 +51,138 @@ class Findings:
     empty_images: int
     joints: dict[str, tuple[int, int, int]]
     box_sides: tuple[float, float, float]
-    shared: int | None
-    turned: int | None
+    shared_images: int | None
+    rotated_images: int | None
     problems: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
+    suspicious: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
-        """For --json."""
-        return asdict(self)
+
+class _OpenedImage(NamedTuple):
+    rotated: bool
+    width: int
+    height: int
 
 
 def check_data(
-    path: Path,
-    images: Path | None = None,
+    path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
     *,
     decode: bool = False,
-    against: Path | None = None,
-    against_images: Path | None = None,
-) -> Findings:
-    """Reads a data set to its end and lists every broken record, missing image and, with `decode`, broken image.
+    against: str | os.PathLike[str] | None = None,
+    against_images: str | os.PathLike[str] | None = None,
+) -> DataReport:
+    """Reads a data set to its end and reports every broken record and missing image.
 
-    With `against`, another annotation file (`against_images` is its image folder), also every photograph that both
-    have, by content. Raises DataError only where a file as a whole can't be read, ConfigError for a folder alone.
+    Args:
+        path: The annotation file.
+        images: Its image folder; found near the file if not given.
+        decode: Whether to decode every image, to find broken images and suspicious labels.
+        against: Another annotation file; images that both have, by content, are problems.
+        against_images: The image folder of `against`.
+
+    Raises:
+        DataError: If the file as a whole cannot be read.
+        ConfigError: If `against_images` is given without `against`.
     """
     if against_images and against is None:
-        raise ConfigError("--against-images is the image folder of --against; give both")
+        raise ConfigError("`against_images` is the image folder of `against`; give both")
+    path = Path(path)
     problems: list[str] = []
     persons = read_annotations(path, images, problems=problems)
     files = image_paths(persons)
-    looked: dict[Path, _Look] = {}
-    missing = sum(not is_file(image) for image in files)
-    if missing > len(files) / 2 > 1:
-        problems.append(f"{missing} of {len(files)} images are missing: is --images the right folder?")
-    for image in files:
-        try:
-            looked[image] = _look_at(image, decode)
-        except DataError as error:
-            problems.append(str(error))
-    shared = None
-    if against is not None:
-        pairs = shared_images(image_paths(read_annotations(against, against_images)), image_paths(persons))
-        shared = len(pairs)
-        problems += [f"image {mine} is also in {against}, as {theirs}" for theirs, mine in pairs]
-    everyone = persons.instances
-    counts = everyone.visibility[everyone.annotated & ~everyone.is_crowd]
-    sides = everyone.boxes[:, 2:].max(axis=1)
-    for identity in everyone.annotation_ids[~everyone.usable & ~everyone.is_crowd]:
-        problems.append(f"{path}: annotation {identity}: the box has no area; it is not learned from")
-    return Findings(
+    opened = _check_images(files, decode, problems)
+    shared = shared_images(image_paths(read_annotations(against, against_images)), files) if against else []
+    problems += [f"image {own} is also in {against}, as {other}" for other, own in shared]
+    instances = persons.instances
+    without_area = instances.annotation_ids[~instances.usable & ~instances.is_crowd]
+    problems += [f"{path}: annotation {i}: the box has no area; a training leaves it out" for i in without_area]
+    sides = instances.boxes[:, 2:].max(axis=1)
+    return DataReport(
         source=str(path),
         skeleton=persons.skeleton.name,
         persons=len(persons),
-        trainable=int(everyone.trainable.sum()),
-        crowds=int(everyone.is_crowd.sum()),
+        trainable=int(instances.trainable.sum()),
+        crowds=int(instances.is_crowd.sum()),
         images=len(files),
         empty_images=len(persons.empty_images),
-        joints={
-            name: (int((own == 2).sum()), int((own == 1).sum()), int((own == 0).sum()))
-            for name, own in zip(persons.skeleton.joints, counts.T, strict=True)
-        },
+        joints=_count_joints(persons),
         box_sides=(float(sides.min()), float(np.median(sides)), float(sides.max())),
-        shared=shared,
-        turned=sum(look.turned for look in looked.values()) if decode else None,
+        shared_images=len(shared) if against else None,
+        rotated_images=sum(image.rotated for image in opened.values()) if decode else None,
         problems=tuple(problems),
-        doubts=tuple(_doubts(path, persons, looked)) if decode else (),
+        suspicious=tuple(_suspicious_labels(path, persons, opened)) if decode else (),
     )
 
 
-class _Look(NamedTuple):
-    """An opened photograph: whether EXIF wants it turned, and its width and height; (0, 0) where it stayed closed."""
-
-    turned: bool
-    size: tuple[int, int]
-
-
-def _doubts(path: Path, persons: PoseDataset, looked: dict[Path, _Look]) -> Iterator[str]:
-    """What can be learned from and is hardly meant."""
-    shown = persons.image_paths
-    for identity, told in _declared(path).items():
-        look = looked.get(shown.get(identity, Path()))
-        if look and look.size != told:
-            (width, height), (w, h) = look.size, told
-            yield f"image {identity} is {width}×{height} pixels, its record says {w}×{h}: were joints set on another?"
-    for person in persons.instances:
-        if person.image in looked:
-            yield from _outside(person, looked[person.image].size, persons.skeleton.joints)
+def _count_joints(persons: PoseDataset) -> dict[str, tuple[int, int, int]]:
+    instances = persons.instances
+    visibility = instances.visibility[instances.annotated & ~instances.is_crowd]
+    return {
+        name: (int((column == 2).sum()), int((column == 1).sum()), int((column == 0).sum()))
+        for name, column in zip(persons.skeleton.joints, visibility.T, strict=True)
+    }
 
 
-def _outside(person: Instance, size: tuple[int, int], joints: Sequence[str]) -> Iterator[str]:
-    """Box and labeled joints that do not lie in the picture."""
-    (width, height), (x, y, w, h), who = size, person.box, f"annotation {person.annotation_id}"
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        yield f"{who}: the box {[round(v) for v in person.box]} lies outside of its image of {width}×{height}"
-    if person.joints is not None and person.visibility is not None:
-        out = np.any((person.joints < -0.5) | (person.joints > np.array(size) - 0.5), axis=1) & (person.visibility > 0)
-        names = [
-            f"{joints[int(k)]} ({person.joints[k, 0]:.0f}, {person.joints[k, 1]:.0f})" for k in np.flatnonzero(out)
-        ]
-        if names:
-            yield f"{who}: {', '.join(names)} outside of its image of {width}×{height}"
+def _check_images(files: Sequence[Path], decode: bool, problems: list[str]) -> dict[Path, _OpenedImage]:
+    """Adds missing and broken images to `problems` and returns the decoded images."""
+    missing = {image for image in files if not is_file(image)}
+    if len(missing) > len(files) / 2 > 1:
+        problems.append(f"{len(missing)} of {len(files)} images are missing; is `images` the right folder?")
+    opened = {}
+    for image in files:
+        if image in missing:
+            problems.append(f"image {image} is missing; check the image folder")
+        elif decode:
+            try:
+                opened[image] = _open_image(image)
+            except DataError as error:
+                problems.append(str(error))
+    return opened
 
 
-def _declared(path: Path) -> dict[int | str, tuple[int, int]]:
-    """Width and height of images by id, as a COCO container says."""
-    try:
-        content = json.loads(path.read_text())
-        records = content["images"]
-        return {r["id"]: (r["width"], r["height"]) for r in records if r.get("width") and r.get("height")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _look_at(path: Path, decode: bool) -> _Look:
-    """A photograph, opened if it is to be decoded; DataError when it is missing or broken."""
-    if not is_file(path):
-        raise DataError(f"image {path} is missing; check the image folder")
-    if not decode:
-        return _Look(False, (0, 0))
+def _open_image(path: Path) -> _OpenedImage:
     content = read_image_bytes(path)
     height, width = decode_image(path, content).shape[:2]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large images
+        warnings.simplefilter("ignore")  # Pillow warns of large images
         with Image.open(io.BytesIO(content)) as image:
-            return _Look(has_exif_orientation(image), (width, height))
+            return _OpenedImage(has_exif_orientation(image), width, height)
+
+
+def _suspicious_labels(path: Path, persons: PoseDataset, opened: dict[Path, _OpenedImage]) -> Iterator[str]:
+    files = persons.image_paths
+    for image_id, (width, height) in _recorded_sizes(path).items():
+        image = opened.get(files.get(image_id, Path()))
+        if image and (image.width, image.height) != (width, height):
+            yield (
+                f"image {image_id} is {image.width}×{image.height} pixels, but {width}×{height} in its record; "
+                "were joints labeled on another version?"
+            )
+    for person in persons.instances:
+        if person.image in opened:
+            yield from _outside(person, opened[person.image], persons.skeleton.joints)
+
+
+def _outside(person: Instance, image: _OpenedImage, names: Sequence[str]) -> Iterator[str]:
+    """Lines for a box or labeled joints outside the image."""
+    x, y, width, height = person.box
+    where = f"outside its image of {image.width}×{image.height}"
+    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
+        yield f"annotation {person.annotation_id}: box {[round(v) for v in person.box]} {where}"
+    if person.joints is None or person.visibility is None:
+        return
+    end = np.array([image.width, image.height]) - 0.5
+    outside = np.any((person.joints < -0.5) | (person.joints > end), axis=1) & (person.visibility > 0)
+    positions = zip(names, person.joints, outside, strict=True)
+    joints = [f"{name} ({x:.0f}, {y:.0f})" for name, (x, y), is_outside in positions if is_outside]
+    if joints:
+        yield f"annotation {person.annotation_id}: {', '.join(joints)} {where}"
+
+
+def _recorded_sizes(path: Path) -> dict[int | str, tuple[int, int]]:
+    """Width and height of images by id, as a COCO file records them; empty for other files."""
+    try:
+        records = read_json(path, "annotation file")["images"]
+        return {r["id"]: (r["width"], r["height"]) for r in records if r.get("width") and r.get("height")}
+    except (DataError, KeyError, TypeError, AttributeError):
+        return {}

@@ -1,42 +1,55 @@
-"""Whom a network is to look at: the people of an image, a folder or the images that a COCO file lists."""
+"""The images and person boxes that predictions are made for."""
 
+import os
 from pathlib import Path
 
 from semipose.data.formats.coco import read_image_list
-from semipose.data.formats.image_folder import apply_detections, read_folder, whole_images
+from semipose.data.formats.detections import apply_detections
+from semipose.data.formats.image_folder import read_folder, whole_images
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 
 
-def pictured(
+def prediction_dataset(
     source: Path,
     skeleton: Skeleton,
-    images: Path | str | None,
-    boxes: Path | str | None,
+    images: str | os.PathLike[str] | None,
+    boxes: str | os.PathLike[str] | None,
     min_score: float,
     problems: list[str],
 ) -> PoseDataset:
-    """The persons to look at in an image, a folder or the images of a COCO file."""
+    """Returns the persons, without labels, to predict poses for.
+
+    Args:
+        source: An image, a folder of images or a COCO file.
+        skeleton: The skeleton of the network.
+        images: The image folder of a COCO file; found near the file if not given.
+        boxes: COCO detections file. Without it the boxes are those of the COCO file, or whole images.
+        min_score: Detections of a lower score are left out.
+        problems: Collects images that cannot be opened and broken records, which are left out.
+
+    Raises:
+        DataError: If `source` does not exist or nothing in it can be used.
+        ConfigError: If a COCO file has no boxes and `boxes` is not given.
+    """
     if source.suffix == ".json":
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems)
         return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
     if source.is_dir():
-        found = Path(boxes) if boxes else None
-        return read_folder(source, skeleton, boxes=found, min_score=min_score, problems=problems)
+        return read_folder(source, skeleton, boxes=boxes, min_score=min_score, problems=problems)
     if not source.is_file():
-        raise DataError(f"{source} is not there; give an image, a folder of images or a video")
+        raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
     persons = whole_images([source], skeleton, str(source), problems)
     return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
 
 
-def _annotated_boxes(source: Path, skeleton: Skeleton, images: Path | str | None, problems: list[str]) -> PoseDataset:
-    """The persons that an annotation file has boxes of; ConfigError where it has none."""
+def _annotated_boxes(
+    source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str]
+) -> PoseDataset:
     try:
         return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems).usable()
     except DataError as error:
-        raise ConfigError(
-            f"{error}; of a list of images without people, give a detector's boxes with --boxes"
-        ) from None
+        raise ConfigError(f"{error}; for a list of images without persons, give detections as `boxes`") from None

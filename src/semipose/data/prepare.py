@@ -1,133 +1,147 @@
-"""Prepares data sets, for the data commands: other formats, several files, videos, sets that are too large."""
+"""Prepares data sets before a training: converts and merges annotation files, and packs unlabeled sets into shards."""
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import map_to_skeleton
-from semipose.data.formats.coco_writer import join as join_sets
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
+from semipose.data.merge import merge
 from semipose.data.shards import TABLE as SHARD_TABLE
-from semipose.data.shards import pack as pack_shards
-from semipose.data.video import extract_frames, list_videos
+from semipose.data.shards import pack
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.utils.files import place_for
+from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
 
-def convert(
-    annotations: Path | str,
-    out: Path | str,
+def convert_annotations(
+    annotations: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
-    images: Path | str | None = None,
+    images: str | os.PathLike[str] | None = None,
     skeleton: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
-    """Writes an annotation file of any known format as a COCO container, onto another `skeleton` if asked."""
-    persons = _read_over(annotations, images, skeleton)
-    place_for(Path(out), Path(annotations))
-    _tell_root(out, write_coco(persons, Path(out), progress))
-    return Path(out)
+    """Writes an annotation file of any known format as a COCO file.
+
+    Args:
+        annotations: The file to convert.
+        out: The file to write.
+        images: The image folder; found near the file if not given.
+        skeleton: Name of the skeleton that joints are mapped onto by name; the joints of the file if not given.
+        progress: Reports the images whose size was read.
+
+    Returns:
+        The file written.
+    """
+    persons = _read(annotations, images, skeleton)
+    return _write(persons, Path(out), [annotations], progress)
 
 
-def join(
-    annotations: Sequence[Path | str],
-    out: Path | str,
+def merge_annotations(
+    annotations: Sequence[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
     *,
-    images: Sequence[Path | str] = (),
+    images: Sequence[str | os.PathLike[str]] = (),
     skeleton: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
-    """Writes several annotation files as one COCO container, for example yours and the predictions you corrected.
+    """Writes several annotation files as one COCO file.
 
-    `images`: an image folder for each file, or one for all, or none. Of a photograph with labeled people in several
-    files those of the last count. `skeleton`: as in `convert`, for files with different joints.
+    Args:
+        annotations: The files. Where several have labeled persons in an image, those of the last file are used.
+        out: The file to write.
+        images: An image folder for each file, one for all, or none.
+        skeleton: As in `convert_annotations`, for files with different joints.
+        progress: Reports the images whose size was read.
+
+    Returns:
+        The file written.
     """
     if len(images) not in (0, 1, len(annotations)):
-        raise ConfigError(f"--images: {len(images)} folders for {len(annotations)} files; give one for each or for all")
-    folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
-    sets = [_read_over(file, folder, skeleton) for file, folder in zip(annotations, folders, strict=True)]
-    joined, replaced, outlived = join_sets(sets)
-    place_for(Path(out), *map(Path, annotations))
-    if replaced:
-        log.info(f"of {plural(replaced, 'photograph')} with labeled people in several files those of the last count")
-    if outlived:
-        log.info(
-            f"in {plural(outlived, 'photograph')} where a later file labels nobody the people of an earlier one stay"
+        raise ConfigError(
+            f"`images`: {len(images)} folders for {len(annotations)} files; give one for each file or one for all"
         )
-    _tell_root(out, write_coco(joined, Path(out), progress))
-    return Path(out)
+    folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
+    merged = merge([_read(file, folder, skeleton) for file, folder in zip(annotations, folders, strict=True)])
+    if merged.replaced:
+        log.info("%s: the labels of the last file with labeled persons are used", plural(merged.replaced, "image"))
+    if merged.kept:
+        log.info(
+            "%s: a later file has no labeled persons, the labels of an earlier one are kept",
+            plural(merged.kept, "image"),
+        )
+    return _write(merged.persons, Path(out), annotations, progress)
 
 
-def _read_over(annotations: Path | str, images: Path | str | None, skeleton: str | None) -> PoseDataset:
-    """Persons of an annotation file, over the named skeleton where there is one."""
-    if skeleton is not None and skeleton not in SKELETONS:
-        raise ConfigError(f"unknown skeleton {skeleton!r}; known: {', '.join(SKELETONS)}")
-    persons = read_annotations(Path(annotations), images)
-    mapped = map_to_skeleton(persons, skeleton or "own", "skeleton")
-    left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
-    if left_out:
-        log.info(f"{annotations}: {skeleton} has no {', '.join(left_out)}; left out")
-    return mapped
-
-
-def _tell_root(out: Path | str, root: Path) -> None:
-    log.info(f"{out}: image names are relative to {root}; --images takes it")
-
-
-def take_frames(
-    source: Path | str,
-    out: Path | str,
+def pack_images(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
-    every: float = 1.0,
-    min_change: float = 8.0,
-    progress: Progress = NO_PROGRESS,
-) -> tuple[list[Path], int]:
-    """Frames of a video, or of all videos below a folder, as JPEGs in the folder `out`: unlabeled images.
-
-    At most one in `every` seconds, and none that looks like the one kept before (`min_change`, gray levels of 255, in
-    some part of the picture). Returns the files and how many frames looked at were left out for being alike.
-    """
-    return extract_frames(
-        list_videos(Path(source)), Path(out), every=every, min_change=min_change, progress=progress
-    )
-
-
-def pack(
-    source: Path | str,
-    out: Path | str,
-    *,
-    images: Path | str | None = None,
-    boxes: Path | str | None = None,
+    images: str | os.PathLike[str] | None = None,
+    boxes: str | os.PathLike[str] | None = None,
     min_score: float = 0.5,
     shard_size: int = 4000,
     input_size: tuple[int, int] = (256, 192),
     padding: float = 1.25,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
-    """Cuts the people of an unlabeled set into shards below `out` and returns the table that lists them.
+    """Crops the persons of an unlabeled set and writes them as shards, for sets too large to crop in every training.
 
-    `source`: an image folder, with or without detected `boxes`, or an annotation file. `input_size` (H, W) and
-    `padding` are those of the trainings to come.
+    Args:
+        source: A folder of images or an annotation file.
+        out: The folder of the shards.
+        images: The image folder of an annotation file; found near the file if not given.
+        boxes: COCO detections file for a folder of images; without it each image is one person.
+        min_score: Detections of a lower score are left out.
+        shard_size: Number of persons in a shard.
+        input_size: Height and width in pixels of the crops, as in the trainings that will use them.
+        padding: Padding of the boxes, likewise.
+        progress: Reports the images that were read.
+
+    Returns:
+        The file that lists the shards.
     """
     source, out = Path(source), Path(out)
     if source.is_dir() and images:
-        raise ConfigError(f"--images: {source} is a folder of images already; leave it out")
+        raise ConfigError(f"`images`: {source} is a folder of images already; leave it out")
     if not source.is_dir() and boxes:
-        raise ConfigError(f"--boxes: {source} has boxes of its own; name the folder of its images instead")
+        raise ConfigError(f"`boxes`: {source} has boxes of its own; give the folder of its images instead")
     if source.is_dir():
-        persons = read_folder(source, COCO, boxes=Path(boxes) if boxes else None, min_score=min_score)
+        persons = read_folder(source, COCO, boxes=boxes, min_score=min_score)
     else:
         persons = read_annotations(source, images, labels=False, skeleton=COCO).usable()
-    left_out = pack_shards(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
+    left_out = pack(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
     if left_out:
-        log.info(f"{left_out} of {len(persons)} persons left out: their photographs can't be read")
+        log.info("%d of %d persons left out: their images can't be read", left_out, len(persons))
     return out / SHARD_TABLE
+
+
+def _read(
+    annotations: str | os.PathLike[str], images: str | os.PathLike[str] | None, skeleton: str | None
+) -> PoseDataset:
+    """The persons of an annotation file, mapped onto the named skeleton if one is given."""
+    if skeleton is not None and skeleton not in SKELETONS:
+        raise ConfigError(f"`skeleton`: {skeleton!r} is unknown; known: {', '.join(SKELETONS)}")
+    persons = read_annotations(annotations, images)
+    mapped = map_to_skeleton(persons, skeleton or "own", "skeleton")
+    left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
+    if left_out:
+        log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))
+    return mapped
+
+
+def _write(persons: PoseDataset, out: Path, sources: Sequence[str | os.PathLike[str]], progress: Progress) -> Path:
+    check_output_file(out, *map(Path, sources))
+    root = write_coco(persons, out, progress)
+    log.info("%s: file names are relative to the image folder %s", out, root)
+    return out

@@ -1,4 +1,4 @@
-"""Pictures of poses: joints and limbs on photographs, and sheets that put several side by side."""
+"""Draws poses on images, and arranges images side by side."""
 
 import os
 from collections import Counter, defaultdict
@@ -15,7 +15,7 @@ from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton, side_and_part
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
-"""RGB of left, right and other limbs: blue, orange, yellow, told apart by colorblind eyes too."""
+"""RGB of left, right and other limbs: blue, orange and yellow, which colorblind persons can distinguish."""
 
 _OUTLINE = (20, 20, 20)
 _FRACTION = 4  # bits of sub-pixel positions that OpenCV draws with
@@ -30,13 +30,21 @@ def draw_pose(
     min_score: float = 0.2,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """The image (H, W, 3) uint8 RGB, enlarged by `scale`, with N people: `joints` (N, K, 2) in pixels, `scores` (N, K).
+    """Draws the poses of N persons on a copy of the image. The line width follows the size of the person.
 
-    Joints of a lower score than `min_score`, and limbs that end in one, are not drawn. Line width follows the
-    person's size.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        joints: (N, K, 2) in pixels.
+        scores: (N, K).
+        skeleton: Limbs and sides of the K joints.
+        min_score: Joints with a lower score, and limbs that end in one, are not drawn.
+        scale: Factor by which the image is enlarged.
+
+    Returns:
+        (scale × H, scale × W, 3) uint8 RGB.
     """
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale != 1 else image.copy()
+    canvas = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale != 1 else image.copy()
     for points, values in zip((joints + 0.5) * scale - 0.5, scores, strict=True):
         shown = values >= min_score
         if not shown.any() or not np.isfinite(points[shown]).all():
@@ -45,25 +53,25 @@ def draw_pose(
         width = int(np.clip(round(extent / 70), 1, 8))
         for a, b in skeleton.limbs:
             if shown[a] and shown[b]:
-                _line(picture, points[a], points[b], _color(skeleton, a, b), width)
+                _line(canvas, points[a], points[b], _color(skeleton, a, b), width)
         for k in np.flatnonzero(shown):
-            _dot(picture, points[k], _color(skeleton, int(k), int(k)), width + 1)
-    return picture
+            _dot(canvas, points[k], _color(skeleton, int(k), int(k)), width + 1)
+    return canvas
 
 
 def draw_predictions(
     persons: PoseDataset, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
 ) -> list[Path]:
-    """One picture per photograph with all its predictions, NAME_pose.jpg below `out`; the files written.
+    """Writes NAME_pose.jpg below `out` for each image, with all its predictions, and returns the files.
 
-    Photographs of several folders keep their place below the folder they share, and those that differ in their endings
-    alone keep these: no picture stands for two photographs, and none takes a photograph's own name.
+    Images of several folders keep their path below the common folder, and images that differ only in their suffix
+    keep the suffix in the name, so that all names differ.
     """
     images = persons.image_paths
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)
-    targets = _picture_names([images[identity] for identity in by_image])
+    targets = _output_names([images[identity] for identity in by_image])
     written = []
     for identity, found in by_image.items():
         path = images[identity]
@@ -74,8 +82,8 @@ def draw_predictions(
     return written
 
 
-def _picture_names(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Where each photograph's picture goes, relative to the folder of pictures; all different."""
+def _output_names(paths: Sequence[Path]) -> dict[Path, Path]:
+    """The path of each image's drawing, relative to the output folder."""
     shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     plain = {path: path.relative_to(shared).with_name(f"{path.stem}_pose.jpg") for path in paths}
     taken = Counter(plain.values())
@@ -88,7 +96,7 @@ def _picture_names(paths: Sequence[Path]) -> dict[Path, Path]:
 def comparison_sheet(
     rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *, tile: int = 260, across: int = 2, gap: int = 6
 ) -> np.ndarray:
-    """Rows of pictures under column titles, `across` groups of columns side by side; white background."""
+    """Arranges rows of images under column titles, as `across` groups of columns side by side, on white."""
     header, columns = 34, len(titles)
     groups = [rows[i::across] for i in range(min(across, len(rows)))]
     height = header + max(len(g) for g in groups) * (tile + gap)
@@ -99,20 +107,24 @@ def comparison_sheet(
         for column, title in enumerate(titles):
             _title(sheet, title, left + column * (tile + gap), tile, header)
         for line, row in enumerate(group):
-            for column, picture in enumerate(row):
+            for column, canvas in enumerate(row):
                 top, start = header + line * (tile + gap), left + column * (tile + gap)
-                sheet[top : top + tile, start : start + tile] = _fit(picture, tile)
+                sheet[top : top + tile, start : start + tile] = _fit(canvas, tile)
     return sheet
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
-    """Writes RGB (H, W, 3) uint8 as .png or .jpg, by renaming; DataError when the place or the ending won't do."""
+    """Writes an RGB image (H, W, 3) uint8 as .png or .jpg.
+
+    Raises:
+        DataError: If the suffix is another one, or the file cannot be written.
+    """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DataError(f"picture {path} has no ending that can be written; use .png or .jpg")
+        raise DataError(f"image {path} cannot be written with this suffix; use .png or .jpg")
     try:
         write_image(image, path, quality=92)
     except OSError as error:
-        raise DataError(f"picture {path} can't be written ({error.strerror}); choose another place") from None
+        raise DataError(f"image {path} cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _color(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:
@@ -125,20 +137,20 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
     return round(float(x)), round(float(y))
 
 
-def _line(picture: np.ndarray, a: np.ndarray, b: np.ndarray, color: tuple[int, int, int], width: int) -> None:
-    cv2.line(picture, _fixed(a), _fixed(b), _OUTLINE, width + 2, cv2.LINE_AA, _FRACTION)
-    cv2.line(picture, _fixed(a), _fixed(b), color, width, cv2.LINE_AA, _FRACTION)
+def _line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, color: tuple[int, int, int], width: int) -> None:
+    cv2.line(canvas, _fixed(a), _fixed(b), _OUTLINE, width + 2, cv2.LINE_AA, _FRACTION)
+    cv2.line(canvas, _fixed(a), _fixed(b), color, width, cv2.LINE_AA, _FRACTION)
 
 
-def _dot(picture: np.ndarray, point: np.ndarray, color: tuple[int, int, int], radius: int) -> None:
-    cv2.circle(picture, _fixed(point), (radius + 1) * 2**_FRACTION, _OUTLINE, -1, cv2.LINE_AA, _FRACTION)
-    cv2.circle(picture, _fixed(point), radius * 2**_FRACTION, color, -1, cv2.LINE_AA, _FRACTION)
+def _dot(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int], radius: int) -> None:
+    cv2.circle(canvas, _fixed(point), (radius + 1) * 2**_FRACTION, _OUTLINE, -1, cv2.LINE_AA, _FRACTION)
+    cv2.circle(canvas, _fixed(point), radius * 2**_FRACTION, color, -1, cv2.LINE_AA, _FRACTION)
 
 
-def _fit(picture: np.ndarray, tile: int) -> np.ndarray:
-    factor = tile / max(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+def _fit(canvas: np.ndarray, tile: int) -> np.ndarray:
+    factor = tile / max(canvas.shape[:2])
+    size = (max(1, round(canvas.shape[1] * factor)), max(1, round(canvas.shape[0] * factor)))
+    small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     framed = np.full((tile, tile, 3), 245, dtype=np.uint8)
     top, left = (tile - size[1]) // 2, (tile - size[0]) // 2
     framed[top : top + size[1], left : left + size[0]] = small
@@ -147,5 +159,5 @@ def _fit(picture: np.ndarray, tile: int) -> np.ndarray:
 
 def _title(sheet: np.ndarray, text: str, left: int, tile: int, header: int) -> None:
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6, 1)
-    place = (left + (tile - width) // 2, (header + height) // 2)
-    cv2.putText(sheet, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)
+    origin = (left + (tile - width) // 2, (header + height) // 2)
+    cv2.putText(sheet, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (40, 40, 40), 1, cv2.LINE_AA)

@@ -1,51 +1,72 @@
-"""Scores of runs, weights and predictions files, how sure they are, and which of two is better."""
+"""Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, open_data_file, read_dataset
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.image_folder import apply_detections
+from semipose.data.formats.detections import apply_detections
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError
-from semipose.inference.pose_model import load_pose_model, read_skeleton, require_unchanged
-from semipose.inference.predict_dataset import data_errors_for, predict_dataset, refuse_given
+from semipose.inference.parameters import data_errors_for, refuse_unused
+from semipose.inference.pose_model import PoseModel, as_pose_model
+from semipose.inference.predictor import predict_dataset
+from semipose.inference.weights import read_description
+from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
+from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.device import resolve_device
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Scores of `name` (a run and its network, or a file) and the protocol they were made under.
+    """Scores and the protocol that they were measured under.
 
-    `seen`: how many of the photographs the training saw `labeled`, `unlabeled` and as `validation`, and `of` how many;
-    None where no run folder tells. `left_out`: broken records and photographs, by set. `intervals`: where AP, PCK@0.2
-    and PCKh@0.5 lie in 95 % of resampled test sets; None where a figure is. `against`: the same of what was compared
-    with, `difference` how much higher the figures of the first are, paired by image.
+    Attributes:
+        name: The run and its network, or the predictions file.
+        scores: The scores.
+        protocol: What they were measured on and how.
+        leakage: How many of the images the training used as `labeled`, `unlabeled` and `validation` images, `of` how
+            many; None if the training is unknown.
+        left_out: Broken records and images that were left out, by data set.
+        intervals: 95 % intervals by metric; None where a score is None.
+        against: The evaluation that this one was compared with.
+        difference: By metric, how much higher the scores of this evaluation are, paired by image.
     """
 
     name: str
     scores: Scores
     protocol: EvaluationProtocol
-    seen: Mapping[str, int] | None = None
+    leakage: Mapping[str, int] | None = None
     left_out: Mapping[str, Any] | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     against: "Evaluation | None" = None
     difference: Mapping[str, Difference | None] | None = None
 
+    def __repr__(self) -> str:
+        compared = f", compared with {self.against.name}" if self.against else ""
+        return f"Evaluation({self.name}: {self.scores!r}{compared}; {self.protocol.describe()})"
+
     def as_dict(self) -> dict[str, Any]:
-        """For --json: scores by their public names, then everything else."""
+        """Returns the scores by their public names and everything else, ready for JSON."""
         found: dict[str, Any] = {
             **self.scores.as_dict(),
             "by_joint": self.scores.by_joint,
             "protocol": self.protocol.describe(),
-            "seen": self.seen,
+            "leakage": self.leakage,
             "left_out": self.left_out,
             "intervals": self.intervals,
         }
@@ -56,143 +77,168 @@ class Evaluation:
 
 
 def evaluate(
-    what: Path | str,
-    data: str,
+    model: PoseModel | PathLike,
+    data: PathLike,
     *,
-    images: str | None = None,
-    boxes: Path | str | None = None,
+    images: PathLike | None = None,
+    boxes: PathLike | None = None,
+    network: str | None = None,
+    against: PoseModel | PathLike | None = None,
+    against_network: str | None = None,
     flip_test: bool = False,
     device: str = "auto",
-    broken: ErrorPolicy = "strict",
-    network: str | None = None,
-    against: Path | str | None = None,
-    against_network: str | None = None,
+    on_error: ErrorPolicy = "strict",
+    progress: Progress = NO_PROGRESS,
 ) -> Evaluation:
-    """Scores a run folder, a weights file or a COCO results file on annotated persons.
+    """Evaluates a model or a predictions file on annotated persons; writes nothing.
 
-    `data` is `people` (its test part), a COCO keypoints file or a data YAML (its `test`, else `val`). With `boxes`
-    the network looks at detected boxes instead of the annotated ones. `broken`: records and photographs that can't be
-    read stop the evaluation, all of them listed, or are left out of predictions and truth. `network`: as in `load`.
-    `against`: another run, weights or results, judged in the same way on the same persons and compared;
-    `against_network` is its network.
+    Args:
+        model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
+        data: `people` (the test part of the embedded set), a COCO keypoints file or a data YAML (its `test`, or `val`).
+        images: Image folder of `data`.
+        boxes: A COCO detections file whose boxes replace the annotated ones.
+        network: A network of the run folder, as in `load`.
+        against: Another model or predictions file, which is evaluated on the same persons and compared.
+        against_network: A network of the run folder `against`.
+        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
+        progress: Shows the progress.
+
+    Raises:
+        DataError: If the data cannot be used.
+        WeightsError: If the model cannot be loaded.
+        ConfigError: If the joints of model and data differ, or a parameter has no effect.
     """
-    what, data_errors = Path(what), data_errors_for(broken)
-    truth = data_errors.read("data", lambda problems: _truth(data, images, problems))
-    if what.suffix == ".json":
-        refuse_given(f"{what.name} holds predictions already", boxes=boxes, flip_test=flip_test, network=network)
-    look = _Looking(data_errors, boxes, flip_test, device)
-    found = look.at(what, truth, network)
-    evaluation = found.judged(data_errors)
+    data_errors = data_errors_for(on_error)
+    truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems))
+    settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
+    if path := _predictions_file(model):
+        refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
+    first = settings.predict(model, truth, network)
+    evaluation = first.evaluate(data_errors)
     if against is None:
-        refuse_given("there is no --against", against_network=against_network)
+        refuse_unused("`against` is not given", against_network=against_network)
         return evaluation
-    other = look.at(Path(against), truth, against_network)
-    gained = differences((found.truth, found.predictions), (other.truth, other.predictions))
-    return replace(evaluation, against=other.judged(data_errors), difference=gained)
+    second = settings.predict(against, truth, against_network)
+    difference = differences(first.matched, second.matched)
+    return replace(evaluation, against=second.evaluate(data_errors), difference=difference)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Predictions of `what`, the persons they are judged on, and what a protocol says of them."""
+class _Predicted:
+    """Predictions, the persons that they are evaluated on, and what the protocol reports about them."""
 
-    what: Path
+    path: Path | None
+    name: str
+    selection: str
     truth: PoseDataset
     predictions: list[Prediction]
-    origin: str
-    selection: str
-    flip_test: bool
-    decoder: str
+    boxes: str
+    flip_test: bool = False
+    decoder: str = ""
 
-    def judged(self, data_errors: DataErrors) -> Evaluation:
-        """Scores, protocol and intervals."""
-        known = find_training_images(self.what)
-        seen = known.count(digest_files(image_paths(self.truth))) if known else None
+    @property
+    def matched(self) -> MatchedDataset:
+        return match_dataset(self.truth, self.predictions)
+
+    def evaluate(self, data_errors: DataErrors) -> Evaluation:
+        training = find_training_images(self.path) if self.path else None
+        leakage = training.count(digest_files(image_paths(self.truth))) if training else None
         protocol = EvaluationProtocol.of(
             self.truth,
-            boxes=self.origin,
+            boxes=self.boxes,
             flip_test=self.flip_test,
             weights_selection=self.selection,
             left_out=data_errors.describe(),
-            seen=describe_leakage(seen),
+            leakage=describe_leakage(leakage),
             decoder=self.decoder,
         )
-        sure = intervals(self.truth, self.predictions)
-        name = self.what.name if self.what.suffix == ".json" else self.selection
-        return Evaluation(name, score(self.truth, self.predictions), protocol, seen, data_errors.content(), sure)
+        scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
+        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), around)
 
 
 @dataclass(frozen=True)
-class _Looking:
-    """How a set is looked at."""
+class _Settings:
+    """How predictions are made."""
 
     data_errors: DataErrors
-    boxes: Path | str | None
+    boxes: PathLike | None
     flip_test: bool
-    device: str
+    device: torch.device
+    progress: Progress
 
-    def at(self, what: Path, truth: PoseDataset, network: str | None) -> _Found:
-        """What a run, weights or a results file find of the persons in `truth`."""
-        data_errors, boxes = self.data_errors, self.boxes
-        if what.suffix == ".json":
-            truth = _over_joints(_skeleton_beside(what), truth, what)
-            found = data_errors.read(
-                what.name, lambda problems: load_predictions(what, truth.skeleton, problems, truth)
-            )
-            return _Found(what, truth, found, f"of {what.name}", "a predictions file", False, "")
-        model = load_pose_model(what, network)
-        truth = _over_joints(model.skeleton, truth, what)
-        persons = truth.trainable()
-        if boxes:
-            persons = data_errors.read("boxes", lambda problems: apply_detections(truth, boxes, problems=problems))
-        found, failed = predict_dataset(
-            model, persons, data_errors, "data", flip_test=self.flip_test, device=self.device
-        )
-        origin = str(boxes) if boxes else "ground truth"
-        name = f"{what} ({model.name})"
-        return _Found(what, without_images(truth, failed), found, origin, name, self.flip_test, model.decoder)
+    def predict(self, model: PoseModel | PathLike, truth: PoseDataset, network: str | None) -> _Predicted:
+        """The predictions of a model, or those in a file."""
+        if path := _predictions_file(model):
+            return self._load(path, truth)
+        loaded = as_pose_model(model, network).to(self.device)
+        name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
+        truth = persons = _with_joints_of(loaded.skeleton, truth, name)
+        if boxes := self.boxes:
+            persons = self.data_errors.read("boxes", lambda p: apply_detections(truth, os.fspath(boxes), problems=p))
+        else:
+            persons = persons.trainable()
+        predictor = loaded.predictor(flip_test=self.flip_test)
+        found, failed = predict_dataset(predictor, persons, loaded.geometry, self.data_errors, "data", self.progress)
+        source = os.fspath(boxes) if boxes else "ground truth"
+        kept = without_images(truth, failed)
+        return _Predicted(loaded.path, name, name, kept, found, source, self.flip_test, loaded.decoder)
 
-
-def _truth(data: str, images: str | None, problems: list[str]) -> PoseDataset:
-    if data.endswith((".yaml", ".yml")):
-        section = open_data_file(DataConfig(train=data))
-        if section.test or section.val:
-            chosen = (section.test, section.test_images) if section.test else (section.val, section.val_images)
-            return read_dataset(str(chosen[0]), images or chosen[1], "val", problems)
-        data, images = section.train or data, images or section.images
-    return read_dataset(data, images, "val", problems)
+    def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
+        truth = _with_joints_of(_skeleton_of_run(path), truth, str(path))
+        found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
+        return _Predicted(path, path.name, "a predictions file", truth, found, f"of {path.name}")
 
 
-def _skeleton_beside(predictions: Path) -> Skeleton | None:
-    """The skeleton of the run that a predictions file lies in; the file itself names no joints."""
-    require_unchanged(predictions)
+def _predictions_file(model: PoseModel | PathLike) -> Path | None:
+    """The path of a predictions file; None for a model or the path of one."""
+    path = None if isinstance(model, PoseModel) else Path(model)
+    return path if path is not None and path.suffix == ".json" else None
+
+
+def _read_truth(data: PathLike, images: PathLike | None, problems: list[str]) -> PoseDataset:
+    source, folder = os.fspath(data), None if images is None else os.fspath(images)
+    if source.endswith((".yaml", ".yml")):
+        section = open_data_file(DataConfig(train=source))
+        if section.test:
+            return read_dataset(section.test, folder or section.test_images, "val", problems)
+        if section.val:
+            return read_dataset(section.val, folder or section.val_images, "val", problems)
+        source, folder = str(section.train), folder or section.images
+    return read_dataset(source, folder, "val", problems)
+
+
+def _skeleton_of_run(predictions: Path) -> Skeleton | None:
+    """The skeleton of the run whose predictions.json this is; the file itself names no joints."""
     weights = predictions.with_name("best.safetensors")
     known = predictions.name == "predictions.json" and weights.is_file()
-    return read_skeleton(weights) if known else None
+    return read_description(weights).skeleton if known else None
 
 
-def _over_joints(skeleton: Skeleton | None, truth: PoseDataset, what: Path) -> PoseDataset:
-    """The persons over the joints of what predicts them, which may be more (a union): those are not judged.
+def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) -> PoseDataset:
+    """The persons over the predicted joints; predicted joints that the data set lacks are not evaluated.
 
-    Raises ConfigError where the set has a joint that is not predicted, or other pairs.
+    Raises:
+        ConfigError: If the data set has a joint that is not predicted, or other flip pairs.
     """
     if skeleton is None:
         return truth
     theirs = truth.skeleton
-    odd = sorted(set(theirs.joints) - set(skeleton.joints))
-    if odd:
+    missing = sorted(set(theirs.joints) - set(skeleton.joints))
+    if missing:
         raise ConfigError(
-            f"{what} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
-            f"{len(theirs)} of {theirs.name!r} (first difference: {odd[0]}); take data of its own skeleton"
+            f"{name} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
+            f"{len(theirs)} of {theirs.name!r} (first difference: {missing[0]}); use data of its own skeleton"
         )
     shared = {pair for pair in skeleton.named_pairs if pair <= set(theirs.joints)}
     changed = sorted(map(sorted, shared ^ theirs.named_pairs))
     if changed:
         raise ConfigError(
-            f"{what} was trained with other flip pairs than {truth.source} has (first difference: "
-            f"{' and '.join(changed[0])}); take data of its own skeleton"
+            f"{name} was trained with other flip pairs than {truth.source} has (first difference: "
+            f"{' and '.join(changed[0])}); use data of its own skeleton"
         )
-    own = dict(zip(skeleton.joints, skeleton.sigmas, strict=True)) | dict(
-        zip(theirs.joints, theirs.sigmas, strict=True)
-    )
-    sigmas = tuple(own[joint] for joint in skeleton.joints)
-    return truth.to_skeleton(replace(skeleton, name=theirs.name, sigmas=sigmas))
+    sigmas = dict(zip(skeleton.joints, skeleton.sigmas, strict=True))
+    sigmas |= dict(zip(theirs.joints, theirs.sigmas, strict=True))
+    merged = replace(skeleton, name=theirs.name, sigmas=tuple(sigmas[joint] for joint in skeleton.joints))
+    return truth.to_skeleton(merged)

@@ -1,6 +1,7 @@
-"""ONNX export, verified: the written file must give the network's heatmaps before it is kept."""
+"""Exports a model to ONNX and checks that the file gives the heatmaps of the network."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +13,33 @@ from semipose.errors import ConfigError, RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
-from semipose.utils.files import replacing, write_text
+from semipose.utils.extras import import_extra
+from semipose.utils.files import check_output_file, replacing, write_text
 
 TOLERANCE = 1e-3
-"""Largest difference of a heatmap value between the network and the exported file."""
+"""Largest accepted difference of a heatmap value between the network and the exported file."""
 
 
-class _Exported(nn.Module):
-    """What is exported: normalized images (B, 3, H, W) to heatmaps (B, K, h, w), of an ensemble their mean."""
+def export_onnx(model: PoseModel, out: str | os.PathLike[str]) -> Path:
+    """Writes an ONNX file, and NAME.onnx.json, which describes how to use it (see `usage`).
 
-    def __init__(self, model: PoseModel) -> None:
-        super().__init__()
-        self.networks, self.criterion = nn.ModuleList(model.networks), model.criterion
+    The input `images` is (batch, 3, H, W), normalized with ImageNet's statistics; the output `heatmaps` is
+    (batch, K, h, w), for an ensemble the mean of its networks.
 
-    def forward(self, images: Tensor) -> Tensor:
-        maps = [self.criterion.heatmaps(network.forward_main(images)) for network in self.networks]  # type: ignore[operator]
-        return torch.stack(maps).mean(dim=0) if len(maps) > 1 else maps[0]
+    Returns:
+        The path of the ONNX file.
 
-
-def export_onnx(model: PoseModel, path: Path) -> Path:
-    """Writes `path`: input `images` (batch, 3, H, W), normalized with ImageNet's statistics; output `heatmaps`.
-
-    What a program needs to use it lies beside it, NAME.onnx.json (see `usage`). Raises ConfigError when the extra
-    packages are missing, RunError when the file differs from the network.
+    Raises:
+        ConfigError: If the packages for the export are not installed or `out` is not a name for an .onnx file.
+        RunError: If the heatmaps of the file differ from those of the network; nothing is written then.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  (torch's exporter needs it)
-    except ImportError as error:
-        raise ConfigError(
-            f"export to ONNX needs the extra packages ({error.name}); pip install 'semipose[export]'"
-        ) from None
-    network = _Exported(model).eval().cpu()
+    path, device = Path(out), model.device
+    if path.suffix != ".onnx":
+        raise ConfigError(f"`out`: {path} does not end in .onnx")
+    check_output_file(path)
+    import_extra("onnxscript", "export", "the export to ONNX")
+    onnxruntime = import_extra("onnxruntime", "export", "the export to ONNX")
+    network = _HeatmapNet(model).eval().cpu()
     images = torch.randn(2, 3, *model.geometry.input_size, generator=torch.Generator().manual_seed(0))
     with replacing(path) as temporary:
         torch.onnx.export(
@@ -62,19 +58,33 @@ def export_onnx(model: PoseModel, path: Path) -> Path:
             (found,) = session.run(None, {"images": batch.numpy()})
             with torch.inference_mode():
                 expected = network(batch).numpy()
-            worst = float(np.abs(found - expected).max())
-            if worst > TOLERANCE:
+            largest = float(np.abs(found - expected).max())
+            if largest > TOLERANCE:
                 raise RunError(
-                    f"export differs from the network by {worst:.2g} (limit {TOLERANCE}); nothing was written"
+                    f"the exported file differs from the network by {largest:.2g} (limit {TOLERANCE}); nothing is written"
                 )
+    model.to(device)
     write_text(path.with_name(f"{path.name}.json"), json.dumps(usage(model), indent=1))
     return path
 
 
-def usage(model: PoseModel) -> dict[str, Any]:
-    """How images go into the exported network and joints come out of its heatmaps, in formulas.
+class _HeatmapNet(nn.Module):
+    """Normalized images (B, 3, H, W) to heatmaps (B, K, h, w), for an ensemble their mean."""
 
-    Pixel centers are integers everywhere, so that an image of W pixels spans [-.5, W - .5].
+    def __init__(self, model: PoseModel) -> None:
+        super().__init__()
+        self.registered, self.networks = nn.ModuleList(model.networks), model.networks
+        self.criterion = model.criterion
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = [self.criterion.heatmaps(network.forward_main(images)) for network in self.networks]
+        return torch.stack(maps).mean(dim=0) if len(maps) > 1 else maps[0]
+
+
+def usage(model: PoseModel) -> dict[str, Any]:
+    """Returns formulas from image pixels to the input of the exported network and from its heatmaps to joints.
+
+    Pixel centers are integers everywhere: an image of W pixels spans [-.5, W - .5].
     """
     height, width = model.geometry.input_size
     padding = model.geometry.padding
@@ -85,7 +95,7 @@ def usage(model: PoseModel) -> dict[str, Any]:
             "x": f"({width} - 1) / 2 + s * (x - (box_x + (box_width - 1) / 2))",
             "y": f"({height} - 1) / 2 + s * (y - (box_y + (box_height - 1) / 2))",
             "resampling": "bilinear; where s < 1, averaged over areas of 1 / s pixels first (semipose cuts a crop of "
-            "1.25 times this resolution on the way: heatmaps come out alike, not equal)",
+            "1.25 times this resolution in between: heatmaps are similar, not equal)",
             "outside": [round(255 * m) for m in MEAN],
         },
         "from_heatmap": f"input pixel = (cell + 0.5) * {STRIDE} - 0.5; dark: after a Gaussian blur, one Newton step on "

@@ -1,19 +1,22 @@
-"""Runs networks over person crops: heatmaps (averaged over networks and, if asked, the mirror image) to joints."""
+"""Runs networks over person crops: heatmaps, averaged over networks and mirror images, become joints."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.views import eval_view
-from semipose.data.crops import CropGeometry, Crops
+from semipose.data.crops import CropGeometry, Crops, LazyCrops
+from semipose.data.data_errors import DataErrors
 from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.models.heads import STRIDE
+from semipose.models.pose_net import PoseNet
 from semipose.ops import geometry
 from semipose.ops.heatmaps import Decoder, decode
 from semipose.structures.batches import UnlabeledBatch, View
@@ -32,18 +35,25 @@ class FrameCrops(Crops):
         return len(self.dataset)
 
     def crop(self, index: int) -> np.ndarray:
-        """Crop (S, T, 3) uint8 RGB."""
+        """Returns a crop (S, T, 3) uint8 RGB."""
         return self.geometry.cut(self.frame, self.dataset[index].box)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """How heatmaps are made and read. Several networks form an ensemble: their heatmaps are averaged.
+    """How crops become predictions.
 
-    `sigma` is the width in cells of the Gaussians the networks were trained on; DARK smooths by it.
+    Attributes:
+        networks: One network, or several whose heatmaps are averaged (an ensemble).
+        loss: Turns raw outputs into heatmaps.
+        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        decoder: How heatmaps become joints.
+        sigma: Width of the Gaussian targets of the training in heatmap pixels; the DARK decoder smooths by it.
+        batch: Crops per forward pass.
+        device: Where the networks are.
     """
 
-    networks: Sequence[nn.Module]
+    networks: Sequence[PoseNet]
     loss: HeatmapLoss
     flip_test: bool = False
     decoder: Decoder = "dark"
@@ -52,7 +62,7 @@ class Predictor:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
-        """Mean heatmaps (B, K, h, w) of a view."""
+        """Returns the mean heatmaps (B, K, h, w) of a view."""
         maps = self._mean(view.images)
         if self.flip_test:
             mirrored = self._mean(view.images.flip(-1)).flip(-1)
@@ -60,54 +70,82 @@ class Predictor:
         return maps
 
     def predict(self, crops: Crops, progress: Progress = NO_PROGRESS) -> list[Prediction]:
-        """One prediction per person of `crops`, in its order. Networks return to the mode they were in.
+        """Returns one prediction per person of `crops`, in their order.
 
-        `watch(iterable, total, what)` may wrap the batches in a progress bar.
+        The networks run in evaluation mode and return to the mode that they were in.
         """
         modes = [network.training for network in self.networks]
         for network in self.networks:
             network.eval()
         try:
             with torch.inference_mode():
-                views = self._views(crops)
-                views = progress.track(views, -(-len(crops.dataset) // self.batch), "predicting")
-                return [p for chunk, view in views for p in self._read(crops, chunk, view)]
+                batches = -(-len(crops.dataset) // self.batch)
+                views = progress.track(self._views(crops), batches, "predicting")
+                return [p for chunk, view in views for p in self._decode(crops, chunk, view)]
         finally:
             for network, mode in zip(self.networks, modes, strict=True):
                 network.train(mode)
 
     def _mean(self, images: Tensor) -> Tensor:
-        maps = [self.loss.heatmaps(network.forward_main(images)) for network in self.networks]  # type: ignore[operator]
-        return torch.stack(maps).mean(dim=0)
+        return torch.stack([self.loss.heatmaps(n.forward_main(images)) for n in self.networks]).mean(dim=0)
 
-    def _views(self, crops: Crops) -> Iterable[tuple[list[int], View]]:
-        """Chunks of persons and their upright views; the next chunks are decoded while the network works."""
-        everyone, ahead = range(len(crops.dataset)), default_workers()
-        chunks = [list(everyone[i : i + self.batch]) for i in range(0, len(everyone), self.batch)]
+    def _views(self, crops: Crops) -> Iterator[tuple[list[int], View]]:
+        """Batches of indices and their views; the next batches are decoded while the network works."""
+        indices, ahead = range(len(crops.dataset)), default_workers()
+        chunks = [list(indices[i : i + self.batch]) for i in range(0, len(indices), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
-            waiting = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])
+            pending = deque(pool.submit(self._load, crops, chunk) for chunk in chunks[:ahead])
             for n, chunk in enumerate(chunks):
-                batch = waiting.popleft().result()
-                waiting.extend(pool.submit(self._load, crops, later) for later in chunks[n + ahead : n + ahead + 1])
+                batch = pending.popleft().result()
+                pending.extend(pool.submit(self._load, crops, later) for later in chunks[n + ahead : n + ahead + 1])
                 yield chunk, eval_view(batch.to(self.device), crops.geometry.input_size)
 
     def _load(self, crops: Crops, chunk: list[int]) -> UnlabeledBatch:
         batch = unlabeled_batch(crops, chunk)
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
-    def _read(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
+    def _decode(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
         maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
         in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
         values = scores.cpu().double().numpy()
         for index, points, value in zip(chunk, in_crop, values, strict=True):
             person = crops.dataset[index]
-            inverse = np.linalg.inv(crops.geometry.from_image(person.box))
+            to_image = np.linalg.inv(crops.geometry.from_image(person.box))
             yield Prediction(
                 image_id=person.image_id,
                 annotation_id=person.annotation_id if person.annotation_id >= 0 else None,
-                joints=points @ inverse[:2, :2].T + inverse[:2, 2],
+                joints=points @ to_image[:2, :2].T + to_image[:2, 2],
                 scores=value,
                 score=float(person.score * value.mean()),
                 box=person.box,
             )
+
+
+def predict_dataset(
+    predictor: Predictor,
+    persons: PoseDataset,
+    geometry: CropGeometry,
+    data_errors: DataErrors,
+    name: str,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[list[Prediction], set[Path]]:
+    """Predicts the pose of each person of a data set.
+
+    Args:
+        predictor: The networks.
+        persons: Whose boxes are used.
+        geometry: How a box becomes network input.
+        data_errors: Decides whether an unreadable image is an error or is left out.
+        name: What `data_errors` calls the set.
+        progress: Shows the progress.
+
+    Returns:
+        One prediction per person whose image can be read, and the images that cannot.
+    """
+    failed: dict[Path, str] = {}
+    found = predictor.predict(LazyCrops(persons, geometry, failed), progress)
+    if failed:
+        data_errors.on_unreadable(name)(persons.source, failed, len({p.image for p in persons.instances}))
+    pairs = zip(found, persons.instances, strict=True)
+    return [prediction for prediction, person in pairs if person.image not in failed], set(failed)

@@ -1,20 +1,146 @@
-"""Which predictions to correct first: those whose joints have the lowest scores."""
+"""Suggests which images to label next: those with the least confident predictions, with pre-labels to correct."""
 
+import logging
+import os
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from semipose.data.data_errors import ErrorPolicy
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.prediction_images import prediction_dataset
+from semipose.data.video import SUFFIXES, extract_frames
+from semipose.errors import ConfigError
+from semipose.inference.parameters import data_errors_for, refuse_unused
+from semipose.inference.pose_model import PoseModel, as_pose_model
+from semipose.inference.predictor import predict_dataset
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.predictions import Prediction
+from semipose.utils.device import resolve_device
+from semipose.utils.files import make_folder
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+log = logging.getLogger(__name__)
+PathLike = str | os.PathLike[str]
 
 
-def most_doubtful(predictions: Sequence[Prediction], images: int) -> list[Prediction]:
-    """The predictions of the `images` most doubtful images, the most doubtful image first.
+def suggest(
+    model: PoseModel | PathLike,
+    source: PathLike,
+    *,
+    count: int,
+    out: PathLike,
+    images: PathLike | None = None,
+    boxes: PathLike | None = None,
+    min_score: float = 0.0,
+    min_joint_score: float = 0.2,
+    network: str | None = None,
+    flip_test: bool = False,
+    device: str = "auto",
+    on_error: ErrorPolicy = "skip",
+    progress: Progress = NO_PROGRESS,
+) -> list[Path]:
+    """Copies the images with the least confident joints to `out`, with pre-labels for a labeling tool.
 
-    A person is as doubtful as the mean of its joints' scores is low, an image as its most doubtful person. On LSP
-    Extended this told errors as well as how far a network disagrees with its mirror image, or with another network,
-    which take a second look (docs/using.md).
+    Args:
+        model: A model, a run folder or a weights file. A model is moved to `device`.
+        source: A folder of images, a COCO file, or a video, of which one frame per second is considered.
+        count: Number of images.
+        out: Folder for the copies, `images`, and the pre-labels, `annotations.json`, in COCO's format.
+        images: Image folder of a COCO file.
+        boxes: A COCO detections file with person boxes; without one, the annotated boxes or the whole images are used.
+        min_score: Boxes with a lower score are left out.
+        min_joint_score: Joints with a lower score have no pre-label.
+        network: A network of the run folder, as in `load`.
+        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
+        progress: Shows the progress.
+
+    Returns:
+        The annotation file, and the copied images, least confident first.
+
+    Raises:
+        ConfigError: If a parameter cannot be used, or `out` contains annotations already.
+    """
+    model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
+    folder, boxes = (None if path is None else Path(path) for path in (images, boxes))
+    if count < 1:
+        raise ConfigError(f"`count` is {count}; give 1 or more")
+    if not 0 <= min_joint_score <= 1:
+        raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
+    if (out / "annotations.json").exists() or (out / "images").exists():
+        raise ConfigError(f"`out`: {out} contains annotations.json or images, perhaps corrected; choose another folder")
+    make_folder(out)
+    with TemporaryDirectory(dir=out, prefix=".frames") as frames:
+        if source.suffix.lower() in SUFFIXES:
+            refuse_unused(f"{source.name} is a video", boxes=boxes, images=folder)
+            extract_frames([source], Path(frames), progress=progress)
+            source = Path(frames)
+        persons = errors.read(
+            "images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p)
+        )
+        predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
+        found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
+        chosen = least_confident(found, count)
+        copies = _copy_images(persons.image_paths, chosen, out / "images")
+    errors.write(out)
+    labels = PoseDataset(model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions")
+    write_coco(labels, out / "annotations.json")
+    scores = np.concatenate([p.scores for p in chosen])
+    log.info(
+        "%d of %d joints have a pre-label (score %g or more, the highest is %.2g)",
+        (scores >= min_joint_score).sum(),
+        len(scores),
+        min_joint_score,
+        scores.max(),
+    )
+    return [out / "annotations.json", *copies.values()]
+
+
+def least_confident(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
+    """Returns the predictions of the `count` least confident images, the least confident image first.
+
+    The confidence of a person is the mean score of its joints, that of an image the lowest of its persons. On LSP
+    Extended it found errors as well as the disagreement of a network with its mirror image or with another network.
     """
     lowest: dict[int | str, float] = {}
     for prediction in predictions:
         score = float(prediction.scores.mean())
         lowest[prediction.image_id] = min(score, lowest.get(prediction.image_id, score))
-    rank = {image: place for place, image in enumerate(sorted(lowest, key=lambda image: lowest[image])[:images])}
+    rank = {image: n for n, image in enumerate(sorted(lowest, key=lambda image: lowest[image])[:count])}
     return sorted((p for p in predictions if p.image_id in rank), key=lambda p: rank[p.image_id])
+
+
+def _copy_images(
+    paths: dict[int | str, Path], predictions: Sequence[Prediction], folder: Path
+) -> dict[int | str, Path]:
+    """Copies the images of the predictions; images of several folders keep their path below the common one."""
+    chosen = {p.image_id: paths[p.image_id].absolute() for p in predictions}
+    root = os.path.commonpath([path.parent for path in chosen.values()])
+    copies = {image_id: folder / path.relative_to(root) for image_id, path in chosen.items()}
+    for image_id, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(chosen[image_id], copy)
+    return copies
+
+
+def _pre_labels(
+    predictions: Sequence[Prediction], copies: dict[int | str, Path], min_joint_score: float
+) -> list[Instance]:
+    """Predictions as annotations, numbered from 1; joints with a low score are unlabeled, at (0, 0) as in COCO."""
+    return [
+        Instance(
+            copies[p.image_id],
+            p.image_id,
+            number,
+            p.box,
+            p.joints * (p.scores >= min_joint_score)[:, None],
+            np.where(p.scores >= min_joint_score, 2, 0).astype(np.int8),
+            area=estimate_area(p.box),
+        )
+        for number, p in enumerate(predictions, start=1)
+    ]

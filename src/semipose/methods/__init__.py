@@ -1,9 +1,8 @@
-"""All methods by name. Adding one: its file and its line in METHODS."""
+"""All methods by name. A new method is one file and one line in METHODS."""
 
-from typing import Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union
 
 from pydantic import BeforeValidator, Field
-from torch import nn
 
 from semipose.methods import (
     akm,
@@ -17,9 +16,9 @@ from semipose.methods import (
     supervised,
     trs,
 )
-from semipose.methods.base import MethodContext
+from semipose.methods.base import Method, MethodContext, MethodOptions
 
-METHODS: dict[str, tuple[Any, Any]] = {
+METHODS: dict[str, tuple[type[MethodOptions], type[Method]]] = {
     "supervised": (supervised.Config, supervised.Supervised),
     "mean_teacher": (mean_teacher.Config, mean_teacher.MeanTeacher),
     "pseudopose": (pseudopose.Config, pseudopose.PseudoPose),
@@ -31,32 +30,60 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "multi_augs": (multi_augs.Config, multi_augs.MultiAugs),
     "trs": (trs.Config, trs.TeacherReviewerStudent),
 }
-"""Name -> (options, method); the order is that of tables."""
+"""Name to (options, method), in the order of tables."""
 
-VARIANTS: dict[str, tuple[str, dict[str, Any], tuple[float, float, float]]] = {
-    "akm+mixup": ("akm", {"mixup": {"enabled": True}}, (47.3, 56.1, 59.1)),
-    "multi_augs+dual": ("multi_augs", {"networks": 2, "supervised_weight": 0.5}, (49.7, 58.8, 61.8)),
+
+class Variant(NamedTuple):
+    """A second row of a method in its paper's tables: the method with other options."""
+
+    method: str
+    options: dict[str, Any]
+    summary: str
+    published: tuple[float, float, float]
+    """As `Method.published`."""
+
+
+VARIANTS = {
+    "akm+mixup": Variant(
+        "akm",
+        {"mixup": {"enabled": True}},
+        "akm with its Mixup branch, at the image and before layer 3",
+        (47.3, 56.1, 59.1),
+    ),
+    "multi_augs+dual": Variant(
+        "multi_augs",
+        {"networks": 2, "supervised_weight": 0.5},
+        "multi_augs with two networks, each of which is the other's teacher",
+        (49.7, 58.8, 61.8),
+    ),
 }
-"""Configurations that the papers list beside a method: name -> (method, options, published figures as in Method)."""
+"""Name to variant. A configuration may name a variant where it may name a method."""
 
 
-def _expand(value: Any) -> Any:
-    """A variant's name stands for its method with its options; options given beside it win."""
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and value["name"] in VARIANTS:
-        name, options, _ = VARIANTS[value["name"]]
-        given = {k: v for k, v in value.items() if k != "name"}
-        merged = {k: {**v, **given.get(k, {})} if isinstance(v, dict) else given.get(k, v) for k, v in options.items()}
-        return {**given, **merged, "name": name}
-    return value
+def _expand_variant(value: Any) -> Any:
+    """Replaces a variant's name by its method and options; options of the configuration override those."""
+    name = value.get("name") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in VARIANTS:
+        return value
+    variant = VARIANTS[name]
+    expanded = {**variant.options, **value, "name": variant.method}
+    for key, option in variant.options.items():
+        if isinstance(option, dict) and isinstance(expanded[key], dict):
+            expanded[key] = {**option, **expanded[key]}
+    return expanded
 
 
-MethodConfig: Any = Annotated[
-    Annotated[Union[tuple(config for config, _ in METHODS.values())], Field(discriminator="name")],  # noqa: UP007
-    BeforeValidator(_expand),
-]
-"""Options of any method or variant, told apart by `name`."""
+if TYPE_CHECKING:
+    MethodConfig = MethodOptions
+else:
+    MethodConfig = Annotated[
+        Annotated[Union[tuple(options for options, _ in METHODS.values())], Field(discriminator="name")],  # noqa: UP007
+        BeforeValidator(_expand_variant),
+    ]
+"""The options of any method or variant, distinguished by `name`."""
 
 
-def build_method(config: Any, context: MethodContext) -> nn.Module:
-    """The method whose Config `config` is, with new networks."""
-    return METHODS[config.name][1](config, context)
+def build_method(config: MethodOptions, context: MethodContext) -> Method:
+    """Returns the method that `config` belongs to, with new networks."""
+    _, method = METHODS[config.name]
+    return method(config, context)

@@ -1,35 +1,36 @@
-"""`akm`: adaptive keypoint masking, with a Mixup branch where asked (Meng, Li, Jiang)."""
+"""`akm`: adaptive keypoint masking, with or without a Mixup branch (Meng, Li, Jiang)."""
 
 from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.masking import AdaptiveJointCutout
 from semipose.augment.mixing import mixing_share
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
+from semipose.methods.base import ConsistencyTarget, HardViewConfig, Losses, SingleStudentMethod, StepInfo
 from semipose.models.feature_mixing import Place, mixed_forward
-from semipose.structures.batches import HardView, LabeledBatch, UnlabeledBatch
+from semipose.structures.batches import HardView, LabeledView, View
 from semipose.utils.section import Section
 
 
 class MixupConfig(Section):
-    """The second branch: two hard views become one, and one output answers to both targets."""
+    """The Mixup branch."""
 
     enabled: bool = False
-    """Add the branch: `akm+mixup` of the tables."""
+    """Adds the branch: `akm+mixup` of the tables."""
     places: list[Place] = Field(["image", "layer3"], min_length=1)
-    """Where samples are mixed; of several one is drawn each step. The paper's best: the image and before layer 3."""
+    """Where samples are mixed; of several places each step draws one. The paper's best: the image and layer 3."""
     beta: float = Field(1.0, ge=0.01)
-    """Both parameters of the Beta distribution of the mixing share. Not published; see docs/methods.md."""
+    """Both parameters of the Beta distribution of the mixing share. Not published."""
     weight: float = Field(1.0, ge=0)
-    """lambda_m, as a multiple of `unlabeled_weight`. Not published; see docs/methods.md."""
+    """λ_m as a multiple of `unlabeled_weight`. Not published."""
 
 
-class Config(ConsistencyConfig):
+class Config(HardViewConfig):
     """Options of `akm`."""
 
     name: Literal["akm"] = "akm"
@@ -38,60 +39,52 @@ class Config(ConsistencyConfig):
     augmentations: list[Augmentation] = [AdaptiveJointCutout()]
 
 
-class AdaptiveKeypointMasking(nn.Module):
-    """L = L_s + lambda_u L_u + lambda_m L_m; L_u is that of `single` with an adaptive number of masks."""
+class AdaptiveKeypointMasking(SingleStudentMethod):
+    """L = L_s(f) + λ_u |f(hard) - M f(easy)|² + λ_m L_m, L_m of eq. 4.
 
+    As `single`, with a number of masks that grows with the joints which the network finds easy (section 3.2).
+    """
+
+    summary = "as single, with more masks on easier samples; the variant akm+mixup adds a Mixup branch"
     paper = "Meng, Li, Jiang: adaptive keypoint masking"
     published = (42.9, 53.1, 57.8)
-    headline_networks = ("f",)
-    schedule_restarts = ()
+    config: Config
 
-    def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__()
-        self.config, self.context = config, context
-        self.f = context.build_network(None, 1)
+    def teacher_heatmaps(self, easy: View) -> Tensor:
+        """Returns the network's own heatmaps."""
+        return self.context.pseudo_heatmaps(self.f, easy, self.config)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Supervised term, consistency with itself, and the mixed branch."""
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the three terms of the loss; both unlabeled ones use the same hard view."""
         context, config = self.context, self.config
-        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
-        if unlabeled is None or factor == 0:
-            return losses(supervised=context.supervised(self.f, view))
-        easy = context.views.easy(unlabeled)
-        heatmaps = context.pseudo_heatmaps(self.f, easy, config)
+        heatmaps = self.teacher_heatmaps(easy)
         hard = context.hard_view(easy, heatmaps, config.augmentations)
-        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
-        terms = {"unlabeled": factor * learned}
+        terms = {
+            "supervised": self.supervised_loss(labeled),
+            "unlabeled": weight * context.consistency_loss(self.f, ConsistencyTarget(hard, [heatmaps]), config),
+        }
         if config.mixup.enabled:
-            terms["mixed"] = factor * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(info))
-        return losses(supervised=supervised, **terms)
+            terms["mixed"] = weight * config.mixup.weight * self.mixed_loss(hard, heatmaps, self.place(info))
+        return Losses.from_terms(**terms)
 
     def place(self, info: StepInfo) -> Place:
-        """One of the places, drawn from the run's seed and the step: never from the device, which would wait."""
+        """Returns one of the places, drawn on the host from the run's seed and the step."""
         places = self.config.mixup.places
         seed = self.context.views.generator.initial_seed()
         return places[np.random.default_rng([seed, info.step]).integers(len(places))]
 
-    def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Tensor:
-        """Eq. 4: a * loss(f(X_m), H_i) + (1 - a) * loss(f(X_m), H_j) for X_m = a X_i + (1 - a) X_j.
+    def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Float[Tensor, ""]:
+        """Returns a |f(X_m) - H_i|² + (1 - a) |f(X_m) - H_j|² for X_m = a X_i + (1 - a) X_j (eq. 4).
 
-        X are hard views, or their features at `place`; j runs over a permutation of the batch, a is one draw a batch.
+        X are hard views, or their features at `place`; j is a permutation of the batch, a is drawn once a batch.
         """
         context = self.context
         generator, device = context.views.generator, hard.images.device
-        share = mixing_share(self.config.mixup.beta, (), generator, device)
-        partner = torch.randperm(len(hard.images), generator=generator, device=device)
+        a = mixing_share(self.config.mixup.beta, (), generator, device)
+        j = torch.randperm(len(hard.images), generator=generator, device=device)
         targets, weights, seen = context.targets(heatmaps, hard, self.config)
-        with self.config.statistics(self.f):
-            outputs = mixed_forward(self.f, hard.images, lambda x: share * x + (1 - share) * x[partner], place)
-        theirs = None if seen is None else seen[partner]
-        return share * context.loss(outputs, targets, weights, seen) + (1 - share) * context.loss(
-            outputs, targets[partner], weights[partner], theirs
-        )
-
-    def after_step(self, info: StepInfo) -> None:
-        """Nothing follows: teacher and student are one network."""
-
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """The network."""
-        return {"f": self.f}
+        with self.config.hard_view_statistics(self.f):
+            outputs = mixed_forward(self.f, hard.images, lambda x: a * x + (1 - a) * x[j], place)
+        loss_i = context.loss(outputs, targets, weights, seen)
+        loss_j = context.loss(outputs, targets[j], weights[j], None if seen is None else seen[j])
+        return a * loss_i + (1 - a) * loss_j

@@ -1,15 +1,15 @@
-"""What every method is made of: its three duties, and the parts it composes (teach, make hard, learn)."""
+"""The contract of a training method, and what the consistency methods share."""
 
-import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
-from pydantic import Field, model_validator
+from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from semipose.augment.registry import Augmentation, apply_augmentations
@@ -26,14 +26,14 @@ from semipose.utils.section import Section
 TeacherMode = Literal["train", "eval"]
 
 NOT_PUBLISHED = (math.nan, math.nan, math.nan)
-"""In place of figures where the papers give none."""
+"""The `published` scores of a method whose paper gives none."""
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """Where training stands: `step` of `steps` (both count optimizer steps, the first is 0), and the `epoch`.
+    """The position of a step in the training.
 
-    `ends_epoch` says that this step is the last of its epoch.
+    `step` of `steps` counts optimizer steps from 0. `ends_epoch` is true in the last step of an `epoch`.
     """
 
     step: int
@@ -43,112 +43,97 @@ class StepInfo:
 
     @property
     def fraction(self) -> float:
-        """Share of the training that lies behind."""
+        """Share of the training that is done."""
         return self.step / max(1, self.steps)
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Named terms for the log (detached scalars) and the total that is minimized."""
+    """The loss of a step: the total that is minimized, and its terms, detached, for the log."""
 
     total: Tensor
     terms: dict[str, Tensor]
 
-
-class Method(Protocol):
-    """A way of training. Every method is an nn.Module, so that its state is one state_dict."""
-
-    paper: str
-    """Where the method was published."""
-    published: tuple[float, float, float]
-    """COCO val AP with ResNet-18 and 1K, 5K, 10K labels as the paper gives it (METHODS, section 3); nan = not given."""
-    headline_networks: tuple[str, ...]
-    """Candidates whose mean score is the method's figure in the tables."""
-    schedule_restarts: tuple[float, ...]
-    """Moments, as shares of the training, at which the learning-rate schedule begins anew; () for most methods."""
-
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Losses of one step."""
-        ...
-
-    def after_step(self, info: StepInfo) -> None:
-        """Called after the optimizer has stepped: teachers follow."""
-        ...
-
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """Networks that are evaluated and exported, by name."""
-        ...
+    @classmethod
+    def from_terms(cls, **terms: Tensor) -> "Losses":
+        """Returns the sum of scalar terms and each of them by its name."""
+        return cls(torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()})
 
 
-class ConsistencyConfig(Section):
-    """What the methods that learn from unlabeled images share."""
+class MethodOptions(Section):
+    """The base of every method's options."""
 
+    weights_options: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that give a run folder or a weights file."""
+    name: str
+    """Name of the method."""
+
+
+class ConsistencyConfig(MethodOptions):
+    """Options of every consistency method."""
+
+    supervised_weight: float = Field(1.0, ge=0)
+    """Weight of each network's supervised loss."""
     unlabeled_weight: float = Field(1.0, ge=0)
     """Weight of the unlabeled loss."""
     burn_in: float = Field(0.0, ge=0, lt=1)
     """Share of the training, at its beginning, that uses labeled data only; 0 in the papers."""
     ramp_up: float = Field(0.0, ge=0, lt=1)
-    """Share of the training over which the unlabeled weight then rises to its full value; 0 in the papers."""
-    cool_down: float = Field(0.0, ge=0, lt=1)
-    """Share of the training, at its end, that uses labeled data only: what unlabeled images taught at a high learning
-    rate is made precise by labels at a low one; 0 in the papers."""
+    """Share of the training after burn-in in which the unlabeled weight rises linearly from 0; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)
-    """Joints whose teacher peak is lower carry no unlabeled loss; 0 = all count, as in the papers."""
+    """Joints whose peak in the teacher's heatmap is lower have no unlabeled loss; 0, as in the papers, keeps all."""
     target: Literal["heatmap", "gaussian"] = "heatmap"
-    """`heatmap`: the teacher's map, resampled, as in the papers. `gaussian`: a fresh Gaussian at the joint it shows."""
+    """`heatmap`: the teacher's heatmap, resampled, as in the papers. `gaussian`: a new Gaussian at its joint."""
     teacher_mode: TeacherMode = "train"
-    """BatchNorm of a teaching network: `train` = statistics of the batch, as the peers; `eval` = running averages."""
-    teacher_scales: tuple[float, ...] = Field((1.0,), min_length=1)
-    """Scales about the center at which a teacher looks at the easy view; its targets are the mean over them."""
-    teacher_flip: bool = False
-    """The teacher looks at the mirror image of each scale as well."""
+    """BatchNorm of a teacher: `train` uses the statistics of the batch, as in the papers; `eval` running averages."""
     bn_stats_from_hard_views: bool = True
-    """BatchNorm's running averages follow the hard views too, as in the peers; false = they do not, and fit the images
-    that networks are used on better. With `teacher_mode: train` they follow a teacher's easy views all the same."""
-    merge_passes: bool = False
-    """Each student looks at its labeled and hard views in one pass. Faster where batches or inputs are small, and not
-    the same: BatchNorm normalizes by the statistics of both together, and its running averages follow both."""
-    augmentations: list[Augmentation] = []
-    """Alterations of the hard view, applied one after the other."""
+    """BatchNorm's running averages include hard views, as in the papers; false keeps them to the labeled views, which
+    resemble the images of evaluation. With `teacher_mode: train` they include a teacher's easy views in both cases."""
 
-    @model_validator(mode="after")
-    def _one_pass_has_one_statistic(self) -> "ConsistencyConfig":
-        if self.merge_passes and not self.bn_stats_from_hard_views:
-            raise ValueError(
-                "merge_passes takes one statistic of labeled and hard views; set bn_stats_from_hard_views to true"
-            )
-        return self
+    def hard_view_augmentations(self) -> list[list[Augmentation]]:
+        """Returns the augmentations of each hard view that a student gets in one step."""
+        return [[]]
 
-    def statistics(self, student: nn.Module) -> AbstractContextManager[None]:
-        """Wraps a student's pass over a hard view."""
+    def hard_view_statistics(self, student: nn.Module) -> AbstractContextManager[None]:
+        """Returns the context of a student's pass over a hard view (`bn_stats_from_hard_views`)."""
         return nullcontext() if self.bn_stats_from_hard_views else frozen_bn_stats(student)
 
-    def unlabeled_factor(self, info: StepInfo) -> float:
-        """Weight of the unlabeled loss at this moment: 0 during burn-in and cool-down, rising linearly in the ramp."""
-        since = info.fraction - self.burn_in
-        if since < 0 or info.fraction >= 1 - self.cool_down:
-            return 0.0
-        return self.unlabeled_weight * min(1.0, since / self.ramp_up if self.ramp_up else 1.0)
+
+class HardViewConfig(ConsistencyConfig):
+    """Options of the methods that make every hard view with the same augmentations."""
+
+    augmentations: list[Augmentation] = []
+    """Augmentations of the hard view, applied in this order."""
+
+    def hard_view_augmentations(self) -> list[list[Augmentation]]:
+        """Returns the augmentations of the one hard view of a student."""
+        return [self.augmentations]
 
 
 @dataclass(frozen=True)
 class ConsistencyTarget:
-    """A hard view, and the easy-view heatmaps (B, K, h, w) of each teacher that a student learns from on it.
+    """What a student is compared with in one unlabeled term.
 
-    `joint_weights` (B, K) multiplies the weights of the joints.
+    Attributes:
+        hard_view: The input of the student.
+        teacher_heatmaps: Heatmaps (B, K, h, w) of each teacher on the easy view; the losses are added over teachers.
+        joint_weights: Weights (B, K) that multiply those of the joints; None weighs all alike.
     """
 
-    hard: HardView
-    teachers: list[Tensor]
+    hard_view: HardView
+    teacher_heatmaps: list[Tensor]
     joint_weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class MethodContext:
-    """The parts a method works with: views, the loss, and new networks.
+    """The parts that every method is built from.
 
-    `network(backbone, levels)` builds a PoseNet; None takes the configured backbone. `trained(path)` loads one that a
-    run or a weights file holds.
+    Attributes:
+        views: Draws the labeled, easy and hard views.
+        loss: Compares outputs with target heatmaps.
+        build_network: Builds a PoseNet from a backbone's name (None: the configured one) and a number of levels.
+        load_network: Loads the PoseNet of a run folder or a weights file.
     """
 
     views: ViewSampler
@@ -156,40 +141,14 @@ class MethodContext:
     build_network: Callable[[str | None, int], PoseNet]
     load_network: Callable[[str], PoseNet]
 
-    def supervised(self, network: nn.Module, labeled: LabeledView) -> Float[Tensor, ""]:
-        """Loss of a network on labeled views, added over its levels."""
+    def supervised_loss(self, network: PoseNet, labeled: LabeledView) -> Float[Tensor, ""]:
+        """Returns the loss of a network on labeled views, added over its levels."""
         return self.loss(network(labeled.view.images), labeled.targets, labeled.weights)
 
-    def pseudo_heatmaps(self, teacher: nn.Module, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
-        """The teacher's heatmaps of level z on the easy view; no gradient.
-
-        With several `teacher_scales` or `teacher_flip` the mean over these looks, each brought back to the easy view
-        first (data distillation, Radosavovic et al. 2018); a cell counts where the look shows it.
-        """
-        scales, flips = config.teacher_scales, (False, True)[: 1 + config.teacher_flip]
+    def pseudo_heatmaps(self, teacher: PoseNet, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
+        """Returns the teacher's heatmaps of level z on the easy view, without gradient."""
         with torch.no_grad(), in_mode(teacher, training=config.teacher_mode == "train"):
-            if scales == (1.0,) and not config.teacher_flip:
-                heatmaps = self._heatmaps(teacher, easy.images)
-            else:
-                total = shown = torch.zeros((), device=easy.images.device)
-                for scale, flip in itertools.product(scales, flips):
-                    carried, seen = self._look(teacher, easy, scale, flip)
-                    total, shown = total + carried * seen, shown + seen
-                heatmaps = total / shown.clamp_min(1)
-        return heatmaps
-
-    def _heatmaps(self, teacher: nn.Module, images: Tensor) -> Tensor:
-        return self.loss.heatmaps(teacher.forward_main(images))  # type: ignore[operator]
-
-    def _look(self, teacher: nn.Module, easy: View, scale: float, flip: bool) -> tuple[Tensor, Tensor]:
-        """Heatmaps of the scaled and mirrored easy view carried back to it, and the cells that the look shows."""
-        batch, device, size = len(easy), easy.images.device, self.views.input_size
-        mirrored = torch.full((batch,), flip, device=device)
-        still, scales = torch.zeros(batch, device=device), torch.full((batch,), scale, device=device)
-        matrix = geometry.similarity(size, still, scales, mirrored)
-        heatmaps = self._heatmaps(teacher, geometry.warp(easy.images, matrix, size))
-        order = self.views.skeleton.flip_order
-        return geometry.warp_heatmaps(heatmaps, geometry.inverse(matrix), STRIDE, mirrored, order)
+            return self.loss.heatmaps(teacher.forward_main(easy.images))
 
     def hard_view(
         self,
@@ -198,9 +157,13 @@ class MethodContext:
         augmentations: list[Augmentation],
         from_easy: Float[Tensor, "B 3 3"] | None = None,
     ) -> HardView:
-        """Alters the easy view around the joints that `heatmaps` show, then moves it by the second affine.
+        """Returns the easy view augmented around the joints of `heatmaps`, then moved by the second affine.
 
-        The affine is drawn anew unless `from_easy` gives it.
+        Args:
+            easy: The easy view.
+            heatmaps: Heatmaps on the easy view.
+            augmentations: Augmentations of the image, applied in this order.
+            from_easy: The second affine in input pixels; None draws one.
         """
         joints, scores = decode(heatmaps, STRIDE, "quarter")
         images = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
@@ -208,52 +171,150 @@ class MethodContext:
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
 
-    def student_losses(
-        self, student: nn.Module, labeled: LabeledView, lessons: list[ConsistencyTarget], config: ConsistencyConfig
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """The student's supervised loss, and its loss over all lessons; with `merge_passes` from a single pass."""
-        if config.merge_passes:
-            images = [labeled.view.images, *(lesson.hard.images for lesson in lessons)]
-            own, *outputs = student(torch.cat(images)).split([len(i) for i in images])
-            supervised = self.loss(own, labeled.targets, labeled.weights)
-            learned = [self._target_loss(o, lesson, config) for o, lesson in zip(outputs, lessons, strict=True)]
-        else:
-            supervised = self.supervised(student, labeled)
-            learned = [self.consistency_loss(student, lesson, config) for lesson in lessons]
-        return supervised, torch.stack(learned).sum()
-
     def consistency_loss(
-        self, student: nn.Module, lesson: ConsistencyTarget, config: ConsistencyConfig
+        self, student: PoseNet, target: ConsistencyTarget, config: ConsistencyConfig
     ) -> Float[Tensor, ""]:
-        """Loss of the student on one lesson, from a pass of its own."""
-        with config.statistics(student):
-            outputs = student(lesson.hard.images)
-        return self._target_loss(outputs, lesson, config)
-
-    def _target_loss(self, outputs: Tensor, lesson: ConsistencyTarget, config: ConsistencyConfig) -> Tensor:
-        """Loss of outputs on a hard view against each teacher's easy-view heatmaps, added over teachers."""
-        total = outputs.new_zeros((), dtype=torch.float32)
-        for heatmaps in lesson.teachers:
-            targets, weights, seen = self.targets(heatmaps, lesson.hard, config)
-            weights = weights if lesson.joint_weights is None else weights * lesson.joint_weights
+        """Returns Σ over teachers of |student(hard) - M teacher(easy)|², added over the student's levels."""
+        with config.hard_view_statistics(student):
+            outputs = student(target.hard_view.images)
+        total: Tensor = outputs.new_zeros((), dtype=torch.float32)
+        for heatmaps in target.teacher_heatmaps:
+            targets, weights, seen = self.targets(heatmaps, target.hard_view, config)
+            weights = weights if target.joint_weights is None else weights * target.joint_weights
             total = total + self.loss(outputs, targets, weights, seen)
         return total
 
     def targets(
         self, heatmaps: Float[Tensor, "B K h w"], hard: HardView, config: ConsistencyConfig
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What a teacher's easy-view heatmaps ask of a student on the hard view: targets, joint weights, seen cells."""
-        carried, seen = self.views.warp_heatmaps(heatmaps, hard)
-        found = peaks(heatmaps)[1]
-        weights = (found >= config.min_peak).float() if config.min_peak else torch.ones_like(found)
+    ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"], Bool[Tensor, "B 1 h w"] | None]:
+        """Returns a teacher's easy-view heatmaps as targets on the hard view.
+
+        Returns:
+            Target heatmaps, joint weights, and the cells that the easy view covers (None: no mask).
+        """
+        warped, seen = self.views.warp_heatmaps(heatmaps, hard)
+        heights = peaks(heatmaps)[1]
+        weights = (heights >= config.min_peak).float() if config.min_peak else torch.ones_like(heights)
         if config.target == "heatmap":
-            return carried, weights, seen
+            return warped, weights, seen
         joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
         moved = geometry.transform_points(hard.from_easy, joints)
-        drawn, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
-        return drawn, weights, seen
+        gaussians, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
+        return gaussians, weights, seen
 
 
-def losses(**terms: Tensor) -> Losses:
-    """Adds the terms and keeps each for the log."""
-    return Losses(torch.stack(list(terms.values())).sum(), {name: term.detach() for name, term in terms.items()})
+class Method(nn.Module, ABC):
+    """A way of training: the networks, the losses of a step, and what follows the optimizer's step.
+
+    A method is an nn.Module, so that its whole state is one state_dict. Every random draw of a step comes from
+    `context.views.generator`.
+    """
+
+    summary: str
+    """What the method does, in one line."""
+    paper: str
+    """Where the method was published."""
+    published: tuple[float, float, float]
+    """COCO val AP (ResNet-18) with 1K, 5K and 10K labels in the paper; nan where it gives none."""
+    headline_networks: tuple[str, ...]
+    """Names of the networks whose mean score is the method's score in the papers' tables."""
+    schedule_restarts: tuple[float, ...] = ()
+    """Shares of the training at which the learning-rate schedule starts again."""
+    uses_unlabeled: bool = True
+    """Whether the method learns from unlabeled images."""
+
+    def __init__(self, config: MethodOptions, context: MethodContext) -> None:
+        super().__init__()
+        self.config, self.context = config, context
+
+    @abstractmethod
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
+        """Returns the losses of one step."""
+
+    @abstractmethod
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the networks that are evaluated and exported, by name."""
+
+    def after_step(self, info: StepInfo) -> None:
+        """Updates teachers after the optimizer's step; does nothing by default."""
+
+    def unlabeled_weight(self, info: StepInfo) -> float:
+        """Returns the weight of the unlabeled loss in a step; 0 for a method that uses labels only."""
+        return 0.0
+
+
+class ConsistencyMethod(Method):
+    """A method whose students learn to agree, on hard views, with teachers on the easy view.
+
+    L = λ Σ L_s + w L_u: λ is `supervised_weight`, the sum runs over `supervised_networks`, and w is `unlabeled_weight`,
+    0 during burn-in. While w is 0, and without unlabeled images, L_s alone is minimized.
+    """
+
+    config: ConsistencyConfig
+
+    @abstractmethod
+    def supervised_networks(self) -> list[PoseNet]:
+        """Returns the networks that take the supervised loss."""
+
+    @abstractmethod
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the losses of a step with unlabeled images, whose loss is multiplied by `weight`.
+
+        In train mode BatchNorm's running averages follow the order of the passes, which is part of the method:
+        teachers on the easy view, then students on labeled views, then students on hard views.
+        """
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
+        """Returns the losses of one step: supervised ones, and unlabeled ones unless their weight is 0."""
+        view, weight = self.context.views.labeled(labeled), self.unlabeled_weight(info)
+        if unlabeled is None or weight == 0:
+            return Losses.from_terms(supervised=self.supervised_loss(view))
+        return self.semi_supervised_losses(view, self.context.views.easy(unlabeled), weight, info)
+
+    def unlabeled_weight(self, info: StepInfo) -> float:
+        """Returns 0 during burn-in, then a weight that rises linearly during the ramp."""
+        config, since = self.config, info.fraction - self.config.burn_in
+        if since < 0:
+            return 0.0
+        return config.unlabeled_weight * min(1.0, since / config.ramp_up if config.ramp_up else 1.0)
+
+    def supervised_loss(self, labeled: LabeledView) -> Float[Tensor, ""]:
+        """Returns λ Σ L_s over the supervised networks."""
+        losses = [self.context.supervised_loss(network, labeled) for network in self.supervised_networks()]
+        return self.config.supervised_weight * torch.stack(losses).sum()
+
+
+class SingleStudentMethod(ConsistencyMethod):
+    """A consistency method with one student f and one teacher: L = λ L_s(f) + w |f(hard) - M teacher(easy)|².
+
+    The hard view is augmented around the teacher's joints.
+    """
+
+    config: HardViewConfig
+    headline_networks = ("f",)
+
+    def __init__(self, config: HardViewConfig, context: MethodContext) -> None:
+        super().__init__(config, context)
+        self.f = context.build_network(None, 1)
+
+    @abstractmethod
+    def teacher_heatmaps(self, easy: View) -> Float[Tensor, "B K h w"]:
+        """Returns the teacher's heatmaps on the easy view, without gradient."""
+
+    def supervised_networks(self) -> list[PoseNet]:
+        """Returns the student."""
+        return [self.f]
+
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the student's supervised loss and its distance to the teacher."""
+        heatmaps = self.teacher_heatmaps(easy)
+        hard = self.context.hard_view(easy, heatmaps, self.config.augmentations)
+        target = ConsistencyTarget(hard, [heatmaps])
+        return Losses.from_terms(
+            supervised=self.supervised_loss(labeled),
+            unlabeled=weight * self.context.consistency_loss(self.f, target, self.config),
+        )
+
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the student."""
+        return {"f": self.f}

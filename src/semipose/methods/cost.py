@@ -1,7 +1,6 @@
-"""The catalog of methods: paper, published figures, and the cost of a step, counted in passes through one network."""
+"""The cost of a method's step, in passes through a network, and the table of all methods."""
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +9,19 @@ from torch import Tensor, nn
 
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
-from semipose.methods import METHODS, VARIANTS
-from semipose.methods.base import MethodContext, StepInfo
+from semipose.methods import METHODS, VARIANTS, build_method
+from semipose.methods.base import MethodContext, MethodOptions, StepInfo
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import LSP
 
 SIZE = 64
+"""Height and width of the input on which passes are counted."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Networks alive, passes with gradient (forward and backward), and passes without."""
+    """The networks of a method, and a step's passes with gradient (`trained`) and without (`forward`)."""
 
     networks: int
     trained: int
@@ -29,63 +29,60 @@ class Cost:
 
     @property
     def units(self) -> int:
-        """In forward passes; a backward pass counts as two."""
+        """The cost in forward passes; a backward pass counts as two."""
         return 3 * self.trained + self.forward
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """For every method and variant: paper, one line, networks, cost of a step, and the published figures.
+    """Returns a row for every method and variant: paper, summary, cost of a step and published scores.
 
-    `trained`, `forward` and `units` are those of Cost. `published` is COCO val AP (ResNet-18) with 1K, 5K and 10K
-    labels, None where the paper gives none.
+    `networks`, `trained`, `forward` and `units` are those of Cost. `published` is COCO val AP (ResNet-18) with 1K, 5K
+    and 10K labels, None where the paper gives none.
     """
-    listed: dict[str, Any] = {name: (name, {}, method.published) for name, (_, method) in METHODS.items()}
-    listed |= VARIANTS
-    rows = []
-    for label, (name, changed, published) in listed.items():
-        config, method = METHODS[name]
-        cost = step_cost(config(**changed))
-        rows.append(
-            {
-                "method": label,
-                "paper": method.paper,
-                "summary": " ".join(str(sys.modules[method.__module__].__doc__).split()).partition(": ")[2],
-                "networks": cost.networks,
-                "trained": cost.trained,
-                "forward": cost.forward,
-                "units": cost.units,
-                "published": [None if math.isnan(figure) else figure for figure in published],
-            }
-        )
-    return rows
+    rows = [_row(name, name, {}, method.summary, method.published) for name, (_, method) in METHODS.items()]
+    return rows + [_row(name, *variant) for name, variant in VARIANTS.items()]
 
 
-def step_cost(config: Any) -> Cost:
-    """Counts a step between burn-in and cool-down by running it on a tiny network and two blank samples a kind."""
+def _row(
+    label: str, name: str, options: dict[str, Any], summary: str, published: tuple[float, float, float]
+) -> dict[str, Any]:
+    config, method = METHODS[name]
+    cost = step_cost(config.model_validate({"name": name, **options}))
+    return {
+        "method": label,
+        "paper": method.paper,
+        "summary": summary,
+        "networks": cost.networks,
+        "trained": cost.trained,
+        "forward": cost.forward,
+        "units": cost.units,
+        "published": [None if math.isnan(score) else score for score in published],
+    }
+
+
+def step_cost(config: MethodOptions) -> Cost:
+    """Counts the passes of a step near the end of the training, with a tiny network and blank batches of two."""
     passes: list[bool] = []
 
-    def network(backbone: str | None, levels: int) -> PoseNet:
-        made = PoseNet(ModelConfig(backbone="resnet10t", weights="none", head_channels=8), len(LSP), levels)
-        made.backbone.features.register_forward_hook(_Counter(passes))
-        return made
+    def build_network(backbone: str | None, levels: int) -> PoseNet:
+        network = PoseNet(ModelConfig(backbone="test_resnet", weights="none", head_channels=8), len(LSP), levels)
+        network.backbone.features.register_forward_hook(_PassCounter(passes))
+        return network
 
-    if hasattr(config, "cool_down"):
-        config = config.model_copy(update={"cool_down": 0.0})
     views = ViewSampler(ViewsConfig(), LSP, (SIZE, SIZE), 2.0, torch.Generator().manual_seed(0))
+    context = MethodContext(views, LossConfig().build(), build_network, lambda _: build_network(None, 1))
     with torch.random.fork_rng(devices=[]):
-        method = METHODS[config.name][1](
-            config, MethodContext(views, LossConfig().build(), network, lambda _: network(None, 1))
-        )
-        crops, still = torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.eye(3).repeat(2, 1, 1)
+        method = build_method(config, context)
+        crops, to_input = torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.eye(3).repeat(2, 1, 1)
         joints, weights = torch.zeros(2, len(LSP), 2), torch.ones(2, len(LSP))
-        late = StepInfo(step=98, steps=100, epoch=1)
-        method.losses(LabeledBatch(crops, still, joints, weights), UnlabeledBatch(crops, still), late)
+        labeled, unlabeled = LabeledBatch(crops, to_input, joints, weights), UnlabeledBatch(crops, to_input)
+        method.losses(labeled, unlabeled, StepInfo(step=99, steps=100, epoch=1))
     networks = sum(isinstance(module, PoseNet) for module in method.modules())
     return Cost(networks, sum(passes), len(passes) - sum(passes))
 
 
-class _Counter:
-    """A hook that notes whether each pass of a network takes gradients; survives copies of the network."""
+class _PassCounter:
+    """A forward hook that records whether a pass takes gradients; copies of a network share it."""
 
     def __init__(self, passes: list[bool]) -> None:
         self.passes = passes
@@ -93,5 +90,5 @@ class _Counter:
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: list[Tensor]) -> None:
         self.passes.append(torch.is_grad_enabled())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Counter":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_PassCounter":
         return self

@@ -1,10 +1,17 @@
 """`data_distill`: as `pseudopose`, the teacher's heatmaps averaged over transforms (Radosavovic et al., CVPR 2018)."""
 
+import itertools
 from typing import Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from semipose.methods import pseudopose
+from semipose.models.heads import STRIDE
+from semipose.ops import geometry
+from semipose.ops.ema import in_mode
+from semipose.structures.batches import View
 
 
 class Config(pseudopose.Config):
@@ -12,14 +19,35 @@ class Config(pseudopose.Config):
 
     name: Literal["data_distill"] = "data_distill"  # type: ignore[assignment]
     teacher_scales: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1)
-    """Scales about the center at which the teacher looks at the easy view."""
+    """Scales of the easy view, about its center, whose heatmaps are averaged."""
     teacher_flip: bool = True
-    """The teacher looks at the mirror image of each scale as well."""
+    """Averages over the mirror image of each scale as well."""
 
 
 class DataDistill(pseudopose.PseudoPose):
-    """L = L_s(f) + weight * |f(hard) - M mean over t of t⁻¹ teacher(t(easy))|²; t: `teacher_scales`, `teacher_flip`."""
+    """As PseudoPose with targets M mean over t of t⁻¹ teacher(t(easy)); t: `teacher_scales` × `teacher_flip`."""
 
+    summary = "as pseudopose, with the teacher's heatmaps averaged over scales and mirror images"
     paper = "Radosavovic et al., CVPR 2018"
     published = (37.6, 51.6, 56.6)
     config: Config
+
+    def teacher_heatmaps(self, easy: View) -> Tensor:
+        """Returns the mean over transforms; a cell averages the transformed views that cover it."""
+        flips = (False, True) if self.config.teacher_flip else (False,)
+        total = views = torch.zeros((), device=easy.images.device)
+        with torch.no_grad(), in_mode(self.teacher, training=self.config.teacher_mode == "train"):
+            for scale, flip in itertools.product(self.config.teacher_scales, flips):
+                heatmaps, seen = self._transformed(easy, scale, flip)
+                total, views = total + heatmaps * seen, views + seen
+        return total / views.clamp_min(1)
+
+    def _transformed(self, easy: View, scale: float, flip: bool) -> tuple[Tensor, Tensor]:
+        """Heatmaps of the transformed easy view, moved back to it, and the cells that the transformed view covers."""
+        batch, device = len(easy), easy.images.device
+        size, flip_order = self.context.views.input_size, self.context.views.skeleton.flip_order
+        flipped, scales = torch.full((batch,), flip, device=device), torch.full((batch,), scale, device=device)
+        matrices = geometry.similarity(size, torch.zeros(batch, device=device), scales, flipped)
+        images = geometry.warp(easy.images, matrices, size)
+        heatmaps = self.context.loss.heatmaps(self.teacher.forward_main(images))
+        return geometry.warp_heatmaps(heatmaps, geometry.inverse(matrices), STRIDE, flipped, flip_order)

@@ -3,32 +3,26 @@
 from typing import Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import (
-    ConsistencyConfig,
-    ConsistencyTarget,
-    Losses,
-    MethodContext,
-    StepInfo,
-    TeacherMode,
-    losses,
-)
+from semipose.methods.base import HardViewConfig, Losses, MethodContext, SingleStudentMethod, StepInfo, TeacherMode
+from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import frozen_copy
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
 
 
-class Config(ConsistencyConfig):
+class Config(HardViewConfig):
     """Options of `pseudopose`."""
 
     name: Literal["pseudopose"] = "pseudopose"
+    weights_options = ("teacher",)
     teacher: str | None = None
     """Run folder or weights file of the teacher; without it, the first part of this run trains one."""
     burn_in: float = Field(0.3, ge=0, lt=1)
     """Share of the training that trains the teacher, with a learning-rate schedule of its own; 0 with `teacher`."""
     teacher_mode: TeacherMode = "eval"
-    """BatchNorm of the frozen teacher: its own averages (`eval`), or the statistics of the batch (`train`)."""
+    """BatchNorm of the frozen teacher: its running averages (`eval`), or the statistics of the batch (`train`)."""
     augmentations: list[Augmentation] = []
 
     @model_validator(mode="after")
@@ -40,49 +34,35 @@ class Config(ConsistencyConfig):
         return self
 
 
-class PseudoPose(nn.Module):
-    """First L = L_s(teacher); then L = L_s(f) + weight * |f(hard) - M teacher(easy)|²."""
+class PseudoPose(SingleStudentMethod):
+    """First L = L_s(teacher), during `burn_in`; then L = L_s(f) + w |f(hard) - M teacher(easy)|²."""
 
+    summary = "a teacher trained on labels, then frozen, gives targets to a new network"
     paper = "Xie et al., ICCV 2021"
     published = (37.2, 50.9, 56.0)
-    headline_networks = ("f",)
-    schedule_restarts: tuple[float, ...] = ()
+    config: Config
 
     def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__()
-        self.config, self.context = config, context
-        self.f = context.build_network(None, 1)
-        self.teacher = (
-            context.build_network(None, 1)
-            if config.teacher is None
-            else frozen_copy(context.load_network(config.teacher))
-        )
-        self.schedule_restarts = () if config.teacher else (config.burn_in,)
+        super().__init__(config, context)
+        if config.teacher is None:
+            self.teacher = context.build_network(None, 1)
+            self.schedule_restarts = (config.burn_in,)
+        else:
+            self.teacher = frozen_copy(context.load_network(config.teacher))
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """The teacher's supervised term while it is trained; from then on those of the student."""
-        context, config = self.context, self.config
-        view = context.views.labeled(labeled)
-        teaching = unlabeled is not None and config.teacher is None and info.fraction < config.burn_in
-        self.teacher.requires_grad_(teaching)
-        if teaching:
-            return losses(teacher=context.supervised(self.teacher, view))
-        factor = config.unlabeled_factor(info)
-        if unlabeled is None or factor == 0:
-            return losses(supervised=context.supervised(self.f, view))
-        easy = context.views.easy(unlabeled)
-        heatmaps = self.pseudo_heatmaps(easy)
-        hard = context.hard_view(easy, heatmaps, config.augmentations)
-        supervised, learned = context.student_losses(self.f, view, [ConsistencyTarget(hard, [heatmaps])], config)
-        return losses(supervised=supervised, unlabeled=factor * learned)
+        """Returns the teacher's supervised loss while it is trained, afterwards the losses of the student."""
+        training_teacher = unlabeled is not None and self.config.teacher is None and info.fraction < self.config.burn_in
+        self.teacher.requires_grad_(training_teacher)
+        if training_teacher:
+            view = self.context.views.labeled(labeled)
+            return Losses.from_terms(teacher=self.context.supervised_loss(self.teacher, view))
+        return super().losses(labeled, unlabeled, info)
 
-    def pseudo_heatmaps(self, easy: View) -> Tensor:
-        """The frozen teacher's heatmaps on the easy view, (B, K, h, w)."""
+    def teacher_heatmaps(self, easy: View) -> Tensor:
+        """Returns the frozen teacher's heatmaps."""
         return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
 
-    def after_step(self, info: StepInfo) -> None:
-        """Nothing follows: the teacher is frozen."""
-
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """The student and its teacher."""
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the student and its teacher."""
         return {"f": self.f, "teacher": self.teacher}

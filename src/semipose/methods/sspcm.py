@@ -1,18 +1,26 @@
-"""`sspcm`: two teachers and their lagged copies agree on pseudo labels for a student (Huang et al., CVPR 2023)."""
+"""`sspcm`: two teachers and their earlier copies agree on pseudo labels for a student (Huang et al., CVPR 2023)."""
 
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.masking import CutOcclude
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
+from semipose.methods.base import (
+    ConsistencyMethod,
+    ConsistencyTarget,
+    HardViewConfig,
+    Losses,
+    MethodContext,
+    StepInfo,
+)
+from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import frozen_copy
 from semipose.ops.heatmaps import peaks
-from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
+from semipose.structures.batches import LabeledView, View
 from semipose.utils.section import Section
 
 
@@ -20,19 +28,19 @@ class OutlierConfig(Section):
     """Which joints of a pseudo label are left out."""
 
     criterion: Literal["peak", "distance", "both", "none"] = "peak"
-    """`peak`: the released configuration; `distance`: the paper's text; either alone, both, or none."""
+    """`peak` as in the released configuration, `distance` as in the paper's text, `both` (either is enough), `none`."""
     min_peak: float = Field(0.1, ge=0)
-    """tau_s: a joint is out when the mean of the two teachers' peaks is at or below it."""
+    """τ_s: a joint is an outlier when the mean of the two teachers' peaks is at or below it."""
     max_distance: float = Field(0.6, gt=0)
-    """tau_d: a joint is out when the teachers' arg-max cells lie this share of the map's diagonal apart, or more."""
+    """τ_d: a joint is an outlier when the teachers' arg-max cells are this share of the map's diagonal apart."""
 
 
-class Config(ConsistencyConfig):
+class Config(HardViewConfig):
     """Options of `sspcm`."""
 
     name: Literal["sspcm"] = "sspcm"
     supervised_weight: float = Field(0.5, ge=0)
-    """Weight of each network's supervised term."""
+    """Weight of each network's supervised loss."""
     lagged: bool = True
     """Copies of the teachers at the end of the previous epoch take part in the choice of the pair."""
     outliers: OutlierConfig = OutlierConfig()
@@ -42,77 +50,75 @@ class Config(ConsistencyConfig):
     augmentations: list[Augmentation] = [CutOcclude()]
 
 
-class Sspcm(nn.Module):
-    """L = ½ sum L_s + weight * (the two terms of `dual` for T1, T2 + |S(hard) - M pseudo(easy)|²)."""
+class Sspcm(ConsistencyMethod):
+    """L = ½ Σ L_s + w (|T1(hard2) - M T2(easy)|² + |T2(hard1) - M T1(easy)|² + |S(hard) - M pseudo(easy)|²).
 
+    pseudo is, joint by joint, the mean heatmap of the pair of teachers or earlier copies that agrees best; outliers
+    among its joints weigh 0.
+    """
+
+    summary = "two teachers and their copies of the epoch before agree on pseudo labels for a student"
     paper = "Huang et al., CVPR 2023"
     published = (46.9, 57.5, 60.7)
     headline_networks = ("S",)
-    schedule_restarts = ()
+    config: Config
     copied: Tensor
 
     def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__()
-        self.config, self.context = config, context
+        super().__init__(config, context)
         self.T1 = context.build_network(config.backbones.get("T1"), 1)
         self.T2 = context.build_network(config.backbones.get("T2"), 1)
         self.S = context.build_network(config.backbones.get("S"), 1)
         self.T1_before, self.T2_before = frozen_copy(self.T1), frozen_copy(self.T2)
         self.register_buffer("copied", torch.zeros((), dtype=torch.bool))
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Supervised terms; T1 and T2 teach each other; S learns from the pair that agrees best, joint by joint."""
+    def supervised_networks(self) -> list[PoseNet]:
+        """Returns the teachers and the student."""
+        return [self.T1, self.T2, self.S]
+
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the supervised losses, those of the teachers against each other, and that of the student."""
         context, config = self.context, self.config
-        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
-        if unlabeled is None or factor == 0:
-            one, two, student = (context.supervised(network, view) for network in (self.T1, self.T2, self.S))
-            return losses(supervised=config.supervised_weight * (one + two + student))
-        easy = context.views.easy(unlabeled)
-        maps1 = context.pseudo_heatmaps(self.T1, easy, config)
-        maps2 = context.pseudo_heatmaps(self.T2, easy, config)
-        hard1 = context.hard_view(easy, maps1, config.augmentations)
-        hard2 = context.hard_view(easy, maps2, config.augmentations)
-        pseudo = self.pseudo_label(easy, maps1, maps2)
+        heatmaps1 = context.pseudo_heatmaps(self.T1, easy, config)
+        heatmaps2 = context.pseudo_heatmaps(self.T2, easy, config)
+        target1 = ConsistencyTarget(context.hard_view(easy, heatmaps1, config.augmentations), [heatmaps1])
+        target2 = ConsistencyTarget(context.hard_view(easy, heatmaps2, config.augmentations), [heatmaps2])
+        pseudo = self.pseudo_label(easy, heatmaps1, heatmaps2)
         hard = context.hard_view(easy, pseudo, config.augmentations)
-        joint_weights = inliers(maps1, maps2, config.outliers)
-        one, by_two = context.student_losses(self.T1, view, [ConsistencyTarget(hard2, [maps2])], config)
-        two, by_one = context.student_losses(self.T2, view, [ConsistencyTarget(hard1, [maps1])], config)
-        student, by_both = context.student_losses(
-            self.S, view, [ConsistencyTarget(hard, [pseudo], joint_weights)], config
-        )
-        return losses(
-            supervised=config.supervised_weight * (one + two + student),
-            unlabeled_1=factor * by_two,
-            unlabeled_2=factor * by_one,
-            unlabeled_s=factor * by_both,
+        target = ConsistencyTarget(hard, [pseudo], inliers(heatmaps1, heatmaps2, config.outliers))
+        return Losses.from_terms(
+            supervised=self.supervised_loss(labeled),
+            unlabeled_1=weight * context.consistency_loss(self.T1, target2, config),
+            unlabeled_2=weight * context.consistency_loss(self.T2, target1, config),
+            unlabeled_s=weight * context.consistency_loss(self.S, target, config),
         )
 
-    def pseudo_label(self, easy: View, maps1: Tensor, maps2: Tensor) -> Tensor:
-        """Mean heatmap of the most consistent pair, (B, K, h, w); in the first epoch that of (T1, T2)."""
+    def pseudo_label(self, easy: View, heatmaps1: Tensor, heatmaps2: Tensor) -> Float[Tensor, "B K h w"]:
+        """Returns the mean heatmap of the most consistent pair; in the first epoch that of (T1, T2)."""
+        mean = (heatmaps1 + heatmaps2) / 2
         if not self.config.lagged:
-            return (maps1 + maps2) / 2
-        before1, before2 = (
-            self.context.pseudo_heatmaps(t, easy, self.config) for t in (self.T1_before, self.T2_before)
-        )
-        chosen = most_consistent([(maps1, maps2), (before1, maps2), (maps1, before2), (before1, before2)])
-        return torch.where(self.copied, chosen, (maps1 + maps2) / 2)
+            return mean
+        before1 = self.context.pseudo_heatmaps(self.T1_before, easy, self.config)
+        before2 = self.context.pseudo_heatmaps(self.T2_before, easy, self.config)
+        pairs = [(heatmaps1, heatmaps2), (before1, heatmaps2), (heatmaps1, before2), (before1, before2)]
+        return torch.where(self.copied, most_consistent(pairs), mean)
 
     def after_step(self, info: StepInfo) -> None:
-        """At the end of an epoch the copies take over the teachers' weights and buffers."""
+        """Copies the teachers' weights and buffers at the end of an epoch."""
         if self.config.lagged and info.ends_epoch:
             self.T1_before.load_state_dict(self.T1.state_dict())
             self.T2_before.load_state_dict(self.T2.state_dict())
             self.copied.fill_(True)
 
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """The student, and the two that teach it."""
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the student and its teachers."""
         return {"S": self.S, "T1": self.T1, "T2": self.T2}
 
 
 def most_consistent(pairs: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "B K h w"]:
-    """Position-inconsistency correction: joint by joint the mean of the pair whose arg-max cells lie nearest.
+    """Returns, joint by joint, the mean heatmap of the pair whose arg-max cells are nearest to each other.
 
-    Of pairs at equal distance the first counts.
+    Of pairs at equal distance the first is taken (position-inconsistency pseudo label correction).
     """
     distances = torch.stack([inconsistency(a, b) for a, b in pairs])
     means = torch.stack([(a + b) / 2 for a, b in pairs])
@@ -121,14 +127,15 @@ def most_consistent(pairs: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "B K h 
 
 
 def inconsistency(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K"]:
-    """Distance in cells between the arg-max positions."""
-    return torch.linalg.vector_norm(peaks(a)[0] - peaks(b)[0], dim=-1)
+    """Returns the distance between the arg-max positions in cells."""
+    distance: Tensor = torch.linalg.vector_norm(peaks(a)[0] - peaks(b)[0], dim=-1)
+    return distance
 
 
-def inliers(a: Tensor, b: Tensor, config: OutlierConfig) -> Float[Tensor, "B K"]:
-    """1 where a joint of the pseudo label counts, 0 where it is an outlier."""
+def inliers(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"], config: OutlierConfig) -> Float[Tensor, "B K"]:
+    """Returns 1 for each joint of the two teachers' pseudo label that is used, 0 for an outlier."""
     height, width = a.shape[-2:]
     far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
     weak = (peaks(a)[1] + peaks(b)[1]) / 2 <= config.min_peak
-    out = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}[config.criterion]
-    return (~out).float()
+    outliers: dict[str, Tensor] = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}
+    return (~outliers[config.criterion]).float()

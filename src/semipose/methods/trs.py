@@ -1,16 +1,23 @@
 """`trs`: Teacher-Reviewer-Student with multi-level features and Keypoint-Mix (Yun et al., arXiv 2501.09565)."""
 
+import copy
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import nn
 
 from semipose.augment.mixing import KeypointMix
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, Losses, MethodContext, StepInfo, losses
+from semipose.methods.base import (
+    ConsistencyMethod,
+    ConsistencyTarget,
+    HardViewConfig,
+    Losses,
+    MethodContext,
+    StepInfo,
+)
+from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
-from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.structures.batches import LabeledView, View
 from semipose.utils.section import Section
 
 
@@ -18,103 +25,83 @@ class ReviewersConfig(Section):
     """The reviewers R1 (of G) and R2 (of F)."""
 
     enabled: bool = True
-    """Without them G and F alone teach each other: the ablation's base."""
+    """False leaves G and F as each other's only teachers: the ablation's base."""
     supervised: bool = True
-    """Reviewers also take the supervised loss (eq. 9); false = pure moving averages."""
+    """Reviewers take the supervised loss as well (eq. 9); false makes them pure moving averages."""
     alpha: float = Field(0.99, ge=0, le=1)
-    """Share of itself that R1 keeps at each step (eq. 7). Not published; see docs/results."""
+    """Momentum of R1 after its warm-up (eq. 7). Not published."""
     beta: float = Field(0.99, ge=0, le=1)
-    """Share of itself that R2 keeps at each step (eq. 7). Not published; see docs/results."""
-    teach_alone: bool = False
-    """Students learn from reviewers only; false = from teacher and reviewer (eq. 10 and 11)."""
-    warm_up: bool = True
-    """Momentum rises from .1 over the first steps, so that reviewers do not stay with the initial weights."""
+    """Momentum of R2 after its warm-up (eq. 7). Not published."""
 
 
-class Config(ConsistencyConfig):
+class Config(HardViewConfig):
     """Options of `trs`."""
 
     name: Literal["trs"] = "trs"
     supervised_weight: float = Field(0.5, ge=0)
-    """lambda of eq. 12."""
+    """λ of eq. 12."""
     levels: int = Field(2, ge=1, le=3)
     """Heatmap levels L of multi-level feature learning (eq. 8); 1 switches it off, 2 is the paper's best."""
     reviewers: ReviewersConfig = ReviewersConfig()
     """The reviewers."""
     backbones: dict[Literal["G", "F"], str] = {}
-    """Backbones that differ from `model.backbone`, by network; reviewers follow theirs."""
+    """Backbones that differ from `model.backbone`, by network; a reviewer has that of its teacher."""
     augmentations: list[Augmentation] = [KeypointMix()]
 
 
-class TeacherReviewerStudent(nn.Module):
-    """L = lambda * L_sup + L_un1 + L_un2 (eq. 12): G and F are teacher and student by turns within each step."""
+class TeacherReviewerStudent(ConsistencyMethod):
+    """L = λ L_sup + w (L_un1 + L_un2) (eq. 12), where G and F are both teacher and student in each step.
 
+    L_sup = Σ over W in {G, F, R1, R2} of L_s(W) (eq. 3, 9)
+    L_un1 = Σ over W in {G, R1} of |F(hard_G) - M W(easy)|² (eq. 5, 10)
+    L_un2 = Σ over W in {F, R2} of |G(hard_F) - M W(easy)|² (eq. 6, 11)
+
+    All losses of a student are added over its levels (eq. 8); targets are the teachers' level z. hard_W is augmented
+    around the joints that W finds. After each step R1 ← α R1 + (1 - α) G and R2 ← β R2 + (1 - β) F (eq. 7).
+    """
+
+    summary = "two networks learn from each other and from the moving averages (reviewers) of both"
     paper = "Yun et al., arXiv 2501.09565"
     published = (50.9, 60.4, 62.9)
     headline_networks = ("G", "F")
-    schedule_restarts = ()
+    config: Config
 
     def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__()
-        self.config, self.context = config, context
+        super().__init__(config, context)
         self.G = context.build_network(config.backbones.get("G"), config.levels)
         self.F = context.build_network(config.backbones.get("F"), config.levels)
         if config.reviewers.enabled:
-            self.R1, self.R2 = frozen_copy(self.G), frozen_copy(self.F)
-            if config.reviewers.supervised:
-                for reviewer, teacher in ((self.R1, self.G), (self.R2, self.F)):
-                    for own, theirs in zip(reviewer.parameters(), teacher.parameters(), strict=True):
-                        own.requires_grad_(theirs.requires_grad)
+            make_reviewer = copy.deepcopy if config.reviewers.supervised else frozen_copy
+            self.R1, self.R2 = make_reviewer(self.G), make_reviewer(self.F)
 
-    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Eq. 12; during burn-in its supervised part alone."""
+    def supervised_networks(self) -> list[PoseNet]:
+        """Returns G, F and, where they are supervised, the reviewers."""
+        reviewers = self.config.reviewers
+        return [self.G, self.F, self.R1, self.R2] if reviewers.enabled and reviewers.supervised else [self.G, self.F]
+
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the three terms of eq. 12."""
         context, config = self.context, self.config
-        view, factor = context.views.labeled(labeled), config.unlabeled_factor(info)
-        reviewers = self._supervised_reviewers()
-        if unlabeled is None or factor == 0:
-            supervised = [context.supervised(network, view) for network in (self.G, self.F, *reviewers)]
-            return losses(supervised=config.supervised_weight * torch.stack(supervised).sum())
-        for_f, for_g = self.lessons(unlabeled)
-        own_f, unlabeled_1 = context.student_losses(self.F, view, [for_f], config)
-        own_g, unlabeled_2 = context.student_losses(self.G, view, [for_g], config)
-        # Eq. 3 and 9: all trained networks, all levels.
-        supervised = [own_g, own_f, *(context.supervised(reviewer, view) for reviewer in reviewers)]
-        return losses(
-            supervised=config.supervised_weight * torch.stack(supervised).sum(),
-            unlabeled_1=factor * unlabeled_1,
-            unlabeled_2=factor * unlabeled_2,
+        reviewed = config.reviewers.enabled
+        teachers_of_f, teachers_of_g = ([self.G, self.R1], [self.F, self.R2]) if reviewed else ([self.G], [self.F])
+        heatmaps_g = [context.pseudo_heatmaps(teacher, easy, config) for teacher in teachers_of_f]
+        heatmaps_f = [context.pseudo_heatmaps(teacher, easy, config) for teacher in teachers_of_g]
+        hard_g = context.hard_view(easy, heatmaps_g[0], config.augmentations)
+        hard_f = context.hard_view(easy, heatmaps_f[0], config.augmentations)
+        return Losses.from_terms(
+            supervised=self.supervised_loss(labeled),
+            unlabeled_1=weight * context.consistency_loss(self.F, ConsistencyTarget(hard_g, heatmaps_g), config),
+            unlabeled_2=weight * context.consistency_loss(self.G, ConsistencyTarget(hard_f, heatmaps_f), config),
         )
 
-    def lessons(self, unlabeled: UnlabeledBatch) -> tuple[ConsistencyTarget, ConsistencyTarget]:
-        """Eq. 5/10, where G and R1 teach F, and eq. 6/11, where F and R2 teach G."""
-        context, config = self.context, self.config
-        easy = context.views.easy(unlabeled)
-        by_g = [context.pseudo_heatmaps(teacher, easy, config) for teacher in self._teachers("G", "R1")]
-        by_f = [context.pseudo_heatmaps(teacher, easy, config) for teacher in self._teachers("F", "R2")]
-        for_f = context.hard_view(easy, by_g[0], config.augmentations)
-        for_g = context.hard_view(easy, by_f[0], config.augmentations)
-        return ConsistencyTarget(for_f, by_g), ConsistencyTarget(for_g, by_f)
-
     def after_step(self, info: StepInfo) -> None:
-        """Eq. 7: reviewers follow their teachers, buffers included."""
+        """Moves the reviewers toward their teachers, buffers included (eq. 7)."""
         reviewers = self.config.reviewers
         if reviewers.enabled:
-            ema_update(self.R1, self.G, warmup_momentum(reviewers.alpha, info.step, reviewers.warm_up))
-            ema_update(self.R2, self.F, warmup_momentum(reviewers.beta, info.step, reviewers.warm_up))
+            ema_update(self.R1, self.G, warmup_momentum(reviewers.alpha, info.step))
+            ema_update(self.R2, self.F, warmup_momentum(reviewers.beta, info.step))
 
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """Both teachers and, where there are some, their reviewers."""
-        return {name: getattr(self, name) for name in self._names("G", "F", "R1", "R2")}
-
-    def _supervised_reviewers(self) -> list[nn.Module]:
-        """The reviewers that learn from labels as well."""
-        reviewers = self.config.reviewers
-        return [self.R1, self.R2] if reviewers.enabled and reviewers.supervised else []
-
-    def _teachers(self, teacher: str, reviewer: str) -> list[nn.Module]:
-        """Who teaches, the one whose joints place the alteration first."""
-        alone = self.config.reviewers.enabled and self.config.reviewers.teach_alone
-        return [getattr(self, name) for name in self._names(teacher, reviewer)[alone:]]
-
-    def _names(self, *names: str) -> list[str]:
-        return [name for name in names if self.config.reviewers.enabled or name in self.headline_networks]
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns both networks and their reviewers."""
+        networks = {"G": self.G, "F": self.F}
+        return {**networks, "R1": self.R1, "R2": self.R2} if self.config.reviewers.enabled else networks

@@ -1,47 +1,57 @@
-"""Any method with moving averages of its networks beside it: they learn nothing themselves and are judged as well."""
+"""Moving averages of a method's networks, evaluated with them."""
 
-from typing import Any
+from typing import cast
 
 from torch import nn
 
-from semipose.methods.base import Losses, StepInfo
+from semipose.methods.base import Losses, Method, StepInfo
+from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 SUFFIX = "_average"
-"""Ends the names of averages."""
+"""Suffix of an average's name."""
 
 
-class WithAverages(nn.Module):
-    """A method as it is, and an average of each of its learning networks, by the name NAME_average.
+class WithAverages(Method):
+    """A method and the average of each of its trained networks, named NAME_average.
 
-    No loss knows the averages: networks learn exactly as without them (Polyak and Juditsky, 1992; with the exponential
-    form of Tarvainen and Valpola, 2017). Figures of the method stay those of its own networks.
+    The averages take no part in the losses, so the networks are trained exactly as without them. Headline scores stay
+    those of the method's networks.
+
+    Reference: Polyak and Juditsky, 1992; exponential averages: Tarvainen and Valpola, 2017.
     """
 
-    def __init__(self, method: Any, momentum: float) -> None:
-        super().__init__()
+    def __init__(self, method: Method, momentum: float) -> None:
+        super().__init__(method.config, method.context)
         self.method, self.momentum = method, momentum
-        learning = {
-            name: n for name, n in method.eval_networks().items() if any(p.requires_grad for p in n.parameters())
-        }
-        self.averages = nn.ModuleDict({name: frozen_copy(network) for name, network in learning.items()})
-        self.paper, self.published = method.paper, method.published
+        self.averages = nn.ModuleDict(
+            {
+                name: frozen_copy(network)
+                for name, network in method.eval_networks().items()
+                if any(parameter.requires_grad for parameter in network.parameters())
+            }
+        )
+        self.summary, self.paper, self.published = method.summary, method.paper, method.published
         self.headline_networks, self.schedule_restarts = method.headline_networks, method.schedule_restarts
-        self.config = getattr(method, "config", None)
+        self.uses_unlabeled = method.uses_unlabeled
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Those of the method."""
-        losses: Losses = self.method.losses(labeled, unlabeled, info)
-        return losses
+        """Returns the losses of the method."""
+        return self.method.losses(labeled, unlabeled, info)
+
+    def unlabeled_weight(self, info: StepInfo) -> float:
+        """Returns the weight of the method."""
+        return self.method.unlabeled_weight(info)
 
     def after_step(self, info: StepInfo) -> None:
-        """What follows in the method follows first, then the averages."""
+        """Updates the method's teachers, then the averages."""
         self.method.after_step(info)
-        own = self.method.eval_networks()
+        networks = self.method.eval_networks()
         for name, average in self.averages.items():
-            ema_update(average, own[name], warmup_momentum(self.momentum, info.step))
+            ema_update(average, networks[name], warmup_momentum(self.momentum, info.step))
 
-    def eval_networks(self) -> dict[str, nn.Module]:
-        """The method's networks, then their averages."""
-        return {**self.method.eval_networks(), **{f"{name}{SUFFIX}": net for name, net in self.averages.items()}}
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the method's networks, then their averages."""
+        averages = {f"{name}{SUFFIX}": cast(PoseNet, average) for name, average in self.averages.items()}
+        return {**self.method.eval_networks(), **averages}

@@ -1,41 +1,65 @@
 """Object keypoint similarity and COCO's average precision over it, for any skeleton."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from semipose.metrics.base import MatchedDataset, Metric, MetricResult, Outcomes
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 
 MAX_DETECTIONS = 20
-"""Best-ranked predictions that COCO's keypoint evaluation keeps per image."""
-
+"""Predictions per image that COCO's keypoint evaluation keeps, those with the highest scores."""
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
-"""OKS from which a prediction is right; AP is the mean over them."""
+"""OKS above which a prediction is correct; AP is the mean over them."""
+RECALLS = np.linspace(0, 1, 101)
+"""Recalls at which COCO evaluates precision."""
+NAMES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
+"""The first entries of COCO's keypoint summary."""
 
-FIGURES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
-"""Names of the first entries of COCO's keypoint summary."""
+
+class KeypointAP(Metric):
+    """COCO's keypoint AP, AP50, AP75 and AR; AP_M and AP_L, of medium and large persons, as details."""
+
+    def evaluate(self, data: MatchedDataset) -> MetricResult:
+        """Returns the values of `oks_scores`."""
+        found, details = oks_scores(data.truth, data.predictions), ("AP_M", "AP_L")
+        no_area = evaluated(data.truth) & (data.truth.instances.areas <= 0)
+        return MetricResult(
+            {name: value for name, value in found.items() if name not in details},
+            {name: found[name] for name in details},
+            counts={"no_area": int(no_area.sum())},
+        )
+
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
+        """Returns COCO's matches by image."""
+        return coco_matches(data.truth, data.predictions, numbers)
 
 
 def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """COCO keypoint AP, AP50, AP75, AP_M, AP_L and AR as fractions, with the OKS sigmas of `truth.skeleton`.
+    """Returns COCO keypoint AP, AP50, AP75, AP_M, AP_L and AR as fractions, with the sigmas of the skeleton.
 
-    AP and AR are means over OKS thresholds .50, .55, … .95; areas (medium 32² to 96², large above, square pixels) and
-    the scale of OKS come from `Person.area`. As in COCO, crowds and persons without labeled joints are ignored: who
-    matches them counts neither for nor against; predictions on images without persons count against; `annotation_id`
-    plays no part. Figures equal pycocotools on results without 'bbox' (an unmatched prediction's area is then that of
-    its joints' extent, which concerns AP_M and AP_L alone).
+    AP and AR are means over the OKS thresholds .50, .55, … .95; areas (medium 32² to 96², large above, in square
+    pixels) and the scale of OKS come from `Instance.area`. As in COCO, crowds and persons without labeled joints are
+    ignored, and so are predictions that match them; predictions on images without persons count as errors;
+    `annotation_id` is not used. The values equal those of pycocotools on results without 'bbox' (the area of an
+    unmatched prediction is then that of the extent of its joints, which only matters for AP_M and AP_L).
 
-    None where no person falls in the area range, everywhere when no evaluated person has an area. Raises DataError for
-    predictions of another skeleton or data set, RunError for predictions that are not finite.
+    Returns:
+        Values by name; None where no person is in the area range, and for all if no evaluated person has an area.
+
+    Raises:
+        DataError: If the predictions are for another skeleton or data set.
+        RunError: If a prediction is not finite.
     """
     check_predictions(truth, predictions)
     if not (evaluated(truth) & (truth.instances.areas > 0)).any():
-        return dict.fromkeys(FIGURES)
+        return dict.fromkeys(NAMES)
     images = image_numbers(truth, predictions)
     annotated = COCO(print_function=_silent)
     annotated.dataset = {
@@ -55,7 +79,7 @@ def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[st
     evaluation.run()
     return {
         name: None if value < 0 else float(value)
-        for name, value in zip(FIGURES, evaluation.all_stats[: len(FIGURES)], strict=True)
+        for name, value in zip(NAMES, evaluation.all_stats[: len(NAMES)], strict=True)
     }
 
 
@@ -66,10 +90,21 @@ def object_keypoint_similarity(
     predicted: np.ndarray,
     sigmas: Sequence[float],
 ) -> np.ndarray:
-    """OKS of pairs of poses: mean over labeled joints of exp(-d² / (2 area (2 sigma)²)), COCO keypoint evaluation.
+    """Returns the OKS of pairs of poses: the mean over labeled joints of exp(-d² / (2 area (2 sigma)²)).
 
-    `truth_joints` and `predicted` (..., K, 2) in pixels, `visibility` (..., K), `area` (...) in square pixels,
-    `sigmas` (K,); leading axes broadcast. Returns (...), between 0 and 1; NaN for a person without labeled joints.
+    Leading axes broadcast.
+
+    Args:
+        truth_joints: (..., K, 2) in pixels.
+        visibility: (..., K); joints above 0 are labeled.
+        area: (...) of the persons in square pixels.
+        predicted: (..., K, 2) in pixels.
+        sigmas: K constants.
+
+    Returns:
+        (...) between 0 and 1; NaN for a person without labeled joints.
+
+    Reference: COCO keypoint evaluation, https://cocodataset.org/#keypoints-eval.
     """
     squared = ((np.asarray(predicted, np.float64) - truth_joints) ** 2).sum(axis=-1)
     labeled = np.broadcast_to(np.asarray(visibility) > 0, squared.shape)
@@ -81,55 +116,85 @@ def object_keypoint_similarity(
 
 
 @dataclass(frozen=True)
-class Matches:
-    """COCO's matching at every threshold, areas of any size. Images count from 0, in COCO's order.
+class CocoMatches(Outcomes):
+    """COCO's matches at every threshold, for areas of any size. Images count from 0, in COCO's order.
 
-    `images` (D,): the image of each detection, by falling score. `hits` and `misses` (T, D): whether it counts for or
-    against; neither where it met a person that is ignored. `wanted` (I,): persons that count, by image.
+    Attributes:
+        images: (D,) image of each detection, by falling score.
+        hits: (T, D) whether the detection is a true positive.
+        misses: (T, D) whether it is a false positive; neither where it matches a person that is ignored.
+        positives: (I,) number of persons that are not ignored, by image.
     """
 
     images: np.ndarray
     hits: np.ndarray
     misses: np.ndarray
-    wanted: np.ndarray
+    positives: np.ndarray
+
+    def value(self, counts: np.ndarray) -> float:
+        """Returns AP: precision, made to fall with recall, at 101 recalls, mean over the OKS thresholds.
+
+        It is computed at true positives only: between two of them precision falls and recall stays.
+        """
+        positives = counts @ self.positives
+        if not positives:
+            return np.nan
+        weights = counts[self.images]
+        so_far, total = np.cumsum(weights), 0.0
+        for hit_positions, ignored in self._positions:
+            hits = np.cumsum(weights[hit_positions])
+            skipped = np.concatenate([[0], np.cumsum(weights[ignored])])[np.searchsorted(ignored, hit_positions)]
+            precision = hits / np.maximum(so_far[hit_positions] - skipped, 1)
+            precision = np.maximum.accumulate(precision[::-1])[::-1]
+            reached = np.searchsorted(hits / positives, RECALLS, side="left")
+            total += float(precision[reached[reached < len(precision)]].sum())
+        return total / len(RECALLS) / len(THRESHOLDS)
+
+    @cached_property
+    def _positions(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """By threshold, the positions of true positives and of ignored detections."""
+        pairs = zip(self.hits, self.misses, strict=True)
+        return [(np.flatnonzero(hits), np.flatnonzero(~(hits | misses))) for hits, misses in pairs]
 
 
-def coco_matches(truth: PoseDataset, predictions: Sequence[Prediction], numbers: dict[int | str, int]) -> Matches:
-    """Who met whom in `oks_scores`, for figures over other choices of images. `numbers`: of all images, from 1.
+def coco_matches(
+    truth: PoseDataset, predictions: Sequence[Prediction], numbers: Mapping[int | str, int]
+) -> CocoMatches:
+    """Returns the matches behind `oks_scores`; `numbers` are those of all images, from 1.
 
-    Nobody is wanted where no evaluated person has an area.
+    No person is a positive if no evaluated person has an area.
     """
-    shown, ranked = _shown(truth), _ranked(predictions)
+    by_image, ranked = _persons_by_image(truth), _ranked(predictions)
     counted, crowds = evaluated(truth), truth.instances.is_crowd
     similarities = _similarities(truth, predictions, numbers)
     images, scores, hits, misses = [], [], [], []
     for image_id, number in numbers.items():
         detections = ranked.get(image_id, [])
-        persons = np.array(shown.get(image_id, []), np.int64)
-        order = np.argsort(~counted[persons], kind="stable")  # those that are ignored last
+        persons = np.array(by_image.get(image_id, []), np.int64)
+        order = np.argsort(~counted[persons], kind="stable")  # ignored persons last
         similarity = similarities.get(number, np.zeros((len(detections), len(persons))))[:, order]
-        met, ignored = _greedy(similarity, counted[persons[order]], crowds[persons[order]])
+        matched, ignored = _greedy(similarity, counted[persons[order]], crowds[persons[order]])
         images += [number - 1] * len(detections)
         scores += [predictions[n].score for n in detections]
-        hits.append(met & ~ignored)
-        misses.append(~met)
+        hits.append(matched & ~ignored)
+        misses.append(~matched)
     by_score = np.argsort(-np.array(scores), kind="stable")
     measurable = counted if (counted & (truth.instances.areas > 0)).any() else np.zeros_like(counted)
-    places = np.array([numbers[image_id] - 1 for image_id in truth.instances.image_ids], np.int64)
-    wanted = np.bincount(places[measurable], minlength=len(numbers))
+    image_indices = np.array([numbers[image_id] - 1 for image_id in truth.instances.image_ids], np.int64)
+    positives = np.bincount(image_indices[measurable], minlength=len(numbers))
     none = np.zeros((len(THRESHOLDS), 0), bool)
-    return Matches(
+    return CocoMatches(
         np.array(images, np.int64)[by_score],
         np.concatenate([none, *hits], axis=1)[:, by_score],
         np.concatenate([none, *misses], axis=1)[:, by_score],
-        wanted,
+        positives,
     )
 
 
 def _greedy(similarity: np.ndarray, counted: np.ndarray, crowds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's matching in one image: by threshold and detection, whether it met a person, and one that is ignored."""
-    met = np.zeros((len(THRESHOLDS), len(similarity)), bool)
-    ignored = met.copy()
+    """COCO's matching in one image: (T, D) whether a detection matches a person, and one that is ignored."""
+    matched = np.zeros((len(THRESHOLDS), len(similarity)), bool)
+    ignored = matched.copy()
     for t, threshold in enumerate(THRESHOLDS):
         taken = np.zeros(len(counted), bool)
         for d, row in enumerate(similarity):
@@ -142,17 +207,17 @@ def _greedy(similarity: np.ndarray, counted: np.ndarray, crowds: np.ndarray) -> 
                 if value >= best:
                     best, chosen = value, g
             if chosen >= 0:
-                met[t, d], ignored[t, d], taken[chosen] = True, not counted[chosen], True
-    return met, ignored
+                matched[t, d], ignored[t, d], taken[chosen] = True, not counted[chosen], True
+    return matched, ignored
 
 
 def best_ranked(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """The predictions of one image that count: at most 20, by falling score, equal scores in their given order."""
+    """Returns the predictions of one image that count: at most 20, by falling score, equal scores in their order."""
     return sorted(predictions, key=lambda p: -p.score)[:MAX_DETECTIONS]
 
 
 def image_numbers(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[int | str, int]:
-    """A number from 1 for each image, in the order of the ids: COCO needs numbers, and ties are settled by them."""
+    """Returns a number from 1 for each image, in the order of the ids: COCO needs numbers, and they decide ties."""
     ids: set[int | str] = {*truth.instances.image_ids, *(p.image_id for p in predictions)}
     numbers = sorted(i for i in ids if isinstance(i, int))
     texts = sorted(i for i in ids if isinstance(i, str))
@@ -160,16 +225,16 @@ def image_numbers(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict
     return {image_id: n for n, image_id in enumerate(order, start=1)}
 
 
-def _shown(truth: PoseDataset) -> dict[int | str, list[int]]:
-    """The persons of each image."""
-    shown: dict[int | str, list[int]] = defaultdict(list)
+def _persons_by_image(truth: PoseDataset) -> dict[int | str, list[int]]:
+    """Indices of the persons of each image."""
+    by_image: dict[int | str, list[int]] = defaultdict(list)
     for n, image_id in enumerate(truth.instances.image_ids):
-        shown[image_id].append(n)
-    return shown
+        by_image[image_id].append(n)
+    return by_image
 
 
 def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
-    """The predictions of each image that count, as `best_ranked` orders them."""
+    """Indices of the predictions of each image that count, as `best_ranked` orders them."""
     ranked: dict[int | str, list[int]] = defaultdict(list)
     for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
         if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
@@ -177,29 +242,29 @@ def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
     return ranked
 
 
-class _Evaluation(COCOeval_faster):
-    """COCO's matching and accumulation over similarities that were computed for all images at once."""
+class _Evaluation(COCOeval_faster):  # type: ignore[misc]  # the library has no types
+    """COCO's matching and accumulation with similarities that are computed for all images at once."""
 
     similarities: dict[int, np.ndarray]
 
     def computeOks(self, imgId: int, catId: int) -> Any:  # noqa: N802
-        """Similarities of an image's best ranked predictions with its persons; [] where either is missing."""
+        """Returns the similarities of an image's best ranked predictions with its persons; [] where either is missing."""
         return self.similarities.get(imgId, [])
 
 
 def _similarities(
-    truth: PoseDataset, predictions: Sequence[Prediction], images: dict[int | str, int]
+    truth: PoseDataset, predictions: Sequence[Prediction], images: Mapping[int | str, int]
 ) -> dict[int, np.ndarray]:
     """OKS of each image's best ranked predictions (rows) with its persons (columns), by the image's number.
 
-    As in COCO, a person without labeled joints is as near as the prediction's joints are to its doubled box.
+    As in COCO, the similarity with a person without labeled joints uses the distance to its doubled box.
     """
-    shown, ranked = _shown(truth), _ranked(predictions)
-    both = [image for image in images if shown.get(image) and ranked.get(image)]
+    by_image, ranked = _persons_by_image(truth), _ranked(predictions)
+    both = [image for image in images if by_image.get(image) and ranked.get(image)]
     if not both:
         return {}
-    rows = np.concatenate([np.repeat(ranked[i], len(shown[i])) for i in both])
-    columns = np.concatenate([np.tile(shown[i], len(ranked[i])) for i in both])
+    rows = np.concatenate([np.repeat(ranked[i], len(by_image[i])) for i in both])
+    columns = np.concatenate([np.tile(by_image[i], len(ranked[i])) for i in both])
     persons = truth.instances
     found = np.stack([p.joints for p in predictions])[rows]
     labeled = persons.visibility[columns] > 0
@@ -212,12 +277,12 @@ def _similarities(
     variances = (2 * np.asarray(truth.skeleton.sigmas)) ** 2
     errors = (distance**2).sum(axis=-1) / variances / (persons.areas[columns, None] + np.spacing(1)) / 2
     values = (np.exp(-errors) * labeled).sum(axis=1) / labeled.sum(axis=1)
-    parts = np.split(values, np.cumsum([len(ranked[i]) * len(shown[i]) for i in both])[:-1])
-    return {images[i]: part.reshape(len(ranked[i]), len(shown[i])) for i, part in zip(both, parts, strict=True)}
+    parts = np.split(values, np.cumsum([len(ranked[i]) * len(by_image[i]) for i in both])[:-1])
+    return {images[i]: part.reshape(len(ranked[i]), len(by_image[i])) for i, part in zip(both, parts, strict=True)}
 
 
-def _annotations(truth: PoseDataset, images: dict[int | str, int]) -> list[dict[str, Any]]:
-    """COCO records, numbered anew from 1: faster_coco_eval takes id 0 for "unmatched", and joined sets repeat ids."""
+def _annotations(truth: PoseDataset, images: Mapping[int | str, int]) -> list[dict[str, Any]]:
+    """COCO annotations, numbered from 1: for faster_coco_eval id 0 means unmatched, and joined sets repeat ids."""
     p = truth.instances
     flat = np.concatenate([p.joints, p.visibility[..., None]], axis=2, dtype=np.float64).reshape(len(p), -1).tolist()
     counts = (p.visibility > 0).sum(axis=1).tolist()
@@ -237,8 +302,8 @@ def _annotations(truth: PoseDataset, images: dict[int | str, int]) -> list[dict[
     ]
 
 
-def _results(predictions: Sequence[Prediction], images: dict[int | str, int]) -> list[dict[str, Any]]:
-    """COCO result records as `loadRes` completes them: area and box are those of the joints' extent."""
+def _results(predictions: Sequence[Prediction], images: Mapping[int | str, int]) -> list[dict[str, Any]]:
+    """COCO results as `loadRes` completes them: area and box are those of the extent of the joints."""
     if not predictions:
         return []
     joints, scores = np.stack([p.joints for p in predictions]), np.stack([p.scores for p in predictions])
@@ -261,4 +326,4 @@ def _results(predictions: Sequence[Prediction], images: dict[int | str, int]) ->
 
 
 def _silent(*_: object) -> None:
-    """Takes the place of faster_coco_eval's printing."""
+    """Replaces the printing of faster_coco_eval."""

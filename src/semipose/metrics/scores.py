@@ -1,12 +1,12 @@
-"""Scores of predictions on a data set, and the protocol that is printed with every figure."""
+"""The scores of predictions on a data set, and the protocol that is reported with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from semipose.metrics.oks import oks_scores
-from semipose.metrics.pck import match, pck_torso, pckh
+from semipose.metrics.matching import match_dataset
+from semipose.metrics.registry import METRICS
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, evaluated
 from semipose.utils.text import plural
@@ -14,12 +14,19 @@ from semipose.utils.text import plural
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """What a figure was measured on and how: two figures compare only where their protocols agree.
+    """What scores were measured on and how: two scores compare only if their protocols agree.
 
-    `boxes` is 'ground truth' or 'detections FILE'; `sigmas` names the set of OKS constants; `source` the data set;
-    `weights_selection` how the weights were picked, for example 'best AP on a validation split'; `left_out` counts
-    what was broken and left out, `seen` the photographs that the training knew, both in words, empty when untold;
-    `decoder` how joints were read off heatmaps.
+    Attributes:
+        boxes: `ground truth` or the file of detections.
+        flip_test: Whether heatmaps were averaged with those of the mirrored image.
+        sigmas: The skeleton whose OKS sigmas were used.
+        n_persons: Number of evaluated persons.
+        n_images: Number of their images.
+        source: The data set.
+        weights_selection: How the weights were chosen, for example `best weights on validation`.
+        left_out: What was broken and left out, in words; empty if nothing was.
+        leakage: How many of the images were used in training, in words; empty if that does not matter.
+        decoder: How heatmaps became joints; empty if unknown.
     """
 
     boxes: str
@@ -30,7 +37,7 @@ class EvaluationProtocol:
     source: str
     weights_selection: str
     left_out: str = ""
-    seen: str = ""
+    leakage: str = ""
     decoder: str = ""
 
     @classmethod
@@ -42,10 +49,10 @@ class EvaluationProtocol:
         flip_test: bool,
         weights_selection: str,
         left_out: str = "",
-        seen: str = "",
+        leakage: str = "",
         decoder: str = "",
     ) -> "EvaluationProtocol":
-        """The protocol of an evaluation on `truth`; persons that figures leave out are not counted."""
+        """Returns the protocol of an evaluation on `truth`; crowds and persons without labels do not count."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
         return cls(
             boxes=boxes,
@@ -56,12 +63,12 @@ class EvaluationProtocol:
             source=truth.source,
             weights_selection=weights_selection,
             left_out=left_out,
-            seen=seen,
+            leakage=leakage,
             decoder=decoder,
         )
 
     def describe(self) -> str:
-        """One line to print beside figures."""
+        """Returns the protocol as one line of text."""
         return "; ".join(
             (
                 f"{self.source}: {plural(self.n_persons, 'person')} in {plural(self.n_images, 'image')}",
@@ -71,95 +78,65 @@ class EvaluationProtocol:
                 f"OKS sigmas: {self.sigmas}",
                 f"weights: {self.weights_selection}",
                 *([f"left out as broken: {self.left_out}"] if self.left_out else []),
-                *([self.seen] if self.seen else []),
+                *([self.leakage] if self.leakage else []),
             )
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
-    """Figures of one set of predictions, as fractions; None where the data lacks what a figure needs.
+    """The scores of one set of predictions, from all metrics of `METRICS`; `scores["AP"]` returns one of them.
 
-    `ap` … `ar` are COCO's over OKS, `ap_m` and `ap_l` those of medium and large persons; `pck` is PCK@0.2 of the torso,
-    `pckh` PCKh@0.5 and `pckh_strict` PCKh@0.1, each with the same by joint name. `counts`: `persons` and `images`
-    evaluated, `predictions`, of which `elsewhere` lie on images where the set has nobody (they count against AP), and
-    how many persons have `no_prediction`, `no_torso`, `no_head_size` or `no_area`.
+    Attributes:
+        values: Scores by public name (AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5), as fractions; None where the data
+            lacks what a metric needs.
+        details: More of them: AP_M, AP_L and PCKh@0.1.
+        by_joint: Scores by joint name and their `total`, by public name; what is None is left out.
+        counts: Numbers of evaluated `persons` and their `images`, of `predictions` and those `elsewhere`, on images
+            without persons (they lower AP), and of persons that have `no_prediction`, `no_torso`, `no_head_size` or
+            `no_area`.
+        notes: Why a score that is expected of every data set is missing.
     """
 
-    ap: float | None
-    ap50: float | None
-    ap75: float | None
-    ap_m: float | None
-    ap_l: float | None
-    ar: float | None
-    pck: float | None
-    pckh: float | None
-    per_joint: Mapping[str, float | None]
-    per_joint_pckh: Mapping[str, float | None]
-    pckh_strict: float | None
-    per_joint_pckh_strict: Mapping[str, float | None]
+    values: Mapping[str, float | None]
+    details: Mapping[str, float | None]
+    by_joint: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
+    notes: Sequence[str] = ()
 
-    @property
-    def by_joint(self) -> dict[str, dict[str, float]]:
-        """PCK@0.2, PCKh@0.5 and PCKh@0.1 by joint name, and in `total`; what has no figure is left out."""
-        found = {
-            "PCK@0.2": {**self.per_joint, "total": self.pck},
-            "PCKh@0.5": {**self.per_joint_pckh, "total": self.pckh},
-            "PCKh@0.1": {**self.per_joint_pckh_strict, "total": self.pckh_strict},
-        }
-        known = {name: {j: v for j, v in figures.items() if v is not None} for name, figures in found.items()}
-        return {name: figures for name, figures in known.items() if figures}
+    def __getitem__(self, name: str) -> float | None:
+        return {**self.values, **self.details}[name]
 
-    @property
-    def notes(self) -> list[str]:
-        """Why a figure that is expected of every set is missing."""
-        if self.pck is not None:
-            return []
-        return ["no PCK@0.2: nobody shows a shoulder and the opposite hip (joints left_shoulder, right_hip, …)"]
+    def __repr__(self) -> str:
+        known = [f"{name} {100 * value:.1f}" for name, value in self.values.items() if value is not None]
+        return f"Scores(× 100: {', '.join(known) or 'none'}; {plural(self.counts['persons'], 'person')})"
 
     def as_dict(self) -> dict[str, float | None]:
-        """The figures under their public names: AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5."""
-        return {
-            "AP": self.ap,
-            "AP50": self.ap50,
-            "AP75": self.ap75,
-            "AR": self.ar,
-            "PCK@0.2": self.pck,
-            "PCKh@0.5": self.pckh,
-        }
+        """Returns the scores by their public names."""
+        return dict(self.values)
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
-    """Every figure that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
+    """Returns every score that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
 
-    Raises DataError for predictions of another skeleton or data set, RunError for predictions that are not finite.
+    Raises:
+        DataError: If the predictions are for another skeleton or data set.
+        RunError: If a prediction is not finite.
     """
-    oks = oks_scores(truth, predictions)
-    torso, head, strict = pck_torso(truth, predictions), pckh(truth, predictions), pckh(truth, predictions, 0.1)
-    plural, matched = np.flatnonzero(evaluated(truth)), match(truth, predictions)
-    persons, images = truth.instances.take(plural), set(truth.instances.image_ids)
+    data = match_dataset(truth, predictions)
+    results = [metric.evaluate(data) for metric in METRICS.values()]
+    chosen, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
+    counts = {
+        "persons": len(chosen),
+        "images": len(set(truth.instances.take(chosen).image_ids)),
+        "predictions": len(predictions),
+        "elsewhere": sum(p.image_id not in images for p in predictions),
+        "no_prediction": sum(data.matched[i] is None for i in chosen.tolist()),
+    }
     return Scores(
-        ap=oks["AP"],
-        ap50=oks["AP50"],
-        ap75=oks["AP75"],
-        ap_m=oks["AP_M"],
-        ap_l=oks["AP_L"],
-        ar=oks["AR"],
-        pck=torso["total"],
-        pckh=head["total"],
-        per_joint=torso["per_joint"],
-        per_joint_pckh=head["per_joint"],
-        pckh_strict=strict["total"],
-        per_joint_pckh_strict=strict["per_joint"],
-        counts={
-            "persons": len(persons),
-            "images": len(set(persons.image_ids)),
-            "predictions": len(predictions),
-            "elsewhere": sum(p.image_id not in images for p in predictions),
-            "no_prediction": sum(matched[i] is None for i in plural),
-            "no_torso": torso["unmeasured"],
-            "no_head_size": head["unmeasured"],
-            "no_area": int((persons.areas <= 0).sum()),
-        },
+        values={name: value for result in results for name, value in result.values.items()},
+        details={name: value for result in results for name, value in result.details.items()},
+        by_joint={name: values for result in results for name, values in result.by_joint.items()},
+        counts=counts | {name: count for result in results for name, count in result.counts.items()},
+        notes=[note for result in results for note in result.notes],
     )

@@ -1,6 +1,6 @@
-"""Joints to heatmaps and back: Gaussian targets, arg-max with quarter offset, DARK, peak values.
+"""Encoding of joints as Gaussian heatmaps and decoding by arg-max with quarter offset or DARK.
 
-Positions here are in heatmap cells (cell centers at integers) unless a `stride` is given.
+Cell centers have integer coordinates, as pixel centers have.
 """
 
 from collections.abc import Callable
@@ -19,10 +19,19 @@ Decoder = Literal["quarter", "dark"]
 def encode(
     joints: Float[Tensor, "B K 2"], weights: Float[Tensor, "B K"], size: tuple[int, int], sigma: float, stride: int
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"]]:
-    """Gaussian targets S_k = exp(-|p - p_k|² / 2 sigma²), unnormalized, and the weights that remain.
+    """Draws Gaussian heatmaps exp(-|p - p_k|² / 2 sigma²), centered at the exact positions of the joints.
 
-    `joints` in input pixels, `size` = (h, w) and `sigma` in cells. A joint off the map gets weight 0, and a joint of
-    weight 0 an empty map. The Gaussian is centered at the exact sub-cell position.
+    Args:
+        joints: Positions in input pixels.
+        weights: Joint weights; joints of weight 0 get an empty map.
+        size: (h, w) of the heatmaps in cells.
+        sigma: Standard deviation of the Gaussian in cells.
+        stride: Input pixels per heatmap cell.
+
+    Returns:
+        The heatmaps, with peak 1, and the weights, set to 0 where a joint lies outside its map.
+
+    Reference: Xiao et al., ECCV 2018; Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020, section 3.2.
     """
     height, width = size
     cells = (joints + 0.5) / stride - 0.5
@@ -37,7 +46,7 @@ def encode(
 
 
 def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-    """Arg-max cell (x, y) and its value, per joint."""
+    """Returns the cell (x, y) of the maximum of each heatmap and its value."""
     width = heatmaps.shape[-1]
     values, index = heatmaps.flatten(2).max(dim=2)
     return torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype), values
@@ -47,11 +56,20 @@ def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], F
 def decode(
     heatmaps: Float[Tensor, "B K h w"], stride: int, decoder: Decoder = "dark", sigma: float = 2.0
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-    """Joints in input pixels and their scores (peak values).
+    """Finds the joint of each heatmap.
 
-    `quarter`: the arg-max moved a quarter cell toward its higher neighbor (SimpleBaseline), within .25 cell of an
-    exact Gaussian's center. `dark`: a Newton step on the logarithm of the smoothed map (Zhang et al., CVPR 2020),
-    exact to .02 cell on a Gaussian two sigma away from the border.
+    Args:
+        heatmaps: Heatmaps with a peak near 1 where the network is certain.
+        stride: Input pixels per heatmap cell.
+        decoder: `quarter` moves the maximum a quarter cell toward its higher neighbor, within 0.25 cells of the center
+            of an exact Gaussian. `dark` takes a Newton step on the logarithm of the smoothed map, within 0.02 cells
+            for a Gaussian two sigma away from the border.
+        sigma: Standard deviation of the target Gaussians in cells; only `dark` uses it.
+
+    Returns:
+        Joints in input pixels, and their scores (the peak values).
+
+    Reference: Xiao et al., ECCV 2018 (quarter); Zhang et al., CVPR 2020, section 3.1 (DARK).
     """
     cells, scores = peaks(heatmaps)
     cells = cells + DECODERS[decoder](heatmaps, cells, sigma)
@@ -59,7 +77,7 @@ def decode(
 
 
 def _quarter_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
-    """A quarter cell toward the higher neighbor on each axis; none at the border."""
+    """Returns a quarter cell toward the higher neighbor on each axis, 0 at the border."""
     patch, inner = _neighbors(heatmaps, cells, 1)
     dx = patch[..., 1, 2] - patch[..., 1, 0]
     dy = patch[..., 2, 1] - patch[..., 0, 1]
@@ -67,19 +85,16 @@ def _quarter_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
 
 
 def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
-    """Newton step on log heatmap at the arg-max, after smoothing by a Gaussian of the target's width.
-
-    The smoothing widens the peak but does not move it; the step is kept within a cell.
-    """
-    smooth = _blur(heatmaps, sigma).clamp_min(1e-10).log()
-    p, inner = _neighbors(smooth, cells, 2)
+    """Returns a Newton step on the logarithm of the smoothed map at the maximum, at most one cell on each axis."""
+    log_maps = _blur(heatmaps, sigma).clamp_min(1e-10).log()
+    p, inner = _neighbors(log_maps, cells, 2)
     dx = 0.5 * (p[..., 2, 3] - p[..., 2, 1])
     dy = 0.5 * (p[..., 3, 2] - p[..., 1, 2])
     dxx = 0.25 * (p[..., 2, 4] - 2 * p[..., 2, 2] + p[..., 2, 0])
     dyy = 0.25 * (p[..., 4, 2] - 2 * p[..., 2, 2] + p[..., 0, 2])
     dxy = 0.25 * (p[..., 3, 3] - p[..., 1, 3] - p[..., 3, 1] + p[..., 1, 1])
     determinant = dxx * dyy - dxy * dxy
-    # A maximum has a negative definite Hessian; elsewhere (flat or noisy maps) there is no step to take.
+    # The Hessian of a maximum is negative definite; flat and noisy maps get no step.
     peaked = (determinant > 1e-12) & (dxx < 0)
     safe = torch.where(peaked, determinant, torch.ones_like(determinant))
     step = torch.stack([-(dyy * dx - dxy * dy) / safe, -(dxx * dy - dxy * dx) / safe], dim=-1)
@@ -87,7 +102,7 @@ def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
 
 
 def _neighbors(maps: Tensor, cells: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The (2r+1)² window around each cell, (B, K, 2r+1, 2r+1), and whether it lies inside the map, (B, K, 1)."""
+    """Returns the window around each cell, (B, K, 2r+1, 2r+1), and whether it lies inside the map, (B, K, 1)."""
     height, width = maps.shape[-2:]
     x, y = cells.long().unbind(-1)
     inner = (x >= radius) & (x < width - radius) & (y >= radius) & (y < height - radius)
@@ -99,7 +114,7 @@ def _neighbors(maps: Tensor, cells: Tensor, radius: int) -> tuple[Tensor, Tensor
 
 
 def _blur(heatmaps: Tensor, sigma: float) -> Tensor:
-    """Separable Gaussian smoothing that keeps the map's size."""
+    """Smooths with a separable Gaussian kernel."""
     radius = max(1, round(2.5 * sigma))
     span = torch.arange(-radius, radius + 1, device=heatmaps.device, dtype=heatmaps.dtype)
     kernel = torch.exp(-(span**2) / (2 * sigma**2))
@@ -110,3 +125,4 @@ def _blur(heatmaps: Tensor, sigma: float) -> Tensor:
 
 
 DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"quarter": _quarter_offset, "dark": _dark_offset}
+"""Offsets from the maximum, in cells, by the name of the decoder: called with (heatmaps, cells, sigma)."""

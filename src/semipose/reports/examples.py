@@ -1,13 +1,12 @@
-"""Pictures of a report: persons sorted by error, heatmaps of each network, hard views."""
+"""Example images of a report: persons sorted by error, heatmaps of each network, easy and hard views."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from semipose.augment.views import eval_view
+from semipose.augment.registry import apply_augmentations
+from semipose.augment.views import ViewSampler, eval_view
 from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import DataSplits
@@ -18,122 +17,126 @@ from semipose.inference.pose_model import load_pose_model, weights_of
 from semipose.methods.base import ConsistencyConfig
 from semipose.metrics.pck import torso_diagonal
 from semipose.models.backbones import MEAN, STD
-from semipose.reports import plots
+from semipose.reports.page import Examples, Picture
+from semipose.reports.plots import jpeg, overlay
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
-from semipose.trainer import make_method
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One picture as a data address."""
-
-    title: str
-    image: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Pictures under a title."""
-
-    title: str
-    text: str
-    tiles: list[Tile]
 
 
 def errors_by_person(truth: PoseDataset, matched: list[Prediction | None]) -> list[tuple[float, int]]:
-    """(mean joint error in torso diagonals, position), the largest error first; persons without a torso stay out."""
-    found = []
-    for i, (person, prediction) in enumerate(zip(truth.instances, matched, strict=True)):
+    """Computes the error of each person that has a torso and a prediction.
+
+    Args:
+        truth: The annotated persons.
+        matched: The prediction of each person, or None.
+
+    Returns:
+        Mean joint error in torso diagonals and the person's index, the largest error first.
+    """
+    errors = []
+    for index, (person, prediction) in enumerate(zip(truth.instances, matched, strict=True)):
         size = torso_diagonal(person, truth.skeleton)
         if prediction is None or size is None or person.joints is None or person.visibility is None:
             continue
         distance = np.linalg.norm(prediction.joints - person.joints, axis=1)[person.visibility > 0]
-        found.append((float(distance.mean()) / size, i))
-    return sorted(found, reverse=True)
+        errors.append((float(distance.mean()) / size, index))
+    return sorted(errors, reverse=True)
 
 
-def example_gallery(
+def pose_examples(
     truth: PoseDataset,
     matched: list[Prediction | None],
     *,
-    title: str = "Instances sorted by error",
+    title: str = "Persons sorted by error",
     order: list[tuple[float, int]] | None = None,
     each: int = 4,
-) -> Gallery:
-    """Ground truth beside prediction for the worst, the middle and the best persons of `order`."""
-    order = order if order is not None else errors_by_person(truth, matched)
+) -> Examples:
+    """Draws ground truth next to prediction for the largest, the median and the smallest errors.
+
+    Args:
+        truth: The annotated persons.
+        matched: The prediction of each person, or None.
+        title: Heading.
+        order: Errors and indices that choose the persons, as from `errors_by_person`; None takes their own errors.
+        each: Number of persons of each kind.
+    """
+    errors = errors_by_person(truth, matched)
+    order = errors if order is None else order
     middle = max(0, len(order) // 2 - each // 2)
-    chosen = dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]])
-    own = {i: error for error, i in errors_by_person(truth, matched)}
-    tiles = []
-    for _, i in chosen:
-        prediction = matched[i]
+    chosen = dict.fromkeys(index for _, index in [*order[:each], *order[middle : middle + each], *order[-each:]])
+    error_of = {index: error for error, index in errors}
+    pictures = []
+    for index in chosen:
+        prediction = matched[index]
         if prediction is not None:
-            label = f"person {truth[i].annotation_id}: error {own.get(i, float('nan')):.2f} torso"
-            tiles.append(Tile(label, plots.picture(_pair(truth, truth[i], prediction))))
-    return Gallery(title, "Each picture: ground truth left, prediction right; worst, middle and best.", tiles)
+            label = f"person {truth[index].annotation_id}: error {error_of.get(index, float('nan')):.2f} torso"
+            pictures.append(Picture(label, jpeg(_truth_and_prediction(truth, truth[index], prediction))))
+    text = "Each image shows ground truth (left) and prediction (right): largest, median and smallest errors."
+    return Examples(title, text, pictures)
 
 
-def _pair(truth: PoseDataset, person: Instance, prediction: Prediction, side: int = 190) -> np.ndarray:
-    """The person's surroundings twice, with the true and the predicted joints."""
+def _truth_and_prediction(truth: PoseDataset, person: Instance, prediction: Prediction, side: int = 190) -> np.ndarray:
+    """The part of the image around the person twice, with the true and with the predicted joints."""
     image = read_image(person.image)
     x, y, width, height = person.box
     margin = 0.15 * max(width, height)
     left, top = max(0, int(x - margin)), max(0, int(y - margin))
     part = image[top : int(y + height + margin) + 1, left : int(x + width + margin) + 1]
     assert person.joints is not None and person.visibility is not None
-    scale = side / max(part.shape[:2])
-    shown = [
-        draw_pose(part, joints[None] - [left, top], scores[None], truth.skeleton, min_score=0.0, scale=scale)
-        for joints, scores in (
-            (person.joints, np.where(person.visibility > 0, 1.0, -1.0)),
-            (prediction.joints, prediction.scores),
-        )
+    poses = [
+        (person.joints, np.where(person.visibility > 0, 1.0, -1.0)),
+        (prediction.joints, prediction.scores),
     ]
-    return np.concatenate(shown, axis=1)
+    scale = side / max(part.shape[:2])
+    drawn = [
+        draw_pose(part, joints[None] - [left, top], scores[None], truth.skeleton, min_score=0.0, scale=scale)
+        for joints, scores in poses
+    ]
+    return np.concatenate(drawn, axis=1)
 
 
-def heatmap_gallery(folder: Path, truth: PoseDataset, count: int = 4) -> Gallery:
-    """For some persons the highest joint heatmap of every network and level: teachers beside reviewers, z beside p."""
-    tiles: list[Tile] = []
+def heatmap_examples(folder: Path, truth: PoseDataset, count: int = 4) -> Examples:
+    """Draws the maximum over the joint heatmaps of every network and level of a run, on `count` persons."""
+    pictures: list[Picture] = []
     for path in weights_of(folder).values():
         model = load_pose_model(path)
         persons = truth.subset(range(min(count, len(truth))))
         batch = unlabeled_batch(LazyCrops(persons, model.geometry), list(range(len(persons))))
         view = eval_view(batch, model.geometry.input_size)
         with torch.no_grad():
-            maps = model.criterion.heatmaps(model.network(view.images)).numpy()
-        for image, levels in zip(_colors(view.images), maps, strict=True):
+            heatmaps = model.criterion.heatmaps(model.network(view.images)).numpy()
+        for image, levels in zip(_to_rgb(view.images), heatmaps, strict=True):
             for level, own in enumerate(levels):
                 name = f"{path.stem}, level {'zp'[level] if level < 2 else level}" if len(levels) > 1 else path.stem
-                tiles.append(Tile(name, plots.picture(plots.heat(image, own))))
-    return Gallery("Heatmaps by network", "The highest of all joints' heatmaps over the same persons.", tiles)
+                pictures.append(Picture(name, jpeg(overlay(image, own))))
+    return Examples("Heatmaps by network", "The maximum over all joints' heatmaps, on the same persons.", pictures)
 
 
-def hard_view_gallery(config: RunConfig, splits: DataSplits, count: int = 6) -> Gallery:
-    """What students see: easy views, and the hard views made of them around joints drawn at random."""
+def view_examples(config: RunConfig, splits: DataSplits, count: int = 6) -> Examples:
+    """Draws easy views, and the hard views of them that the students learn on, for `count` unlabeled persons."""
+    title, text = "Easy and hard views", "The joints that augmentations refer to are random here, not predicted."
     if not isinstance(config.method, ConsistencyConfig) or splits.unlabeled is None:
-        return Gallery("", "", [])
-    plain = config.model_copy(update={"model": config.model.model_copy(update={"weights": "none", "frozen_stages": 0})})
-    method: Any = make_method(plain, splits.labeled.skeleton, torch.Generator().manual_seed(config.train.seed))
-    size = (config.input.height, config.input.width)
+        return Examples(title, text, [])
+    size, skeleton = (config.input.height, config.input.width), splits.labeled.skeleton
+    generator = torch.Generator().manual_seed(config.train.seed)
+    views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
     persons = splits.unlabeled.subset(range(min(count, len(splits.unlabeled))))
-    crops = LazyCrops(persons, CropGeometry(size, config.input.padding))
-    context = method.context
-    easy = context.views.easy(unlabeled_batch(crops, list(range(len(persons)))))
-    maps = torch.rand(len(persons), len(splits.labeled.skeleton), *context.views.heatmap_size)
-    maps = maps * torch.linspace(0, 1, maps.shape[-1]).sub(0.5).abs().mul(-2).add(1)  # joints rather in the middle
-    paths = getattr(config.method, "paths", None) or [config.method.augmentations]
-    tiles = [Tile("easy", plots.picture(image)) for image in _colors(easy.images)]
-    for number, path in enumerate(paths, start=1):
-        hard = context.hard_view(easy, maps, path)
-        name = "hard" if len(paths) == 1 else f"hard, path {number}"
-        tiles += [Tile(name, plots.picture(image)) for image in _colors(hard.images)]
-    return Gallery("Easy and hard views", "Joints for the masks are drawn at random here, not predicted.", tiles)
+    batch = unlabeled_batch(LazyCrops(persons, CropGeometry(size, config.input.padding)), list(range(len(persons))))
+    easy = views.easy(batch)
+    joints = torch.rand(len(persons), len(skeleton), 2, generator=generator)
+    joints = (0.25 + 0.5 * joints) * torch.tensor([size[1], size[0]])  # in the middle half of the image
+    scores = torch.rand(joints.shape[:2], generator=generator)
+    pictures = [Picture("easy", jpeg(image)) for image in _to_rgb(easy.images)]
+    paths = config.method.hard_view_augmentations()
+    for number, augmentations in enumerate(paths, start=1):
+        images = apply_augmentations(easy.images, joints, scores, augmentations, generator)
+        hard = views.hard(images, views.second_affine(len(easy), images.device))
+        name = "hard" if len(paths) == 1 else f"hard {number}"
+        pictures += [Picture(name, jpeg(image)) for image in _to_rgb(hard.images)]
+    return Examples(title, text, pictures)
 
 
-def _colors(images: torch.Tensor) -> np.ndarray:
+def _to_rgb(images: torch.Tensor) -> np.ndarray:
     """Normalized images (B, 3, H, W) as uint8 (B, H, W, 3)."""
     colors = images.detach().permute(0, 2, 3, 1).float().numpy() * np.array(STD) + np.array(MEAN)
     return np.ascontiguousarray((np.clip(colors, 0, 1) * 255).round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""What flows through a step: labeled and unlabeled batches of source crops, and views of them."""
+"""Batches of source crops, and the views made from them."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,9 @@ from torch import Tensor
 class UnlabeledBatch:
     """Source crops of B persons without joints.
 
-    `crops` (B, 3, S, T) uint8 RGB with context around the person; `to_input` (B, 3, 3) maps crop pixels to input
-    pixels of the upright, unscaled view.
+    Attributes:
+        crops: RGB crops with context around the person, in which random views still find pixels.
+        to_input: From crop pixels to input pixels of the view without random changes.
     """
 
     crops: UInt8[Tensor, "B 3 S T"]
@@ -22,17 +23,24 @@ class UnlabeledBatch:
         return len(self.crops)
 
     def to(self, device: torch.device) -> "UnlabeledBatch":
-        """The batch on `device`."""
-        return UnlabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input)))
+        """Returns the batch on `device`."""
+        return UnlabeledBatch(*(_to(t, device) for t in (self.crops, self.to_input)))
 
     def pin_memory(self) -> "UnlabeledBatch":
-        """The batch in memory from which a GPU copies while the host goes on."""
+        """Returns the batch in pinned memory, from which copies to a GPU are asynchronous."""
         return UnlabeledBatch(self.crops.pin_memory(), self.to_input.pin_memory())
 
 
 @dataclass(frozen=True)
 class LabeledBatch:
-    """Source crops of B persons with joints in crop pixels and their weights (0 where unlabeled)."""
+    """Source crops of B persons with joints.
+
+    Attributes:
+        crops: RGB crops with context around the person.
+        to_input: From crop pixels to input pixels of the view without random changes.
+        joints: Positions in crop pixels.
+        weights: 1 where the joint is labeled, 0 where it is not.
+    """
 
     crops: UInt8[Tensor, "B 3 S T"]
     to_input: Float[Tensor, "B 3 3"]
@@ -43,11 +51,11 @@ class LabeledBatch:
         return len(self.crops)
 
     def to(self, device: torch.device) -> "LabeledBatch":
-        """The batch on `device`."""
-        return LabeledBatch(*(_moved(t, device) for t in (self.crops, self.to_input, self.joints, self.weights)))
+        """Returns the batch on `device`."""
+        return LabeledBatch(*(_to(t, device) for t in (self.crops, self.to_input, self.joints, self.weights)))
 
     def pin_memory(self) -> "LabeledBatch":
-        """The batch in memory from which a GPU copies while the host goes on."""
+        """Returns the batch in pinned memory, from which copies to a GPU are asynchronous."""
         return LabeledBatch(*(t.pin_memory() for t in (self.crops, self.to_input, self.joints, self.weights)))
 
 
@@ -55,8 +63,10 @@ class LabeledBatch:
 class View:
     """Network input made from source crops.
 
-    `images` (B, 3, H, W) normalized float; `from_crop` (B, 3, 3) maps crop pixels to this view's pixels; `flipped`
-    says which samples it mirrors.
+    Attributes:
+        images: Normalized images.
+        from_crop: From crop pixels to pixels of this view.
+        flipped: Whether the sample is flipped horizontally.
     """
 
     images: Float[Tensor, "B 3 H W"]
@@ -69,7 +79,13 @@ class View:
 
 @dataclass(frozen=True)
 class LabeledView:
-    """A view with its targets: Gaussian heatmaps (B, K, h, w) and joint weights (B, K)."""
+    """A view of labeled persons.
+
+    Attributes:
+        view: The network input.
+        targets: Gaussian heatmaps.
+        weights: Joint weights; 0 where a joint is unlabeled or outside the view.
+    """
 
     view: View
     targets: Float[Tensor, "B K h w"]
@@ -78,12 +94,17 @@ class LabeledView:
 
 @dataclass(frozen=True)
 class HardView:
-    """A hard view, the matrix M from the easy view's input pixels to its own, and nothing about joints."""
+    """An augmented and transformed easy view.
+
+    Attributes:
+        images: Normalized images.
+        from_easy: The matrix M from pixels of the easy view to pixels of this view.
+    """
 
     images: Float[Tensor, "B 3 H W"]
     from_easy: Float[Tensor, "B 3 3"]
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """On `device`; only CUDA keeps the source until a copy that nobody waits for is done."""
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Only CUDA keeps the source alive until an asynchronous copy is done."""
     return tensor.to(device, non_blocking=device.type == "cuda")

@@ -266,11 +266,11 @@ class PoseDataset:
         return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
 
     def usable(self) -> "PoseDataset":
-        """The persons whose image can be used, with labels or without: no crowd, a box with an area."""
+        """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
         return self.subset(np.flatnonzero(self.instances.usable))
 
     def trainable(self) -> "PoseDataset":
-        """The usable persons with at least one labeled joint; raises DataError if there are none."""
+        """Returns the usable persons with at least one labeled joint; raises DataError if there are none."""
         chosen = np.flatnonzero(self.instances.trainable)
         if not len(chosen):
             raise DataError(f"{self.source} has no person with a labeled keypoint; label some first")

@@ -1,4 +1,4 @@
-"""Predicted poses: one record a person."""
+"""Predicted poses, one `Prediction` per person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from semipose.errors import DataError, RunError
-from semipose.structures.instances import Instance, PoseDataset, estimate_area
-
-JOINT_SCORE = 0.2
-"""Joints of a lower score are no labels to correct, where nothing else is asked."""
+from semipose.structures.instances import Instance, PoseDataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """The pose found in one box of one image.
+    """The predicted pose of one person.
 
-    `annotation_id` names the annotated person whose box was used and is None for a detector's box. `joints` (K, 2)
-    float64 in pixels of the image, `scores` (K,) one per joint, `score` the instance's, by which AP ranks.
-    `box` is [x, y, width, height] in pixels.
+    Attributes:
+        image_id: Id of the image.
+        annotation_id: Id of the annotated person whose box was used; None for the box of a detector.
+        joints: (K, 2) float64 in pixels of the image.
+        scores: (K,) confidence of each joint.
+        score: Confidence of the person, by which AP ranks.
+        box: x, y, width and height in pixels.
+        category_id: COCO's category, 1 for persons.
     """
 
     image_id: int | str
@@ -31,50 +33,31 @@ class Prediction:
 
 
 def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:
-    """The labels themselves as predictions with score 1: the best that any figure can become on this set.
+    """Returns the labels as predictions with score 1, which get the highest possible scores on this data set.
 
-    Crowds and persons without labeled joints have none; joints without a label get score 0.
+    Crowds and persons without labeled joints have none; joints without a label have score 0.
     """
     return [_truth(p) for p in persons.instances if is_evaluated(p)]
 
 
-def as_annotations(
-    persons: PoseDataset, predictions: Sequence[Prediction], min_score: float = JOINT_SCORE
-) -> PoseDataset:
-    """The photographs of `persons` with predictions as if they were labels, to be corrected in a labeling tool.
-
-    Joints with a lower score than `min_score` are left unlabeled, at (0, 0) as in COCO; annotation ids count from 1.
-    """
-    images = persons.image_paths
-    labeled = (
-        Instance(
-            images[p.image_id],
-            p.image_id,
-            number,
-            p.box,
-            p.joints * (p.scores >= min_score)[:, None],
-            np.where(p.scores >= min_score, 2, 0).astype(np.int8),
-            area=estimate_area(p.box),
-        )
-        for number, p in enumerate(predictions, start=1)
-    )
-    return PoseDataset(persons.skeleton, labeled, "predictions", persons.empty_images)
-
-
 def is_evaluated(person: Instance) -> bool:
-    """Whether figures count the person: at least one labeled joint and no crowd."""
+    """Returns whether metrics count the person: at least one labeled joint and no crowd."""
     return person.labeled and not person.is_crowd
 
 
 def evaluated(persons: PoseDataset) -> np.ndarray:
-    """`is_evaluated` of everyone, (N,)."""
+    """Returns `is_evaluated` of all persons, (N,)."""
     return persons.instances.labeled & ~persons.instances.is_crowd
 
 
 def check_predictions(truth: PoseDataset, predictions: Sequence[Prediction]) -> None:
-    """Raises DataError when predictions belong to another skeleton or data set, RunError when one is not finite.
+    """Checks that predictions belong to a data set.
 
-    Not-a-number must stop here: COCO's matching would count it as a perfect match.
+    Predictions that are not numbers must stop here: COCO's matching would count them as perfect.
+
+    Raises:
+        DataError: If predictions are for another skeleton or data set.
+        RunError: If a prediction is not finite.
     """
     k = len(truth.skeleton)
     for n, p in enumerate(predictions, start=1):

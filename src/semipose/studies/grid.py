@@ -1,5 +1,7 @@
-"""A study on paper: methods × labels × seeds as one YAML file, and the cells it stands for."""
+"""Studies: methods × numbers of labels × seeds as one YAML file, and the training runs that they consist of."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,55 +14,79 @@ from semipose.errors import ConfigError
 from semipose.studies.protocols import PROTOCOLS
 from semipose.utils.section import Section
 
-CONTAINERS = {"data.train": "train.json", "data.test": "val.json"}
-"""The plainest layout of a data set: what a study falls back on."""
+Options = dict[str, Any]
+"""Overrides of a configuration by dotted key."""
 
-SHIPPED = Path(__file__).parent / "presets"
+GENERIC_FILES = {"data.train": "train.json", "data.test": "val.json"}
+"""Files that any data folder may have, for a study whose own files are missing."""
+
+PRESETS = Path(__file__).parent / "presets"
+"""Folder of the studies that come with the package."""
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One training run of a study: a row at a number of labels (None = all labels) with a seed."""
+
+    row: str
+    labels: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        label = "".join(c if c.isalnum() or c in "._+-" else "_" for c in self.row)
+        return f"{label}-{self.labels or 'all'}-{self.seed}"
 
 
 class Row(Section):
-    """One line of the table: a method and its options."""
+    """One row of the table: a method and its options."""
 
-    options: dict[str, Any]
-    """Overrides by dotted key; `method` first of all."""
+    options: Options
+    """Overrides by dotted key; `method` names the method."""
     published: dict[int, float] = {}
-    """The paper's figure by number of labels, × 100."""
-    at: dict[int, dict[str, Any]] = {}
-    """Further overrides at a number of labels: schedules that the papers change with it."""
+    """The paper's score × 100 by number of labels (0 = all)."""
+    at: dict[int, Options] = {}
+    """Further overrides at a number of labels, for schedules that the papers change with it."""
     all_labels: bool = False
-    """Trained once per seed with every label: the upper bound of the gap recovered."""
+    """Whether the row trains once per seed with every label: the upper bound of the gap recovered."""
+
+    def mapped(self, change: Callable[[Options], Options], count: Callable[[int], int] = int) -> "Row":
+        """Returns the row with changed options and numbers of labels, and without published scores."""
+        at = {count(labels): change(options) for labels, options in self.at.items()}
+        return self.model_copy(update={"options": change(self.options), "at": at, "published": {}})
 
 
-class Grid(Section):
-    """A study: rows × labels × seeds, with what all share."""
+class StudyGrid(Section):
+    """A study: rows × numbers of labels × seeds, with the settings that all runs share."""
 
     title: str
-    """What the table shows."""
+    """Heading of the table."""
     protocol: str | None = None
-    """A named protocol whose files, settings, labels and metric hold unless the study says otherwise."""
+    """A named protocol whose files, settings, labels and metric apply where the study sets none."""
     comparable: bool = True
-    """Whether the published figures stand for this data and network; where not, no difference from them is shown."""
+    """Whether published scores belong to the same data and network; if not, the table shows no difference from them."""
     note: str = ""
-    """Printed below the table: where the published figures come from, what differs."""
-    shared: dict[str, Any] = {}
-    """Overrides by dotted key for every cell."""
+    """Text below the table: the source of the published scores, and what differs."""
+    shared: Options = {}
+    """Overrides by dotted key for every run."""
     rows: dict[str, Row] = Field(min_length=1)
-    """By label, in the table's order. The first is the floor of the gap recovered."""
+    """Rows by label, in the table's order. The first is the baseline of the gap recovered."""
     labels: list[int | None] = Field(min_length=1)
-    """Persons that keep their labels; null = all."""
+    """Numbers of persons that keep their labels; null = all."""
     seeds: list[int] = Field([0], min_length=1)
     """Seeds of training and split."""
     metric: str = "AP"
-    """The figure that stands beside the published one."""
+    """The metric that is compared with the published scores."""
     data: dict[str, str] = {}
-    """Needed files below the folder given by --data: option -> path."""
+    """Files of the study below the data folder: option -> path."""
     source: str = ""
     """Where the data is published, for the message when it is missing."""
 
     @model_validator(mode="before")
     @classmethod
-    def _under_protocol(cls, value: Any) -> Any:
-        """The protocol's part fills what the study leaves open."""
+    def _apply_protocol(cls, value: Any) -> Any:
+        """Fills in what the study leaves open from its protocol."""
         if not isinstance(value, dict) or value.get("protocol") is None:
             return value
         if value["protocol"] not in PROTOCOLS:
@@ -76,139 +102,118 @@ class Grid(Section):
             "shared": {**protocol.settings, **value.get("shared", {})},
         }
 
-    def scaled(self, share: float) -> "Grid":
-        """The same study with this share of the labels, epochs and steps (at least 8 labels, one epoch, one step)."""
+    def scaled(self, share: float) -> "StudyGrid":
+        """Returns the study with this share of the labels (at least 8), epochs (at least one) and steps."""
         if share == 1:
             return self
+        scale: dict[str, Callable[[Any], Any]] = {
+            "train.epochs": lambda value: max(1.0, value * share),
+            "train.steps": lambda value: max(1, round(value * share)),
+        }
 
-        def budget(options: dict[str, Any]) -> dict[str, Any]:
-            least = {"train.epochs": lambda v: max(1.0, v * share), "train.steps": lambda v: max(1, round(v * share))}
-            return {key: least[key](value) if key in least else value for key, value in options.items()}
+        def budget(options: Options) -> Options:
+            return {key: scale[key](value) if key in scale else value for key, value in options.items()}
 
         def count(labels: int) -> int:
             return max(8, round(labels * share))
 
-        rows = {
-            name: row.model_copy(
-                update={
-                    "options": budget(row.options),
-                    "at": {count(n): budget(options) for n, options in row.at.items()},
-                    "published": {},
-                }
-            )
-            for name, row in self.rows.items()
+        changes = {
+            "shared": budget({"train.epochs": 100, **self.shared}),
+            "labels": list(dict.fromkeys(n if n is None else count(n) for n in self.labels)),
+            "title": f"{self.title} (scaled to {share:g})",
+            "rows": {name: row.mapped(budget, count) for name, row in self.rows.items()},
         }
-        return self.model_copy(
-            update={
-                "shared": budget({"train.epochs": 100, **self.shared}),
-                "labels": list(dict.fromkeys(n if n is None else count(n) for n in self.labels)),
-                "title": f"{self.title} (scaled to {share:g})",
-                "rows": rows,
-            }
-        )
+        return self.model_copy(update=changes)
 
-    def overridden(self, overrides: dict[str, Any]) -> "Grid":
-        """The same study with these options in every cell, whatever its rows say of them."""
+    def overridden(self, overrides: Options) -> "StudyGrid":
+        """Returns the study with these options in every run, whatever its rows set."""
         if not overrides:
             return self
 
-        def without(options: dict[str, Any]) -> dict[str, Any]:
+        def without(options: Options) -> Options:
             return {key: value for key, value in options.items() if key not in overrides}
 
-        rows = {
-            name: row.model_copy(
-                update={
-                    "options": without(row.options),
-                    "at": {count: without(options) for count, options in row.at.items()},
-                    "published": {},
-                }
-            )
-            for name, row in self.rows.items()
+        changes = {
+            "shared": {**self.shared, **overrides},
+            "rows": {name: row.mapped(without) for name, row in self.rows.items()},
+            "title": f"{self.title} ({', '.join(f'{key}={value}' for key, value in overrides.items())})",
         }
-        title = f"{self.title} ({', '.join(f'{k}={v}' for k, v in overrides.items())})"
-        return self.model_copy(update={"shared": {**self.shared, **overrides}, "rows": rows, "title": title})
+        return self.model_copy(update=changes)
 
-    def on(self, data: Path | None) -> "Grid":
-        """The study on the data in this folder: its own files, or, where they are missing, a plain pair of containers.
+    def on_data(self, folder: Path | None) -> "StudyGrid":
+        """Returns the study on the data in a folder.
 
-        Such a folder holds train.json and val.json, COCO containers with their images beside them; the published
-        figures then stand for other data and are left out.
+        Where the study's own files are missing and the folder holds train.json and val.json (COCO keypoint files with
+        their images), those are used, and the published scores, which belong to other data, are left out.
         """
-        folder = data or Path()
-        if not self.missing(data) or not all((folder / name).is_file() for name in CONTAINERS.values()):
+        root = folder or Path()
+        if not self.missing_files(folder) or not all((root / name).is_file() for name in GENERIC_FILES.values()):
             return self
-        rows = {name: row.model_copy(update={"published": {}}) for name, row in self.rows.items()}
-        note = f"On {folder.resolve().name} (train.json, val.json) in place of the study's own data. {self.note}"
-        return self.model_copy(
-            update={
-                "data": CONTAINERS,
-                "rows": rows,
-                "note": note,
-                "title": f"{self.title}, on {folder.resolve().name}",
-            }
-        )
+        name = root.resolve().name
+        changes = {
+            "data": GENERIC_FILES,
+            "rows": {label: row.model_copy(update={"published": {}}) for label, row in self.rows.items()},
+            "note": f"On {name} (train.json, val.json) in place of the study's own data. {self.note}",
+            "title": f"{self.title}, on {name}",
+        }
+        return self.model_copy(update=changes)
 
-    def cells(self) -> list["Cell"]:
-        """All of them, seed by seed, so that an unfinished study has whole tables for the first seeds."""
-        found = []
-        for seed in self.seeds:
-            for name, row in self.rows.items():
-                found += [Cell(name, count, seed) for count in ([None] if row.all_labels else self.labels)]
-        return found
+    def runs(self) -> list[StudyRun]:
+        """Returns all runs, seed by seed, so that an unfinished study has complete tables for its first seeds."""
+        return [
+            StudyRun(name, labels, seed)
+            for seed in self.seeds
+            for name, row in self.rows.items()
+            for labels in ([None] if row.all_labels else self.labels)
+        ]
 
-    def configuration(self, cell: "Cell", data: Path | None = None) -> RunConfig:
-        """What a cell trains. `data` is the folder of the study's files."""
+    def run_config(self, run: StudyRun, data: Path | None = None) -> RunConfig:
+        """Returns the configuration of a run; `data` is the folder of the study's files."""
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
-        own = {"train.seed": cell.seed, "data.split_seed": cell.seed, "data.labels": cell.labels}
-        row = self.rows[cell.row]
-        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(cell.labels or 0, {}), **own})
+        row = self.rows[run.row]
+        own = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
+        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(run.labels or 0, {}), **own})
 
     def check(self, name: str) -> None:
-        """Raises ConfigError, with the row, where a cell of the study `name` has an option that can't be."""
-        for cell in self.cells():
-            try:
-                self.configuration(cell)
-            except ConfigError as error:
-                raise ConfigError(f"study {name}, row {cell.row!r}: {error}") from None
+        """Checks the configuration of every run.
 
-    def missing(self, data: Path | None) -> list[Path]:
-        """Files of the study that are not there."""
+        Raises:
+            ConfigError: If one is invalid; the message names the study `name` and the row.
+        """
+        for run in self.runs():
+            try:
+                self.run_config(run)
+            except ConfigError as error:
+                raise ConfigError(f"study {name}, row {run.row!r}: {error}") from None
+
+    def missing_files(self, data: Path | None) -> list[Path]:
+        """Returns the files of the study that do not exist below the folder `data`."""
         return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One training: a row at a number of labels (None = all) with a seed."""
-
-    row: str
-    labels: int | None
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Folder name."""
-        label = "".join(c if c.isalnum() or c in "._+-" else "_" for c in self.row)
-        return f"{label}-{self.labels or 'all'}-{self.seed}"
+def presets() -> dict[str, Path]:
+    """Returns the studies that come with the package, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
-def shipped() -> dict[str, Path]:
-    """Studies that come with the package, by name."""
-    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+def load_grid(name: str | os.PathLike[str]) -> StudyGrid:
+    """Reads a study and checks the configuration of each of its runs.
 
+    Args:
+        name: The name of a study that comes with the package, or a YAML file.
 
-def load_grid(name: str) -> Grid:
-    """A shipped study by name, or a YAML file. Raises ConfigError in one line; every cell is checked here."""
-    path = shipped().get(name, Path(name))
+    Raises:
+        ConfigError: If there is no such study or an entry of it is invalid.
+    """
+    path = presets().get(str(name), Path(name))
     if not path.is_file():
-        raise ConfigError(f"no study {name!r}; shipped: {', '.join(shipped())}; or give a YAML file")
+        raise ConfigError(f"no study {str(name)!r}; known: {', '.join(presets())}; or give a YAML file")
     try:
-        grid = Grid(**yaml.safe_load(path.read_text()))
-    except (ValidationError, yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        else:
-            reason = " ".join(str(error).split())[:160]
-        raise ConfigError(f"study {path}: {reason}") from None
+        grid = StudyGrid(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"study {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (yaml.YAMLError, TypeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"study {path}: {' '.join(str(error).split())[:160]}") from None
     grid.check(str(path))
     return grid

@@ -1,15 +1,21 @@
-"""Named protocols: which persons, boxes, input, schedule and metric a published table stands for."""
+"""Protocols of published tables by name: persons, boxes, input size, schedule and metric."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
 class TableProtocol:
-    """What a study shares under a protocol's name.
+    """The settings that the runs of a published table share.
 
-    `files`: option -> path below the data folder, in the set's usual layout. `settings`: overrides by dotted key.
-    `labels`: persons that keep their labels. `metric`: the figure of the tables. `source`: where the data is published.
+    Attributes:
+        text: The protocol in one sentence.
+        files: Option -> path below the data folder, in the data set's usual layout.
+        settings: Overrides by dotted key.
+        labels: Numbers of persons that keep their labels; empty = all.
+        metric: The metric of the table.
+        source: Where the data is published.
+        notes: Further sentences below the table.
     """
 
     text: str
@@ -18,7 +24,7 @@ class TableProtocol:
     labels: tuple[int, ...]
     metric: str
     source: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 PAPERS: dict[str, Any] = {
@@ -35,9 +41,8 @@ PAPERS: dict[str, Any] = {
     "evaluation.flip_test": False,
     "evaluation.decoder": "quarter",
 }
-"""What the papers' tables share: heatmap regression, Adam at 1e-3, last weights, no flip test, joints read with the
-quarter offset, and an unlabeled set
-that holds the labeled images too (`data.include_labeled=false` is the strict reading)."""
+"""Settings of the papers' tables: heatmap regression, Adam at 1e-3, last weights, no flip test, joints decoded with the
+quarter offset, and an unlabeled set that holds the labeled images too."""
 
 COCO_FILES = {
     "data.train": "annotations/person_keypoints_train2017.json",
@@ -56,7 +61,7 @@ MPII_FILES = {
 }
 MPII_SOURCE = (
     "MPII (images, and annot/ as HRNet's lists with gt_valid.mat) is published at human-pose.mpi-inf.mpg.de, "
-    "AI Challenger's keypoint set by its makers"
+    "AI Challenger's keypoint set by its authors"
 )
 SQUARE = {"input.height": 256, "input.width": 256, "train.epochs": 100, "train.drops": [0.5, 0.7]}
 
@@ -107,7 +112,7 @@ PROTOCOLS: dict[str, TableProtocol] = {
         labels=(10_000,),
         metric="PCKh@0.5",
         source=MPII_SOURCE,
-        notes=("The papers take 100,000 persons of AI Challenger; here all of the file given take part.",),
+        notes=("The papers take 100,000 persons of AI Challenger; here every person of the file takes part.",),
     ),
     "mpii-1k": TableProtocol(
         text="1,000 persons of MPII labeled, the others unlabeled; PCKh@0.5 on MPII valid, annotated boxes",
@@ -118,7 +123,7 @@ PROTOCOLS: dict[str, TableProtocol] = {
         source=MPII_SOURCE,
     ),
     "wepdtof": TableProtocol(
-        text="WEPDTOF-Pose, overhead fisheye, people at any angle; AP with annotated boxes, any rotation",
+        text="WEPDTOF-Pose, overhead fisheye, persons at any angle; AP with annotated boxes, any rotation",
         files={
             "data.train": "train.json",
             "data.images": "images",
@@ -128,10 +133,10 @@ PROTOCOLS: dict[str, TableProtocol] = {
         settings={**PAPERS, **SQUARE, "views.rotation": 90.0, "data.validation": 0},
         labels=(100,),
         metric="AP",
-        source="WEPDTOF-Pose is published by its makers as COCO containers of 14 joints",
+        source="WEPDTOF-Pose is published by its authors as COCO keypoint files of 14 joints",
     ),
     "lspet": TableProtocol(
-        text="LSP Extended as COCO containers: N persons keep their labels, the others are unlabeled; PCK@0.2 on val",
+        text="LSP Extended in COCO format: N persons keep their labels, the others are unlabeled; PCK@0.2 on val",
         files={"data.train": "train.json", "data.val": "val.json"},
         settings={**PAPERS, **LONG, "data.include_labeled": False, "evaluation.decoder": "dark"},
         labels=(800,),
@@ -139,7 +144,7 @@ PROTOCOLS: dict[str, TableProtocol] = {
         source="LSP Extended (Johnson and Everingham, CVPR 2011)",
     ),
     "people": TableProtocol(
-        text="The embedded people: N keep their labels, the others are unlabeled; AP on 400 others",
+        text="The embedded images: N persons keep their labels, the others are unlabeled; AP on 400 others",
         files={},
         settings={**PAPERS, **LONG, "data.train": "people", "data.validation": 98, "evaluation.decoder": "dark"},
         labels=(100,),
@@ -147,4 +152,4 @@ PROTOCOLS: dict[str, TableProtocol] = {
         source="",
     ),
 }
-"""By name. `lspet` and `people` take any number of labels."""
+"""The protocols by name. `lspet` and `people` accept any number of labels."""

@@ -1,4 +1,4 @@
-"""Runs the cells of a study, each in a process of its own: what is done is skipped, what stopped goes on."""
+"""Trains the runs of a study, each in a process of its own; finished runs are skipped, unfinished ones go on."""
 
 import json
 import logging
@@ -13,99 +13,115 @@ from queue import SimpleQueue
 
 import torch
 
+from semipose.config import load_config
 from semipose.errors import ConfigError
-from semipose.studies.grid import Cell, Grid
+from semipose.studies.grid import StudyGrid, StudyRun
+from semipose.studies.worker import PLAN
 from semipose.training.checkpoint import has_checkpoint
 from semipose.training.run_dir import wait_until_free
 from semipose.utils.cpu import available_cpus
 from semipose.utils.files import make_folder, write_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
+SECONDS_TO_SAVE = 60.0
+"""How long a run waits for the process of an earlier study that was killed and still saves the same run."""
 
-LAST_SAVE = 60.0
-"""Seconds that a cell of an earlier, killed study is given to save and leave."""
+STOPPED = (-2, -15, 130, 143)
+"""Exit codes of a process that was asked to stop (SIGINT, SIGTERM)."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: its scores, or the reason why there are none."""
+    """A run of the study after its training: its folder, and the reason if it failed."""
 
-    cell: Cell
+    run: StudyRun
     folder: Path
     failure: str | None
 
 
-def run_grid(grid: Grid, out: Path, *, data: Path | None = None, jobs: int = 1) -> list[Outcome]:
-    """Trains every cell that is not done, `jobs` at a time; a failed cell is reported and the rest goes on.
+def run_folder(out: Path, run: StudyRun) -> Path:
+    """Returns the folder of a run in the study's folder."""
+    return out / "runs" / run.name
 
-    On a machine with several GPUs the jobs take them by turns; on a CPU they share its cores. Raises ConfigError when
-    `out` holds another study.
+
+def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: int = 1) -> list[Outcome]:
+    """Trains every run of the study that is not finished; a run that fails does not stop the others.
+
+    Args:
+        grid: The study.
+        out: Folder of the study.
+        data: Folder of the study's data files.
+        jobs: Number of runs trained at the same time. They are spread over the GPUs or, without one, share the CPU.
+
+    Raises:
+        ConfigError: If `out` holds another study.
     """
-    _claim(grid, out)
-    cells, count = grid.cells(), torch.cuda.device_count()
+    _save_grid(grid, out)
+    runs, gpus = grid.runs(), torch.cuda.device_count()
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
-        devices.put(f"cuda:{job % count}" if count else "cpu")
+        devices.put(f"cuda:{job % gpus}" if gpus else "cpu")
     threads = max(1, available_cpus() // jobs)
 
-    def work(numbered: tuple[int, Cell]) -> Outcome:
-        number, cell = numbered
-        folder = out / "cells" / cell.name
-        if (folder / "scores.json").is_file():
-            return Outcome(cell, folder, None)
-        device = devices.get()
-        started = time.perf_counter()
+    def work(number: int, run: StudyRun) -> Outcome:
+        folder, label = run_folder(out, run), f"{number} of {len(runs)}: {run.name}"
+        if _finished(folder):
+            return Outcome(run, folder, None)
+        device, started = devices.get(), time.perf_counter()
         try:
-            log.info(f"{number + 1} of {len(cells)}: {cell.name} on {device}")
-            failure = _train(grid, cell, folder, data, device, threads)
+            logger.info(f"{label} on {device}")
+            _write_plan(grid, run, folder, data, device)
+            failure = _train(folder, threads if device == "cpu" else None)
         finally:
             devices.put(device)
-        took = f"{time.perf_counter() - started:.0f} s"
-        log.info(
-            f"{number + 1} of {len(cells)}: {cell.name} " + (f"failed: {failure}" if failure else f"done in {took}")
+        logger.info(
+            f"{label} failed: {failure}" if failure else f"{label} done in {time.perf_counter() - started:.0f} s"
         )
-        return Outcome(cell, folder, failure)
+        return Outcome(run, folder, failure)
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(work, enumerate(cells)))
+        return list(pool.map(work, range(1, len(runs) + 1), runs))
 
 
-def _claim(grid: Grid, out: Path) -> None:
+def _save_grid(grid: StudyGrid, out: Path) -> None:
+    """Writes study.json, unless the folder has runs of another study or of other options."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
-    began = any(has_checkpoint(cell / "last" / "state.pt") for cell in (out / "cells").glob("*"))
-    if path.is_file() and began:
-        before = json.loads(path.read_text())
-        same = {k: before.get(k) for k in ("shared", "data")} == {k: json.loads(content)[k] for k in ("shared", "data")}
-        rows = json.loads(content)["rows"]
-        if not same or any(rows.get(n, r)["options"] != r["options"] for n, r in before["rows"].items()):
-            raise ConfigError(f"{out} holds another study or other options of this one; choose another --out")
+    if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
+        before, now = json.loads(path.read_text()), json.loads(content)
+        same = all(before.get(key) == now[key] for key in ("shared", "data"))
+        if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
+            raise ConfigError(f"{out} holds another study or other options of this one; choose another `out`")
     make_folder(out)
     write_text(path, content)
 
 
-def _train(grid: Grid, cell: Cell, folder: Path, data: Path | None, device: str, threads: int) -> str | None:
-    """Runs `semipose train` on the cell; the reason when it fails."""
+def _write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:
+    """Writes the run's configuration; a run that goes on keeps its own, whose open choices are resolved."""
     folder.mkdir(parents=True, exist_ok=True)
-    wait_until_free(folder, LAST_SAVE)
-    command = [sys.executable, "-m", "semipose", "train", "--stop-with-stdin", "--out", str(folder), "--device", device]
-    if has_checkpoint(folder / "last" / "state.pt"):
-        command.append("--resume")
-    else:
-        plan = folder / "plan.yaml"
-        grid.configuration(cell, data).save(plan)
-        command.insert(4, str(plan))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} if device == "cpu" else dict(os.environ)
+    wait_until_free(folder, SECONDS_TO_SAVE)
+    begun = has_checkpoint(folder / "last" / "state.pt")
+    config = load_config(folder / "config.yaml") if begun else grid.run_config(run, data)
+    train = config.train.model_copy(update={"device": device})
+    config.model_copy(update={"train": train}).save(folder / PLAN)
+
+
+def _train(folder: Path, threads: int | None) -> str | None:
+    """Trains the run in a process of its own; returns the reason if it fails."""
+    command = [sys.executable, "-m", "semipose.studies.worker", str(folder)]
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with (
         (folder / "log.txt").open("ab") as log,
-        subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
-        ) as process,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
     ):
         code = process.wait()
-    if code == 0 and (folder / "scores.json").is_file():
+    if code == 0 and _finished(folder):
         return None
-    if code in (-2, -15, 130, 143):
+    if code in STOPPED:
         raise KeyboardInterrupt
     lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else f"exit code {code}"
+
+
+def _finished(folder: Path) -> bool:
+    return (folder / "scores.json").is_file()

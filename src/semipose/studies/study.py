@@ -1,43 +1,67 @@
-"""A study from plan to table: check the data, train what is missing, write the tables."""
+"""Runs a study: checks the data, trains the missing runs, writes the tables."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError, DataError
-from semipose.studies.grid import Grid
-from semipose.studies.runner import run_grid
+from semipose.studies.grid import StudyGrid
+from semipose.studies.runner import Outcome, train_runs
 from semipose.studies.tables import read_record, write_tables
 
 
-def run_study(
-    grid: Grid, out: Path, *, data: Path | None = None, jobs: int = 1, resume: bool = False
-) -> tuple[Path, list[dict[str, Any]]]:
-    """Runs every cell that is not done and returns table.md and one record per cell.
+@dataclass(frozen=True)
+class StudyResult:
+    """A study that has run: its table as a Markdown file, and what became of each run."""
 
-    Raises DataError when files of the study are missing, ConfigError when `out` holds a study and `resume` is false.
+    table: Path
+    outcomes: list[Outcome]
+
+    @property
+    def failures(self) -> list[str]:
+        """The reasons of the runs that failed."""
+        return [outcome.failure for outcome in self.outcomes if outcome.failure is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the path of the table and, for each run, its scores as fractions or the reason of its failure."""
+        return {"table": str(self.table), "runs": [_as_dict(outcome) for outcome in self.outcomes]}
+
+
+def run_study(
+    grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: int = 1, resume: bool = False
+) -> StudyResult:
+    """Trains every run of the study that is not finished and writes table.csv and table.md.
+
+    Args:
+        grid: The study.
+        out: Folder of the study.
+        data: Folder of the data files that the study names.
+        jobs: Number of runs trained at the same time.
+        resume: Whether to continue the study in `out`.
+
+    Raises:
+        DataError: If files of the study are missing or its data cannot be used.
+        ConfigError: If `out` holds a study and `resume` is false.
     """
-    grid = grid.on(data)
+    grid = grid.on_data(data)
     grid.check(repr(grid.title))
-    missing = grid.missing(data)
-    if missing:
-        where = f"; {grid.source}" if grid.source else ""
-        names = ", ".join(map(str, missing))
+    if missing := grid.missing_files(data):
         raise DataError(
-            f"the study needs {names}: give the folder that holds them with --data, or one with train.json and "
-            f"val.json (COCO containers){where}"
+            f"the study needs {', '.join(map(str, missing))}: give the folder that holds them as `data`, or one with "
+            f"train.json and val.json (COCO keypoint files){f'; {grid.source}' if grid.source else ''}"
         )
     if (out / "study.json").exists() and not resume:
-        raise ConfigError(f"{out} already holds a study; continue it with --resume or choose another --out")
-    load_splits(grid.configuration(grid.cells()[0], data).data)  # what is wrong with the data is told before any cell
-    outcomes = run_grid(grid, out, data=data, jobs=jobs)
-    table = write_tables(grid, outcomes, out)
-    records = []
-    for outcome in outcomes:
-        cell = {"row": outcome.cell.row, "labels": outcome.cell.labels, "seed": outcome.cell.seed}
-        if outcome.failure is None:
-            record = read_record(outcome.cell, outcome.folder)
-            records.append({**cell, "scores": record.scores, "split": record.split, "seconds": record.seconds})
-        else:
-            records.append({**cell, "failure": outcome.failure})
-    return table, records
+        raise ConfigError(f"{out} already holds a study; continue it with `resume` or choose another `out`")
+    load_splits(grid.run_config(grid.runs()[0], data).data)  # errors in the data appear before the first run starts
+    outcomes = train_runs(grid, out, data=data, jobs=jobs)
+    return StudyResult(write_tables(grid, outcomes, out), outcomes)
+
+
+def _as_dict(outcome: Outcome) -> dict[str, Any]:
+    run = outcome.run
+    found: dict[str, Any] = {"row": run.row, "labels": run.labels, "seed": run.seed}
+    if outcome.failure is not None:
+        return {**found, "failure": outcome.failure}
+    record = read_record(run, outcome.folder)
+    return {**found, "scores": record.scores, "split": record.split, "seconds": record.seconds}

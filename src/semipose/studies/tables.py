@@ -1,4 +1,4 @@
-"""Tables of a study: one tidy row per cell as CSV, and mean ± std per row of the study as Markdown."""
+"""Tables of a study: one line per run as CSV, and mean ± std per row of the study as Markdown."""
 
 import csv
 import json
@@ -8,41 +8,55 @@ from pathlib import Path
 from typing import Any
 
 from semipose.methods.cost import step_cost
-from semipose.studies.grid import Cell, Grid
+from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import Outcome
 from semipose.utils.files import write_text
+
+METRICS = ("AP", "AP50", "PCK@0.2", "PCKh@0.5")
+"""Columns of the table, each where a run has it."""
+
+MIN_GAP = 0.01
+"""Smallest gap between baseline and upper bound, as a fraction, of which a share is more than noise."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished cell: its scores as fractions, and what made them."""
+    """Scores of a finished run.
 
-    cell: Cell
+    Attributes:
+        run: The run.
+        scores: Fractions by metric: the mean over the networks that the method reports.
+        split: Hash of the labeled and unlabeled persons.
+        protocol: How the scores were computed, in one sentence.
+        seconds: Training time.
+    """
+
+    run: StudyRun
     scores: dict[str, float | None]
     split: str
     protocol: str
     seconds: float
 
 
-def read_record(cell: Cell, folder: Path) -> Record:
-    """What a cell left behind: the mean of the networks that its method reports."""
+def read_record(run: StudyRun, folder: Path) -> Record:
+    """Reads the scores of a finished run from its folder."""
     content = json.loads((folder / "scores.json").read_text())
     scores = content["scores"].get("mean") or content["scores"][content["headline_networks"][0]]
-    return Record(cell, scores, content["split"], content["protocol"], content.get("seconds", float("nan")))
+    return Record(run, scores, content["split"], content["protocol"], content.get("seconds", float("nan")))
 
 
-def write_tables(grid: Grid, outcomes: list[Outcome], out: Path) -> Path:
-    """Writes table.csv and table.md from the cells that are done; returns the Markdown file."""
-    records = [read_record(o.cell, o.folder) for o in outcomes if o.failure is None]
+def write_tables(grid: StudyGrid, outcomes: list[Outcome], out: Path) -> Path:
+    """Writes table.csv and table.md from the finished runs; returns the Markdown file."""
+    records = [read_record(o.run, o.folder) for o in outcomes if o.failure is None]
     _write_csv(records, out / "table.csv")
-    failures = [f"* {o.cell.name}: {o.failure}" for o in outcomes if o.failure]
+    failures = [f"* {o.run.name}: {o.failure}" for o in outcomes if o.failure]
     path = out / "table.md"
     write_text(path, markdown(grid, records) + ("\nFailed:\n\n" + "\n".join(failures) + "\n" if failures else ""))
     return path
 
 
-def markdown(grid: Grid, records: list[Record]) -> str:
-    """The table with splits and protocols below it."""
+def markdown(grid: StudyGrid, records: list[Record]) -> str:
+    """Returns the table with splits and protocols below it."""
     head, rows = table(grid, records)
     lines = [f"# {grid.title}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows)]
     splits = ", ".join(sorted({r.split for r in records}))
@@ -50,79 +64,70 @@ def markdown(grid: Grid, records: list[Record]) -> str:
     return "\n".join([*lines, "", f"Splits: {splits}.", "", *protocols, "", grid.note, ""])
 
 
-def table(grid: Grid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows, one row per row of the study and number of labels: figures × 100, mean ± std over seeds."""
-    metrics = [m for m in ("AP", "AP50", "PCK@0.2", "PCKh@0.5") if any(r.scores.get(m) is not None for r in records)]
+def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
+    """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds."""
+    metrics = [m for m in METRICS if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
     head = ["", "labels", "seeds", *metrics, f"gap recovered ({grid.metric})", "units", "minutes"]
     if published:
         head += ["published", "difference"] if grid.comparable else ["published elsewhere"]
     rows = []
     for name, row in grid.rows.items():
-        for count in [None] if row.all_labels else grid.labels:
-            own = [r for r in records if r.cell.row == name and r.cell.labels == count]
+        for labels in [None] if row.all_labels else grid.labels:
+            own = [r for r in records if r.run.row == name and r.run.labels == labels]
             if not own:
                 continue
-            cells = [
-                name,
-                str(count or "all"),
-                str(len(own)),
-                *(spread([r.scores.get(m) for r in own]) for m in metrics),
-            ]
-            cells += [
-                gap_recovered(grid, own, records),
-                str(step_cost(grid.configuration(own[0].cell).method).units),
-                f"{statistics.mean(r.seconds for r in own) / 60:.1f}",
-            ]
+            line = [name, str(labels or "all"), str(len(own))]
+            line += [mean_and_std([r.scores.get(m) for r in own]) for m in metrics]
+            line.append(gap_recovered(grid, own, records))
+            line.append(str(step_cost(grid.run_config(own[0].run).method).units))
+            line.append(f"{statistics.mean(r.seconds for r in own) / 60:.1f}")
             if published:
-                beside = _beside(row.published.get(count or 0), [r.scores.get(grid.metric) for r in own])
-                cells += beside if grid.comparable else beside[:1]
-            rows.append(cells)
+                compared = _compared(row.published.get(labels or 0), [r.scores.get(grid.metric) for r in own])
+                line += compared if grid.comparable else compared[:1]
+            rows.append(line)
     return head, rows
 
 
-def spread(values: list[float | None]) -> str:
-    """Mean ± sample standard deviation × 100."""
+def mean_and_std(values: list[float | None]) -> str:
+    """Returns mean ± sample standard deviation × 100 of the values that are not None."""
     known = [100 * v for v in values if v is not None]
     if not known:
         return "–"
     return f"{statistics.mean(known):.1f}" + (f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else "")
 
 
-LEAST_GAP = 0.01
-"""A share of a smaller gap, as a fraction, would be a share of noise."""
-
-
-def gap_recovered(grid: Grid, own: list[Record], records: list[Record]) -> str:
-    """(method − floor) / (all labels − floor), seed by seed, then the mean; – where the gap is less than a point."""
-    floor = next(iter(grid.rows))
-    top = next((name for name, row in grid.rows.items() if row.all_labels), None)
+def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> str:
+    """Returns (method − baseline) / (all labels − baseline) as the mean over seeds; – where the gap is too small."""
+    baseline = next(iter(grid.rows))
+    bound = next((name for name, row in grid.rows.items() if row.all_labels), None)
     found = []
     for record in own:
-        if record.cell.row in (floor, top):
+        if record.run.row in (baseline, bound):
             continue
-        low = _figure(grid, records, floor, record.cell.labels, record.cell.seed)
-        high = _figure(grid, records, top, None, record.cell.seed)
+        low = _score(grid, records, baseline, record.run.labels, record.run.seed)
+        high = _score(grid, records, bound, None, record.run.seed)
         value = record.scores.get(grid.metric)
-        if None not in (low, high, value) and high - low >= LEAST_GAP:  # type: ignore[operator]
-            found.append((value - low) / (high - low))  # type: ignore[operator]
+        if low is not None and high is not None and value is not None and high - low >= MIN_GAP:
+            found.append((value - low) / (high - low))
     return f"{100 * statistics.mean(found):.0f} %" if found else "–"
 
 
-def _figure(grid: Grid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:
-    cell = Cell(row or "", labels, seed)
-    return next((r.scores.get(grid.metric) for r in records if r.cell == cell), None)
+def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:
+    run = StudyRun(row or "", labels, seed)
+    return next((r.scores.get(grid.metric) for r in records if r.run == run), None)
 
 
-def _beside(published: float | None, values: list[float | None]) -> list[str]:
+def _compared(published: float | None, values: list[float | None]) -> list[str]:
+    """The published score × 100, and how far the mean of ours differs from it."""
     known = [100 * v for v in values if v is not None]
     if published is None or not known:
         return ["–" if published is None else f"{published:.1f}", "–"]
     return [f"{published:.1f}", f"{statistics.mean(known) - published:+.1f}"]
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _line(entries: list[str]) -> str:
+    return "| " + " | ".join(entries) + " |"
 
 
 def _write_csv(records: list[Record], path: Path) -> None:
@@ -132,4 +137,4 @@ def _write_csv(records: list[Record], path: Path) -> None:
         writer.writerow(["row", "labels", "seed", *metrics, "split", "seconds"])
         for r in records:
             scores: list[Any] = ["" if r.scores[m] is None else r.scores[m] for m in metrics]
-            writer.writerow([r.cell.row, r.cell.labels or "all", r.cell.seed, *scores, r.split, f"{r.seconds:.1f}"])
+            writer.writerow([r.run.row, r.run.labels or "all", r.run.seed, *scores, r.split, f"{r.seconds:.1f}"])

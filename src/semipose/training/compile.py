@@ -1,4 +1,4 @@
-"""torch.compile for the networks of a method: in steps, whose shapes stay the same, and nowhere else."""
+"""torch.compile for the networks of a method, in optimizer steps only, whose shapes never change."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -10,12 +10,13 @@ from semipose.models.pose_net import PoseNet
 
 
 def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
-    """Compiles the parts of every network; networks of one architecture share the compiled code.
+    """Compiles backbone and heads of every network; networks of one architecture share the compiled code.
 
-    With `cuda_graphs` a GPU replays each part as one graph; whoever takes steps calls `begin_step` before each.
+    Args:
+        method: Its networks are compiled in place.
+        cuda_graphs: Whether a GPU replays each part as one graph; `begin_step` is then called before each step.
     """
-    # Counted for all networks together, and each adds passes with and without gradient, in both modes.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
+    _allow_recompilations(64)
     mode = "reduce-overhead" if cuda_graphs else None
     for network in method.modules():
         if isinstance(network, PoseNet):
@@ -23,17 +24,27 @@ def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
                 part.compile(dynamic=False, mode=mode)
 
 
+def _allow_recompilations(count: int) -> None:
+    """Raises torch's limit of 8 variants of one function, which all networks share.
+
+    Each network needs several: with and without gradient, in training and evaluation mode. Past the limit torch falls
+    back to uncompiled code. torch.compile takes a limit of its own only in versions later than 2.11.
+    """
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, count)
+
+
 def begin_step() -> None:
-    """What CUDA graphs gave in the step before is no longer needed; their memory serves this step."""
-    torch.compiler.cudagraph_mark_step_begin()
+    """Marks the outputs of the previous step's CUDA graphs as no longer needed."""
+    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
 
 
 def uncompiled() -> AbstractContextManager[object]:
-    """Within it, compiled networks run as they were written.
+    """Returns a context in which compiled networks run uncompiled.
 
-    For passes outside of steps, whose last batches have sizes of their own: each size would be compiled for a minute,
-    and after eight torch compiles nothing new for these networks, what steps need later included.
+    It is for passes outside of steps: their last batches have other sizes, and each size would be compiled for a
+    minute and count toward the limit of variants.
     """
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes seconds
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return eager

@@ -1,258 +1,158 @@
-"""The only file that imports the distribution engine: devices, precision, processes."""
+"""One optimizer step on a device: precision, gradient sharing between processes, clipping, steps left out."""
 
-import atexit
-import logging
+import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
-from lightning_fabric.utilities import distributed as fabric_distributed
-from torch import Tensor, distributed, nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from semipose.errors import ConfigError
-from semipose.models.synchronized import synchronize
+from semipose.methods.base import Losses, Method, StepInfo
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.compile import begin_step, uncompiled
-from semipose.training.distributed import Plan
-from semipose.training.precision import gpu_precision
-
-__all__ = ["Engine", "Fabric", "make_engine", "start_fabric"]
-
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a run says itself where it runs
-
-LONGEST_STALL = timedelta(minutes=5)
-"""GPUs that wait longer for each other than this within a step end the run; hosts wait for each other half an hour."""
+from semipose.training.distributed import world_size
+from semipose.training.precision import AUTOCAST_DTYPES
 
 
-@dataclass
+def seed_everything(seed: int) -> None:
+    """Seeds the global generators of Python, NumPy and PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def make_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | None:
+    """Returns the scaler of losses for fp16 (`16-mixed`); other precisions need none."""
+    return torch.amp.GradScaler(device.type) if precision == "16-mixed" else None
+
+
 class Engine:
-    """A method and its optimizer, placed on devices, with everything its processes do together.
+    """A method and its optimizer on a device; with several processes it shares gradients between them.
 
-    `forward` computes the method's losses and shares gradients; `hosts` joins the processes without their devices, so
-    that agreeing on something never waits for a GPU. With `synchronized` BatchNorm there are no averages to share. With
-    `cuda_graphs` the networks' passes are replayed by the GPU.
+    Args:
+        method: Moved to the device.
+        optimizer: Of the method's parameters.
+        device: Where tensors are.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        cuda_graphs: Whether the method's networks are compiled to CUDA graphs.
     """
 
-    fabric: Fabric
-    method: Any
-    optimizer: Any
-    forward: nn.Module
-    hosts: Any = None
-    synchronized: bool = False
-    cuda_graphs: bool = False
+    def __init__(
+        self,
+        method: Method,
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+        precision: str = "32-true",
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            torch.backends.cudnn.benchmark = True  # shapes do not change between steps
+        self.method, self.optimizer, self.device = method.to(device), optimizer, device
+        self.scaler = make_scaler(device, precision)
+        self._dtype, self._cuda_graphs = AUTOCAST_DTYPES[precision], cuda_graphs
+        self._parallel = _parallel(method, device) if world_size() > 1 else None
 
-    @property
-    def device(self) -> torch.device:
-        """Where tensors go."""
-        return self.fabric.device
+    def autocast(self) -> AbstractContextManager[object]:
+        """Returns a context that computes in the training's precision."""
+        return torch.autocast(self.device.type, self._dtype) if self._dtype else nullcontext()
 
-    @property
-    def rank(self) -> int:
-        """Number of this process."""
-        return self.fabric.global_rank
+    @contextmanager
+    def inference(self) -> Iterator[None]:
+        """A context for passes outside of steps: the training's precision, no gradients, uncompiled networks."""
+        with torch.inference_mode(), uncompiled(), self.autocast():
+            yield
 
-    @property
-    def world(self) -> int:
-        """Number of processes."""
-        return self.fabric.world_size
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes files."""
-        return self.fabric.is_global_zero
-
-    def losses(self, *arguments: Any) -> Any:
-        """The method's losses, under the precision's autocast and with gradients shared between processes."""
-        if self.cuda_graphs:
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
+        """Returns the method's losses on batches that are on the device."""
+        if self._cuda_graphs:
             begin_step()
-        with self.fabric.autocast():
-            return self.forward(*arguments)
+        with self.autocast():
+            if self._parallel is None:
+                return self.method.losses(labeled, unlabeled, info)
+            with warnings.catch_warnings():  # in a step in which all parameters take part there is none to find
+                warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
+                losses: Losses = self._parallel(labeled, unlabeled, info)
+                return losses
 
     def step(self, total: Tensor, clip: float | None) -> Tensor:
-        """Backward, clipping and one optimizer step, which is left out where loss or gradient are not finite.
+        """Takes one optimizer step, unless the loss or the gradient is not finite in any process.
 
-        Returns whether the step was taken, as a tensor on the device: nothing waits for it, and all processes decide
-        alike. A fused optimizer decides on the device, any other makes this process wait.
+        Args:
+            total: The loss, of `losses`.
+            clip: The largest norm of the gradient; None = any.
+
+        Returns:
+            Whether the step was taken, as a tensor on the device, so that the CPU need not wait for the GPU. Fused
+            optimizers decide on the device; with any other the CPU waits.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(total)
-        inner = getattr(self.optimizer, "optimizer", self.optimizer)
-        parameters = [p for group in inner.param_groups for p in group["params"] if p.grad is not None]
+        (self.scaler.scale(total) if self.scaler else total).backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if clip:
             if self.scaler:
-                self.scaler.unscale_(inner)
+                self.scaler.unscale_(self.optimizer)
             norm = nn.utils.clip_grad_norm_(parameters, clip)
         else:
             norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        taken = torch.isfinite(norm) & self._agreed(torch.isfinite(total.detach()))
+        taken = torch.isfinite(norm) & self._finite_everywhere(total.detach())
         if self.scaler:
-            self.optimizer.step()  # the scaler looks itself
-        elif inner.defaults.get("fused"):
-            inner.grad_scale, inner.found_inf = None, (~taken).float()
+            self.scaler.step(self.optimizer)  # leaves out steps whose gradient is not finite
+            self.scaler.update()
+        elif self.optimizer.defaults.get("fused"):
+            # The attributes by which GradScaler makes fused optimizers leave out a step.
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~taken).float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif bool(taken):
             self.optimizer.step()
         return taken
 
-    def _agreed(self, finite: Tensor) -> Tensor:
-        """Whether every process found its loss finite; in the same message BatchNorm's averages become everybody's.
+    def _finite_everywhere(self, total: Tensor) -> Tensor:
+        """Whether the loss is finite in all processes. In the same message BatchNorm's running averages become means.
 
-        Moving averages that follow afterwards are then the same in all processes.
+        Everything that depends on them afterwards (moving averages of networks) is then equal in all processes.
         """
-        if self.world == 1:
+        finite = torch.isfinite(total)
+        if self._parallel is None:
             return finite
-        averages = [] if self.synchronized else [b for b in self.method.buffers() if b.is_floating_point()]
-        shared = torch.cat([finite.float().view(1), *(b.float().flatten() for b in averages)])
-        distributed.all_reduce(shared)
-        shared /= self.world
-        agreed, *parts = shared.split([1, *(b.numel() for b in averages)])
-        if averages:
-            torch._foreach_copy_(averages, [part.view_as(b) for part, b in zip(parts, averages, strict=True)])
-        return agreed[0] == 1
-
-    @property
-    def scaler(self) -> torch.amp.GradScaler | None:
-        """What scales gradients in fp16 (16-mixed), with a state of its own; None in every other precision."""
-        return getattr(self.fabric._precision, "scaler", None)
-
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        """For passes outside of steps: the precision of training, networks as they were written."""
-        with uncompiled(), self.fabric.autocast():
-            yield
-
-    def mean(self, value: Tensor) -> Tensor:
-        """Mean over processes."""
-        if self.world == 1:
-            return value
-        shared = value.clone()
-        distributed.all_reduce(shared)
-        return shared / self.world
-
-    def highest(self, number: int) -> int:
-        """The highest `number` of all processes; whoever calls it waits for the others."""
-        if self.world == 1:
-            return number
-        shared = torch.tensor([number])
-        distributed.all_reduce(shared, distributed.ReduceOp.MAX, group=self.hosts)
-        return int(shared)
-
-    def gather(self, value: Any) -> list[Any]:
-        """The `value` of every process, in their order."""
-        found: list[Any] = [value] * self.world
-        if self.world > 1:
-            distributed.all_gather_object(found, value, group=self.hosts)
-        return found
-
-    def barrier(self) -> None:
-        """Waits for all processes."""
-        self.highest(0)
+        buffers = [b for b in self.method.buffers() if b.is_floating_point()]
+        message = torch.cat([finite.float().view(1), *(b.float().flatten() for b in buffers)])
+        dist.all_reduce(message)
+        message /= world_size()
+        agreed, *means = torch.split(message, [1, *(b.numel() for b in buffers)])
+        with torch.no_grad():
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean.view_as(buffer))
+        return agreed.squeeze() == 1
 
 
 class _Losses(nn.Module):
-    """A method whose forward pass is its losses: what gradient sharing wraps."""
+    """A module whose forward pass is the method's losses: what DistributedDataParallel wraps."""
 
-    def __init__(self, method: nn.Module) -> None:
+    def __init__(self, method: Method) -> None:
         super().__init__()
-        self.method: Any = method
+        self.method = method
 
-    def forward(self, *arguments: Any) -> Any:
-        return self.method.losses(*arguments)
-
-
-class _Place(LightningEnvironment):
-    """Where a plan puts this process, for Fabric, which is to start none itself."""
-
-    def __init__(self, plan: Plan) -> None:
-        super().__init__()
-        self.plan = plan
-
-    @property
-    def creates_processes_externally(self) -> bool:
-        return True
-
-    @property
-    def main_address(self) -> str:
-        return self.plan.address
-
-    @property
-    def main_port(self) -> int:
-        return self.plan.port
-
-    def local_rank(self) -> int:
-        return self.plan.local_rank
-
-    def node_rank(self) -> int:
-        return self.plan.node_rank
+    def forward(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
+        return self.method.losses(labeled, unlabeled, info)
 
 
-def start_fabric(device: str, precision: str, plan: Plan | None = None) -> Fabric:
-    """Fabric on `device` (auto, cpu, cuda, cuda:0, …); `precision` auto is bf16 on GPUs that have it, fp32 elsewhere.
+def _parallel(method: Method, device: torch.device) -> DistributedDataParallel:
+    """The method with shared gradients.
 
-    With a `plan` of several processes it waits for all of them: gloo joins CPUs, NCCL joins GPUs, one a process.
-    Raises ConfigError for a device that is not there.
+    Which networks take part changes from step to step (burn-in, frozen copies), so parameters without a gradient are
+    searched in every step. Buffers are not broadcast: `Engine.step` averages them.
     """
-    plan = plan or Plan()
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not index.isdigit()):
-        raise ConfigError(f"train.device: {device!r} is none of auto, cpu, cuda, cuda:N, mps")
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and max(int(index or 0), plan.per_node - 1) >= torch.cuda.device_count():
-        wanted = f"{device!r}" + (f" for {plan.per_node} processes" if plan.per_node > 1 else "")
-        raise ConfigError(f"train.device: {wanted} is not there ({torch.cuda.device_count()} GPUs); use cpu or auto")
-    devices: Any = [int(index)] if index else plan.per_node
-    if precision == "auto":
-        precision = gpu_precision() if kind == "cuda" else "32-true"
-    options: dict[str, Any] = {"accelerator": kind, "devices": devices, "precision": precision}
-    if plan.world > 1:
-        strategy = DDPStrategy(timeout=LONGEST_STALL) if kind == "cuda" else DDPStrategy()
-        options |= {"strategy": strategy, "num_nodes": plan.nodes, "plugins": [_Place(plan)]}
-    fabric = Fabric(**options)
-    fabric.launch()
-    # At the end of a process that lost the others it would wait for NCCL; `together` closes what can be closed.
-    atexit.unregister(getattr(fabric_distributed, "_destroy_dist_connection", None))  # type: ignore[arg-type]
-    if kind == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes within steps stay the same
-    return fabric
-
-
-def make_engine(
-    fabric: Fabric,
-    method: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    sync_batch_norm: bool = False,
-    cuda_graphs: bool = False,
-) -> Engine:
-    """Places the method and, where there are several processes, lets them share gradients.
-
-    Which networks learn changes within a training (a teacher first, then its student; frozen copies never), so
-    DistributedDataParallel looks for parameters without gradient in each step rather than taking one graph for all.
-    Its buffers stay alone: `Engine.step` shares them after the pass, means instead of the first process's.
-    """
-    method = method.to(fabric.device)
-    wrapped = fabric.setup_optimizers(optimizer)
-    if fabric.world_size == 1:
-        return Engine(fabric, method, wrapped, _Losses(method), cuda_graphs=cuda_graphs)
-    if sync_batch_norm:
-        synchronize(method)
-    on_cpu = fabric.device.type == "cpu"
-    hosts = None if on_cpu else distributed.new_group(backend="gloo")
-    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # a step in which all learn
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # later versions call broadcast_buffers otherwise
-        forward = DistributedDataParallel(
-            _Losses(method).to(fabric.device),
-            device_ids=None if on_cpu else [fabric.device.index],
+        warnings.simplefilter("ignore", FutureWarning)  # the successor of broadcast_buffers is missing in torch 2.11
+        return DistributedDataParallel(
+            _Losses(method).to(device),
+            device_ids=[device.index] if device.type == "cuda" else None,
             find_unused_parameters=True,
             broadcast_buffers=False,
         )
-    return Engine(fabric, method, wrapped, forward, hosts, sync_batch_norm, cuda_graphs)

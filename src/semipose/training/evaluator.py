@@ -1,15 +1,16 @@
-"""Judges a training: scores its candidates on validation while it runs, and on the test split once, at the end."""
+"""Evaluates a training: its networks on the validation set while it runs, the kept weights on the test set once."""
 
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, crops_of_rank
@@ -18,7 +19,7 @@ from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
-from semipose.inference.pose_model import PoseModel, description_path, require_unchanged
+from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
@@ -27,49 +28,92 @@ from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
+from semipose.training.checkpoint import TrainingState
+from semipose.training.distributed import all_gather, barrier, is_main_process, rank, world_size
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.section import Section
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
+
+NetworkScores = dict[str, float | None]
+"""The scores of one network by metric, for example AP."""
+SetName = Literal["validation", "test"]
+
+TIE_BREAKER = 1e-6
+"""Weight of PCK in the validation score: it decides between equal APs, such as the zeros at the beginning."""
 
 
 class EvaluationConfig(Section):
-    """How candidates are scored during and after a training."""
+    """How networks are evaluated during and after a training."""
 
     flip_test: bool = False
     """Average heatmaps with those of the mirror image; off in the papers' tables."""
     decoder: Decoder = "dark"
-    """How joints are read off heatmaps, here and wherever the network is used later: `dark` (DARK, sub-cell), or
-    `quarter` (arg-max with a quarter offset), as the papers' code does."""
+    """How joints are decoded from heatmaps, here and wherever the network is used later: `dark` (DARK, sub-pixel), or
+    `quarter` (arg-max with a quarter offset), as in the papers' code."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run found: scores of the selected weights by candidate, and where everything lies.
+    """The result of a training.
 
-    `reported` names the candidates whose mean is the method's figure; `scores` also holds "mean" and, for several
-    networks, "ensemble". Empty when there was nothing to score on. `best` names the network of best.safetensors, which
-    `evaluate`, `predict` and `export` take of the folder, and `intervals` where its AP, PCK@0.2 and PCKh@0.5 lie in
-    95 % of resampled test sets; None and empty without scores and in processes that write nothing.
+    Attributes:
+        folder: The run folder.
+        scores: Scores of the kept weights by network; several headline networks add "mean" and "ensemble". Empty if
+            there is nothing to evaluate on.
+        headline_networks: The networks whose mean score is the method's.
+        protocol: What the scores were measured on and how, in one line.
+        seconds: Duration of the training.
+        best: The network of best.safetensors; None without scores.
+        intervals: 95 % intervals of the best network's AP, PCK@0.2 and PCKh@0.5 over resampled test sets.
     """
 
     folder: Path
-    scores: dict[str, dict[str, float | None]]
+    scores: dict[str, NetworkScores]
     headline_networks: tuple[str, ...]
     protocol: str
     seconds: float
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line for each network with its scores in percent."""
+        lines = [f"TrainResult of {self.folder} ({self.seconds:.0f} s)"]
+        for name, scores in self.scores.items():
+            shown = "  ".join(f"{key} {100 * value:.1f}" for key, value in scores.items() if value is not None)
+            lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
+        return "\n".join([*lines, f"  {self.protocol}"])
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The outcome of an evaluation on the validation set.
+
+    Attributes:
+        score: What selects the best weights: AP, else PCK, of the headline networks; PCK decides between equal APs.
+        best_network: The network with the highest score.
+    """
+
+    score: float
+    best_network: str
+
 
 class Evaluator:
-    """Scores candidates: on the validation split while training, on the test split once, at the end.
+    """Evaluates the networks of a method and keeps the best weights.
 
-    `select` says whether the best weights on validation are kept or the last; `evaluation` holds every time; `encoding` is
-    how crops are kept.
+    Args:
+        engine: The training's engine.
+        splits: Its validation and test sets.
+        geometry: How crops are cut.
+        loss: Turns outputs into heatmaps.
+        out: The run folder.
+        select: Whether the best weights on the validation set are kept or the last.
+        evaluation: Options of every evaluation.
+        encoding: How crops are cached.
+        progress: Reports the caching of crops.
     """
 
     def __init__(
@@ -80,213 +124,193 @@ class Evaluator:
         loss: LossConfig,
         out: Path,
         *,
-        select: str,
+        select: Literal["best", "last"],
         evaluation: EvaluationConfig,
         encoding: Encoding = "auto",
         progress: Progress = NO_PROGRESS,
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
-        self.select, self.evaluation, self.encoding = select, evaluation, encoding
-        self.progress = progress
-        self._latest: str = engine.method.headline_networks[0]
-        self._crops: dict[str, CropCache] = {}
-        self._truth: dict[str, PoseDataset] = {}
-        self._open("validation", splits.validation, splits.validation_set)
-        self._open("test", splits.test, "test")
-        self._kept: dict[str, dict[str, Tensor]] | None = None
-        self._kept_best = self._latest
-        self._intervals: dict[str, Interval | None] = {}
+        self.select, self.evaluation = select, evaluation
+        self._crops: dict[SetName, CropCache] = {}
+        self._truth: dict[SetName, PoseDataset] = {}
+        sets: list[tuple[SetName, PoseDataset | None, str]] = [
+            ("validation", splits.validation, splits.validation_set),
+            ("test", splits.test, "test"),
+        ]
+        for which, persons, name in sets:
+            if persons is not None:  # cut before the training, so that unreadable images are reported at its beginning
+                on_unreadable = splits.data_errors.on_unreadable(name)
+                crops = open_crop_cache(
+                    persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
+                )
+                self._crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
+        self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
 
-    def _open(self, which: str, persons: PoseDataset | None, name: str) -> None:
-        """Before the training, so that broken photographs are told then; what is left out is not judged on either."""
-        if persons is None:
-            return
-        broken = self.splits.data_errors.on_unreadable(name)
-        chosen = persons.trainable()
-        self._crops[which] = open_crop_cache(
-            chosen, self.geometry, encoding=self.encoding, on_unreadable=broken, progress=self.progress
-        )
-        self._truth[which] = without_images(persons, self._crops[which].failed)
+    @property
+    def headline_networks(self) -> tuple[str, ...]:
+        """The networks whose mean score is the method's."""
+        return tuple(self.engine.method.headline_networks)
 
-    def image_digests(self, which: str) -> dict[Path, str]:
-        """The photographs of the validation or test set with their digests; empty where there is no such set."""
+    def image_digests(self, which: SetName) -> dict[Path, str]:
+        """Returns the images of a set with their digests; empty if there is no such set."""
         return self._crops[which].image_digests if which in self._crops else {}
 
-    def persons(self, which: str) -> PoseDataset | None:
-        """The persons of the validation or test set that are judged on."""
+    def persons(self, which: SetName) -> PoseDataset | None:
+        """Returns the persons of a set that are evaluated."""
         return self._truth.get(which)
 
-    def validate(self, step: int, log: MetricsLog) -> float | None:
-        """Scores all candidates on the validation split; the figure that picks the best (AP, else PCK)."""
-        if self.splits.validation is None:
+    def validate(self, step: int, metrics: MetricsLog) -> Validation | None:
+        """Evaluates all networks on the validation set and logs their scores; None if there is no such set."""
+        if "validation" not in self._truth:
             return None
-        scores = self._score("validation")
-        leading = self._leading(scores)
-        self._latest = max(self._candidates(), key=lambda name: _figure(scores[name]))
-        if self.engine.is_main:
-            for name, values in scores.items():
-                log.write(step, f"validation/{name}", values)
-            logger.info(f"step {step}: validation " + "  ".join(f"{n} {_short(v)}" for n, v in scores.items()))
-        return leading
+        scores = self._scores(self._predict_all("validation"), "validation")
+        for name, values in scores.items():
+            metrics.write(step, f"validation/{name}", values)
+        log.info(f"step {step}: validation " + "  ".join(f"{n} {_short(values)}" for n, values in scores.items()))
+        headline = "mean" if len(self.headline_networks) > 1 else self.headline_networks[0]
+        best = max(self.engine.method.eval_networks(), key=lambda name: selection_score(scores[name]))
+        return Validation(selection_score(scores[headline]), best)
 
-    def keep(self, current: bool) -> None:
-        """Keeps the weights: every candidate by name, the one that leads on validation as best.
+    def keep_weights(self, best_network: str) -> None:
+        """Keeps the current weights of all networks; they stay in memory until `write_weights` has written them.
 
-        With `current` those of this moment; they are held in memory until they could be written. Raises OSError when
-        weights of an earlier moment still can't be written; those of this moment only wait.
+        Args:
+            best_network: The network that becomes best.safetensors.
         """
-        if current:
-            self._kept = {
-                name: {n: t.detach().to("cpu", copy=True) for n, t in network.state_dict().items()}
-                for name, network in self._candidates().items()
-            }
-            self._kept_best = self._latest
-        with suppress(OSError) if current else nullcontext():
-            self._write_kept()
+        networks = self.engine.method.eval_networks()
+        weights = {
+            name: {key: tensor.detach().to("cpu", copy=True) for key, tensor in network.state_dict().items()}
+            for name, network in networks.items()
+        }
+        self._unsaved = best_network, weights
+        with suppress(OSError):
+            self.write_weights()
 
-    def _write_kept(self) -> None:
-        if self._kept is None:
+    def write_weights(self) -> None:
+        """Writes the kept weights that are not written yet: weights/NAME.safetensors and best.safetensors.
+
+        Raises:
+            OSError: If they can't be written; they stay in memory.
+        """
+        if self._unsaved is None:
             return
-        folder = self.out / "weights"
-        folder.mkdir(exist_ok=True)
-        for name, network in self._candidates().items():
+        best_network, weights = self._unsaved
+        (self.out / "weights").mkdir(exist_ok=True)
+        for name, network in self.engine.method.eval_networks().items():
             model = self._pose_model(name, network)
-            model.save(folder / f"{name}.safetensors", self._kept[name], self.out)
-            if name == self._kept_best:
-                model.save(self.out / "best.safetensors", self._kept[name], self.out)
-        self._kept = None
+            model.save(self.out / "weights" / f"{name}.safetensors", weights[name])
+            if name == best_network:
+                model.save(self.out / "best.safetensors", weights[name])
+        self._unsaved = None
 
-    def conclude(self, step: int, seconds: float, seen: TrainingImages) -> TrainResult:
-        """Scores the kept weights on the test split (else on validation) and writes predictions and scores.
+    def test(self, state: TrainingState, images: TrainingImages) -> TrainResult:
+        """Evaluates the kept weights on the test set (else on validation) and writes predictions and scores.
 
-        `step` is the training's last. The protocol says how many of the test photographs the training has `seen`.
+        Args:
+            state: The state at the end of the training.
+            images: The images of the training; the protocol says how many of the test set are among them.
         """
-        which = "test" if self.splits.test else "validation"
-        headline_networks = tuple(self.engine.method.headline_networks)
+        which: SetName = "test" if "test" in self._truth else "validation"
         truth = self._truth.get(which)
         if truth is None:
-            return TrainResult(
-                self.out, {}, headline_networks, "nothing to score on: no validation or test persons", seconds
-            )
-        self._write_last_kept()
-        self.engine.barrier()
-        for name, network in self._candidates().items():
-            weights = self.out / "weights" / f"{name}.safetensors"
-            require_unchanged(weights)
-            network.load_state_dict(load_file(weights))
-        scores = self._score(which, save=True)
-        selection = self._selection(which)
-        counts = seen.count(self.image_digests(which).values())
-        protocol = EvaluationProtocol.of(
+            protocol = "no scores: there are no validation or test persons"
+            return TrainResult(self.out, {}, self.headline_networks, protocol, state.seconds)
+        self._load_kept_weights()
+        predictions = self._predict_all(which)
+        scores = self._scores(predictions, which)
+        protocol = self._protocol(which, truth, images).describe()
+        result = TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds)
+        if not is_main_process():
+            return result
+        best = predictions[state.best_network]
+        save_predictions(best, self.out / "predictions.json")
+        found = intervals(truth, best)
+        content = {
+            "scores": scores,
+            "headline_networks": self.headline_networks,
+            "protocol": protocol,
+            "split": self.splits.split.hash,
+            "seconds": state.seconds,
+            "step": state.step,
+            "best": state.best_network,
+            "intervals": found,
+        }
+        write_text(self.out / "scores.json", json.dumps(content, indent=1))
+        return TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds, state.best_network, found)
+
+    def _load_kept_weights(self) -> None:
+        try:
+            self.write_weights()
+        except OSError as error:
+            raise RunError(f"{self.out} can't be written ({error.strerror}); free some space and resume") from None
+        barrier()
+        for name, network in self.engine.method.eval_networks().items():
+            network.load_state_dict(load_file(self.out / "weights" / f"{name}.safetensors"))
+
+    def _protocol(self, which: SetName, truth: PoseDataset, images: TrainingImages) -> EvaluationProtocol:
+        if self.select == "last" or self.splits.validation is None:
+            selection = "last weights"
+        else:
+            selection = "best weights on validation" + (" (the same persons)" if which == "validation" else "")
+        return EvaluationProtocol.of(
             truth,
             boxes="ground truth",
             flip_test=self.evaluation.flip_test,
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
-            seen=describe_leakage(counts) if which == "test" else "",
-        ).describe()
-        content = {
-            "scores": scores,
-            "headline_networks": headline_networks,
-            "protocol": protocol,
-            "split": self.splits.split.hash,
-            "seconds": seconds,
-            "step": step,
-        }
-        if not self.engine.is_main:
-            return TrainResult(self.out, scores, headline_networks, protocol, seconds)
-        best, sure = self._best_name(), self._intervals
-        write_text(
-            self.out / "scores.json", json.dumps({**content, "best": best, "intervals": sure}, indent=1), self.out
+            leakage=describe_leakage(images.count(self.image_digests(which).values())) if which == "test" else "",
         )
-        return TrainResult(self.out, scores, headline_networks, protocol, seconds, best, sure)
 
-    def _write_last_kept(self) -> None:
-        try:
-            self._write_kept()
-        except OSError as error:
-            raise RunError(
-                f"{self.out} can't be written ({error.strerror}); make room and run again with --resume"
-            ) from None
+    def _predict_all(self, which: SetName) -> dict[str, list[Prediction]]:
+        """Predictions of each network and, if there are several headline networks, of their ensemble."""
+        networks = self.engine.method.eval_networks()
+        predictions = {name: self._predict(which, [network]) for name, network in networks.items()}
+        if len(self.headline_networks) > 1:
+            predictions["ensemble"] = self._predict(which, [networks[name] for name in self.headline_networks])
+        return predictions
 
-    def _best_name(self) -> str:
-        """The network that best.safetensors holds, as written: a resumed run that is done kept it long ago."""
-        description = json.loads(description_path(self.out / "best.safetensors").read_text())
-        return str(description["network"])
-
-    def _selection(self, which: str) -> str:
-        if self.select == "last" or self.splits.validation is None:
-            return "last weights"
-        return "best weights on validation" + (" (the same persons)" if which == "validation" else "")
-
-    def _candidates(self) -> dict[str, nn.Module]:
-        return self.engine.method.eval_networks()
-
-    def _score(self, which: str, save: bool = False) -> dict[str, dict[str, float | None]]:
-        """Scores by candidate, then the mean of the reported ones and their ensemble."""
-        candidates, headline_networks = self._candidates(), tuple(self.engine.method.headline_networks)
-        truth = self._truth[which]
-        scores = {}
-        for name, network in candidates.items():
-            predictions = self._predict(which, [network])
-            scores[name] = score(truth, predictions).as_dict()
-            if save and self.engine.is_main and name == self._best_name():
-                save_predictions(predictions, self.out / "predictions.json")
-                self._intervals = intervals(truth, predictions)
-        if len(headline_networks) > 1:
-            scores["mean"] = _mean([scores[name] for name in headline_networks])
-            together = self._predict(which, [candidates[name] for name in headline_networks])
-            scores["ensemble"] = score(truth, together).as_dict()
-        return scores
-
-    def _leading(self, scores: dict[str, dict[str, float | None]]) -> float:
-        headline_networks = self.engine.method.headline_networks
-        return _figure(scores["mean"] if len(headline_networks) > 1 else scores[headline_networks[0]])
-
-    def _predict(self, which: str, networks: list[nn.Module]) -> list[Prediction]:
-        """One prediction a person; every process looks at its share of them and learns what the others found."""
-        engine = self.engine
-        share = crops_of_rank(self._crops[which], engine.rank, engine.world)
+    def _predict(self, which: SetName, networks: list[PoseNet]) -> list[Prediction]:
+        """One prediction per person; every process predicts its share."""
         predictor = Predictor(
             networks,
             self.loss.build(),
             flip_test=self.evaluation.flip_test,
             decoder=self.evaluation.decoder,
             sigma=self.loss.sigma,
-            device=engine.device,
+            device=self.engine.device,
         )
-        with engine.looking():
-            parts = engine.gather(predictor.predict(share))
+        with self.engine.inference():
+            parts = all_gather(predictor.predict(crops_of_rank(self._crops[which], rank(), world_size())))
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
-    def _pose_model(self, name: str, network: nn.Module) -> PoseModel:
-        assert isinstance(network, PoseNet)
-        skeleton = self.splits.labeled.skeleton
+    def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:
+        """Scores by network; several headline networks add their mean and the ensemble."""
+        scores = {name: score(self._truth[which], found).as_dict() for name, found in predictions.items()}
+        if "ensemble" in scores:
+            ensemble = scores.pop("ensemble")
+            scores |= {"mean": _mean([scores[name] for name in self.headline_networks]), "ensemble": ensemble}
+        return scores
+
+    def _pose_model(self, name: str, network: PoseNet) -> PoseModel:
         return PoseModel(
             network,
             name,
-            network.config,
-            network.levels,
-            skeleton,
+            self.splits.labeled.skeleton,
             self.geometry,
             self.loss,
             self.evaluation.decoder,
-            headline_networks=tuple(self.engine.method.headline_networks),
+            headline_networks=self.headline_networks,
         )
 
 
-TIE = 1e-6
-"""Share of PCK that tells equal APs apart."""
-
-
-def _figure(scores: dict[str, float | None]) -> float:
-    """AP, else the first PCK; PCK decides between equal APs, such as the zeros of a training's beginning."""
+def selection_score(scores: NetworkScores) -> float:
+    """Returns AP, else the first PCK; PCK decides between equal APs."""
     known = [value for key in ("AP", "PCK@0.2", "PCKh@0.5") if (value := scores.get(key)) is not None]
-    return sum(value * share for value, share in zip(known, (1, TIE), strict=False))
+    return sum(value * share for value, share in zip(known, (1, TIE_BREAKER), strict=False))
 
 
-def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
+def _mean(rows: Sequence[NetworkScores]) -> NetworkScores:
     def mean(values: list[float | None]) -> float | None:
         known = [v for v in values if v is not None]
         return sum(known) / len(known) if len(known) == len(values) else None
@@ -294,8 +318,5 @@ def _mean(rows: list[dict[str, float | None]]) -> dict[str, float | None]:
     return {key: mean([row[key] for row in rows]) for key in rows[0]}
 
 
-def _short(scores: dict[str, float | None]) -> str:
-    shown = [
-        f"{key} {100 * value:.1f}" for key, value in scores.items() if value is not None and key in ("AP", "PCK@0.2")
-    ]
-    return " ".join(shown)
+def _short(scores: NetworkScores) -> str:
+    return " ".join(f"{k} {100 * v:.1f}" for k, v in scores.items() if v is not None and k in ("AP", "PCK@0.2"))

@@ -1,12 +1,10 @@
-"""Watches a training between its steps: says in one line what goes wrong and what to change, and logs the curves."""
+"""Follows the networks of a training: logs how they behave on unlabeled images, and warns of known failures once."""
 
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from semipose.augment.views import eval_view
 from semipose.data.crops import Crops
@@ -15,38 +13,43 @@ from semipose.losses import HeatmapLoss
 from semipose.methods.base import StepInfo
 from semipose.methods.weight_averaging import SUFFIX as AVERAGE
 from semipose.models.heads import STRIDE
+from semipose.models.pose_net import PoseNet
 from semipose.ops.geometry import cached_tensor
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import View
-from semipose.training.checkpoint import TrainingState
+from semipose.training.checkpoint import MonitorMemory
+from semipose.training.distributed import is_main_process
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 
-logger = logging.getLogger(__name__)
-
+log = logging.getLogger(__name__)
 
 PERSONS = 32
-"""Persons of each kind that are looked at."""
-SETTLED = 100
-"""Steps before which nothing is judged: networks start blank."""
+"""Labeled and unlabeled persons that are sampled, the same ones each time."""
+FIRST_STEP = 100
+"""Steps before which nothing is diagnosed: new networks show background."""
 COLLAPSED = 0.35
-"""Unlabeled peaks below this share of the labeled ones are a collapse; measured in docs/results/reliability.md."""
+"""Unlabeled peaks below this fraction of the labeled ones are a collapse; measured in docs/results/reliability.md."""
 BLANK = 0.05
 """Labeled peaks below this, in the second half of a training, are background everywhere."""
 FALLEN = 0.15
-"""A validation figure this share below its best, `PATIENCE` looks in a row, has fallen."""
+"""A validation score this fraction below its best, `PATIENCE` evaluations in a row, has fallen."""
 HALVED = 0.5
-"""A validation figure below this share of its best, `PATIENCE` looks in a row, has fallen whatever else is seen."""
+"""A validation score below this fraction of its best, `PATIENCE` evaluations in a row, has fallen in any case."""
 PATIENCE = 3
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one look found, means over persons and joints.
+    """How the networks behave at one moment: means over persons and joints.
 
-    `peak_*`: highest value of a heatmap. `entropy_*`: of the heatmap as a distribution over cells, 1 = uniform.
-    `distance`: between what two networks (or one network and its mirror image) see in unlabeled images, in cells.
-    `confident`: share of unlabeled joints with a peak of half the labeled mean or more.
+    Attributes:
+        peak_labeled: Highest value of a heatmap of a labeled image.
+        entropy_labeled: Spatial entropy of a heatmap, as a fraction of the uniform map's.
+        peak_unlabeled: As `peak_labeled`, of an unlabeled image.
+        entropy_unlabeled: As `entropy_labeled`, of an unlabeled image.
+        distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels.
+        confident: Fraction of unlabeled joints with a peak of at least half the labeled mean.
     """
 
     peak_labeled: float
@@ -59,90 +62,61 @@ class Sample:
 
 @dataclass
 class TrainingMonitor:
-    """Looks at the same few persons each time. `unlabeled` is None in purely supervised trainings."""
+    """Samples the networks at each evaluation.
+
+    Args:
+        engine: The training's engine.
+        loss: Turns outputs into heatmaps.
+        labeled: Labeled crops.
+        unlabeled: Unlabeled crops; None in supervised trainings, which are not monitored.
+    """
 
     engine: Engine
     loss: HeatmapLoss
     labeled: Crops
     unlabeled: Crops | None
-    state: TrainingState
     _views: dict[str, View] = field(default_factory=dict)
 
-    @property
-    def memory(self) -> dict[str, Any]:
-        """What earlier looks found; part of the training's state, so that a resumed training goes on in it."""
-        fresh: dict[str, Any] = {"best": -math.inf, "distance": math.inf, "fallen": 0, "halved": 0, "told": []}
-        return self.state.extra.setdefault("watch", fresh)
+    def update(
+        self, step: int, steps: int, score: float | None, memory: MonitorMemory, metrics: MetricsLog
+    ) -> list[str]:
+        """Logs a sample and returns the names of the failures it shows; each is reported once in a training.
 
-    def update(self, step: int, steps: int, figure: float | None, log: MetricsLog) -> list[str]:
-        """Logs a line of kind "watch"; returns, and says once each, what is wrong. `figure`: the validation score."""
-        if self.unlabeled is None or not self.engine.is_main:
+        Args:
+            step: Finished steps.
+            steps: Steps of the training.
+            score: The validation score, if there is one.
+            memory: What is remembered of earlier evaluations; updated.
+            metrics: Where the sample and the warnings are logged.
+        """
+        if self.unlabeled is None or not is_main_process():
             return []
-        found = self._measure()
-        log.write(step, "watch", vars(found))
-        warnings = {} if step < SETTLED else self._judge(found, step, steps, figure)
-        told = self.memory["told"]
-        for name, text in warnings.items():
-            if name not in told:
-                told.append(name)
-                logger.info(f"step {step}: {text}")
-                log.write(step, "warning", {"what": name, "text": text})
-        return list(warnings)
+        sample = self.sample(self.unlabeled)
+        metrics.write(step, "monitor", asdict(sample))
+        if step < FIRST_STEP:
+            return []
+        weight = self.engine.method.unlabeled_weight(StepInfo(step, steps, 0))
+        failures = diagnose(sample, memory, score, weight, second_half=step > steps / 2)
+        for name, text in failures.items():
+            if name not in memory.reported:
+                memory.reported.append(name)
+                log.warning(f"step {step}: {text}")
+                metrics.write(step, "warning", {"what": name, "text": text})
+        return list(failures)
 
-    def _judge(self, found: Sample, step: int, steps: int, figure: float | None) -> dict[str, str]:
-        warnings, weight = {}, self.engine.method.config.unlabeled_factor(StepInfo(step, steps, 0))
-        if found.peak_labeled < BLANK and step > steps / 2:
-            warnings["blank"] = (
-                f"the network shows background everywhere (mean peak {found.peak_labeled:.3f} on labeled, "
-                f"{found.peak_unlabeled:.3f} on unlabeled images); "
-            ) + (
-                f"agreeing on nothing is the easiest way to meet an unlabeled loss of weight {weight:g}: lower "
-                "method.unlabeled_weight, use harder views (method.augmentations) or a longer method.burn_in; if it was blank "
-                "before that loss began, raise train.lr"
-                if weight
-                else "raise train.lr or train longer, and look at the labels with semipose data check"
-            )
-        elif found.peak_unlabeled < COLLAPSED * found.peak_labeled:
-            warnings["collapse"] = (
-                f"unlabeled images collapse to background (mean peak {found.peak_unlabeled:.2f} against "
-                f"{found.peak_labeled:.2f} on labeled ones): the network agrees with itself on nothing; use hard "
-                "views (method.augmentations), a smaller method.unlabeled_weight, or a longer method.burn_in"
-            )
-        memory = self.memory
-        if figure is not None and figure > memory["best"]:
-            memory |= {"best": figure, "distance": found.distance, "fallen": 0, "halved": 0}
-        elif figure is not None:
-            drifting = figure < (1 - FALLEN) * memory["best"] and found.distance < memory["distance"]
-            memory["fallen"] = memory["fallen"] + 1 if drifting else 0
-            halved = weight > 0 and figure < HALVED * memory["best"]
-            memory["halved"] = memory.get("halved", 0) + 1 if halved else 0
-        if memory["fallen"] >= PATIENCE:
-            warnings["drift"] = (
-                f"teachers and students agree more and more ({found.distance:.1f} cells apart) while validation falls "
-                f"({100 * (figure or 0):.1f} after {100 * memory['best']:.1f}): they confirm each other's errors; "
-                "lower method.unlabeled_weight, set method.min_peak, or stop at the best weights"
-            )
-        elif memory.get("halved", 0) >= PATIENCE:
-            warnings["drift"] = (
-                f"validation has fallen from {100 * memory['best']:.1f} to {100 * (figure or 0):.1f} while unlabeled "
-                f"images teach with weight {weight:g}: networks confirm each other's errors; lower "
-                "method.unlabeled_weight, set method.min_peak, give labels a longer method.burn_in, or stop at the "
-                "best weights"
-            )
-        return warnings
-
-    def _measure(self) -> Sample:
+    def sample(self, unlabeled: Crops) -> Sample:
+        """Returns how the networks behave now; moving averages of weights are left out."""
         networks = [n for name, n in self.engine.method.eval_networks().items() if not name.endswith(AVERAGE)]
         modes = [network.training for network in networks]
         for network in networks:
             network.eval()
-        with torch.inference_mode(), self.engine.looking():
-            known, other = (self._heatmaps(networks[0], name).float() for name in ("labeled", "unlabeled"))
+        labeled_view, view = self._view("labeled", self.labeled), self._view("unlabeled", unlabeled)
+        with self.engine.inference():
+            known, other = self._heatmaps(networks[0], labeled_view.images), self._heatmaps(networks[0], view.images)
             if len(networks) > 1:
-                second = self._heatmaps(networks[1], "unlabeled").float()
+                second = self._heatmaps(networks[1], view.images)
             else:
-                images = self._view("unlabeled").images.flip(-1)
-                mirrored = self.loss.heatmaps(networks[0].forward_main(images)).float().flip(-1)
+                mirrored = self._heatmaps(networks[0], view.images.flip(-1)).flip(-1)
                 second = mirrored[:, cached_tensor(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
@@ -157,20 +131,78 @@ class TrainingMonitor:
             confident=float((others >= peaks.mean() / 2).float().mean()),
         )
 
-    def _heatmaps(self, network: nn.Module, name: str) -> Tensor:
-        return self.loss.heatmaps(network.forward_main(self._view(name).images))  # type: ignore[operator]
+    def _heatmaps(self, network: PoseNet, images: Tensor) -> Tensor:
+        return self.loss.heatmaps(network.forward_main(images)).float()
 
-    def _view(self, name: str) -> View:
+    def _view(self, name: str, crops: Crops) -> View:
         if name not in self._views:
-            crops = self.labeled if name == "labeled" or self.unlabeled is None else self.unlabeled
-            chosen = list(range(min(PERSONS, len(crops))))
-            batch = unlabeled_batch(crops, chosen).to(self.engine.device)
+            batch = unlabeled_batch(crops, list(range(min(PERSONS, len(crops))))).to(self.engine.device)
             self._views[name] = eval_view(batch, crops.geometry.input_size)
         return self._views[name]
 
 
+def diagnose(
+    sample: Sample, memory: MonitorMemory, score: float | None, weight: float, *, second_half: bool
+) -> dict[str, str]:
+    """Returns the failures that a training shows, with the remedy, by name: blank, collapse, drift.
+
+    Args:
+        sample: How the networks behave now.
+        memory: What is remembered of earlier evaluations; updated.
+        score: The validation score, if there is one.
+        weight: The weight of the unlabeled loss now.
+        second_half: Whether half of the training is done.
+    """
+    failures = {}
+    if sample.peak_labeled < BLANK and second_half:
+        failures["blank"] = (
+            f"the network shows background everywhere (mean peak {sample.peak_labeled:.3f} on labeled, "
+            f"{sample.peak_unlabeled:.3f} on unlabeled images); "
+        ) + (
+            f"background minimizes an unlabeled loss of weight {weight:g}: lower `method.unlabeled_weight`, use harder "
+            "views (`method.augmentations`) or a longer `method.burn_in`; if the network was blank before that loss "
+            "began, raise `train.lr`"
+            if weight
+            else "raise `train.lr`, train longer, or check the labels"
+        )
+    elif sample.peak_unlabeled < COLLAPSED * sample.peak_labeled:
+        failures["collapse"] = (
+            f"unlabeled images collapse to background (mean peak {sample.peak_unlabeled:.2f} against "
+            f"{sample.peak_labeled:.2f} on labeled ones): the networks agree on background; use harder views "
+            "(`method.augmentations`), a smaller `method.unlabeled_weight`, or a longer `method.burn_in`"
+        )
+    if score is not None:
+        _remember(sample, memory, score, weight)
+    if memory.drifting >= PATIENCE:
+        failures["drift"] = (
+            f"teachers and students agree more and more (distance {sample.distance:.1f} heatmap pixels) while the "
+            f"validation score falls ({100 * (score or 0):.1f} after {100 * memory.best:.1f}): they confirm each "
+            "other's errors; lower `method.unlabeled_weight`, set `method.min_peak`, or stop at the best weights"
+        )
+    elif memory.halved >= PATIENCE:
+        failures["drift"] = (
+            f"the validation score fell from {100 * memory.best:.1f} to {100 * (score or 0):.1f} under an unlabeled "
+            f"loss of weight {weight:g}: networks confirm each other's errors; lower `method.unlabeled_weight`, set "
+            "`method.min_peak`, use a longer `method.burn_in`, or stop at the best weights"
+        )
+    return failures
+
+
+def _remember(sample: Sample, memory: MonitorMemory, score: float, weight: float) -> None:
+    """Counts evaluations in a row whose score has fallen."""
+    if score > memory.best:
+        memory.best, memory.distance, memory.drifting, memory.halved = score, sample.distance, 0, 0
+        return
+    drifting = score < (1 - FALLEN) * memory.best and sample.distance < memory.distance
+    memory.drifting = memory.drifting + 1 if drifting else 0
+    memory.halved = memory.halved + 1 if weight > 0 and score < HALVED * memory.best else 0
+
+
 def entropy(heatmaps: Tensor) -> float:
-    """Mean spatial entropy of heatmaps (B, K, h, w), negative values taken as 0, as a share of the uniform map's."""
+    """Returns the mean spatial entropy of heatmaps (B, K, h, w), as a fraction of the uniform map's.
+
+    Negative values count as 0.
+    """
     flat = heatmaps.clamp_min(0).flatten(2) + 1e-9
     shares = flat / flat.sum(dim=-1, keepdim=True)
     return min(1.0, float((-shares * shares.log()).sum(dim=-1).mean() / math.log(flat.shape[-1])))

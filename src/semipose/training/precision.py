@@ -1,4 +1,4 @@
-"""Which arithmetic pays on this device: by capability on a GPU, by a short measurement on a CPU."""
+"""The arithmetic of a training: on a GPU by its capability, on a CPU by a short measurement."""
 
 import hashlib
 import statistics
@@ -11,50 +11,65 @@ from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.utils.cache import cache_dir
 from semipose.utils.files import write_text
 
-PAYS = 1.15
-"""bf16 must be this many times as fast as fp32 to be taken on a CPU."""
+AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {
+    "32-true": None,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
+"""The type that autocast computes in, by precision; None = no autocast."""
+MIN_SPEEDUP = 1.15
+"""A CPU computes in bf16 if that is this many times as fast as fp32."""
 
 
 def gpu_precision() -> str:
-    """bf16 on GPUs that compute in it (emulated it would be slower than fp32), else fp32."""
+    """Returns `bf16-mixed` on GPUs that compute in it (emulation would be slower than fp32), else `32-true`."""
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
-def choose_precision(model: ModelConfig, joints: int, device: torch.device, size: tuple[int, int]) -> str:
-    """`bf16-mixed` or `32-true` for networks of this kind at an input of (H, W).
+def cpu_supports_bf16() -> bool:
+    """Returns whether convolutions on this CPU can compute in bf16; PyTorch has no public function for it."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
-    On a CPU whose oneDNN knows bf16, forward and backward passes of both kinds alternate for a second or two; the
-    global random state is left as it was. What was found is kept in the cache folder, so that the same training is the
-    same arithmetic the next time, however busy the machine was.
+
+def cpu_precision(model: ModelConfig, joints: int, input_size: tuple[int, int]) -> str:
+    """Returns the faster of `bf16-mixed` and `32-true` on this CPU.
+
+    Forward and backward passes of both alternate for a second or two. The result is kept in the cache folder: the same
+    training computes the same the next time, however busy the machine is. The global random state does not change.
+
+    Args:
+        model: The network to measure.
+        joints: Its number of joints.
+        input_size: (H, W) in pixels.
     """
-    if device.type == "cuda":
-        return gpu_precision()
-    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if not cpu_supports_bf16():
         return "32-true"
-    threads = torch.get_num_threads()
-    what = f"{model.model_dump_json(exclude={'weights'})} {joints} {size} {threads} threads torch {torch.__version__}"
-    remembered = cache_dir() / "precision" / hashlib.sha256(what.encode()).hexdigest()[:16]
+    network = f"{model.model_dump_json(exclude={'weights'})} {joints} {input_size}"
+    key = f"{network} {torch.get_num_threads()} threads torch {torch.__version__}"
+    cached = cache_dir() / "precision" / hashlib.sha256(key.encode()).hexdigest()[:16]
     with suppress(OSError):
-        known = remembered.read_text()
+        known = cached.read_text()
         if known in ("bf16-mixed", "32-true"):
             return known
-    found = _measured(model, joints, size)
+    measured = "bf16-mixed" if bf16_speedup(model, joints, input_size) >= MIN_SPEEDUP else "32-true"
     with suppress(OSError):
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        write_text(remembered, found)
-    return found
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_text(cached, measured)
+    return measured
 
 
-def _measured(model: ModelConfig, joints: int, size: tuple[int, int]) -> str:
+def bf16_speedup(model: ModelConfig, joints: int, input_size: tuple[int, int]) -> float:
+    """Returns how many times as fast as fp32 passes in bf16 are on this CPU, the median of three."""
     with torch.random.fork_rng(devices=[]):
         network = PoseNet(model, joints, pretrained=False).to(memory_format=torch.channels_last)
-        images = torch.randn(8, 3, *size).to(memory_format=torch.channels_last)
+        images = torch.randn(8, 3, *input_size).to(memory_format=torch.channels_last)
         pairs = [(_seconds(network, images, False), _seconds(network, images, True)) for _ in range(4)][1:]
-    return "bf16-mixed" if statistics.median(full / half for full, half in pairs) >= PAYS else "32-true"
+    return statistics.median(full / half for full, half in pairs)
 
 
 def _seconds(network: PoseNet, images: torch.Tensor, half: bool) -> float:
     started = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        network(images).float().square().mean().backward()
+        loss: torch.Tensor = network(images).float().square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
     return time.perf_counter() - started

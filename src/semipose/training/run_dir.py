@@ -1,10 +1,8 @@
-"""Who may write a run folder, and when a training must end: one process a folder, none without its launcher."""
+"""The lock of a run folder: one process writes to it at a time."""
 
 import json
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,19 +16,20 @@ from semipose.utils.files import write_text
 
 @contextmanager
 def lock_run_dir(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; a lock of the system, which ends with the process however that ends.
+    """Locks a run folder for this process; the operating system unlocks it when the process ends, however it ends.
 
-    Raises ConfigError, naming the owner's process and machine, when another process holds it.
+    Raises:
+        ConfigError: If another process holds the lock, with its number and machine.
     """
     lock, owner = FileLock(folder / ".lock"), folder / ".owner.json"
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"{folder} is in use by {_describe(owner)}; wait for it or choose another --out") from None
+        raise ConfigError(f"`out`: {folder} is in use by {_describe(owner)}; wait for it or choose another") from None
     except OSError as error:
-        raise ConfigError(f"run folder {folder} can't be written ({error.strerror}); choose another --out") from None
+        raise ConfigError(f"`out`: {folder} can't be written ({error.strerror}); choose another") from None
     try:
-        _tidy(folder)
+        _remove_unfinished_files(folder)
         write_text(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
         yield
     finally:
@@ -40,7 +39,7 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
 
 
 def wait_until_free(folder: Path, seconds: float) -> bool:
-    """Waits until no process holds `folder`; false when one still does after `seconds`."""
+    """Waits until no process holds the lock of a run folder; returns False if one still does after `seconds`."""
     if not folder.is_dir():
         return True
     try:
@@ -50,28 +49,16 @@ def wait_until_free(folder: Path, seconds: float) -> bool:
         return False
 
 
-def stop_with_stdin() -> None:
-    """From now on this process gets SIGTERM when its standard input ends, as it does when the launcher is gone."""
-
-    def watch() -> None:
-        with suppress(OSError):
-            while os.read(0, 4096):  # the file, not sys.stdin, whose lock would outlive the interpreter
-                pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _tidy(folder: Path) -> None:
-    """Removes unfinished files (`files.replacing`) of processes that were killed."""
+def _remove_unfinished_files(folder: Path) -> None:
+    """Removes temporary files (`utils.files.replacing`) of processes that were killed."""
     for leftover in [*folder.glob(".*.tmp.*"), *folder.glob("*/.*.tmp.*")]:
         number = leftover.name[1:].partition(".")[0]
-        if number.isdigit() and not _runs(int(number)):
+        if number.isdigit() and not _is_running(int(number)):
             with suppress(OSError):
                 leftover.unlink()
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,9 +1,102 @@
-"""The base of all configuration sections."""
+"""The base of all configuration sections, what their options are, and what is wrong with a value in one line."""
 
-from pydantic import BaseModel, ConfigDict
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Section(BaseModel):
     """A section of the configuration: unknown options are errors, and the string under a field describes it."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option by its dotted name, with its type in words, its default and its meaning."""
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
+
+
+def list_options(section: BaseModel, prefix: str = "") -> Iterator[Option]:
+    """Yields the options of a section and of the sections in it; the values of `section` are the defaults."""
+    values = section.model_dump(mode="json")
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from list_options(value, f"{prefix}{name}.")
+        else:
+            yield Option(prefix + name, type_in_words(field.annotation), values[name], _meaning(type(section), name))
+
+
+def type_in_words(annotation: Any) -> str:
+    """Returns for example `strict | skip`, `int or null`, `list of float`."""
+    inner = [type_in_words(part) for part in get_args(annotation) if part not in (NoneType, ...)]
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, get_args(annotation)))
+    if tags := [tag for section in _sections(annotation) for tag in _tags(section)]:
+        return ("list of " if get_origin(annotation) is list else "") + " | ".join(dict.fromkeys(tags))
+    if NoneType in get_args(annotation):
+        return f"{inner[0]} or null"
+    if get_origin(annotation) is dict:
+        return f"{{{inner[0]}: {inner[1]}}}"
+    if get_origin(annotation) in (list, tuple):
+        return f"list of {inner[0]}"
+    return "text" if annotation is str else getattr(annotation, "__name__", str(annotation))
+
+
+def _meaning(section: type[BaseModel], name: str) -> str:
+    """Returns the description of a field; a class that only changes the default keeps that of its base."""
+    bases = [base for base in section.__mro__ if issubclass(base, BaseModel) and name in base.model_fields]
+    return " ".join(next((d for base in bases if (d := base.model_fields[name].description)), "").split())
+
+
+def describe_error(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
+    """Returns the dotted name of the first wrong option, and what is wrong there, with the nearest valid name."""
+    first = error.errors()[0]
+    where, sections = [], [root]
+    for part in first["loc"]:
+        holders = [s for s in sections if part in s.model_fields]
+        if not any(part in _tags(s) for s in sections):
+            where.append(str(part))
+        if part != first["loc"][-1] and holders:
+            sections = list(_sections(holders[0].model_fields[str(part)].annotation))
+        elif part != first["loc"][-1] and isinstance(part, str):
+            sections = [s for s in sections if part in _tags(s)]
+    return ".".join(where), _reason(first, [name for section in sections for name in section.model_fields])
+
+
+def _reason(error: Any, options: list[str]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"unknown option; {_nearest(error['loc'][-1], options)}"
+    if error["type"] == "union_tag_invalid":
+        known = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"unknown name {error['ctx']['tag']!r}; {_nearest(error['ctx']['tag'], known)}"
+    return f"{error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yields the sections that a type names, in unions and lists too."""
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        if issubclass(annotation, BaseModel):
+            yield annotation
+    else:
+        for part in get_args(annotation):
+            yield from _sections(part)
+
+
+def _tags(section: type[BaseModel]) -> list[str]:
+    """Returns the name by which a union of sections tells this one from the others."""
+    return [field.default for name, field in section.model_fields.items() if name in ("name", "kind") and field.default]

@@ -54,9 +54,9 @@ def test_saving_and_loading_keeps_every_bit(tmp_path_factory, values, image_id, 
 
 
 def test_saved_labels_score_one(tmp_path: Path) -> None:
-    people = read_coco(PEOPLE)
-    save_predictions(ground_truth_as_predictions(people), tmp_path / "labels.json")
-    assert oks_scores(people, load_predictions(tmp_path / "labels.json", people.skeleton))["AP"] == 1.0
+    persons = read_coco(PEOPLE)
+    save_predictions(ground_truth_as_predictions(persons), tmp_path / "labels.json")
+    assert oks_scores(persons, load_predictions(tmp_path / "labels.json", persons.skeleton))["AP"] == 1.0
 
 
 def test_the_file_is_coco_results(tmp_path: Path) -> None:

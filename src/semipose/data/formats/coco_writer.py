@@ -1,32 +1,36 @@
-"""Writes COCO containers, and joins several data sets into one."""
+"""Writes data sets as COCO keypoint annotations."""
 
 import json
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
 def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
-    """Writes a container that `read_coco` reads back; returns the folder that its image names are relative to.
+    """Writes a COCO annotation file that `read_coco` reads back.
 
-    Images that show nobody are listed too: a detector's boxes there count against it. Width and height are those of the
-    file as it is stored, and are left out of images that can't be opened. `watch` as in `Predictor.predict`.
+    Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
+    height are those of the stored pixels; images that cannot be opened have none.
+
+    Args:
+        persons: The data set.
+        path: The file to write.
+        progress: Reports the images whose size was read.
+
+    Returns:
+        The folder that the file names of the images are relative to.
     """
-    shown = {identity: _whole(image) for identity, image in persons.image_paths.items()}
-    folders = {image.parent for image in shown.values()}
-    root = folders.pop() if len(folders) == 1 else Path(*_common(image.parts[:-1] for image in shown.values()))
-    pairs = progress.track(shown.items(), len(shown), "reading image sizes")
-    images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in pairs]
+    files = {image_id: _absolute(image) for image_id, image in persons.image_paths.items()}
+    root = Path(os.path.commonpath([image.parent for image in files.values()]))
+    items = progress.track(files.items(), len(files), "reading image sizes")
+    images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in items]
     category = {
         "id": 1,
         "name": "person",
@@ -36,65 +40,6 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     records = [_record(person) for person in persons.instances]
     write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
     return root
-
-
-class Joined(NamedTuple):
-    """Several sets as one.
-
-    `replaced`: photographs whose labeled people a later set replaced; `outlived`: those that a later set lists without
-    labeled people, where the earlier ones stay.
-    """
-
-    persons: PoseDataset
-    replaced: int
-    outlived: int
-
-
-def join(sets: Sequence[PoseDataset]) -> Joined:
-    """All sets as one, ids numbered anew from 1, over the joints of the first.
-
-    Of a photograph (by path) in which several sets have labeled people, what the last of them has there counts:
-    corrected labels come after what they correct. A set that merely lists it, or has a crowd or a box without joints
-    there, replaces nobody. Raises ConfigError for other joints.
-    """
-    first = sets[0]
-    latest: dict[Path, int] = {}
-    listed: dict[Path, int] = {}
-    places: dict[Path, Path] = {}
-    for number, persons in enumerate(sets):
-        odd = sorted(set(persons.skeleton.joints) ^ set(first.skeleton.joints))
-        if odd:
-            raise ConfigError(
-                f"{persons.source} and {first.source} have different joints (one of them: {odd[0]}); map them onto one "
-                "skeleton with --skeleton"
-            )
-        for image in persons.image_paths.values():
-            places.setdefault(image.resolve(), image)
-            listed[image.resolve()] = number
-        for place in set(persons.instances.take(np.flatnonzero(_counts(persons))).paths):
-            latest[Path(place).resolve()] = number
-    numbers = {image: number for number, image in enumerate(places, start=1)}
-    kept: list[Instance] = []
-    replaced = set()
-    for number, persons in enumerate(sets):
-        counts = _counts(persons)
-        for index, person in enumerate(persons.to_skeleton(first.skeleton).instances):
-            image = person.image.resolve()
-            if latest.get(image, number) == number:
-                own = len(kept) + 1
-                kept.append(replace(person, image=places[image], image_id=numbers[image], annotation_id=own))
-            elif counts[index]:
-                replaced.add(image)
-    shown = {person.image_id for person in kept}
-    empty = tuple((number, places[image]) for image, number in numbers.items() if number not in shown)
-    source = " + ".join(persons.source for persons in sets)
-    outlived = sum(listed[image] > number for image, number in latest.items())
-    return Joined(PoseDataset(first.skeleton, kept, source, empty), len(replaced), outlived)
-
-
-def _counts(persons: PoseDataset) -> np.ndarray:
-    """Who is labeled and no crowd, (N,)."""
-    return persons.instances.labeled & ~persons.instances.is_crowd
 
 
 def _record(person: Instance) -> dict[str, Any]:
@@ -115,21 +60,15 @@ def _record(person: Instance) -> dict[str, Any]:
     return record
 
 
-def _whole(path: Path) -> Path:
-    """The absolute path without `..`, which names in a container may not hold."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  (links stay what they are called)
+def _absolute(path: Path) -> Path:
+    """The absolute path without `..`, which file names of a COCO file must not contain."""
+    return Path(os.path.abspath(path))  # noqa: PTH100  (Path.resolve would follow links)
 
 
 def _size(image: Path) -> dict[str, int]:
-    """Width and height of an image file, from its header."""
+    """Width and height from the header of an image file."""
     try:
         with Image.open(image) as opened:
             return {"width": opened.width, "height": opened.height}
-    except Exception:  # whatever Pillow makes of a file that is no image
+    except Exception:  # Pillow raises many types for files that are not images
         return {}
-
-
-def _common(paths: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    lists = list(paths)
-    first, last = min(lists), max(lists)
-    return next((first[:i] for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), first)

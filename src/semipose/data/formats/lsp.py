@@ -1,57 +1,62 @@
-"""Leeds Sports Pose and its extended training set, from their `joints.mat`."""
+"""Leeds Sports Pose and its extended training set: their `joints.mat`."""
 
 from pathlib import Path
 
 import numpy as np
 
-from semipose.data.formats.matlab import load_mat
+from semipose.data.formats.base import Format
+from semipose.data.formats.matlab import is_matlab, load_mat
 from semipose.data.formats.values import require_images
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import LSP
 
 MARGIN = 0.1
-"""The sets have no boxes: the joints' extent grows by this share of its longer side on every side."""
+"""Margin around the joints that makes the box, as a share of their longer extent; the data sets have no boxes."""
 
 
-def read_lsp(annotations: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
-    """One person an image, in the order of the file.
+class LspFormat(Format):
+    """The joints of one person in each image.
 
-    LSP is (3, 14, N) with a flag for occluded joints, LSP Extended (14, 3, N) with a flag for labeled ones; positions
-    are 1-based. Images are `images/im0001.jpg` (LSP) or `im00001.jpg` (extended) beside the file.
-    Raises DataError with the remedy; broken persons are left out instead where `problems` is a list to note them in.
+    LSP's array is (3, 14, N) with a flag for occluded joints, LSP Extended's (14, 3, N) with a flag for labeled joints;
+    positions are 1-based. Images are `images/im0001.jpg` (LSP) or `im00001.jpg` (extended) next to the file.
+
+    Reference:
+        Johnson and Everingham, Clustered Pose and Nonlinear Appearance Models for Human Pose Estimation, BMVC 2010;
+        Learning Effective Human Pose Estimation from Inaccurate Annotation, CVPR 2011.
     """
-    array = load_mat(annotations, ("joints",))["joints"]
-    if array.ndim != 3 or {array.shape[0], array.shape[1]} != {3, len(LSP)}:
-        raise DataError(f"{annotations}: joints has shape {array.shape}, LSP's is (3, 14, N), LSPET's (14, 3, N)")
-    extended = array.shape[0] == len(LSP)
-    rows = array.transpose(2, 0, 1) if extended else array.transpose(2, 1, 0)
-    root = images or next((p for p in (annotations.parent / "images",) if p.is_dir()), annotations.parent)
-    digits = 5 if extended else 4
-    persons = []
-    for i, row in enumerate(rows):
-        with collect_errors(problems):
-            if not np.isfinite(row).all():
-                raise DataError(f"{annotations}: person {i + 1}: joints holds values that are no numbers")
-            persons.append(_person(row, extended, root / f"im{i + 1:0{digits}d}.jpg", i))
-    if not persons:
-        raise DataError(f"{annotations} has no usable person; see semipose data check")
-    require_images([str(person.image) for person in persons], annotations, problems)
-    return PoseDataset(LSP, persons, str(annotations))
+
+    def matches(self, path: Path) -> bool:
+        """Returns whether a file is MATLAB's."""
+        return is_matlab(path)
+
+    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+        """Reads the persons of LSP's `joints.mat`, as `Format.read` describes."""
+        array = load_mat(path, ("joints",))["joints"]
+        if array.ndim != 3 or {array.shape[0], array.shape[1]} != {3, len(LSP)}:
+            raise DataError(
+                f"{path}: joints has shape {array.shape}; it is (3, 14, N) in LSP, (14, 3, N) in LSP Extended"
+            )
+        extended = array.shape[0] == len(LSP)
+        rows = array.transpose(2, 0, 1) if extended else array.transpose(2, 1, 0)
+        root = images or next(folder for folder in (path.parent / "images", path.parent) if folder.is_dir())
+        persons = []
+        for i, row in enumerate(rows):
+            with collect_errors(problems):
+                if not np.isfinite(row).all():
+                    raise DataError(f"{path}: person {i + 1}: joints has values that are not finite")
+                persons.append(_person(row, extended, root / f"im{i + 1:0{5 if extended else 4}d}.jpg", i))
+        if not persons:
+            raise DataError(f"{path} has no usable person; all of its records are broken")
+        require_images([str(person.image) for person in persons], path, problems)
+        return PoseDataset(LSP, persons, str(path))
 
 
 def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instance:
     flag = row[:, 2] > 0
     visibility = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
     joints = (row[:, :2] - 1) * (visibility > 0)[:, None]
-    labeled = joints[visibility > 0]
-    box = (0.0, 0.0, 0.0, 0.0)
-    if len(labeled):
-        low, high = labeled.min(axis=0), labeled.max(axis=0)
-        margin = MARGIN * float((high - low).max()) + 1
-        x, y = (low - margin).tolist()
-        width, height = (high - low + 2 * margin).tolist()
-        box = (x, y, width, height)
+    box = _box(joints[visibility > 0])
     return Instance(
         image=image,
         image_id=image.stem,
@@ -61,3 +66,13 @@ def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instan
         visibility=visibility.astype(np.int8),
         area=estimate_area(box),
     )
+
+
+def _box(joints: np.ndarray) -> tuple[float, float, float, float]:
+    if not len(joints):
+        return 0.0, 0.0, 0.0, 0.0
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    margin = MARGIN * float((high - low).max()) + 1
+    x, y = (low - margin).tolist()
+    width, height = (high - low + 2 * margin).tolist()
+    return x, y, width, height

@@ -1,23 +1,38 @@
-"""MATLAB files of the data sets, read into arrays."""
+"""MATLAB files, read into arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from semipose.errors import DataError
+from semipose.utils.extras import import_extra
+
+
+def is_matlab(path: Path) -> bool:
+    """Returns whether a file is a MATLAB file, by its header or, because a broken file has none, by its suffix."""
+    try:
+        with path.open("rb") as file:
+            return path.suffix == ".mat" or file.read(6) == b"MATLAB"
+    except OSError:
+        return False
 
 
 def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The named arrays as float64; DataError when the file is no MATLAB file or lacks one."""
+    """Returns the named arrays of a MATLAB file as float64.
+
+    Raises:
+        DataError: If the file is not a MATLAB file of version 5 to 7 or lacks one of the arrays.
+        ConfigError: If SciPy is not installed.
+    """
+    scipy_io = import_extra("scipy.io", "formats", "reading MATLAB files")
     try:
-        content = loadmat(path)
+        content = scipy_io.loadmat(path)
     except OSError as error:
         raise DataError(f"MATLAB file {path} can't be read ({error.strerror or error}); check the path") from None
-    except Exception as error:  # scipy raises whatever its parser stumbles over
+    except Exception as error:  # SciPy's parser raises many types
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise DataError(f"{path} is no MATLAB file of version 5 to 7 ({reason}); take another copy") from None
+        raise DataError(f"{path} is not a MATLAB file of version 5 to 7 ({reason}); use another copy") from None
     found = {}
     for name in names:
         if name not in content:
@@ -25,5 +40,5 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         try:
             found[name] = np.asarray(content[name], dtype=np.float64)
         except (TypeError, ValueError):
-            raise DataError(f"{path}: {name!r} is no array of numbers; take another copy") from None
+            raise DataError(f"{path}: {name!r} is not an array of numbers; use another copy") from None
     return found

@@ -1,7 +1,7 @@
 """Checks of the values in annotation records that all readers share."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[int | str]:
     """Returns whether a value can be an id: an integer or a string."""
     return isinstance(value, int | str) and not isinstance(value, bool)
 

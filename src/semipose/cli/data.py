@@ -1,0 +1,169 @@
+"""semipose data: check, convert, merge, frames, pack, cache."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semipose.cli.common import Command, Json, app, print_json, print_table, translator
+from semipose.cli.progress import ConsoleProgress
+from semipose.utils.text import plural
+
+if TYPE_CHECKING:
+    from semipose.data.checks import DataReport
+
+MOST_SUSPICIOUS = 20
+"""Suspicious labels that a check prints."""
+
+data_app = typer.Typer(help="Check, convert, merge and prepare data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Annotations = Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")]
+Images = Annotated[Path | None, typer.Option(help="Image folder; searched next to the file if not given.")]
+Container = Annotated[Path, typer.Option(help="COCO file to write.")]
+OnSkeleton = Annotated[
+    str | None, typer.Option("--skeleton", help="Map the joints onto union, coco, mpii, ai_challenger or lsp.")
+]
+
+
+@data_app.command(cls=Command)
+def check(
+    context: typer.Context,
+    annotations: Annotations,
+    images: Images = None,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another annotation file: list images that both have, by content.")
+    ] = None,
+    against_images: Annotated[Path | None, typer.Option(help="Image folder of --against.")] = None,
+    json: Json = False,
+) -> None:
+    """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is one.
+
+    With --decode also list joints and boxes outside of their image, and images whose size is not the annotated one.
+    """
+    from semipose.data.checks import check_data
+
+    found = check_data(annotations, images, decode=decode, against=against, against_images=against_images)
+    if json:
+        print_json(asdict(found))
+    else:
+        _print_report(found, against)
+        assert isinstance(context.command, Command)
+        print("\n".join(map(translator(context.command), found.problems)) or "no broken record")
+        if len(found.problems) > 1:
+            print(plural(len(found.problems), "problem"))
+    if found.problems:
+        raise typer.Exit(2)
+
+
+def _print_report(found: "DataReport", against: Path | None) -> None:
+    low, middle, high = found.box_sides
+    persons, crowds = plural(found.persons, "person"), plural(found.crowds, "crowd")
+    print(f"{found.source}: {persons} ({found.trainable} with labels to train on, {crowds})")
+    print(f"{plural(found.images, 'image')}, {found.empty_images} without persons")
+    print(f"longer side of a box: {low:.0f} to {high:.0f} pixels, median {middle:.0f}; joints of {found.skeleton!r}")
+    rows = [[name, *map(str, counts)] for name, counts in found.joints.items()]
+    print_table("", ["joint", "visible", "occluded", "unlabeled"], rows)
+    if found.rotated_images:
+        print(f"{plural(found.rotated_images, 'image')} with an EXIF orientation; joints refer to the pixels as stored")
+    if found.shared_images == 0:
+        print(f"no image in common with {against}")
+    for line in found.suspicious[:MOST_SUSPICIOUS]:
+        print(f"suspicious: {line}")
+    if len(found.suspicious) > MOST_SUSPICIOUS:
+        print(f"suspicious: … and {len(found.suspicious) - MOST_SUSPICIOUS} more")
+
+
+@data_app.command(cls=Command)
+def convert(annotations: Annotations, out: Container, images: Images = None, skeleton: OnSkeleton = None) -> None:
+    """Write any known format as a COCO file; the images stay where they are."""
+    from semipose.data.prepare import convert_annotations
+
+    print(convert_annotations(annotations, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
+
+
+@data_app.command(cls=Command)
+def merge(
+    annotations: Annotated[
+        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files, corrected ones last.")
+    ],
+    out: Container,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Image folder of each file in order, or one for all.")
+    ] = None,
+    skeleton: OnSkeleton = None,
+) -> None:
+    """Write several annotation files as one; an image that several files label has the persons of the last one."""
+    from semipose.data.prepare import merge_annotations
+
+    print(merge_annotations(annotations, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
+
+
+@data_app.command(cls=Command)
+def frames(
+    source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of videos.")],
+    out: Annotated[Path, typer.Option(help="Folder of the images, for train --unlabeled.")],
+    every: Annotated[float, typer.Option(min=0, help="Least seconds between two frames; 0 considers all.")] = 1.0,
+    min_change: Annotated[
+        float, typer.Option(min=0, max=255, help="Gray levels by which some part of the frame must have changed.")
+    ] = 8.0,
+    json: Json = False,
+) -> None:
+    """Write frames of videos as unlabeled images, without those that resemble the one written before."""
+    from semipose.data.video import extract_frames, list_videos
+
+    videos = list_videos(source)
+    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    if json:
+        print_json({"folder": str(out), "frames": len(found), "alike": alike})
+    else:
+        print(f"{out}: {plural(len(found), 'frame')}; {alike} left out because they resemble the one before")
+
+
+@data_app.command(cls=Command)
+def pack(
+    source: Annotated[Path, typer.Argument(help="Unlabeled images: a folder, or an annotation file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the shards, for train --unlabeled.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
+    min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
+    shard_size: Annotated[int, typer.Option(min=1, help="Persons in a shard.")] = 4000,
+    height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
+    width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
+    padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
+) -> None:
+    """Crop the persons of a large unlabeled set into shards; a training reads a few of them at a time."""
+    from semipose.data.prepare import pack_images
+
+    table = pack_images(
+        source,
+        out,
+        images=images,
+        boxes=boxes,
+        min_score=min_score,
+        shard_size=shard_size,
+        input_size=(height, width),
+        padding=padding,
+        progress=ConsoleProgress(),
+    )
+    print(table)
+
+
+@data_app.command(cls=Command)
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all crops; trainings make them again.")] = False,
+    json: Json = False,
+) -> None:
+    """Show where crops are cached ($SEMIPOSE_CACHE, else the user's cache folder) and how large they are."""
+    from semipose.data.crop_cache import cache_size, clear_cache
+    from semipose.utils.cache import cache_dir
+
+    if clear:
+        clear_cache()
+    sets, size = cache_size()
+    if json:
+        print_json({"folder": str(cache_dir()), "sets": sets, "bytes": size})
+    else:
+        print(f"{cache_dir()}: crops of {plural(sets, 'data set')}, {size / 1e6:.0f} MB")

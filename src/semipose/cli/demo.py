@@ -1,0 +1,36 @@
+"""semipose demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semipose.cli.common import Command, Json, app, print_json, print_table
+from semipose.cli.progress import ConsoleProgress
+
+
+@app.command(cls=Command)
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the demo's runs, table and sheet of images; runs/demo if not given.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="A check of a minute; its scores mean nothing.")] = False,
+    upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Also train on all labels.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train on the embedded images: few labels alone, then the same network with the other images unlabeled.
+
+    A demo that was stopped continues when it is started again.
+    """
+    from semipose.studies.demo import default_folder, run_demo
+
+    result = run_demo(
+        out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress()
+    )
+    if json:
+        print_json(result.as_dict())
+        return
+    print_table("Embedded images, test split", result.columns, result.rows)
+    print(result.summary)
+    print(result.picture)

@@ -1,0 +1,48 @@
+"""semipose predict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semipose.cli.common import Command, Device, FlipTest, Network, OnError, app
+from semipose.cli.progress import ConsoleProgress
+
+
+@app.command(cls=Command)
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; of a COCO file, those that it lists.")
+    ],
+    images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of predictions.json and drawn images.")] = Path("predictions"),
+    draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
+    network: Network = None,
+    flip_test: FlipTest = False,
+    min_score: Annotated[float, typer.Option(help="Boxes with a lower score are left out.")] = 0.0,
+    device: Device = "auto",
+    on_error: OnError = "skip",
+) -> None:
+    """Find the joints of the persons in images or a video; write COCO results and, if asked, drawn poses."""
+    from semipose import api
+
+    written = api.predict(
+        run,
+        source,
+        images=images,
+        boxes=boxes,
+        out=out,
+        draw=draw,
+        network=network,
+        flip_test=flip_test,
+        min_score=min_score,
+        device=device,
+        on_error=on_error,  # type: ignore[arg-type]
+        progress=ConsoleProgress(),
+    )
+    for path in written:
+        print(path)

@@ -1,0 +1,48 @@
+"""semipose suggest."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semipose.cli.common import Command, Device, Network, OnError, app
+from semipose.cli.progress import ConsoleProgress
+
+
+@app.command(cls=Command)
+def suggest(
+    run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
+    frames: Annotated[
+        Path, typer.Argument(metavar="FRAMES|VIDEO|COCO.json", help="Images: a folder, a video or a COCO file.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")],
+    out: Annotated[Path, typer.Option(help="Folder for copies of the images and their annotations.json.")],
+    images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
+    ] = None,
+    min_joint_score: Annotated[
+        float, typer.Option(min=0, max=1, help="Joints with a lower score are left unlabeled.")
+    ] = 0.2,
+    network: Network = None,
+    device: Device = "auto",
+    on_error: OnError = "skip",
+) -> None:
+    """Choose images to label next, those with the least confident joints, and pre-label them for a labeling tool."""
+    from semipose import api
+
+    written = api.suggest(
+        run,
+        frames,
+        count=count,
+        out=out,
+        images=images,
+        boxes=boxes,
+        min_joint_score=min_joint_score,
+        network=network,
+        device=device,
+        on_error=on_error,  # type: ignore[arg-type]
+        progress=ConsoleProgress(),
+    )
+    for path in written:
+        print(path)

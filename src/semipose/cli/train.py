@@ -1,0 +1,127 @@
+"""semipose train."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semipose.cli.common import OPTIONS, Command, Json, app, print_json, print_scores
+from semipose.cli.progress import ConsoleProgress
+from semipose.errors import ConfigError, SemiposeError
+
+if TYPE_CHECKING:
+    from semipose.api import TrainResult
+    from semipose.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+
+@app.command(cls=Command)
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CONFIG] [section.key=value ...]",
+            help="A YAML file or a name (semipose config lists them), default if not given; and further options.",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labeled persons: an annotation file, a DATA.yaml, or people (embedded).")
+    ] = None,
+    images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    val: Annotated[str | None, typer.Option(help="Annotation file that selects the best weights.")] = None,
+    val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
+    unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or an annotation file.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
+    labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
+    method: Annotated[str | None, typer.Option(help="A training method; semipose methods lists them.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Any timm backbone.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    with_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
+    json: Json = False,
+) -> None:
+    """Train a network; the run folder holds weights, metrics, predictions, scores, report and configuration."""
+    from semipose import api
+
+    given = {
+        "--data": data, "--images": images, "--val": val, "--val-images": val_images, "--unlabeled": unlabeled,
+        "--boxes": boxes, "--labels": labels, "--method": method, "--backbone": backbone, "--weights": weights,
+        "--steps": steps, "--device": device, "--seed": seed,
+    }  # fmt: skip
+    overrides = {key: given[option] for key, option in OPTIONS.items() if given[option] is not None}
+    config = _configuration(arguments or [], overrides, out if resume else None, resume)
+    folder = out or Path("runs") / config.method.name
+    if config.train.devices != 1 and "LOCAL_RANK" not in os.environ:
+        from semipose.cli.launch import train_in_processes
+
+        result = train_in_processes(config, folder, resume=resume)
+    else:
+        result = api.train(config, out=folder, resume=resume, progress=ConsoleProgress())
+    if os.environ.get("RANK", "0") == "0":
+        _print_result(result, _write_report(result.folder) if with_report else None, json)
+
+
+def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | None, resume: bool) -> "RunConfig":
+    """Returns the configuration of a new run, or that of the run in `out`, with the given options."""
+    from semipose.config import DEFAULT, load_config, parse_override
+
+    files = [a for a in arguments if "=" not in a or Path(a).exists()]
+    options = dict(parse_override(a) for a in arguments if a not in files) | overrides
+    if len(files) > 1:
+        raise ConfigError(f"{' and '.join(files)}: one configuration can be given; options are section.key=value")
+    if not resume:
+        return load_config(files[0] if files else DEFAULT, options)
+    if out is None:
+        raise ConfigError("`resume=True` continues the run in `out`; give that, too")
+    if files:
+        raise ConfigError(f"{files[0]}: `resume=True` continues with the run's own configuration; leave this out")
+    if not (out / "config.yaml").is_file():
+        raise ConfigError(f"{out} holds no run to continue (no config.yaml); leave `resume=True` out")
+    return load_config(out / "config.yaml", options)
+
+
+def _print_result(result: "TrainResult", report: Path | None, json: bool) -> None:
+    from semipose.metrics.bootstrap import describe
+
+    if json:
+        print_json(
+            {
+                "scores": result.scores,
+                "headline_networks": result.headline_networks,
+                "protocol": result.protocol,
+                "best": result.best,
+                "intervals": result.intervals,
+                "out": str(result.folder),
+            }
+        )
+        return
+    several = len(result.scores) > 1
+    print_scores(result.scores)
+    for line in (describe(result.intervals, f" of {result.best}" if several else ""), result.protocol):
+        if line:
+            print(line)
+    if result.best and several:
+        print(f"best.safetensors is {result.best}; evaluate, predict and export use it, or another one with --network")
+    if report:
+        print(report)
+    print(result.folder)
+
+
+def _write_report(folder: Path) -> Path | None:
+    """Writes report.html; a finished training does not fail because of it."""
+    from semipose.reports.html import write_report
+
+    try:
+        return write_report(folder)
+    except (SemiposeError, OSError) as error:
+        log.warning(f"report.html was not written: {error}")
+        return None

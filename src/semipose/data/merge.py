@@ -1,0 +1,76 @@
+"""Merges several data sets into one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from semipose.errors import ConfigError
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.predictions import evaluated, is_evaluated
+
+
+@dataclass(frozen=True)
+class MergedDataset:
+    """Several data sets as one.
+
+    Attributes:
+        persons: The merged data set.
+        replaced: Number of images whose labeled persons were replaced by those of a later set.
+        kept: Number of images that a later set lists without labeled persons, so that those of an earlier set stay.
+    """
+
+    persons: PoseDataset
+    replaced: int
+    kept: int
+
+
+def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
+    """Merges data sets over the joints of the first; all ids are new and count from 1.
+
+    Where several sets have labeled persons in an image (the same file), those of the last set are used, so that
+    corrected labels replace earlier ones. A set that lists an image without persons, with a crowd or with boxes without
+    joints replaces nothing there.
+
+    Raises:
+        ConfigError: If the sets have different joints.
+    """
+    first = datasets[0]
+    last_labeled: dict[Path, int] = {}
+    last_listed: dict[Path, int] = {}
+    files: dict[Path, Path] = {}
+    for number, persons in enumerate(datasets):
+        _require_same_joints(persons, first)
+        for image in persons.image_paths.values():
+            files.setdefault(image.resolve(), image)
+            last_listed[image.resolve()] = number
+        labeled = persons.instances.take(np.flatnonzero(evaluated(persons)))
+        last_labeled |= {Path(path).resolve(): number for path in set(labeled.paths)}
+    image_ids = {image: number for number, image in enumerate(files, start=1)}
+    merged: list[Instance] = []
+    replaced = set()
+    for number, persons in enumerate(datasets):
+        for person in persons.to_skeleton(first.skeleton).instances:
+            image = person.image.resolve()
+            if last_labeled.get(image, number) == number:
+                annotation_id = len(merged) + 1
+                merged.append(
+                    replace(person, image=files[image], image_id=image_ids[image], annotation_id=annotation_id)
+                )
+            elif is_evaluated(person):
+                replaced.add(image)
+    used = {person.image_id for person in merged}
+    empty_images = tuple((image_id, files[image]) for image, image_id in image_ids.items() if image_id not in used)
+    source = " + ".join(persons.source for persons in datasets)
+    kept = sum(last_listed[image] > number for image, number in last_labeled.items())
+    return MergedDataset(PoseDataset(first.skeleton, merged, source, empty_images), len(replaced), kept)
+
+
+def _require_same_joints(persons: PoseDataset, first: PoseDataset) -> None:
+    different = sorted(set(persons.skeleton.joints) ^ set(first.skeleton.joints))
+    if different:
+        raise ConfigError(
+            f"{persons.source} and {first.source} have different joints (one of them: {different[0]}); map them onto "
+            "one `skeleton`"
+        )

@@ -1,0 +1,24 @@
+"""Parameters that the public functions share."""
+
+from typing import get_args
+
+from semipose.data.data_errors import DataErrors, ErrorPolicy
+from semipose.errors import ConfigError
+
+
+def data_errors_for(on_error: str) -> DataErrors:
+    """Returns what decides about broken records and images under the policy `on_error`.
+
+    Raises:
+        ConfigError: If the policy is unknown.
+    """
+    if on_error not in get_args(ErrorPolicy):
+        raise ConfigError(f"`on_error`: {on_error!r} is unknown; known: {', '.join(get_args(ErrorPolicy))}")
+    return DataErrors(default="strict" if on_error == "strict" else "skip", option="on_error")
+
+
+def refuse_unused(reason: str, **given: object) -> None:
+    """Raises ConfigError if one of the parameters is given, since it would have no effect here."""
+    names = [f"`{name}`" for name, value in given.items() if value]
+    if names:
+        raise ConfigError(f"{', '.join(names)}: {reason}; leave {'it' if len(names) == 1 else 'them'} out")

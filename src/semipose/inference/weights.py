@@ -1,0 +1,126 @@
+"""Weights files: one safetensors file holds a network and, in its metadata, everything needed to use it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from semipose.errors import WeightsError
+from semipose.losses import LossConfig
+from semipose.models.pose_net import ModelConfig
+from semipose.ops.heatmaps import Decoder
+from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import replacing
+from semipose.utils.section import Section
+
+FORMAT = 1
+"""Version of the description; files of a later version are refused."""
+KEY = "semipose"
+"""Entry of the safetensors metadata that holds the description as JSON."""
+
+
+class WeightsDescription(Section):
+    """The metadata of a weights file."""
+
+    format: int = FORMAT
+    """Version of this description."""
+    network: str
+    """Name of the network in its method."""
+    model: ModelConfig
+    """Backbone and head."""
+    levels: int
+    """Number of heads."""
+    skeleton: Skeleton
+    """Names, flip pairs, OKS sigmas and limbs of the joints."""
+    input_size: tuple[int, int]
+    """Height and width of the input in pixels."""
+    padding: float
+    """Factor by which a box grows before it fills the input."""
+    loss: LossConfig
+    """Loss of the training, which determines how outputs become heatmaps."""
+    decoder: Decoder
+    """How heatmaps become joints."""
+    headline_networks: tuple[str, ...] = ()
+    """Networks of the run whose mean score is the method's; together they are its ensemble."""
+    sha256: str = ""
+    """SHA-256 of the file's tensor bytes."""
+
+
+def write_weights(path: Path, description: WeightsDescription, state: Mapping[str, Tensor]) -> None:
+    """Writes the tensors and their description to `path`, a .safetensors file, at once.
+
+    Raises:
+        OSError: If the file cannot be written; an older file of that name is kept.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    digest = hashlib.sha256(_tensor_bytes(save(tensors))).hexdigest()
+    metadata = description.model_copy(update={"sha256": digest}).model_dump_json()
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(tensors, {KEY: metadata}))  # save_file creates files that only the owner can read
+
+
+def read_weights(path: Path) -> tuple[WeightsDescription, dict[str, Tensor]]:
+    """Returns the description and the tensors of a weights file.
+
+    Raises:
+        WeightsError: If the file cannot be read, is damaged or was not written by semipose.
+    """
+    try:
+        content = path.read_bytes()
+        state = load(content)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} cannot be read ({str(error)[:80]}); take another copy of the file") from None
+    description = _parse(path, content[8 : 8 + _header_size(content)])
+    if hashlib.sha256(_tensor_bytes(content)).hexdigest() != description.sha256:
+        raise WeightsError(
+            f"{path} is damaged: the SHA-256 of its tensors differs from its metadata; take another copy of the file"
+        )
+    return description, state
+
+
+def read_description(path: Path) -> WeightsDescription:
+    """Returns the description of a weights file without reading its tensors.
+
+    Raises:
+        WeightsError: If the file cannot be read or was not written by semipose.
+    """
+    try:
+        with path.open("rb") as file:
+            size = min(_header_size(file.read(8)), path.stat().st_size)
+            return _parse(path, file.read(size))
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); take another copy of the file") from None
+
+
+def _header_size(content: bytes) -> int:
+    """Bytes of the JSON header, which the first 8 bytes of a safetensors file state."""
+    return int.from_bytes(content[:8], "little")
+
+
+def _tensor_bytes(content: bytes) -> memoryview:
+    return memoryview(content)[8 + _header_size(content) :]
+
+
+def _parse(path: Path, header: bytes) -> WeightsDescription:
+    try:
+        text = json.loads(header)["__metadata__"][KEY]
+        version = json.loads(text)["format"]
+    except (ValueError, KeyError, TypeError):
+        raise WeightsError(
+            f"{path} has no description of a network in its metadata; give a weights file written by semipose"
+        ) from None
+    if version != FORMAT:
+        raise WeightsError(f"{path} has format {version}, this semipose reads {FORMAT}; upgrade semipose")
+    try:
+        return WeightsDescription.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise WeightsError(
+            f"{path} has an unusable description of its network ({where}: {first['msg']}); train again"
+        ) from None

@@ -1,0 +1,69 @@
+"""The contract of a metric: what it gets, what it returns, and what the bootstrap needs of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from semipose.structures.instances import PoseDataset
+from semipose.structures.predictions import Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedDataset:
+    """A data set with its predictions, as `matching.match_dataset` builds it.
+
+    Attributes:
+        truth: The annotated persons.
+        predictions: All predictions, in any order.
+        matched: The prediction of each person of `truth`; None where there is none.
+    """
+
+    truth: PoseDataset
+    predictions: Sequence[Prediction]
+    matched: Sequence[Prediction | None]
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """What a metric finds on one data set.
+
+    Attributes:
+        values: Values by public name, fractions from 0 to 1; None where the data lacks what the metric needs.
+        details: More of them, which tables leave out.
+        by_joint: Values by joint name and their `total`, by public name.
+        counts: Persons that are left out, by reason.
+        notes: Why a value that is expected of every data set is missing.
+    """
+
+    values: Mapping[str, float | None]
+    details: Mapping[str, float | None] = field(default_factory=dict)
+    by_joint: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+class Outcomes(ABC):
+    """The outcomes of one metric image by image: its value on any resample of the images follows from them."""
+
+    @abstractmethod
+    def value(self, counts: np.ndarray) -> float:
+        """Returns the value with each image counted `counts` (I,) times; NaN where nothing can be measured."""
+
+
+class Metric(ABC):
+    """A metric of predicted poses."""
+
+    @abstractmethod
+    def evaluate(self, data: MatchedDataset) -> MetricResult:
+        """Returns the values of the metric on a data set."""
+
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes | None:
+        """Returns the outcomes by image for bootstrap intervals; None for a metric without intervals.
+
+        Args:
+            data: The data set and its predictions.
+            numbers: A number for each image id, from 1: image i is at position i - 1 of `Outcomes.value`'s counts.
+        """
+        return None

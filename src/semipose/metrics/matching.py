@@ -1,0 +1,83 @@
+"""Which prediction belongs to which person."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from semipose.errors import DataError
+from semipose.metrics.base import MatchedDataset
+from semipose.metrics.oks import best_ranked, object_keypoint_similarity
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.predictions import Prediction, check_predictions, evaluated
+
+
+def match_dataset(truth: PoseDataset, predictions: Sequence[Prediction]) -> MatchedDataset:
+    """Returns the data set with its predictions, matched by `match`.
+
+    Raises:
+        DataError: If the predictions are for another skeleton or data set, or an annotation id occurs twice.
+        RunError: If a prediction is not finite.
+    """
+    check_predictions(truth, predictions)
+    return MatchedDataset(truth, predictions, match(truth, predictions))
+
+
+def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Prediction | None]:
+    """Returns the prediction of each person, in the order of `truth`; None for persons without one.
+
+    A prediction whose `annotation_id` occurs in its image belongs to that person (of two, the one with the higher
+    score). The others, made on detected boxes, are assigned greedily within each image: of all pairs with a person
+    that has no prediction yet, the pair with the highest OKS comes first. As in COCO's AP, the 20 detections of an
+    image with the highest scores take part. Crowds and persons without labeled joints get none.
+
+    Raises:
+        DataError: If an annotation id occurs twice within an image.
+    """
+    position: dict[tuple[int | str, int], int] = {}
+    keys = zip(truth.instances.image_ids, truth.instances.annotation_ids.tolist(), strict=True)
+    for i, (image_id, annotation_id) in enumerate(keys):
+        if position.setdefault((image_id, annotation_id), i) != i:
+            raise DataError(
+                f"{truth.source}: annotation id {annotation_id} occurs twice in image {image_id!r}; "
+                "evaluate joined sets one by one"
+            )
+    is_evaluated = evaluated(truth)
+    matched: list[Prediction | None] = [None] * len(truth)
+    detections: dict[int | str, list[Prediction]] = defaultdict(list)
+    for p in predictions:
+        index = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
+        if index is None:
+            detections[p.image_id].append(p)
+        elif is_evaluated[index]:
+            other = matched[index]
+            matched[index] = p if other is None or p.score > other.score else other
+    _assign_detections(truth, detections, matched)
+    return matched
+
+
+def _assign_detections(
+    truth: PoseDataset, detections: dict[int | str, list[Prediction]], matched: list[Prediction | None]
+) -> None:
+    """Assigns detections to persons that have no prediction yet; changes `matched`."""
+    unmatched: dict[int | str, list[int]] = defaultdict(list)
+    image_ids = truth.instances.image_ids
+    for i in np.flatnonzero(evaluated(truth)).tolist():
+        if matched[i] is None and image_ids[i] in detections:
+            unmatched[image_ids[i]].append(i)
+    for image_id, persons in unmatched.items():
+        candidates = best_ranked(detections[image_id])
+        poses = np.stack([p.joints for p in candidates])
+        similarity = np.stack([_similarity(truth[i], poses, truth.skeleton.sigmas) for i in persons])
+        for pair in np.argsort(-similarity, axis=None, kind="stable"):
+            row, column = divmod(int(pair), len(candidates))
+            if np.isfinite(similarity[row, column]):
+                matched[persons[row]] = candidates[column]
+                similarity[row, :] = similarity[:, column] = np.nan
+
+
+def _similarity(person: Instance, poses: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
+    """OKS of a person with poses (n, K, 2); the area of the box replaces a missing area."""
+    assert person.joints is not None and person.visibility is not None
+    area = person.area or max(person.box[2] * person.box[3], 1.0)
+    return object_keypoint_similarity(person.joints, person.visibility, area, poses, sigmas)

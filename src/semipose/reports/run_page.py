@@ -1,0 +1,169 @@
+"""The report of a run: scores, options, training curves and example images; of an unfinished run what there is."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from semipose.config import RunConfig, load_config
+from semipose.data.data_errors import describe_dropped, read_dropped, without_images
+from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.formats.coco_results import load_predictions
+from semipose.errors import DataError
+from semipose.metrics.bootstrap import describe
+from semipose.metrics.matching import match
+from semipose.metrics.scores import score
+from semipose.reports import plots
+from semipose.reports.examples import heatmap_examples, pose_examples, view_examples
+from semipose.reports.page import Examples, Page, Picture, Table
+from semipose.structures.instances import PoseDataset
+
+Line = dict[str, Any]
+"""A line of metrics.jsonl."""
+
+METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5")
+
+
+def run_page(folder: Path) -> Page:
+    """Returns the report of a run.
+
+    An unfinished run has its curves, its last scores on the validation split and example images.
+
+    Raises:
+        DataError: If the run has not begun.
+    """
+    config, log = load_config(folder / "config.yaml"), read_log(folder)
+    splits, dropped = load_splits(config.data), read_dropped(folder)
+    truth = splits.test or splits.validation
+    if truth is not None:
+        truth = without_images(truth, {Path(path) for found in dropped.values() for path in found["images"]})
+    results = _final_scores(folder, log[-1]["step"])
+    charts = [Picture("Training losses", plots.curves(_losses(log), "step", "loss")), *_validation_charts(log)]
+    examples = [] if truth is None else [heatmap_examples(folder, truth)]
+    examples.append(view_examples(config, splits))
+    if results is None:
+        protocol, scores = _latest_scores(log)
+    else:
+        assert truth is not None  # scores exist
+        poses, chart = _test_examples(folder, truth)
+        examples.insert(0, poses)
+        charts.append(chart)
+        protocol, scores = results["protocol"], results["scores"]
+    intervals = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
+    lines = [
+        protocol,
+        intervals,
+        f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
+        f"Left out because of errors: {describe_dropped(dropped)} (listed in dropped.json)." if dropped else "",
+    ]
+    return Page(
+        title=f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
+        lines=[line for line in lines if line],
+        tables=[*([_score_table(scores)] if scores else []), _option_table(config)],
+        charts=charts,
+        examples=[example for example in examples if example.pictures],
+    )
+
+
+def read_log(folder: Path) -> list[Line]:
+    """Reads a run's metrics.jsonl, without a last line that is still being written.
+
+    Raises:
+        DataError: If there is no line yet.
+    """
+    path, lines = folder / "metrics.jsonl", []
+    if path.is_file():
+        with suppress(json.JSONDecodeError):
+            for line in path.read_text().splitlines():
+                lines.append(json.loads(line))
+    if not lines:
+        raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has not begun; try again later")
+    return lines
+
+
+def validation_lines(log: list[Line]) -> Iterator[tuple[str, Line]]:
+    """Yields the network's name and the line of each evaluation on the validation split."""
+    for line in log:
+        kind, _, network = line["kind"].partition("/")
+        if kind == "validation":
+            yield network, line
+
+
+def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, Picture]:
+    """Persons sorted by error, and the chart by joint, of a finished run."""
+    predictions = load_predictions(folder / "predictions.json", truth.skeleton)
+    by_joint = {name: 100 * value for name, value in score(truth, predictions).by_joint.get("PCK@0.2", {}).items()}
+    chart = Picture("PCK@0.2 by joint", plots.bars(by_joint, "PCK@0.2 × 100"))
+    return pose_examples(truth, match(truth, predictions)), chart
+
+
+def _final_scores(folder: Path, step: int) -> dict[str, Any] | None:
+    """The content of scores.json; None before the end, and for a run that went on from there to `step`."""
+    path = folder / "scores.json"
+    results = json.loads(path.read_text()) if path.is_file() else None
+    return results if results and results.get("step", step) >= step else None
+
+
+def _latest_scores(log: list[Line]) -> tuple[str, dict[str, Any]]:
+    """The state of an unfinished run in one line, and its last scores on the validation split by network."""
+    evaluations = list(validation_lines(log))
+    latest = max((line["step"] for _, line in evaluations), default=None)
+    scores = {network: line for network, line in evaluations if line["step"] == latest}
+    source = f"scores are those on validation at step {latest}" if scores else "there are no scores yet"
+    return f"No final scores: the log ends at step {log[-1]['step']}; {source}.", scores
+
+
+def _counts(splits: DataSplits) -> str:
+    unlabeled = len(splits.unlabeled) if splits.unlabeled else 0
+    return f"{len(splits.labeled)} labeled and {unlabeled} unlabeled persons"
+
+
+def _losses(log: list[Line]) -> plots.Series:
+    series: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in log:
+        if line["kind"] == "train":
+            for name, value in line.items():
+                if name not in ("step", "kind", "lr"):
+                    series[name].append((line["step"], value))
+    return series
+
+
+def _validation_charts(log: list[Line]) -> list[Picture]:
+    charts = []
+    for metric in ("AP", "PCK@0.2", "PCKh@0.5"):
+        series: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        for network, line in validation_lines(log):
+            if line.get(metric) is not None:
+                series[network].append((line["step"], 100 * line[metric]))
+        if series:
+            url = plots.curves(series, "step", f"{metric} × 100")
+            charts.append(Picture(f"{metric} on validation, by network", url))
+    return charts
+
+
+def _score_table(results: dict[str, Any]) -> Table:
+    metrics = [m for m in METRICS if any(scores.get(m) is not None for scores in results.values())]
+    rows = [
+        [name, *("–" if scores.get(m) is None else f"{100 * scores[m]:.1f}" for m in metrics)]
+        for name, scores in results.items()
+    ]
+    return Table("Scores × 100", ["network", *metrics], rows)
+
+
+def _option_table(config: RunConfig) -> Table:
+    """The options that differ from the defaults of the same method."""
+    default = load_config(None, {"method": config.method.name}).model_dump(mode="json")
+    rows = [[key, str(value)] for key, value in _changes(default, config.model_dump(mode="json"), "")]
+    return Table("Options that are not the defaults", ["option", "value"], rows)
+
+
+def _changes(default: dict[str, Any], own: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    found = []
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(default.get(key), dict):
+            found += _changes(default[key], value, f"{prefix}{key}.")
+        elif value != default.get(key):
+            found.append((prefix + key, value))
+    return found

@@ -1,0 +1,119 @@
+"""Warnings of images that a training shares with the sets it is evaluated on."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from semipose.data.crop_cache import CropCache
+from semipose.data.leakage import TrainingImages, find_training_images, read_training_images
+from semipose.training.evaluator import Evaluator, SetName
+from semipose.utils.hashing import content_digest
+from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSets:
+    """The crops of a training.
+
+    Attributes:
+        labeled: The labeled crops.
+        unlabeled: The unlabeled crops, if the method uses some.
+        evaluator: Holds the validation and test sets.
+    """
+
+    labeled: CropCache
+    unlabeled: CropCache | None
+    evaluator: Evaluator
+
+    @property
+    def digests(self) -> dict[str, dict[Path, str]]:
+        """The digest of each image of the labeled, unlabeled and validation set."""
+        return {
+            "labeled": self.labeled.image_digests,
+            "unlabeled": self.unlabeled.image_digests if self.unlabeled else {},
+            "validation": self.evaluator.image_digests("validation"),
+        }
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """One hash per set over the content of its images, in the order of its persons."""
+        return {name: content_digest("".join(images.values()).encode()) for name, images in self.digests.items()}
+
+
+def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> TrainingImages:
+    """Returns the images that a training uses, by purpose; validation images count if they select the weights."""
+    digests = {name: set(images.values()) for name, images in sets.digests.items()}
+    with_labels, without = digests["labeled"], digests["unlabeled"] - digests["labeled"]
+    selecting = digests["validation"] if select == "best" else set()
+    return TrainingImages(*(tuple(sorted(values)) for values in (with_labels, without, selecting)))
+
+
+def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
+    """Warns if training images are also in the test set, or labeled ones in a validation set given by the user.
+
+    Args:
+        sets: The crops of the training.
+        held_out: Whether the validation persons were held out of the labeled set, whose images they may share.
+    """
+    digests = sets.digests
+    compared: list[tuple[SetName, dict[Path, str]]] = [("test", digests["labeled"] | digests["unlabeled"])]
+    if not held_out:
+        compared.append(("validation", digests["labeled"]))
+    for which, trained in compared:
+        names = {value: image for image, value in trained.items()}
+        shared = [
+            (image, names[value]) for image, value in sets.evaluator.image_digests(which).items() if value in names
+        ]
+        if shared:
+            log.warning(
+                f"the training uses {plural(len(shared), 'image')} of the {which} set (the first: {shared[0][0]} is "
+                f"{shared[0][1]}); its scores come out too high"
+            )
+
+
+def with_images_of(images: TrainingImages, starts: Sequence[str], evaluator: Evaluator) -> TrainingImages:
+    """Adds the images of earlier trainings that this one starts from; warns if they are unknown or for validation.
+
+    Args:
+        images: The images of this training.
+        starts: Run folders and weights files.
+        evaluator: Holds the validation set.
+    """
+    for start in starts:
+        before = find_training_images(Path(start))
+        if before is None:
+            log.warning(f"{start} does not list the images it was trained on: scores on them would come out too high")
+            continue
+        shared = before.count(evaluator.image_digests("validation").values())
+        if shared["labeled"]:
+            log.warning(
+                f"{start} was trained on {shared['labeled']} of the {shared['of']} images of the validation set: its "
+                "scores come out too high; give other images with `data.val`"
+            )
+        images = images.union(before)
+    return images
+
+
+def with_images_before(images: TrainingImages, out: Path, hashes: dict[str, str], sets: TrainingSets) -> TrainingImages:
+    """Adds the images that a resumed run used before; warns if images have changed since it started.
+
+    Args:
+        images: The images that the run uses now.
+        out: The run folder.
+        hashes: The hash of each set when the run started.
+        sets: The crops now.
+    """
+    before, now, digests = read_training_images(out), sets.hashes, sets.digests
+    changed = [name for name in now if now[name] != hashes[name]]
+    if changed:
+        new = before.unused({image: v for name in changed for image, v in digests[name].items()}) if before else []
+        first = f" ({plural(len(new), 'new image')}, the first: {new[0]})" if new else ""
+        log.warning(
+            f"images of the {' and '.join(changed)} set changed since the run started{first}: it continues with the "
+            "present ones; restore the old ones to continue exactly"
+        )
+    return before.union(images) if before else images

@@ -1,0 +1,68 @@
+"""Loss terms between two lines of the log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from semipose.training.distributed import all_mean
+
+
+@dataclass(frozen=True)
+class MeanLosses:
+    """Mean loss terms of the steps since the last line of the log.
+
+    Attributes:
+        terms: The mean of each term over the steps that were taken.
+        steps: The number of steps.
+        skipped: How many of them were left out because the loss or the gradient was not finite.
+    """
+
+    terms: dict[str, float]
+    steps: int
+    skipped: int
+
+
+@dataclass
+class LossMeter:
+    """Sums of the loss terms since the last line of the log, kept on the device so that no step waits for them.
+
+    Attributes:
+        sums: The sum of each term over the steps that were taken.
+        taken: The number of these steps.
+        steps: The number of all steps.
+    """
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    taken: Tensor = field(default_factory=lambda: torch.zeros(()))
+    steps: int = 0
+
+    def add(self, terms: dict[str, Tensor], taken: Tensor) -> None:
+        """Adds one step's terms, unless the step was left out."""
+        for name, term in terms.items():
+            value = torch.where(taken, term.detach(), torch.zeros_like(term))
+            self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+        self.taken = self.taken.to(taken.device) + taken
+        self.steps += 1
+
+    def mean(self) -> MeanLosses:
+        """Returns the means over steps and processes; all processes call it together."""
+        totals = all_mean(torch.stack([total.float() for total in (*self.sums.values(), self.taken)])).tolist()
+        taken = round(totals.pop())
+        terms = {name: total / max(1, taken) for name, total in zip(self.sums, totals, strict=True)}
+        return MeanLosses(terms, self.steps, self.steps - taken)
+
+    def to(self, device: torch.device) -> "LossMeter":
+        """Returns a copy on a device."""
+        return LossMeter(
+            {name: total.to(device) for name, total in self.sums.items()}, self.taken.to(device), self.steps
+        )
+
+    @classmethod
+    def merged(cls, meters: Sequence["LossMeter"]) -> "LossMeter":
+        """Returns the mean of the meters of all processes, for a training that goes on with another number of them."""
+        if not meters:
+            return cls()
+        sums = {name: torch.stack([meter.sums[name] for meter in meters]).mean(dim=0) for name in meters[0].sums}
+        return cls(sums, meters[0].taken, meters[0].steps)

@@ -1,0 +1,46 @@
+"""SIGINT and SIGTERM end a training after the step in progress, with everything saved."""
+
+import logging
+import signal
+from types import FrameType, TracebackType
+
+log = logging.getLogger(__name__)
+
+
+class InterruptedTrainingError(Exception):
+    """A signal ended the training after its state was saved; `signal` is the number of the signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.signal = number
+
+
+class StopSignals:
+    """A context that records SIGINT and SIGTERM instead of ending the process; a second signal ends it at once.
+
+    Outside the main thread Python allows no signal handlers; signals then keep their usual effect.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        """Number of the signal that arrived; 0 = none."""
+        self._previous: dict[int, signal.Handlers] = {}
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = number
+        log.info("stopping after this step; a second signal stops at once")
+
+    def __enter__(self) -> "StopSignals":
+        try:
+            self._previous = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}  # type: ignore[misc]
+        except ValueError:
+            self._previous = {}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

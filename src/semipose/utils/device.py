@@ -1,0 +1,32 @@
+"""Which device to compute on."""
+
+import torch
+
+from semipose.errors import ConfigError
+
+
+def resolve_device(device: str, parameter: str = "device") -> torch.device:
+    """Returns the device that a name stands for; `auto` is the first GPU if there is one, else the CPU.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps.
+        parameter: The name of the caller's parameter, for the error message.
+
+    Raises:
+        ConfigError: If the name is unknown or this machine has no such device.
+    """
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
+        raise ConfigError(f"`{parameter}`: {device!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f"`{parameter}`: this machine has no mps device; use cpu or auto")
+    if kind != "cuda":
+        return torch.device(kind)
+    number = int(index or 0)
+    if number >= torch.cuda.device_count():
+        raise ConfigError(
+            f"`{parameter}`: {device!r} does not exist ({torch.cuda.device_count()} GPUs); use cpu or auto"
+        )
+    return torch.device("cuda", number)

@@ -1,0 +1,88 @@
+"""semipose data: check, convert, merge, frames, pack, cache."""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
+from tests.cli.conftest import IMAGES, TINY, coco, one_line
+
+
+def test_check(cli, small_people):
+    code, out, err = cli("data", "check", small_people, *IMAGES)
+    assert code == 0, err
+    assert "60 persons" in out
+    assert out.endswith("no broken record\n")
+    assert json.loads(cli("data", "check", small_people, *IMAGES, "--json")[1])["persons"] == 60
+
+
+def test_check_of_a_broken_record(cli, small_people):
+    content = json.loads(small_people.read_text())
+    content["annotations"][3]["bbox"] = [0, 0, -1]
+    small_people.write_text(json.dumps(content))
+    code, out, _ = cli("data", "check", small_people, *IMAGES, "--json")
+    assert code == 2
+    assert len(json.loads(out)["problems"]) == 1
+
+
+def test_convert_and_merge(cli, small_people, tmp_path):
+    other = coco(tmp_path / "other.json")
+    out = tmp_path / "merged.json"
+    code, text, err = cli("data", "merge", small_people, other, "--out", out, *IMAGES)
+    assert code == 0, err
+    assert text.strip() == str(out)
+    assert len(read_coco(out, PEOPLE / "images")) == 460
+    code, _, err = cli("data", "convert", out, "--out", tmp_path / "lsp.json", *IMAGES, "--skeleton", "lsp")
+    assert code == 0, err
+    assert "eye" in err  # joints that LSP has not
+    assert len(read_coco(tmp_path / "lsp.json", PEOPLE / "images").skeleton) == 14
+    one_line(cli("data", "convert", out, "--out", out, *IMAGES), "--out")
+    one_line(cli("data", "convert", out, "--out", tmp_path, *IMAGES), "--out")
+    one_line(cli("data", "merge", out, other, other, "--out", tmp_path / "x.json", *IMAGES, *IMAGES), "--images")
+    one_line(cli("data", "convert", out, "--out", tmp_path / "x.json", *IMAGES, "--skeleton", "mouse"), "mouse")
+
+
+def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):
+    """Labels in a file, images in a video."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 96))
+    for n in range(12):
+        writer.write(np.full((96, 64, 3), 20 * n, np.uint8))
+    writer.release()
+    code, out, err = cli("data", "frames", path, "--out", tmp_path / "frames", "--every", 0, "--json")
+    assert code == 0, err
+    assert json.loads(out) == {"folder": str(tmp_path / "frames"), "frames": 12, "alike": 0}
+    arguments = ["--data", small_people, *IMAGES, "--unlabeled", tmp_path / "frames", "--labels", 20]
+    code, _, err = cli("train", *TINY, *arguments, "--out", tmp_path / "run", "data.include_labeled=false")
+    assert code == 0, err
+    assert f"20 labeled and {32 + 12} unlabeled" in err
+    one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "more"), "gone.mp4")
+    one_line(cli("data", "frames", path, "--out", tmp_path / "frames"), "--out")
+
+
+def test_pack(cli, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(PEOPLE / "images", photos, ignore=lambda _, names: sorted(names)[5:])
+    code, out, err = cli("data", "pack", photos, "--out", tmp_path / "shards", "--shard-size", 2)
+    assert code == 0, err
+    assert Path(out.strip()).is_file()
+    small = coco(tmp_path / "small.json")
+    one_line(cli("data", "pack", small, "--boxes", "b.json", "--out", tmp_path / "p"), "--boxes")
+    one_line(cli("data", "pack", photos, "--images", photos, "--out", tmp_path / "p"), "--images")
+    one_line(cli("data", "pack", photos, "--out", tmp_path / "shards"), "--out")
+
+
+@pytest.mark.usefixtures("trained_once")
+def test_cache(cli, tmp_path, monkeypatch):
+    full = json.loads(cli("data", "cache", "--json")[1])
+    assert full["sets"] > 0
+    assert full["bytes"] > 10_000
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(Path(full["folder"]) / "crops", tmp_path / "cache" / "crops")
+    assert "data sets" in cli("data", "cache")[1]
+    assert json.loads(cli("data", "cache", "--clear", "--json")[1])["sets"] == 0

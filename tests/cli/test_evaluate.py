@@ -1,0 +1,80 @@
+"""semipose evaluate."""
+
+import json
+
+import pytest
+
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
+from tests.cli.conftest import IMAGES, coco, one_line
+
+
+def test_scores_as_json(cli, trained, test_set):
+    code, out, err = cli("evaluate", trained, *test_set, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert 0 <= found["PCK@0.2"] <= 1
+    assert found["PCKh@0.5"] is None
+    assert "60 persons" in found["protocol"]
+    low, high = found["intervals"]["PCK@0.2"]
+    assert low <= found["PCK@0.2"] <= high
+
+
+@pytest.mark.parametrize("network", ["G", "R2", "ensemble"])
+def test_another_network_of_the_run_has_the_scores_of_the_training(cli, trained, test_set, network):
+    known = json.loads((trained / "scores.json").read_text())["scores"][network]
+    code, out, err = cli("evaluate", trained, *test_set, "--network", network, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {key: found[key] for key in known} == pytest.approx(known, abs=0.002)  # rounding
+    assert network in found["protocol"]
+
+
+def test_two_runs_on_the_same_persons(cli, trained, test_set):
+    weights = trained / "weights" / "F.safetensors"
+    code, out, err = cli("evaluate", trained, *test_set, "--network", "G", "--against", weights, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    gain = found["difference"]["PCK@0.2"]
+    assert gain["value"] == pytest.approx(found["PCK@0.2"] - found["against"]["PCK@0.2"])
+    assert gain["interval"][0] <= gain["value"] <= gain["interval"][1]
+    options = ["--network", "G", "--against", trained, "--against-network", "R2"]
+    code, out, _ = cli("evaluate", trained, *test_set, *options)
+    assert code == 0
+    assert "│ 1. " in out
+    assert "(R2)" in out
+    assert "second: " in out
+    code, out, _ = cli("evaluate", trained, *test_set, "--against", trained / "predictions.json")
+    assert code == 0
+    one_line(cli("evaluate", trained, *test_set, "--against-network", "G"), "--against-network")
+
+
+def test_boxes_of_a_detector(cli, trained, test_set, tmp_path):
+    persons = read_coco(test_set[1], PEOPLE / "images")
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(boxes))
+    own = json.loads(cli("evaluate", trained, *test_set, "--json")[1])
+    detected = json.loads(cli("evaluate", trained, *test_set, "--json", "--boxes", path)[1])
+    assert detected["PCK@0.2"] == own["PCK@0.2"]
+    assert "boxes.json" in detected["protocol"]
+
+
+def test_options_without_effect_are_refused(cli, trained):
+    predictions = trained / "predictions.json"
+    for option in (["--boxes", "boxes.json"], ["--flip-test"], ["--network", "G"]):
+        one_line(cli("evaluate", predictions, "--data", "people", *option), option[0])
+    one_line(cli("evaluate", trained, "--data", "people", *IMAGES), "bring their own images")
+    one_line(cli("evaluate", trained, "--data", "people", "--on-error", "drop"), "--on-error")
+
+
+def test_a_model_of_other_joints(cli, trained, tmp_path):
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content["categories"][0]["keypoints"] = [f"joint_{k}" for k in range(17)]
+    path = coco(tmp_path / "other.json", categories=content["categories"])
+    one_line(cli("evaluate", trained, "--data", path, *IMAGES), "its own skeleton")
+
+
+def test_a_run_that_was_stopped_before_its_first_evaluation(cli, trained, test_set):
+    (trained / "best.safetensors").unlink()
+    one_line(cli("evaluate", trained, *test_set), "before its first evaluation")

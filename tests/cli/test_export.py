@@ -1,0 +1,31 @@
+"""semipose export."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import semipose
+from tests.cli.conftest import one_line
+
+
+def test_the_mean_of_an_ensemble(cli, trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble")
+    assert code == 0, err
+    images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    (maps,) = onnxruntime.InferenceSession(out.strip()).run(None, {"images": images})
+    networks = [semipose.load(trained, network=name).network for name in ("G", "F")]
+    with torch.inference_mode():
+        found = [network.forward_main(torch.from_numpy(images)).double().numpy() for network in networks]
+    assert np.allclose(maps, (found[0] + found[1]) / 2, atol=1e-4)
+    usage = json.loads((tmp_path / "pose.onnx.json").read_text())
+    assert usage["joints"][0] == "nose"
+
+
+def test_places_that_are_refused(cli, trained, tmp_path):
+    (tmp_path / "folder.onnx").mkdir()
+    one_line(cli("export", trained, "--out", tmp_path / "folder.onnx"), "--out")
+    weights = trained / "weights" / "F.safetensors"
+    one_line(cli("export", weights, "--out", tmp_path / "pose.onnx", "--network", "F"), "--network")

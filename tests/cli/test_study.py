@@ -1,0 +1,46 @@
+"""semipose study."""
+
+import json
+
+import yaml
+
+from semipose.studies.grid import presets
+from tests.cli.conftest import one_line
+
+
+def test_list_of_studies(cli):
+    code, out, _ = cli("study", "--list", "--json")
+    assert code == 0
+    assert set(json.loads(out)) == set(presets())
+
+
+def test_a_study_with_a_wrong_option_leaves_no_folder(cli, tmp_path):
+    out = tmp_path / "study"
+    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), "All methods on the embedded")
+    assert not out.exists()
+
+
+def test_a_place_that_can_not_be_a_folder(cli, tmp_path):
+    (tmp_path / "file").touch()
+    one_line(cli("study", "people-methods", "--out", tmp_path / "file"), "--out")
+
+
+def test_failures_end_with_exit_code_1(cli, tmp_path, monkeypatch):
+    from semipose.studies import study
+
+    plan = {"title": "mine", "labels": [20], "rows": {"labels only": {"options": {"method": "supervised"}}}}
+    plan["data"] = {"data.train": "train.json"}
+    (tmp_path / "train.json").touch()
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr(study, "load_splits", lambda *_: None)
+
+    def train_runs(grid, *_, **__):
+        run = grid.runs()[0]
+        return [study.Outcome(run, tmp_path, "out of memory")]
+
+    monkeypatch.setattr(study, "train_runs", train_runs)
+    code, out, err = cli("study", tmp_path / "mine.yaml", "--data", tmp_path, "--out", tmp_path / "study", "--json")
+    assert code == 1
+    assert json.loads(out)["runs"][0]["failure"] == "out of memory"
+    assert err.startswith("semipose: 1 run of 1 failed, the first: out of memory")
+    one_line(cli("study", tmp_path / "mine.yaml", "--data", tmp_path / "gone", "--out", tmp_path / "study"), "--data")

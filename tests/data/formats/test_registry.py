@@ -1,0 +1,93 @@
+"""Annotation files are read in the format that their content has."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semipose.data.formats.base import Format
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.registry import FORMATS, find_format, read_annotations
+from semipose.errors import DataError
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.skeletons import COCO, MPII
+from tests.data.formats.conftest import save_coco, save_image
+
+MPII_RECORD = {
+    "image": "a.jpg",
+    "center": [100.0, 50.0],
+    "scale": 0.5,
+    "joints": [[10.0 + i, 20.0 + i] for i in range(16)],
+    "joints_vis": [1] * 15 + [0],
+}
+
+
+@pytest.fixture
+def mpii(tmp_path) -> Path:
+    save_image(tmp_path / "images" / "a.jpg")
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps([MPII_RECORD]))
+    return path
+
+
+def test_the_name_of_a_file_does_not_matter(folder, mpii):
+    path = save_coco(folder)
+    assert find_format(path) is FORMATS["coco"]
+    assert find_format(mpii) is FORMATS["mpii"]
+    renamed = path.rename(folder / "labels.txt")
+    assert len(read_annotations(str(renamed), str(folder / "images"))) == 4
+
+
+@pytest.mark.parametrize("content", ["[]", "[1]", '[{"bbox": [1, 2, 3, 4]}]', "[", "[[[[", "a,b\n1,2"])
+def test_files_of_no_known_format(tmp_path, content):
+    path = tmp_path / "list.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"none of the formats|not JSON"):
+        read_annotations(path)
+
+
+def test_missing_files_and_folders(tmp_path, folder):
+    with pytest.raises(DataError, match=r"missing\.json can't be read"):
+        read_annotations(tmp_path / "missing.json")
+    with pytest.raises(DataError, match=r"`images`: folder .*missing does not exist"):
+        read_annotations(save_coco(folder), tmp_path / "missing")
+
+
+def test_labels_can_be_left_out(mpii):
+    assert read_annotations(mpii, labels=False)[0].joints is None
+
+
+def test_other_formats_become_coco_files(mpii, tmp_path):
+    persons = read_annotations(mpii)
+    write_coco(persons, tmp_path / "images" / "as_coco.json")
+    again = read_annotations(tmp_path / "images" / "as_coco.json", tmp_path / "images")
+    assert again.skeleton is MPII
+    np.testing.assert_allclose(again[0].joints, persons[0].joints)
+    np.testing.assert_allclose(again[0].box, persons[0].box)
+
+
+class PointList(Format):
+    """A made-up format: one line `image x y` for each person, the position of the nose."""
+
+    def matches(self, path: Path) -> bool:
+        return path.read_bytes().startswith(b"# points")
+
+    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+        persons = []
+        for number, line in enumerate(path.read_text().splitlines()[1:], start=1):
+            name, x, y = line.split()
+            joints, visibility = np.zeros((len(COCO), 2)), np.zeros(len(COCO), np.int8)
+            joints[0], visibility[0] = (float(x), float(y)), 2
+            image = (images or path.parent) / name
+            persons.append(Instance(image, name, number, (0.0, 0.0, 20.0, 30.0), joints, visibility))
+        return PoseDataset(COCO, persons, str(path))
+
+
+def test_a_new_format_is_one_class_and_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "points", PointList())
+    (tmp_path / "labels.txt").write_text("# points\na.jpg 3 4\nb.jpg 5 6\n")
+    persons = read_annotations(tmp_path / "labels.txt")
+    assert [p.image.name for p in persons.instances] == ["a.jpg", "b.jpg"]
+    np.testing.assert_array_equal(persons[1].joints[0], [5, 6])
+    assert not read_annotations(tmp_path / "labels.txt", labels=False)[0].labeled

@@ -1,0 +1,57 @@
+"""The images and person boxes that predictions are made for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from semipose.data.prediction_images import prediction_dataset
+from semipose.errors import ConfigError, DataError
+from semipose.structures.skeletons import COCO
+from tests.data.formats.conftest import save_coco, save_image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_image(tmp_path / "images" / "a.jpg")
+    save_image(tmp_path / "images" / "deep" / "b.jpg")
+    return tmp_path
+
+
+def boxes(folder: Path, image_id: object) -> Path:
+    path = folder / "boxes.json"
+    path.write_text(json.dumps([{"image_id": image_id, "bbox": [1, 2, 3, 4], "score": 0.7, "category_id": 1}]))
+    return path
+
+
+def test_an_image_or_a_folder_is_one_person_an_image(folder):
+    problems: list[str] = []
+    (alone,) = prediction_dataset(folder / "images" / "a.jpg", COCO, None, None, 0.0, problems).instances
+    assert (alone.image.name, alone.box) == ("a.jpg", (0, 0, 20, 30))
+    assert len(prediction_dataset(folder / "images", COCO, None, None, 0.0, problems)) == 2
+    assert problems == []
+
+
+def test_detections_replace_whole_images(folder):
+    for source in (folder / "images" / "a.jpg", folder / "images"):
+        (person,) = prediction_dataset(source, COCO, None, boxes(folder, "a.jpg"), 0.5, []).instances
+        assert (person.image.name, person.box) == ("a.jpg", (1, 2, 3, 4))
+
+
+def test_annotated_boxes_are_used_without_their_labels(folder):
+    persons = prediction_dataset(save_coco(folder), COCO, None, None, 0.0, [])
+    assert [p.annotation_id for p in persons.instances] == [1, 2]  # no crowd and no box without an area
+    assert not any(p.labeled for p in persons.instances)
+
+
+def test_a_list_of_images_needs_detections(folder):
+    path = save_coco(folder, lambda content: content.update(annotations=[]))
+    with pytest.raises(ConfigError, match="give detections as `boxes`"):
+        prediction_dataset(path, COCO, None, None, 0.0, [])
+    (person,) = prediction_dataset(path, COCO, None, boxes(folder, 7), 0.0, []).instances
+    assert person.image_id == 7
+
+
+def test_a_source_that_does_not_exist(tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        prediction_dataset(tmp_path / "missing.jpg", COCO, None, None, 0.0, [])

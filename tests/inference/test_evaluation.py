@@ -1,0 +1,202 @@
+"""Evaluation: joints are matched by name, what does not fit is refused, images used in training are marked."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import semipose
+from semipose.data.datasets import PEOPLE, read_dataset
+from semipose.data.formats.coco_results import save_predictions
+from semipose.data.formats.coco_writer import write_coco
+from semipose.errors import ConfigError
+from semipose.inference.evaluation import evaluate
+from semipose.inference.weights import read_weights, write_weights
+from semipose.metrics.base import MatchedDataset, Metric, MetricResult
+from semipose.metrics.registry import METRICS
+from semipose.structures.predictions import ground_truth_as_predictions
+
+IMAGES = PEOPLE / "images"
+
+
+@pytest.fixture(scope="module")
+def run(trained_run: Path) -> Path:
+    return trained_run
+
+
+def annotations(path: Path, change: Callable[[dict], None] | None = None, persons: range = range(100, 130)) -> Path:
+    """Writes a file of 30 persons that the run was not trained on, changed by `change`."""
+    write_coco(read_dataset("people", None).subset(persons), path)
+    if change:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+    return path
+
+
+def reverse_joints(content: dict) -> None:
+    """Lists the same joints from the last to the first."""
+    content["categories"][0]["keypoints"].reverse()
+    content["categories"][0]["skeleton"] = []
+    for record in content["annotations"]:
+        flat = record["keypoints"]
+        record["keypoints"] = [v for k in reversed(range(17)) for v in flat[3 * k : 3 * k + 3]]
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_joints_in_another_order_are_matched_by_name(run, tmp_path, flip_test):
+    usual = evaluate(run, annotations(tmp_path / "a.json"), images=IMAGES, flip_test=flip_test)
+    other = evaluate(run, annotations(tmp_path / "b.json", reverse_joints), images=IMAGES, flip_test=flip_test)
+    assert other.scores == usual.scores
+    assert usual.scores["PCK@0.2"] > 0
+    assert usual.protocol.flip_test is flip_test
+
+
+def test_a_model_and_its_path_give_the_same_evaluation(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    by_path = evaluate(run, data, images=IMAGES)
+    model = semipose.load(run)
+    assert evaluate(model, str(data), images=str(IMAGES)) == by_path
+    assert by_path.scores["AP"] is not None
+    text = repr(by_path)
+    assert text.startswith(f"Evaluation({run} (f): Scores(× 100: AP ")
+    assert "30 persons" in text
+    with pytest.raises(ConfigError, match="`network`"):
+        evaluate(model, data, images=IMAGES, network="f")
+
+
+def test_nothing_is_written(run, tmp_path, monkeypatch):
+    data = annotations(tmp_path / "a.json")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path for folder in (run, tmp_path) for path in folder.rglob("*"))
+    evaluate(run, data, images=IMAGES)
+    assert sorted(path for folder in (run, tmp_path) for path in folder.rglob("*")) == before
+
+
+def test_the_predictions_of_a_run_are_matched_by_name_too(run, tmp_path):
+    """The file names no joints, but its run does."""
+    usual = evaluate(run / "predictions.json", annotations(tmp_path / "a.json", persons=range(60)), images=IMAGES)
+    data = annotations(tmp_path / "b.json", reverse_joints, range(60))
+    assert evaluate(run / "predictions.json", data, images=IMAGES).scores["AP"] == usual.scores["AP"]
+
+
+def test_labels_as_predictions_score_one(tmp_path):
+    truth = read_dataset("people", None).subset(range(30))
+    save_predictions(ground_truth_as_predictions(truth), tmp_path / "labels.json")
+    data = annotations(tmp_path / "a.json", persons=range(30))
+    found = evaluate(tmp_path / "labels.json", data, images=IMAGES)
+    assert found.as_dict()["AP"] == found.as_dict()["PCK@0.2"] == 1
+    with pytest.raises(ConfigError, match=r"`boxes`, `flip_test`: labels.json contains predictions already"):
+        evaluate(tmp_path / "labels.json", data, images=IMAGES, boxes="boxes.json", flip_test=True)
+
+
+def test_two_models_are_compared_on_the_same_persons(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    truth = read_dataset(str(data), str(IMAGES))
+    save_predictions(ground_truth_as_predictions(truth), tmp_path / "labels.json")
+    found = evaluate(tmp_path / "labels.json", data, images=IMAGES, against=run)
+    assert found.against.scores == evaluate(run, data, images=IMAGES).scores
+    gain = found.difference["PCK@0.2"]
+    assert gain.value == pytest.approx(1 - found.against.scores["PCK@0.2"])
+    assert gain.interval[0] > 0
+    assert json.loads(json.dumps(found.as_dict()))["difference"]["PCK@0.2"]["value"] == gain.value
+    with pytest.raises(ConfigError, match="`against_network`: `against` is not given"):
+        evaluate(run, data, images=IMAGES, against_network="f")
+
+
+def test_detected_boxes_replace_the_annotated_ones(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    persons = read_dataset(str(data), str(IMAGES))
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    own = evaluate(run, data, images=IMAGES)
+    detected = evaluate(run, data, images=IMAGES, boxes=tmp_path / "boxes.json")
+    assert detected.scores["PCK@0.2"] == own.scores["PCK@0.2"]
+    assert "boxes.json" in detected.protocol.describe()
+
+
+def test_paths_with_an_equals_sign_and_data_files(run, tmp_path):
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    data = annotations(folder / "c=d.json")
+    usual = evaluate(run, data, images=IMAGES)
+    (folder / "data.yaml").write_text(f"train: people\ntest: {data}\ntest_images: {IMAGES}\n")
+    assert evaluate(run, folder / "data.yaml").scores == usual.scores
+
+
+def test_other_joints_are_refused(run, tmp_path):
+    def rename(content: dict) -> None:
+        content["categories"][0]["keypoints"][0] = "hat"
+
+    with pytest.raises(ConfigError, match=r"first difference: hat.*its own skeleton"):
+        evaluate(run, annotations(tmp_path / "a.json", rename), images=IMAGES)
+
+
+def test_joints_that_the_data_lacks_are_not_evaluated(run, tmp_path):
+    """They have no score, and the scores of the others stay the same."""
+
+    def without_nose(content: dict) -> None:
+        content["categories"][0]["keypoints"] = content["categories"][0]["keypoints"][1:]
+        content["categories"][0]["skeleton"] = []
+        for record in content["annotations"]:
+            record["keypoints"] = record["keypoints"][3:]
+
+    usual = dict(evaluate(run, annotations(tmp_path / "a.json"), images=IMAGES).scores.by_joint["PCK@0.2"])
+    fewer = dict(
+        evaluate(run, annotations(tmp_path / "b.json", without_nose), images=IMAGES).scores.by_joint["PCK@0.2"]
+    )
+    for name in ("nose", "total"):
+        usual.pop(name)
+    fewer.pop("total")
+    assert fewer == usual
+
+
+def test_other_flip_pairs_are_refused(run, tmp_path):
+    """A network whose description does not pair the eyes mirrors them wrongly."""
+    description, state = read_weights(run / "best.safetensors")
+    content = description.model_dump()
+    content["skeleton"]["flip_pairs"] = content["skeleton"]["flip_pairs"][1:]
+    write_weights(tmp_path / "odd.safetensors", type(description)(**content), state)
+    with pytest.raises(ConfigError, match=r"other flip pairs .*left_eye and right_eye"):
+        evaluate(tmp_path / "odd.safetensors", annotations(tmp_path / "a.json"), images=IMAGES)
+
+
+def test_images_that_were_used_in_training_are_marked(run, tmp_path):
+    """They are found by content: the file and the names of the images may differ."""
+    found = evaluate(run, run.parent / "people.json", images=IMAGES)
+    assert found.leakage == {"labeled": 24, "unlabeled": 28, "validation": 8, "of": 60}
+    assert "of 60" in found.protocol.describe()
+    split = json.loads((run / "split.json").read_text())
+    copied = read_dataset(str(run.parent / "people.json"), str(IMAGES)).subset(split["validation"])
+    (tmp_path / "images").mkdir()
+    for person in copied.instances:
+        shutil.copy(person.image, tmp_path / "images" / person.image.name)
+    write_coco(copied, tmp_path / "validation.json")
+    for model in (run, run / "best.safetensors", run / "weights" / "f.safetensors", semipose.load(run)):
+        found = evaluate(model, tmp_path / "validation.json")
+        assert found.leakage == {"labeled": 0, "unlabeled": 0, "validation": 8, "of": 8}
+
+
+def test_other_images_and_unknown_trainings_are_described_as_such(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    assert "none of its 30" in evaluate(run, data, images=IMAGES).protocol.describe()
+    shutil.copy(run / "best.safetensors", tmp_path)
+    alone = evaluate(tmp_path / "best.safetensors", data, images=IMAGES)
+    assert alone.leakage is None
+    assert "not known whether" in alone.protocol.describe()
+
+
+class ShareOfPredictions(Metric):
+    """The fraction of persons with a prediction."""
+
+    def evaluate(self, data: MatchedDataset) -> MetricResult:
+        return MetricResult({"predicted": sum(p is not None for p in data.matched) / len(data.matched)})
+
+
+def test_a_new_metric_is_part_of_an_evaluation(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "predicted", ShareOfPredictions())
+    found = evaluate(run, annotations(tmp_path / "a.json"), images=IMAGES)
+    assert found.as_dict()["predicted"] == 1
+    assert "predicted 100.0" in repr(found)

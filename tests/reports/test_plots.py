@@ -1,0 +1,45 @@
+"""Charts are SVG with their text as text, and leave matplotlib's settings as they were."""
+
+import base64
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+
+from semipose.reports.plots import bars, curves, dots, jpeg, overlay
+
+
+@pytest.mark.parametrize(
+    ("draw", "texts"),
+    [
+        (lambda: curves({"f": [(0, 1.0), (10, 2.0)]}, "step", "loss", bands={"f": [0.1, 0.2]}), ["f", "step", "loss"]),
+        (lambda: curves({"f": [(100, 1.0), (1600, 2.0)]}, "labels", "AP", log_x=True), ["100", "1600"]),
+        (lambda: bars({"left_wrist": 50.0, "nose": 70.0}, "PCK"), ["left_wrist", "nose", "PCK"]),
+        (lambda: dots({"single": [40.0, 41.0], "dual": [44.0]}, "AP"), ["single", "dual", "AP"]),
+    ],
+)
+def test_chart(draw, texts):
+    before = dict(matplotlib.rcParams)
+    url = draw()
+    assert url.startswith("data:image/svg+xml;base64,")
+    svg = base64.b64decode(url.partition(",")[2]).decode()
+    assert all(f">{text}<" in svg for text in texts)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_jpeg():
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[..., 0] = 200
+    content = base64.b64decode(jpeg(image).partition(",")[2])
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded.shape == image.shape
+    assert np.abs(decoded[..., ::-1].astype(int) - image).max() < 5
+
+
+def test_overlay_is_red_at_the_peak_only():
+    heatmaps = np.zeros((2, 4, 4), np.float32)
+    heatmaps[1, 1, 2] = 1
+    drawn = overlay(np.full((16, 16, 3), 100, np.uint8), heatmaps)
+    assert drawn[6, 10, 0] > drawn[6, 10, 1] + 50
+    assert (drawn[15, 0] == 100).all()

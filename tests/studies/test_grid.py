@@ -1,0 +1,118 @@
+"""Studies from YAML: rows, protocols, scaling, overrides, and errors before anything trains."""
+
+import pytest
+import yaml
+
+from semipose.errors import ConfigError
+from semipose.studies.grid import StudyGrid, StudyRun, load_grid, presets
+
+GRID = {
+    "title": "Tiny",
+    "rows": {
+        "supervised": {"options": {"method": "supervised"}},
+        "single": {"options": {"method": "single"}, "published": {30: 42.1}},
+    },
+    "labels": [30],
+}
+
+
+@pytest.fixture
+def grid_file(tmp_path):
+    def write(**changed):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump({**GRID, **changed}, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": {}}, "rows"),
+        ({"nonsense": 1}, "nonsense"),
+        ({"labels": []}, "labels"),
+        ({"rows": {"x": {"options": {"method": "sigle"}}}}, "row 'x'"),
+        ({"rows": {"x": {"options": {"method": "single", "train.stepps": 3}}}}, "steps"),
+    ],
+)
+def test_invalid_grid_is_one_line(grid_file, changed, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_grid(grid_file(**changed))
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_required(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump({key: value for key, value in GRID.items() if key != "labels"}))
+    with pytest.raises(ConfigError, match="labels: Field required"):
+        load_grid(path)
+
+
+def test_presets_load():
+    for name in presets():
+        assert load_grid(name).runs()
+    with pytest.raises(ConfigError, match="no study 'nothing'"):
+        load_grid("nothing")
+
+
+def test_runs_are_ordered_by_seed():
+    rows = {**GRID["rows"], "all": {"options": {"method": "supervised"}, "all_labels": True}}
+    grid = StudyGrid(**{**GRID, "rows": rows, "labels": [30, 60], "seeds": [0, 1]})
+    assert [run.name for run in grid.runs()] == [
+        "supervised-30-0", "supervised-60-0", "single-30-0", "single-60-0", "all-all-0",
+        "supervised-30-1", "supervised-60-1", "single-30-1", "single-60-1", "all-all-1",
+    ]  # fmt: skip
+
+
+def test_protocol_fills_what_the_study_leaves_open():
+    rows = {"s": {"options": {"method": "supervised"}}}
+    grid = StudyGrid(title="T", protocol="coco-5k", rows=rows, shared={"train.lr": 0.1})
+    assert (grid.labels, grid.metric) == ([5000], "AP")
+    assert "5000 persons" in grid.note
+    assert "cocodataset.org" in grid.source
+    config = grid.run_config(grid.runs()[0])
+    assert (config.input.height, config.input.width, config.model.backbone) == (256, 192, "resnet18")
+    assert config.train.lr == 0.1
+    assert config.data.test.endswith("person_keypoints_val2017.json")
+    with pytest.raises(ValueError, match="unknown protocol 'coco-2k'"):
+        StudyGrid(title="T", protocol="coco-2k", rows=rows)
+
+
+def test_schedule_can_change_with_the_labels():
+    grid = load_grid("trs-table2")
+    few, more = (grid.run_config(StudyRun("single", labels, 0)).train for labels in (1000, 5000))
+    assert (few.epochs, more.epochs) == (30, 100)
+
+
+def test_scaled():
+    grid = load_grid("trs-table2").scaled(0.01)
+    assert grid.labels == [10, 50, 100]
+    assert grid.run_config(StudyRun("trs", 10, 0)).train.epochs == 1
+    assert not any(row.published for row in grid.rows.values())
+    assert load_grid("trs-table2").scaled(1).labels == [1000, 5000, 10000]
+    tenth = load_grid("trs-table2").scaled(0.1)  # 100, 500 and 1,000 labels: the last is not the column of 1K
+    epochs = {(run.row, run.labels): tenth.run_config(run).train.epochs for run in tenth.runs()}
+    assert [epochs["single", n] for n in (100, 500, 1000)] == [3, 10, 10]
+    assert [epochs["dual", n] for n in (100, 500, 1000)] == [7, 10, 10]
+
+
+def test_overrides_win_over_rows():
+    grid = load_grid("trs-table2").overridden({"train.epochs": 3, "input.height": 64})
+    for run in grid.runs():
+        config = grid.run_config(run)
+        assert (config.train.epochs, config.input.height) == (3, 64)
+    assert "train.epochs=3" in grid.title
+    assert not any(row.published for row in grid.rows.values())
+
+
+def test_folder_with_generic_files_replaces_missing_data(tmp_path):
+    grid = load_grid("trs-table2")
+    assert grid.on_data(tmp_path) is grid
+    for name in ("train.json", "val.json"):
+        (tmp_path / name).touch()
+    other = grid.on_data(tmp_path)
+    config = other.run_config(other.runs()[0], tmp_path)
+    assert (config.data.train, config.data.test) == (str(tmp_path / "train.json"), str(tmp_path / "val.json"))
+    assert not any(row.published for row in other.rows.values())
+    assert "in place of the study's own data" in other.note

@@ -1,0 +1,111 @@
+"""The runner: what it refuses, skips, and hands to the processes that train."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from semipose.errors import ConfigError
+from semipose.studies import runner
+from semipose.studies.grid import StudyGrid
+from semipose.studies.runner import run_folder, train_runs
+
+
+@pytest.fixture
+def grid(tiny_run):
+    rows = {name: {"options": {"method": name}} for name in ("supervised", "single")}
+    return StudyGrid(title="Tiny", rows=rows, labels=[30], shared=tiny_run)
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Stands in for the processes: writes scores.json, or what `act` does, and returns its exit code."""
+    started = []
+
+    class Worker:
+        act = staticmethod(lambda folder, log: (folder / "scores.json").write_text("{}") and 0)
+
+        def __init__(self, command, *, env, stdin, stdout, stderr):
+            self.folder, self.log = runner.Path(command[-1]), stdout
+            assert stdin is subprocess.PIPE  # its end tells the worker that the study is gone
+            started.append((self.folder, env))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def wait(self):
+            return Worker.act(self.folder, self.log)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", Worker)
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 0)
+    Worker.started = started
+    return Worker
+
+
+def test_plan_of_a_run(grid, workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "available_cpus", lambda: 8)
+    outcomes = train_runs(grid, tmp_path, jobs=2)
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    for run in grid.runs():
+        plan = yaml.safe_load((run_folder(tmp_path, run) / "plan.yaml").read_text())
+        assert plan["method"]["name"] == run.row
+        assert (plan["data"]["labels"], plan["train"]["device"]) == (30, "cpu")
+    assert {env["OMP_NUM_THREADS"] for _, env in workers.started} == {"4"}
+
+
+def test_jobs_are_spread_over_gpus(grid, workers, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner.torch.cuda, "device_count", lambda: 2)
+    train_runs(grid.model_copy(update={"seeds": list(range(4))}), tmp_path, jobs=2)
+    plans = [yaml.safe_load((folder / "plan.yaml").read_text()) for folder, _ in workers.started]
+    assert {plan["train"]["device"] for plan in plans} == {"cuda:0", "cuda:1"}
+
+
+def test_finished_runs_are_skipped(grid, workers, tmp_path):
+    train_runs(grid, tmp_path)
+    train_runs(grid, tmp_path)
+    assert len(workers.started) == 2
+
+
+def test_failed_run_does_not_stop_the_others(grid, workers, tmp_path):
+    def fail(folder, log):
+        log.write(b"reading data\nmodel.weights: no file x.pth\n\n")
+        log.flush()
+        return 2
+
+    workers.act = staticmethod(fail)
+    outcomes = train_runs(grid, tmp_path)
+    assert [outcome.failure for outcome in outcomes] == ["model.weights: no file x.pth"] * 2
+
+
+def test_interrupted_run_ends_the_study(grid, workers, tmp_path):
+    workers.act = staticmethod(lambda folder, log: 143)
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(grid, tmp_path)
+
+
+def test_run_that_goes_on_keeps_its_resolved_configuration(grid, workers, tmp_path):
+    run = grid.runs()[0]
+    folder = run_folder(tmp_path, run)
+    (folder / "last").mkdir(parents=True)
+    (folder / "last" / "state.pt").touch()
+    config = grid.run_config(run)
+    train = config.train.model_copy(update={"precision": "bf16-mixed"})
+    config.model_copy(update={"train": train}).save(folder / "config.yaml")
+    train_runs(grid, tmp_path)
+    assert yaml.safe_load((folder / "plan.yaml").read_text())["train"]["precision"] == "bf16-mixed"
+
+
+def test_folder_of_another_study(grid, workers, tmp_path):
+    train_runs(grid, tmp_path)
+    (run_folder(tmp_path, grid.runs()[0]) / "last").mkdir()
+    (run_folder(tmp_path, grid.runs()[0]) / "last" / "state.pt").touch()
+    changed = grid.overridden({"train.lr": 1.0})
+    with pytest.raises(ConfigError, match="another study"):
+        train_runs(changed, tmp_path)
+    more = grid.model_copy(update={"seeds": [0, 1]})
+    train_runs(more, tmp_path)
+    assert json.loads((tmp_path / "study.json").read_text())["seeds"] == [0, 1]

@@ -1,13 +1,12 @@
 """Shared by all tests: a cache of crops and run folders that leave nothing behind, and tiny runs."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
 
 from semipose.config import RunConfig, load_config
 
@@ -80,14 +79,15 @@ def tiny_run() -> dict[str, Any]:
 
 
 @pytest.fixture
-def half_precision(monkeypatch):
-    """Call it, and trainings work in 16-mixed on a CPU from then on, where `train.precision` would refuse to."""
+def fp16_scale(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets the scale of losses with which trainings in 16-mixed begin: `fp16_scale(4.0)`; torch begins with 65,536."""
 
-    def switch(scale, growth_interval=2000):
-        def start(*_):
-            scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=growth_interval)
-            return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
+    def begin_with(scale: float, growth_interval: int = 2000) -> None:
+        def make_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | None:
+            if precision != "16-mixed":
+                return None
+            return torch.amp.GradScaler(device.type, init_scale=scale, growth_interval=growth_interval)
 
-        monkeypatch.setattr("semipose.trainer.start_fabric", start)
+        monkeypatch.setattr("semipose.training.engine.make_scaler", make_scaler)
 
-    return switch
+    return begin_with

@@ -42,7 +42,7 @@ def test_unusable_parameters_of_train_are_named(tmp_path):
         semipose.train()
     with pytest.raises(semipose.ConfigError, match="`resume` needs `out`"):
         semipose.train(resume=True)
-    with pytest.raises(semipose.ConfigError, match="`resume`: .* contains no run"):
+    with pytest.raises(semipose.ConfigError, match=r"`resume`: .* contains no run"):
         semipose.train(out=tmp_path, resume=True)
     with pytest.raises(semipose.ConfigError, match="gone"):
         semipose.train("gone", out=tmp_path)

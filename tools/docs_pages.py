@@ -8,6 +8,7 @@ from mkdocs.structure.files import File, Files
 
 from semipose.config import describe_options
 from semipose.methods import METHODS
+from semipose.utils.section import Option
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,29 +25,28 @@ def command_line() -> str:
 
 
 def configuration() -> str:
-    """Returns the page of all options: the sections that all methods share, then those of each method."""
+    """Returns the page of all options: those that all methods share by section, then those of each method."""
     lines = [
         "# Configuration",
         "",
-        "Every option can be set in a YAML file or after the command as `section.key=value`. The defaults below are the",
-        "papers' settings; `semipose config NAME` shows what a shipped configuration sets.",
+        "Every option can be set in a YAML file or after the command as `section.key=value`. These defaults are the",
+        "papers' settings; `semipose config NAME` shows what a configuration of the package sets.",
         "",
     ]
-    shared = [row for row in describe_options("supervised") if not row[0].startswith("method.")]
-    for section in dict.fromkeys(name.partition(".")[0] for name, *_ in shared):
-        lines += [f"## {section}", "", *_table([row for row in shared if row[0].startswith(f"{section}.")])]
+    shared = [option for option in describe_options("supervised") if not option.name.startswith("method")]
+    for section in dict.fromkeys(option.name.partition(".")[0] for option in shared):
+        lines += [f"## {section}", "", *_table([option for option in shared if option.name.startswith(f"{section}.")])]
     for method in METHODS:
-        rows = [row for row in describe_options(method) if row[0].startswith("method.") and row[0] != "method.name"]
-        lines += [f"## method: {method}", "", *(_table(rows) if rows else ["No options.", ""])]
+        own = [option for option in describe_options(method) if option.name.startswith("method.")]
+        lines += [f"## method: {method}", "", *(_table(own) if own else ["No options.", ""])]
     return "\n".join(lines)
 
 
-def _table(rows: list[tuple[str, str, str, str]]) -> list[str]:
-    def cell(text: str) -> str:
-        return text.replace("|", "\\|")
+def _table(options: list[Option]) -> list[str]:
+    def cell(value: object) -> str:
+        return ("null" if value is None else str(value)).replace("|", "\\|")
 
     lines = ["| option | type | default | meaning |", "|---|---|---|---|"]
-    lines += [
-        f"| `{name}` | {cell(kind)} | `{cell(default)}` | {cell(meaning)} |" for name, kind, default, meaning in rows
-    ]
+    for option in options:
+        lines.append(f"| `{option.name}` | {cell(option.type)} | `{cell(option.default)}` | {cell(option.meaning)} |")
     return [*lines, ""]

@@ -150,20 +150,19 @@ def predict(
     """
     model, source, out = as_pose_model(model, network), Path(source), Path(out)
     errors = data_errors_for(on_error)
-    folder, boxes = (None if path is None else Path(path) for path in (images, boxes))
     if source.suffix.lower() != ".json":
-        refuse_unused(f"{source.name} is not a COCO file", images=folder)
+        refuse_unused(f"{source.name} is not a COCO file", images=images)
     if boxes is None:
         refuse_unused("it refers to the scores of `boxes`, which is not given", min_score=min_score)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would mix with the images of {source}; choose another folder")
-    check_output_file(out / "predictions.json", source, *([boxes] if boxes else []))
+    check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return predict_video(
             model, source, out, boxes=boxes, draw=draw, flip_test=flip_test, min_score=min_score, progress=progress
         )
-    persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p))
+    persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p))
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)

@@ -64,7 +64,7 @@ def test_options_without_effect_are_refused(cli, trained):
     predictions = trained / "predictions.json"
     for option in (["--boxes", "boxes.json"], ["--flip-test"], ["--network", "G"]):
         one_line(cli("evaluate", predictions, "--data", "people", *option), option[0])
-    one_line(cli("evaluate", trained, "--data", "people", *IMAGES), "bring their own images")
+    one_line(cli("evaluate", trained, "--data", "people", *IMAGES), "has its own images")
     one_line(cli("evaluate", trained, "--data", "people", "--on-error", "drop"), "--on-error")
 
 

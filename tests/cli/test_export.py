@@ -16,9 +16,10 @@ def test_the_mean_of_an_ensemble(cli, trained, tmp_path):
     assert code == 0, err
     images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
     (maps,) = onnxruntime.InferenceSession(out.strip()).run(None, {"images": images})
-    networks = [semipose.load(trained, network=name).network for name in ("G", "F")]
+    models = [semipose.load(trained, network=name) for name in ("G", "F")]
     with torch.inference_mode():
-        found = [network.forward_main(torch.from_numpy(images)).double().numpy() for network in networks]
+        raw = [model.network.forward_main(torch.from_numpy(images)) for model in models]
+        found = [m.loss.build().heatmaps(r).double().numpy() for m, r in zip(models, raw, strict=True)]
     assert np.allclose(maps, (found[0] + found[1]) / 2, atol=1e-4)
     usage = json.loads((tmp_path / "pose.onnx.json").read_text())
     assert usage["joints"][0] == "nose"

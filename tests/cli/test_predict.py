@@ -33,7 +33,7 @@ def test_options_without_effect_are_refused(cli, trained, tmp_path):
     one_line(cli("predict", trained, photos, "--images", photos), "--images")
     one_line(cli("predict", trained, photos, "--min-score", 0.5), "--min-score")
     one_line(cli("predict", trained, photos, "--network", "H"), "F, G, R1, R2, ensemble")
-    one_line(cli("predict", tmp_path / "gone", photos, "--network", "G"), "--network")
+    one_line(cli("predict", tmp_path / "gone", photos, "--network", "G"), "gone")
 
 
 def test_no_input_is_replaced(cli, trained, test_set, tmp_path):

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -81,11 +83,17 @@ def test_configurations_that_do_not_fit(cli, trained, tmp_path, monkeypatch, arg
     one_line(cli("train", *arguments), expected)
 
 
-def test_a_signal_saves_and_ends_the_training(cli, small_people, tmp_path, monkeypatch):
-    from semipose.training.loop import Training
+def test_a_signal_saves_and_ends_the_training(cli, small_people, tmp_path):
+    log = tmp_path / "run" / "metrics.jsonl"
 
-    monkeypatch.setattr(Training, "_record", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    code, _, err = cli("train", *TINY, "--data", small_people, *IMAGES, "--out", tmp_path / "run")
+    def stop() -> None:
+        while not (log.is_file() and log.stat().st_size):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    data = ["--data", small_people, *IMAGES, "--out", tmp_path / "run"]
+    code, _, err = cli("train", *TINY, *data, "--steps", 100_000, "train.log_every=1", "train.precision=32-true")
     assert code == 128 + signal.SIGTERM
     assert err.endswith("semipose: stopped and saved; continue with --resume\n")
     assert (tmp_path / "run" / "last" / "state.pt").exists()
@@ -166,7 +174,7 @@ def test_options_without_effect_are_refused(cli, tmp_path):
         (["--boxes", "boxes.json"], "--boxes"),
         (["--val-images", images], "--val-images"),
         (["--unlabeled", small, "--boxes", "b.json"], "--boxes"),
-        (["data.val=people", "--val-images", images], "bring their own images"),
+        (["data.val=people", "--val-images", images], "has its own images"),
     ):
         one_line(cli("train", "--data", "people", "--labels", 20, "--out", tmp_path / "run", *options), expected)
 

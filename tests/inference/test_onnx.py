@@ -42,5 +42,5 @@ def test_unusable_names_are_refused(model, tmp_path):
     with pytest.raises(ConfigError, match=r"`out`: .*pose\.pt does not end in \.onnx"):
         export_onnx(model, tmp_path / "pose.pt")
     (tmp_path / "dir.onnx").mkdir()
-    with pytest.raises(ConfigError, match="`out`: .* is a folder"):
+    with pytest.raises(ConfigError, match=r"`out`: .* is a folder"):
         export_onnx(model, tmp_path / "dir.onnx")

@@ -2,10 +2,12 @@
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from semipose.augment.base import HardViewAugmentation
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, MethodContext
@@ -94,12 +96,12 @@ class RecordingContext(MethodContext):
         return loss
 
 
-class Spy:
-    """Adds .5 per call so far to the whole image and keeps the joints it was given."""
+class Spy(HardViewAugmentation):
+    """Adds 0.5 times the number of calls to the whole image and keeps the joints and scores of each call."""
 
-    def __init__(self) -> None:
-        self.joints: list[Tensor] = []
-        self.scores: list[Tensor] = []
+    kind: str = "spy"
+    joints: list[Any] = []
+    scores: list[Any] = []
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         self.joints.append(joints.clone())

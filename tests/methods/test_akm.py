@@ -120,13 +120,13 @@ def test_the_papers_best_is_the_default():
 def test_the_number_of_masks_follows_the_teachers_peaks(monkeypatch):
     """The default augmentation gets the scores: equal peaks make 8 masks, one easy joint among 14 the fewest, 2."""
     counts_used = []
-    counts = AdaptiveJointCutout.counts
+    counts = AdaptiveJointCutout.num_patches
 
     def record(self, scores):
         counts_used.append(counts(self, scores))
         return counts_used[-1]
 
-    monkeypatch.setattr(AdaptiveJointCutout, "counts", record)
+    monkeypatch.setattr(AdaptiveJointCutout, "num_patches", record)
     method = AdaptiveKeypointMasking(Config(), helpers.make_context(SIZE))
     easy = method.context.views.easy(helpers.make_unlabeled(SIZE))
     maps = torch.zeros(4, 14, 16, 12)

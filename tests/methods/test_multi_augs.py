@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from semipose.augment.base import HardViewAugmentation
 from semipose.augment.masking import CutOcclude, Cutout, JointCutout
 from semipose.augment.mixing import CutMix
 from semipose.methods.base import StepInfo
@@ -24,17 +25,17 @@ def build():
     def make(paths=3, size=SIZE, **options):
         spies = [helpers.Spy() for _ in range(paths)]
         config = Config(**options)
-        config.paths = [[Shift(i + 1), spy] for i, spy in enumerate(spies)]
+        config.paths = [[Shift(amount=i + 1), spy] for i, spy in enumerate(spies)]
         return MultiAugs(config, helpers.make_context(size)), spies
 
     return make
 
 
-class Shift:
+class Shift(HardViewAugmentation):
     """Adds a constant to the image: the first augmentation of a path."""
 
-    def __init__(self, amount):
-        self.amount = amount
+    kind: str = "shift"
+    amount: float
 
     def __call__(self, images, joints, scores, generator):
         return images + self.amount

@@ -43,7 +43,7 @@ def same(ours: dict[str, float], theirs: dict[str, float | None]) -> None:
 def repeated(
     truth: PoseDataset, predictions: list[Prediction], counts: dict[int | str, int]
 ) -> tuple[PoseDataset, list[Prediction]]:
-    """Every image as often as `counts` says, each copy an image of its own."""
+    """Every image as often as in `counts`, each copy an image of its own."""
     persons, found = [], []
     for image, count in counts.items():
         for copy in range(count):

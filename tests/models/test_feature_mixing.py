@@ -1,4 +1,4 @@
-"""Mixing at a place of a real PoseNet: permutations, the forward pass by hand, hooks that go away, gradients."""
+"""Mixed forward passes of PoseNets: permutations, reference forward passes, hooks, gradients."""
 
 import functools
 
@@ -30,7 +30,7 @@ IMAGES = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 @functools.cache
 def network(name):
-    """In evaluation mode, with running statistics and a head that let every sample show in the heatmaps."""
+    """A network in evaluation mode whose heatmaps depend clearly on the sample."""
     options, levels, _ = NETWORKS[name]
     torch.manual_seed(1)
     made = PoseNet(ModelConfig(weights="none", head_channels=8, **options), 5, levels)
@@ -53,7 +53,7 @@ def hooks(module):
 
 
 def half(x):
-    """Each sample mixed with the next: a = .7."""
+    """Mixes each sample with the one before it, with weight 0.7."""
     return 0.7 * x + 0.3 * x.roll(1, 0)
 
 
@@ -62,12 +62,9 @@ def close(one, other):
     torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * scale)
 
 
-# ---- properties at every place of every network
-
-
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_networks_tell_samples_apart(name):
-    """Otherwise no test here could fail."""
+def test_outputs_differ_between_samples(name):
+    """Without this the tests below could not fail."""
     with torch.no_grad():
         outputs = network(name)(IMAGES)
     for i, j in ((0, 1), (0, 2), (1, 2)):
@@ -78,7 +75,7 @@ def test_the_networks_tell_samples_apart(name):
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 @settings(max_examples=3, deadline=None)
 @given(order=st.permutations(range(3)))
-def test_permuting_at_any_place_is_permuting_the_outputs(case, order):
+def test_permuting_features_permutes_the_outputs(case, order):
     name, place = case
     with torch.no_grad():
         mixed = mixed_forward(network(name), IMAGES, lambda x: x[order], place)
@@ -86,26 +83,25 @@ def test_permuting_at_any_place_is_permuting_the_outputs(case, order):
 
 
 @pytest.mark.parametrize(("name", "place"), CASES)
-def test_mixing_nothing_is_the_plain_forward(name, place):
-    seen = []
+def test_identity_equals_the_plain_forward_pass(name, place):
+    shapes = []
     with torch.no_grad():
-        mixed = mixed_forward(network(name), IMAGES, lambda x: seen.append(x.shape) or x, place)
+        mixed = mixed_forward(network(name), IMAGES, lambda x: shapes.append(x.shape) or x, place)
         assert torch.equal(mixed, network(name)(IMAGES))
-    assert seen
-    assert all(shape[0] == 3 and len(shape) == 4 for shape in seen)
+    assert shapes
+    assert all(shape[0] == 3 and len(shape) == 4 for shape in shapes)
 
 
 @pytest.mark.parametrize(("name", "place"), CASES)
-def test_mixing_the_zeros_of_a_place_is_blind_to_the_images(name, place):
-    """All that reaches the outputs passes through the place: replaced by a constant there, images play no part."""
+def test_constant_features_make_outputs_independent_of_the_images(name, place):
+    """Everything that reaches the outputs passes through the place."""
     with torch.no_grad():
         one, two = (mixed_forward(network(name), x, torch.ones_like, place) for x in (IMAGES, IMAGES.flip(0, 2)))
     assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_places_differ(name):
-    """Mixing is not linear through the network: each place has outputs of its own."""
+def test_every_place_has_different_outputs(name):
     places = NETWORKS[name][2]
     with torch.no_grad():
         outputs = [mixed_forward(network(name), IMAGES, half, place) for place in places]
@@ -113,17 +109,14 @@ def test_places_differ(name):
     linear = 1e-4 * float(outputs[-1].abs().max())
     for i in range(len(outputs)):
         for j in range(i):
-            alike = (outputs[i] - outputs[j]).abs().max() < linear
-            # HRNet's head on a quarter is its final convolution alone.
+            equal = (outputs[i] - outputs[j]).abs().max() < linear
+            # HRNet's head has no deconvolutions.
             expected = name == "hrnet" and {places[i] if i < len(places) else "", places[j]} == set(HEAD)
-            assert bool(alike) is expected, (i, j)
+            assert bool(equal) is expected, (i, j)
 
 
-# ---- by hand
-
-
-def resnet_by_hand(net, images, mix, place):
-    """A ResNet's own parts one after the other, mixed before the one of this name."""
+def resnet_forward(net, images, mix, place):
+    """Runs the modules of a ResNet one after the other and mixes before the one named `place`."""
     parts = net.backbone.features
     names = ["conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4"]
     x = mix(images) if place == "image" else images
@@ -135,14 +128,14 @@ def resnet_by_hand(net, images, mix, place):
 
 
 @pytest.mark.parametrize(("name", "place"), RESNETS)
-def test_a_resnet_by_hand(name, place):
+def test_a_resnet_forward(name, place):
     with torch.no_grad():
-        expected = resnet_by_hand(network(name), IMAGES, half, place)
+        expected = resnet_forward(network(name), IMAGES, half, place)
         close(mixed_forward(network(name), IMAGES, half, place)[:, 0], expected)
 
 
 @pytest.mark.parametrize("place", ["layer1", "layer2", "layer3", *HEAD])
-def test_an_efficientnet_by_hand(place):
+def test_efficientnet_against_its_modules(place):
     """Strides: the stem and blocks 0 end at 2, blocks 1 at 4, blocks 2 at 8, blocks 4 at 16."""
     net = network("lite0, -2")
     features, before = net.backbone.features, {"layer1": 1, "layer2": 2, "layer3": 3}.get(place)
@@ -156,8 +149,8 @@ def test_an_efficientnet_by_hand(place):
 
 
 @pytest.mark.parametrize("place", ["layer1", "layer2", "layer3", "layer4", *HEAD])
-def test_an_hrnet_by_hand(place):
-    """All branches of a stage are mixed alike, before the transition to the next."""
+def test_hrnet_against_its_modules(place):
+    """All branches of a stage are mixed before the transition to the next stage."""
     net = network("hrnet")
     f = net.backbone.features
 
@@ -176,8 +169,8 @@ def test_an_hrnet_by_hand(place):
         close(mixed_forward(net, IMAGES, half, place)[:, 0], net.heads[0].final(x))
 
 
-def test_every_level_is_mixed_in_its_head_and_before():
-    """Two levels: mixing before the last stage mixes the last but one, whose features end there."""
+def test_mixing_with_two_levels():
+    """Mixing before the last stage also mixes the features of the last but one, which level 1 uses."""
     net = network("resnet10t, two")
     parts = net.backbone.features
     with torch.no_grad():
@@ -188,9 +181,6 @@ def test_every_level_is_mixed_in_its_head_and_before():
         last, before = net.backbone(IMAGES)
         expected = torch.stack([net.heads[0](half(last)), net.heads[1](half(before))], dim=1)
         close(mixed_forward(net, IMAGES, half, "deconvolutions"), expected)
-
-
-# ---- nothing stays behind
 
 
 class BrokenError(Exception):
@@ -217,18 +207,15 @@ def test_hooks_are_removed(name, place):
         assert torch.equal(net(IMAGES), plain)
 
 
-def test_other_hooks_stay():
-    net, seen = network("resnet10t"), []
-    handle = net.backbone.features["layer2"].register_forward_hook(lambda *_: seen.append(1))
+def test_hooks_of_others_stay():
+    net, calls = network("resnet10t"), []
+    handle = net.backbone.features["layer2"].register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         mixed_forward(net, IMAGES, half, "layer3")
         net(IMAGES)
-    assert len(seen) == 2
+    assert len(calls) == 2
     assert hooks(net) == 1
     handle.remove()
-
-
-# ---- places that do not exist
 
 
 @pytest.mark.parametrize(
@@ -236,26 +223,20 @@ def test_other_hooks_stay():
     [
         ("resnet18, -2", "layer4"),
         ("convnext", "layer1"),
-        pytest.param(
-            "lite0, -2",
-            "layer4",
-        ),
+        ("lite0, -2", "layer4"),
     ],
 )
-def test_a_place_that_is_not_in_use_is_an_error(name, place):
+def test_place_that_is_not_in_use_raises(name, place):
     net = network(name)
-    with pytest.raises(ConfigError, match=rf"(?s)^method\.mixup\.places.*{place}") as error:
+    with pytest.raises(ConfigError, match=rf"(?s)^`method\.mixup\.places`.*{place}") as error:
         mixed_forward(net, IMAGES, half, place)
     assert "\n" not in str(error.value)
     assert hooks(net) == 0
 
 
-# ---- learning
-
-
 @pytest.mark.parametrize(("name", "place"), [c for c in CASES if c[0] in ("resnet10t, two", "lite0, -2", "hrnet")])
 def test_gradients_flow_through_the_mix(name, place):
-    """From the outputs of sample 0 to both images it is made of, to no third, and to weights before and after."""
+    """Sample 0 has gradients for the two images that it mixes, and for weights before and after the place."""
     net, images = network(name), IMAGES.clone().requires_grad_()
     net.zero_grad()
     mixed_forward(net, images, half, place)[0].sum().backward()
@@ -271,8 +252,7 @@ def test_gradients_flow_through_the_mix(name, place):
     net.zero_grad()
 
 
-def test_training_mode_stays_and_statistics_see_the_mixed_samples():
-    """BatchNorm of a layer after the place counts what is mixed, one before it what is not."""
+def test_batch_norm_statistics_after_the_place_are_of_mixed_samples():
     torch.manual_seed(2)
     net = PoseNet(ModelConfig(backbone="resnet10t", weights="none", head_channels=8), 5).train()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""DeconvHead: shapes, layers and initialization (SimpleBaseline; METHODS 0)."""
+"""DeconvHead: shapes, layers and initialization."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from semipose.models.heads import STRIDE, DeconvHead
 
 
 @pytest.mark.parametrize(("reduction", "count"), [(4, 0), (8, 1), (16, 2), (32, 3), (64, 4)])
-def test_deconvolutions_bring_any_stage_to_a_quarter_of_the_input(reduction, count):
+def test_output_is_a_quarter_of_the_input(reduction, count):
     head = DeconvHead(6, reduction, joints=5, channels=7)
     deconvolutions = [m for m in head.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert len(deconvolutions) == count
@@ -20,7 +20,7 @@ def test_deconvolutions_bring_any_stage_to_a_quarter_of_the_input(reduction, cou
     assert head(features).shape == (2, 5, height // STRIDE, width // STRIDE)
 
 
-def test_the_papers_head():
+def test_layers_are_those_of_the_paper():
     head = DeconvHead(512, 32, joints=17)
     for i, layer in enumerate(m for m in head.modules() if isinstance(m, nn.ConvTranspose2d)):
         assert (layer.in_channels, layer.out_channels) == (512 if i == 0 else 256, 256)
@@ -31,7 +31,7 @@ def test_the_papers_head():
     assert sum(p.numel() for p in head.parameters()) == parameters
 
 
-def test_weights_start_small_and_the_output_near_zero():
+def test_initial_weights_are_small():
     torch.manual_seed(0)
     head = DeconvHead(64, 32, joints=17)
     for module in head.modules():
@@ -41,8 +41,8 @@ def test_weights_start_small_and_the_output_near_zero():
     assert head(torch.randn(2, 64, 4, 4)).abs().max() < 0.2
 
 
-def test_one_deconvolution_by_hand():
-    """y[2i + a - 1] gathers x[i] w[a], a in 0..3, on both axes; BatchNorm over the batch, ReLU, 1×1 convolution."""
+def test_one_deconvolution_against_loops():
+    """y[2i + a - 1] sums x[i] w[a] for a in 0..3 on both axes; BatchNorm over the batch, ReLU, 1×1 convolution."""
     torch.manual_seed(0)
     head = DeconvHead(2, 8, joints=3, channels=4).double()
     nn.init.normal_(head.deconvolutions[0].weight)
@@ -64,6 +64,6 @@ def test_one_deconvolution_by_hand():
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 3, 12, 24])
-def test_a_stride_that_deconvolutions_cannot_reach_is_an_error(reduction):
+def test_other_strides_raise(reduction):
     with pytest.raises(ValueError, match=f"not {reduction}"):
         DeconvHead(8, reduction, joints=5)

@@ -26,7 +26,7 @@ def grid(tiny_run):
 @pytest.mark.slow
 def test_study_reports_failures_and_continues(grid, tmp_path):
     out = tmp_path / "out"
-    result = run_study(grid(), out)
+    result = run_study(grid(), out, jobs=2)
     done, failed = result.as_dict()["runs"]
     assert (done["row"], failed["row"]) == ("supervised", "broken")
     assert 0 <= done["scores"]["PCK@0.2"] < 0.3
@@ -69,7 +69,7 @@ def test_published_study_on_other_data(small_people, tmp_path, tiny_run):
     small = {key: value for key, value in tiny_run.items() if key.startswith(("model", "input", "train"))}
     grid = load_grid("trs-table2").scaled(0.01).overridden(small)
     grid = grid.model_copy(update={"labels": [10], "rows": {name: grid.rows[name] for name in ("supervised", "trs")}})
-    result = run_study(grid, tmp_path / "out", data=tmp_path / "set")
+    result = run_study(grid, tmp_path / "out", data=tmp_path / "set", jobs=2)
     runs = result.as_dict()["runs"]
     assert [run["row"] for run in runs] == ["supervised", "trs"]
     assert all("scores" in run for run in runs)

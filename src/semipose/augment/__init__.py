@@ -1,0 +1,1 @@
+"""Easy and hard views, and the augmentations of hard views."""

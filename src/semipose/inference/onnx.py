@@ -61,7 +61,7 @@ def export_onnx(model: PoseModel, out: str | os.PathLike[str]) -> Path:
             largest = float(np.abs(found - expected).max())
             if largest > TOLERANCE:
                 raise RunError(
-                    f"the exported file differs from the network by {largest:.2g} (limit {TOLERANCE}); nothing is written"
+                    f"the exported file differs from the network by {largest:.2g} (limit {TOLERANCE}); it is not kept"
                 )
     model.to(device)
     write_text(path.with_name(f"{path.name}.json"), json.dumps(usage(model), indent=1))

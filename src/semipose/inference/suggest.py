@@ -67,7 +67,6 @@ def suggest(
         ConfigError: If a parameter cannot be used, or `out` contains annotations already.
     """
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
-    folder, boxes = (None if path is None else Path(path) for path in (images, boxes))
     if count < 1:
         raise ConfigError(f"`count` is {count}; give 1 or more")
     if not 0 <= min_joint_score <= 1:
@@ -77,11 +76,11 @@ def suggest(
     make_folder(out)
     with TemporaryDirectory(dir=out, prefix=".frames") as frames:
         if source.suffix.lower() in SUFFIXES:
-            refuse_unused(f"{source.name} is a video", boxes=boxes, images=folder)
+            refuse_unused(f"{source.name} is a video", boxes=boxes, images=images)
             extract_frames([source], Path(frames), progress=progress)
             source = Path(frames)
         persons = errors.read(
-            "images", lambda p: prediction_dataset(source, model.skeleton, folder, boxes, min_score, p)
+            "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p)
         )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
         found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)

@@ -1,0 +1,1 @@
+"""Metrics of predicted poses, their registry and bootstrap intervals."""

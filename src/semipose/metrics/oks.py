@@ -242,13 +242,13 @@ def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
     return ranked
 
 
-class _Evaluation(COCOeval_faster):  # type: ignore[misc]  # the library has no types
+class _Evaluation(COCOeval_faster):  # type: ignore[misc]  # the package has no types
     """COCO's matching and accumulation with similarities that are computed for all images at once."""
 
     similarities: dict[int, np.ndarray]
 
     def computeOks(self, imgId: int, catId: int) -> Any:  # noqa: N802
-        """Returns the similarities of an image's best ranked predictions with its persons; [] where either is missing."""
+        """Returns the similarities of the best ranked predictions and the persons of an image; [] without either."""
         return self.similarities.get(imgId, [])
 
 

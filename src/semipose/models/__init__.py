@@ -1,0 +1,1 @@
+"""Pose networks: backbones, heads and pretrained weights."""

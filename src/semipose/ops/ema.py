@@ -77,6 +77,6 @@ def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def warmup_momentum(momentum: float, step: int, warm_up: bool = True) -> float:
+def warmup_momentum(momentum: float, step: int) -> float:
     """Returns min(momentum, (1 + step) / (10 + step)), so that an average soon forgets the initial weights."""
-    return min(momentum, (1 + step) / (10 + step)) if warm_up else momentum
+    return min(momentum, (1 + step) / (10 + step))

@@ -31,7 +31,8 @@ def encode(
     Returns:
         The heatmaps, with peak 1, and the weights, set to 0 where a joint lies outside its map.
 
-    Reference: Xiao et al., ECCV 2018; Zhang et al., "Distribution-Aware Coordinate Representation", CVPR 2020, section 3.2.
+    Reference: Xiao et al., ECCV 2018; Zhang et al., "Distribution-Aware Coordinate Representation",
+    CVPR 2020, section 3.2.
     """
     height, width = size
     cells = (joints + 0.5) / stride - 0.5

@@ -1,0 +1,1 @@
+"""Skeletons, instances, batches and predictions."""

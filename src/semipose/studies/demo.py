@@ -15,7 +15,7 @@ from semipose.data.formats.coco_results import load_predictions
 from semipose.data.images import read_image
 from semipose.errors import ConfigError
 from semipose.inference.draw import comparison_sheet, draw_pose, save_image
-from semipose.models.backbones import package_weights_available
+from semipose.models.weights import package_weights_available
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.trainer import train

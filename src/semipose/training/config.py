@@ -41,7 +41,7 @@ class TrainConfig(OptimConfig):
     compile: bool = False
     """torch.compile the networks: faster steps after a minute or two of compilation; needs a C++ compiler."""
     cuda_graphs: bool = False
-    """Compiled networks run as CUDA graphs (torch.compile's `reduce-overhead`), so that the GPU does not wait for Python
+    """Compiled networks run as CUDA graphs (torch.compile's `reduce-overhead`), so the GPU does not wait for Python
     between small operations; takes more memory, needs `compile` and one GPU."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""

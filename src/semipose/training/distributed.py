@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from semipose.errors import ConfigError, RunError
 from semipose.training.signals import InterruptedTrainingError
@@ -112,7 +113,7 @@ def process_group(device: torch.device) -> Iterator[None]:
         yield
         return
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+        _connect("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(name in str(error) for name in ("gloo", "NCCL")):
@@ -123,6 +124,18 @@ def process_group(device: torch.device) -> Iterator[None]:
         failed = sys.exception() is not None and not isinstance(sys.exception(), InterruptedTrainingError)
         if dist.is_initialized() and not (failed and device.type == "cuda"):
             dist.destroy_process_group()
+
+
+def _connect(backend: str) -> None:
+    """Joins the default process group.
+
+    torchrun's store outlives a group and holds the addresses of its processes. Each group takes a prefix of its own,
+    counted in the store, so that a second training in the same processes does not find the addresses of the first.
+    """
+    store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+    groups = store.add(f"semipose/{number}", 1)
+    store = dist.PrefixStore(f"semipose/group {groups}", store)  # type: ignore[attr-defined, unused-ignore]
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
 
 
 def all_mean(value: Tensor) -> Tensor:

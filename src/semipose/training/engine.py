@@ -75,10 +75,8 @@ class Engine:
         with self.autocast():
             if self._parallel is None:
                 return self.method.losses(labeled, unlabeled, info)
-            with warnings.catch_warnings():  # in a step in which all parameters take part there is none to find
-                warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-                losses: Losses = self._parallel(labeled, unlabeled, info)
-                return losses
+            losses: Losses = self._parallel(labeled, unlabeled, info)
+            return losses
 
     def step(self, total: Tensor, clip: float | None) -> Tensor:
         """Takes one optimizer step, unless the loss or the gradient is not finite in any process.

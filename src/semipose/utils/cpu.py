@@ -1,8 +1,8 @@
-"""How many cores there are for this process."""
+"""The CPUs of this process."""
 
 import os
 
 
 def available_cpus() -> int:
-    """Cores that this process may use: all of the machine, unless it is pinned to some."""
+    """Returns the number of CPUs that this process may use: all of the machine, unless it is pinned to some."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Optional packages: one clear line where one of them is needed and not installed."""
+"""Import of optional packages."""
 
 import importlib
 from types import ModuleType
@@ -7,12 +7,12 @@ from semipose.errors import ConfigError
 
 
 def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
-    """Imports a package that only some functions need.
+    """Imports an optional package.
 
     Args:
         module: Name of the module, for example `av`.
         extra: The extra of semipose that installs it, for example `video`.
-        purpose: What it is needed for, to complete "… needs the package".
+        purpose: What it is needed for; completes "… needs the package".
 
     Raises:
         ConfigError: If it is not installed.

@@ -1,4 +1,4 @@
-"""Progress: how the package reports how far a long piece of work is; whoever calls it decides how that is shown."""
+"""Progress of long work: functions report it here, and their caller decides how it is displayed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -13,7 +13,7 @@ class ProgressBar(ABC):
 
     @abstractmethod
     def update(self, done: int, note: str = "") -> None:
-        """Reports that `done` units of the total are finished; `note` is shown beside the bar."""
+        """Reports that `done` units of the total are finished, with a short `note`."""
 
     @abstractmethod
     def close(self) -> None:

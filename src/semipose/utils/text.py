@@ -1,6 +1,6 @@
-"""Counts in words."""
+"""Wording of messages."""
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 image`, `3 images`; for nouns that take an s."""
+    """Returns for example `1 image` or `3 images`."""
     return f"{number} {noun}" + "s" * (number != 1)

@@ -1,0 +1,145 @@
+"""Backbones: levels, normalization, frozen stages and errors."""
+
+import pytest
+import torch
+
+from semipose.errors import ConfigError
+from semipose.models.backbones import MEAN, STD, build_backbone
+from semipose.models.pose_net import ModelConfig, PoseNet
+
+SMALL = "tf_efficientnet_lite0"
+
+
+def make(backbone="resnet18", *, joints=14, levels=1, device="meta", **options):
+    """A network without pretrained weights; on the meta device only shapes are computed."""
+    with torch.device(device):
+        return PoseNet(ModelConfig(backbone=backbone, **{"weights": "none", **options}), joints, levels)
+
+
+def one_line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.strip() == text
+    return text
+
+
+def test_levels_are_the_last_stages():
+    """TRS, eq. 8: z on the last stage, p on the last but one, each with a head up to a quarter of the input."""
+    network = make("resnet18", levels=3)
+    assert network.backbone.reductions == [32, 16, 8]
+    assert network.backbone.channels == [512, 256, 128]
+    counts = [sum(isinstance(m, torch.nn.ConvTranspose2d) for m in head.modules()) for head in network.heads]
+    assert counts == [3, 2, 1]
+    shapes = [f.shape for f in network.backbone(torch.empty(1, 3, 64, 64, device="meta"))]
+    assert shapes == [(1, 512, 2, 2), (1, 256, 4, 4), (1, 128, 8, 8)]
+
+
+def test_hrnet_levels_are_the_branches():
+    network = make("hrnet_w32", levels=2)
+    assert network.backbone.reductions[:2] == [4, 8]
+    assert network.backbone.channels[:2] == [32, 64]
+    assert len(network.heads) == 2
+    assert not [m for m in network.heads[0].modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+
+
+def test_stage_of_the_main_head():
+    network = make("resnet18", stage=-2)
+    assert network.backbone.reductions == [16]
+    assert network.backbone.channels == [256]
+    assert network(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1, 14, 16, 16)
+    assert make("resnet18", stage=-2, levels=2).backbone.reductions == [16, 8]
+    whole = sum(p.numel() for p in make("resnet18").parameters())
+    assert sum(p.numel() for p in network.parameters()) < 0.5 * whole
+
+
+@pytest.mark.parametrize(
+    ("wrong", "similar"),
+    [
+        ("efficientnet_b99", "efficientnet_"),
+        ("no_such_thing_at_all", ""),
+        ("resnet19", "resnet18"),
+        ("hrnet_w33", "hrnet_w32"),
+    ],
+)
+def test_unknown_backbone_raises_with_similar_names(wrong, similar):
+    with pytest.raises(ConfigError) as error:
+        make(wrong)
+    text = one_line(error)
+    assert wrong in text
+    assert similar in text.replace(wrong, "")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "levels", "stage"), [("resnet18", 5, -1), (SMALL, 5, -1), ("resnet18", 3, -3), ("resnet18", 1, -9)]
+)
+def test_more_levels_than_stages_raise(backbone, levels, stage):
+    with pytest.raises(ConfigError) as error:
+        make(backbone, levels=levels, stage=stage)
+    assert f"levels={levels}" in one_line(error)
+
+
+def test_more_levels_than_hrnet_branches_raise():
+    with pytest.raises(ConfigError):
+        make("hrnet_w32", levels=5)
+
+
+def test_hrnet_has_the_last_stage_only():
+    with pytest.raises(ConfigError, match="stage=-2"):
+        make("hrnet_w32", stage=-2)
+
+
+def test_normalization_of_the_weights_is_applied():
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet18", "none", -1, 1).eval()
+    plain = torch.rand(1, 3, 32, 32)
+    mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
+    inputs = []
+    backbone.features.register_forward_hook(lambda module, args, output: inputs.append(args[0]))
+    backbone((plain - mean) / std)
+    torch.testing.assert_close(inputs[-1], (plain - mean) / std)
+    backbone.set_normalization((0.5, 0.4, 0.3), (0.5, 0.6, 0.7))
+    backbone((plain - mean) / std)
+    expected = (plain - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(1, 3, 1, 1)
+    torch.testing.assert_close(inputs[-1], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "first"),
+    [
+        ("resnet18", 2, "layer2.0.conv1.weight"),
+        ("convnext_atto", 2, "stages_2.downsample.0.weight"),
+        ("mobilenetv3_small_100", 2, "blocks.1.0.conv_pw.weight"),
+        ("tf_efficientnet_lite0", 3, "blocks.3.0.conv_pw.weight"),
+    ],
+)
+def test_frozen_stages_stay_unchanged(backbone, stages, first):
+    """Weights and BatchNorm statistics up to the stage stay, in training mode too; everything after it is trained."""
+    config = ModelConfig(backbone=backbone, weights="none", frozen_stages=stages)
+    network = PoseNet(config, 14, pretrained=False).train()
+    learning = [n.removeprefix("backbone.features.") for n, p in network.named_parameters() if p.requires_grad]
+    assert learning[0] == first
+    before = {n: t.clone() for n, t in network.state_dict().items()}
+    network(torch.randn(2, 3, 64, 64)).sum().backward()
+    frozen = [n for n, p in network.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(p.grad is not None for n, p in network.named_parameters() if n not in frozen)
+    owners = {n.rpartition(".")[0] for n in frozen}
+    for name, tensor in network.state_dict().items():
+        if name.rpartition(".")[0] in owners:
+            assert torch.equal(tensor, before[name]), name
+    network.eval().train()
+    assert not network.backbone.features.get_submodule(
+        frozen[0].removeprefix("backbone.features.").rpartition(".")[0]
+    ).training
+
+
+def test_freezing_every_stage_or_untrained_ones_raises():
+    with pytest.raises(ConfigError, match="the last"):
+        PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=5), 14, pretrained=False)
+    with pytest.raises(ConfigError, match="the last"):
+        config = ModelConfig(backbone="tf_efficientnet_lite0", stage=-2, weights="none", frozen_stages=4)
+        PoseNet(config, 14, pretrained=False)
+    with pytest.raises(ConfigError, match="HRNet"):
+        PoseNet(ModelConfig(backbone="hrnet_w32", weights="none", frozen_stages=1), 14, pretrained=False)
+    with pytest.raises(ConfigError, match="untrained"):
+        PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=1), 14)

@@ -1,4 +1,4 @@
-"""How the benchmarks time one piece of work."""
+"""Timing of one piece of work."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, the device's queue drained before and after."""
+    """Returns the seconds of one call, including all work that it queues on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()

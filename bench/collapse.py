@@ -1,11 +1,11 @@
-"""The known collapse of consistency training, made on purpose, beside the shipped defaults.
+"""The known collapse of consistency training, provoked on purpose, and the same training with the defaults.
 
 python bench/collapse.py --out docs/results/collapse.json [--steps 400] [--seed 0]
 
-Both sides train `single` with heatmap MSE on the embedded people (100 labels). The naive side asks for the same
-output on two equally easy views (nothing altered, the second affine alone) and weighs that 100 times; a map that is
-background everywhere satisfies it at once. Every 20 steps the mean peak value of the heatmaps on 64 labeled and on 64
-unlabeled persons is noted: a network that has collapsed has no peaks where it has no labels.
+Both trainings use `single` with heatmap MSE on the embedded images (100 labels). The naive one requires equal outputs
+on two equally easy views (no augmentation, the second affine alone) with a weight of 100, which a heatmap that is
+background everywhere satisfies. Every 20 steps the mean peak value of the heatmaps on 64 labeled and on 64 unlabeled
+persons is recorded: a collapsed network has no peaks on unlabeled persons.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import load_splits
 from semipose.data.loader import PairedLoader, unlabeled_batch
-from semipose.methods.base import StepInfo
+from semipose.methods.base import Method, StepInfo
 from semipose.ops.heatmaps import peaks
 from semipose.trainer import make_method
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, float]]:
-    """Mean peak values over a training."""
+    """Returns mean peak values over a training."""
     config = load_config(None, {**SHARED, **changed})
     splits = load_splits(config.data)
     assert splits.unlabeled is not None
@@ -63,27 +63,28 @@ def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[s
     method = make_method(config, splits.labeled.skeleton, generator).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(method.parameters(), lr=config.train.lr)
     loader = PairedLoader(labeled, unlabeled, batch=32, unlabeled_batch=32, seed=arguments.seed)
-    watched = {
+    images = {
         name: eval_view(unlabeled_batch(crops, list(range(64))), geometry.input_size).images
         for name, crops in (("labeled", labeled), ("unlabeled", unlabeled))
     }
     found = []
     for step, (one, other) in enumerate(loader.steps(0, arguments.steps)):
         if step % 20 == 0:
-            found.append({"step": step, **mean_peaks(method, watched)})
+            found.append({"step": step, **mean_peaks(method, images)})
             print(found[-1], flush=True)
         losses = method.losses(one, other, StepInfo(step, arguments.steps, 0))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()
-    return [*found, {"step": arguments.steps, **mean_peaks(method, watched)}]
+    return [*found, {"step": arguments.steps, **mean_peaks(method, images)}]
 
 
 @torch.no_grad()
-def mean_peaks(method: Any, watched: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Mean over persons and joints of the heatmaps' highest value, by set, in evaluation mode."""
+def mean_peaks(method: Method, images: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Returns the mean over persons and joints of the heatmaps' maximum, by set, in evaluation mode."""
     method.eval()
-    found = {name: peaks(method.f.forward_main(images))[1].mean().item() for name, images in watched.items()}
+    network = method.eval_networks()["f"]
+    found = {name: peaks(network.forward_main(views))[1].mean().item() for name, views in images.items()}
     method.train()
     return found
 

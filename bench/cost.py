@@ -1,10 +1,10 @@
-"""What the shipped studies of the papers' tables cost: optimizer steps, floating-point work, GPU hours and memory.
+"""Cost of the studies of the papers' tables: optimizer steps, floating-point operations, GPU hours and memory.
 
 python bench/cost.py [--tflops 100] [--json]
 
 Nothing is trained. FLOPs and saved activations of one pass are counted on PyTorch's meta device, passes per step by
 running a tiny step (`semipose methods`), steps from the protocol's epochs and the published number of persons. Hours =
-FLOPs / (tflops × 10¹²): give the rate that your own card sustains (bench/mfu.py measures it).
+FLOPs / (tflops × 10¹²), where --tflops is the rate that a GPU sustains (bench/mfu.py measures it).
 """
 
 import argparse
@@ -17,55 +17,54 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from semipose.config import RunConfig
 from semipose.methods.cost import step_cost
 from semipose.models.pose_net import ModelConfig, PoseNet
-from semipose.studies.grid import Cell, Grid, load_grid, shipped
+from semipose.studies.grid import StudyGrid, StudyRun, load_grid, presets
 
 PERSONS = {"coco": 149_813, "wild": 149_813, "mpii": 22_246, "ai_challenger": 378_352}
-"""Unlabeled persons of an epoch, as published; for WILD, whose boxes are the user's, as many as in COCO."""
+"""Unlabeled persons of an epoch, as published; for WILD, whose boxes come from the user, as many as in COCO."""
 
 
 def main() -> None:
-    """Counts and prints."""
+    """Computes and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tflops", type=float, default=100.0, help="sustained rate of one GPU, 10^12 FLOP a second")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    rows = [row for name in shipped() for row in study(name, arguments.tflops)]
+    rows = [row for name in presets() for row in study_cost(name, arguments.tflops)]
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    print("| study | cells | optimizer steps | 10¹⁸ FLOP | GPU hours | largest cell, hours | memory, GB |")
+    print("| study | runs | optimizer steps | 10¹⁸ FLOP | GPU hours | longest run, hours | memory, GB |")
     print("|---|---|---|---|---|---|---|")
     for r in rows:
         print(
-            f"| `{r['study']}` | {r['cells']} | {r['steps']:,} | {r['exaflop']:.1f} | {r['hours']:.0f} | "
-            f"{r['largest_hours']:.1f} | {r['memory']:.0f} |"
+            f"| `{r['study']}` | {r['runs']} | {r['steps']:,} | {r['exaflop']:.1f} | {r['hours']:.0f} | "
+            f"{r['longest_hours']:.1f} | {r['memory']:.0f} |"
         )
 
 
-def consistency_loss(name: str, tflops: float) -> Iterator[dict[str, Any]]:
-    """One row for a study of the papers' tables; none for those that run on a CPU."""
+def study_cost(name: str, tflops: float) -> Iterator[dict[str, Any]]:
+    """Yields one row for a study of the papers' tables; none for those that run on a CPU."""
     grid = load_grid(name)
     persons = unlabeled_persons(grid)
     if persons is None:
         return
-    cells = [cell_cost(grid, cell, persons) for cell in grid.cells()]
-    hours = [c["flop"] / (tflops * 1e12) / 3600 for c in cells]
+    runs = [run_cost(grid, run, persons) for run in grid.runs()]
+    hours = [c["flop"] / (tflops * 1e12) / 3600 for c in runs]
     yield {
         "study": name,
-        "cells": len(cells),
-        "steps": sum(c["steps"] for c in cells),
-        "exaflop": sum(c["flop"] for c in cells) / 1e18,
+        "runs": len(runs),
+        "steps": sum(c["steps"] for c in runs),
+        "exaflop": sum(c["flop"] for c in runs) / 1e18,
         "hours": sum(hours),
-        "largest_hours": max(hours),
-        "memory": max(c["memory"] for c in cells),
+        "longest_hours": max(hours),
+        "memory": max(c["memory"] for c in runs),
     }
 
 
-def unlabeled_persons(grid: Grid) -> int | None:
-    """Persons of an epoch, by the study's files."""
+def unlabeled_persons(grid: StudyGrid) -> int | None:
+    """Returns the number of persons of an epoch, by the study's files."""
     files = " ".join(grid.data.values())
     if "unlabeled2017" in files:
         return PERSONS["wild"]
@@ -76,9 +75,9 @@ def unlabeled_persons(grid: Grid) -> int | None:
     return PERSONS["mpii"] if "mpii" in files else None
 
 
-def cell_cost(grid: Grid, cell: Cell, persons: int) -> dict[str, float]:
-    """Steps, FLOPs and memory of a cell."""
-    config: RunConfig = grid.configuration(cell)
+def run_cost(grid: StudyGrid, run: StudyRun, persons: int) -> dict[str, float]:
+    """Returns steps, FLOPs and memory in GB of a run."""
+    config = grid.run_config(run)
     steps = config.train.total_steps(max(1, -(-persons // config.train.unlabeled_batch)))
     cost = step_cost(config.method)
     size = (config.input.height, config.input.width)
@@ -91,7 +90,7 @@ def cell_cost(grid: Grid, cell: Cell, persons: int) -> dict[str, float]:
 
 @cache
 def one_pass(backbone: str, channels: int, size: tuple[int, int], levels: int) -> tuple[float, float, float]:
-    """FLOPs of a forward pass, bytes saved for the backward pass (fp32; half in bf16), both a sample; parameters."""
+    """Returns FLOPs and bytes saved for the backward pass (fp32; half in bf16) of one sample, and the parameters."""
     with torch.device("meta"):
         network = PoseNet(ModelConfig(backbone=backbone, weights="none", head_channels=channels), 17, levels)
         images = torch.randn(2, 3, *size)

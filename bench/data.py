@@ -1,11 +1,11 @@
-"""Persons a second and core of the data path: packed crops against decoding and warping photograph by photograph.
+"""Persons per second and core of the data path: cached crops against decoding and warping image by image.
 
 python bench/data.py [--persons 600] [--input 256x192] [--repeats 5] [--crops auto|jpeg|raw] [--json]
 
-Both sides end with a batch of normalized float images of the input's size, randomly flipped, scaled and rotated. The
-usual way reads and decodes the whole photograph with OpenCV for each sample and warps it on the host; ours reads a
-crop from the packed cache and warps the batch. One thread each, alternating batch by batch. Building the cache, from
-photographs of 640×480 with two persons each, is timed too; its threads share the cores.
+Both sides produce a batch of normalized float images of the input's size, randomly flipped, scaled and rotated. The
+usual implementation decodes the whole image with OpenCV for each sample and warps it on the host; ours reads a crop
+from the crop cache and warps the batch. One thread each, alternating batch by batch. Building the cache from images of
+640×480 with two persons each is timed as well; its threads share the cores.
 """
 
 import argparse
@@ -47,11 +47,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEMIPOSE_CACHE"] = f"{folder}/cache"
-        persons = image_paths(arguments.instances, Path(folder))
+        persons = draw_images(arguments.persons, Path(folder))
         shape = CropGeometry((height, width), 1.25)
         started = time.perf_counter()
         crops = open_crop_cache(persons, shape, encoding=arguments.crops)
-        built = arguments.instances / (time.perf_counter() - started) / available_cpus()
+        built = arguments.persons / (time.perf_counter() - started) / available_cpus()
         found = {
             "cache_persons_per_second_and_core": built,
             "cores": available_cpus(),
@@ -62,8 +62,8 @@ def main() -> None:
     print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
 
 
-def image_paths(count: int, folder: Path) -> PoseDataset:
-    """Two persons to a photograph of 640×480, textured as photographs are."""
+def draw_images(count: int, folder: Path) -> PoseDataset:
+    """Writes textured images of 640×480 with two persons each."""
     random = np.random.default_rng(0)
     persons = []
     for n in range(0, count, 2):
@@ -80,7 +80,7 @@ def image_paths(count: int, folder: Path) -> PoseDataset:
 
 
 def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Both sides over the same batches, one thread."""
+    """Measures both sides on the same batches in one thread."""
     torch.set_num_threads(1)
     size = shape.input_size
     views = ViewSampler(ViewsConfig(), COCO, size, 2.0, torch.Generator().manual_seed(0))
@@ -89,7 +89,7 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
         random.integers(0, len(crops.dataset), arguments.batch).tolist() for _ in range(arguments.repeats * 2 + 1)
     ]
     for index in range(len(crops.dataset)):
-        crops.crop(index)  # a training reads each many times; the first reading also compares its sum
+        crops.crop(index)  # a training reads each many times; the first time its checksum is compared as well
     ours, theirs, reading = [], [], []
     for indices in batches:
         started = time.perf_counter()
@@ -97,7 +97,7 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
         read = time.perf_counter()
         views.easy(batch)
         middle = time.perf_counter()
-        the_usual_way(crops.dataset, indices, shape, views, batch)
+        usual_views(crops.dataset, indices, shape, views, batch)
         theirs.append(time.perf_counter() - middle)
         ours.append(middle - started)
         reading.append(read - started)
@@ -111,10 +111,10 @@ def measure(crops: Crops, shape: CropGeometry, arguments: argparse.Namespace) ->
     }
 
 
-def the_usual_way(
+def usual_views(
     persons: PoseDataset, indices: list[int], shape: CropGeometry, views: ViewSampler, batch: UnlabeledBatch
 ) -> torch.Tensor:
-    """Photograph by photograph: read, decode, warp, normalize."""
+    """Reads, decodes, warps and normalizes image by image."""
     flipped = torch.rand(len(indices)) < 0.5
     region, degrees = 1 + 0.25 * torch.randn(len(indices)).clamp(-1, 1), 30 * torch.randn(len(indices)).clamp(-2, 2)
     random = geometry.similarity(shape.input_size, degrees, 1 / region, flipped).numpy()
@@ -123,10 +123,10 @@ def the_usual_way(
     images = []
     for n, index in enumerate(indices):
         person = persons[index]
-        photograph = cv2.cvtColor(cv2.imread(str(person.image), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        whole = cv2.cvtColor(cv2.imread(str(person.image), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         matrix = random[n] @ to_input[n] @ shape.from_image(person.box)
         height, width = shape.input_size
-        image = cv2.warpAffine(photograph, matrix[:2].astype(np.float64), (width, height), flags=cv2.INTER_LINEAR)
+        image = cv2.warpAffine(whole, matrix[:2].astype(np.float64), (width, height), flags=cv2.INTER_LINEAR)
         images.append(torch.from_numpy(((image.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1).copy()))
     return torch.stack(images)
 

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    truth, predictions = made_up(arguments.instances)
+    truth, predictions = random_poses(arguments.persons)
     pairs = []
     for _ in range(arguments.repeats):
         started = time.perf_counter()
@@ -39,7 +39,7 @@ def main() -> None:
         pairs.append((middle - started, time.perf_counter() - middle))
     worst = max(abs((ours[name] or 0.0) - theirs[name]) for name in ("AP", "AP50", "AP75", "AR"))
     found = {
-        "persons": arguments.instances,
+        "persons": arguments.persons,
         "seconds": statistics.median(a for a, _ in pairs),
         "baseline_seconds": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
@@ -55,8 +55,8 @@ def main() -> None:
         )
 
 
-def made_up(count: int) -> tuple[PoseDataset, list[Prediction]]:
-    """Persons in images of 2.3 on average, and predictions a few pixels off."""
+def random_poses(count: int) -> tuple[PoseDataset, list[Prediction]]:
+    """Draws persons, 2.3 per image on average, and predictions a few pixels off."""
     random = np.random.default_rng(0)
     persons, predictions = [], []
     for n in range(count):
@@ -70,11 +70,11 @@ def made_up(count: int) -> tuple[PoseDataset, list[Prediction]]:
         persons.append(Instance(Path(f"{image}.jpg"), image, n + 1, box, joints, visibility, area=float(size**2 / 2)))
         off = joints + random.normal(0, size / 30, joints.shape)
         predictions.append(Prediction(image, None, off, np.ones(len(COCO)), float(random.random()), box))
-    return PoseDataset(COCO, tuple(persons), "made up"), predictions
+    return PoseDataset(COCO, tuple(persons), "random"), predictions
 
 
 def official(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float]:
-    """The same by pycocotools."""
+    """Returns the same scores by pycocotools."""
     content: dict[str, Any] = {
         "images": [{"id": i} for i in sorted({p.image_id for p in truth.instances})],
         "categories": [{"id": 1, "name": "person"}],

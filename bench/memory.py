@@ -1,11 +1,11 @@
-"""Resident memory and time of a data set's index against its size.
+"""Resident memory and time of reading a data set against its size.
 
 python bench/memory.py [--persons 10000 50000 150000] [--json]
 
-Writes a COCO container of N persons (17 joints, outlines of 30 points, 2.3 persons an image, as many persons without
-joints besides as COCO has), reads it in a process of its own, and notes seconds, highest and final resident size. The
-growth per person is the slope between the smallest and the largest set, of what stays. The highest size is given for a
-process that has imported torch, as one that trains has, and for one that only reads.
+Writes a COCO keypoint file of N persons (17 joints, outlines of 30 points, 2.3 persons per image, and persons without
+joints at the ratio of COCO), reads it in a process of its own, and measures seconds, peak and final resident size. The
+growth per person is the slope of the final size between the smallest and the largest set. The peak is given for a
+process that has imported torch, as a training has, and for one that only reads.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(count, Path(folder)) for count in arguments.instances]
+        rows = [measure(count, Path(folder)) for count in arguments.persons]
     first, last = rows[0], rows[-1]
     slope = (last["stays"] - first["stays"]) / max(1, last["persons"] - first["persons"])
     if arguments.json:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def measure(count: int, folder: Path) -> dict[str, Any]:
-    """One size."""
+    """Measures one size."""
     path = folder / "persons.json"
     write(count, path)
     training, reading = (
@@ -85,7 +85,7 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
 
 
 def write(count: int, path: Path) -> None:
-    """A container of `count` persons with joints."""
+    """Writes a COCO file of `count` persons with joints."""
     random = np.random.default_rng(0)
     everyone = round(count * (1 + WITHOUT_JOINTS))
     images = [

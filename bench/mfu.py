@@ -1,11 +1,10 @@
-"""How much of the hardware a training step uses: its model FLOP per second against the best this device shows.
+"""Use of the hardware by a training step: its FLOP per second against the best that this device reaches.
 
 python bench/mfu.py [--method dual] [--backbone resnet18] [--input 256x192] [--batch 16] [--device cpu] [--json]
 
-The yardsticks, measured in the same run and in the step's own arithmetic: a large matrix product, a large convolution,
-and plain training of the same network (forward, backward, optimizer) on ready images, which is the ceiling of a step:
-as many pairs a second as its passes would allow if nothing but the network cost time. The backbone is also trained as
-the classifier it was made as, without the head that makes joints of its features.
+The references, measured in the same process and precision: a large matrix product, a large convolution, and plain
+training of the same network (forward, backward, optimizer) on images in memory. The last is the upper bound of a step:
+the pairs per second if only the network's passes took time. The backbone is also trained as a classifier.
 """
 
 import json
@@ -24,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import step as steps
 from clock import timed
 
-from semipose.config import load_config
 from semipose.methods.cost import step_cost
 from semipose.models.pose_net import PoseNet
 from semipose.structures.skeletons import COCO
@@ -34,16 +32,10 @@ def main() -> None:
     """Measures and prints."""
     arguments = steps.parse()
     height, width = map(int, arguments.input.split("x"))
-    config = load_config(
-        None,
-        {
-            "method": arguments.method[0], "model.backbone": arguments.backbone, "model.weights": "none",
-            "input.height": height, "input.width": width, "train.precision": arguments.precision,
-        },
-    )  # fmt: skip
-    device = torch.device(arguments.device)
+    config, device = steps.step_config(arguments.method[0], arguments), torch.device(arguments.device)
     batches = steps.make_batches(config, arguments.batch, device)
-    ours, precision, _ = steps.our_way(config, steps.networks(config, arguments.device), batches, arguments)
+    ours, _ = steps.our_side(config, steps.new_method(config, device), batches, arguments)
+    precision = config.train.precision
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as a network's convolutions
     network = PoseNet(config.model, len(COCO)).to(device).to(memory_format=torch.channels_last)
@@ -52,8 +44,8 @@ def main() -> None:
     with FlopCounterMode(display=False) as counter:
         network(images[:1])
     flop, cost = counter.get_total_flops(), step_cost(config.method)
-    side, maps = yardsticks(device)
-    convolved = 2 * maps * 256 * 256 * 9 * 32 * 32  # FLOP: 32×32 cells, 3×3, 256 channels in and out
+    side, maps = reference_sizes(device)
+    convolved = 2 * maps * 256 * 256 * 9 * 32 * 32  # FLOP: 32×32 positions, 3×3, 256 channels in and out
     works = {
         "step": ours.step,
         "train": trainer(network, images, half),
@@ -85,13 +77,13 @@ def main() -> None:
     print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
 
 
-def yardsticks(device: torch.device) -> tuple[int, int]:
-    """Side of the matrices multiplied, and number of maps convolved: a GPU needs more to show what it can."""
+def reference_sizes(device: torch.device) -> tuple[int, int]:
+    """Returns the side of the matrices and the number of convolved feature maps; a GPU needs more work."""
     return (8192, 512) if device.type == "cuda" else (2048, 16)
 
 
 def trainer(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype | None) -> Callable[[], None]:
-    """Plain supervised training on ready images."""
+    """Returns a step of plain supervised training on images in memory."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def work() -> None:
@@ -105,7 +97,7 @@ def trainer(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype | 
 
 
 def forwarder(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype | None) -> Callable[[], None]:
-    """A forward pass alone."""
+    """Returns a forward pass."""
 
     def work() -> None:
         with torch.no_grad(), torch.autocast(images.device.type, half or torch.bfloat16, enabled=half is not None):
@@ -115,13 +107,13 @@ def forwarder(network: torch.nn.Module, images: torch.Tensor, half: torch.dtype 
 
 
 def product(device: torch.device, side: int, half: torch.dtype | None) -> Callable[[], None]:
-    """A product of two large matrices."""
+    """Returns a product of two large matrices."""
     a, b = (torch.randn(side, side, device=device, dtype=half or torch.float32) for _ in range(2))
     return lambda: torch.mm(a, b)  # type: ignore[return-value]
 
 
 def convolution(device: torch.device, maps: int, half: torch.dtype | None) -> Callable[[], None]:
-    """A large 3×3 convolution."""
+    """Returns a large 3×3 convolution."""
     kind = half or torch.float32
     images = torch.randn(maps, 256, 32, 32, device=device, dtype=kind).to(memory_format=torch.channels_last)
     weight = torch.randn(256, 256, 3, 3, device=device, dtype=kind).to(memory_format=torch.channels_last)

@@ -1,9 +1,9 @@
-"""Time of one training step of a method, ours against the field's usual way, alternating in one process.
+"""Time of one training step of a method, ours against the usual implementation, alternating in one process.
 
 python bench/step.py --method dual --backbone resnet18 --input 256x192 --batch 16 --device cpu --json
 
-Both sides start from the same weights and draws; the losses of the first step are compared before anything is timed.
-`ratio` is the median over the pairs; a pair of samples is one labeled and one unlabeled sample.
+Both sides start from the same weights and random draws; the losses of the first step are compared before anything is
+timed. `ratio` is the median over pairs of steps. A pair of samples is one labeled and one unlabeled sample.
 """
 
 import argparse
@@ -20,29 +20,31 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from baselines.step import PlainViews, PlainWorkbench
+from baselines.step import PlainContext, PlainViews
 from clock import timed
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
-from semipose.methods.base import MethodContext, StepInfo
+from semipose.methods.base import ConsistencyConfig, Method, MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO, Skeleton
+from semipose.trainer import with_precision
 from semipose.training.compile import compile_networks
-from semipose.training.engine import make_engine, start_fabric
-from semipose.training.precision import choose_precision
+from semipose.training.engine import Engine
 
 LATE = StepInfo(step=99, steps=100, epoch=1)
-"""Behind any burn-in."""
+"""A step after any burn-in."""
 TOLERANCE = 0.02
-"""Relative difference of the two first losses: bilinear resampling in fixed point (OpenCV) against float32."""
+"""Largest relative difference of the two first losses: OpenCV resamples in fixed point, ours in float32."""
+
+Batches = tuple[LabeledBatch, UnlabeledBatch]
 
 
 @dataclass
 class Side:
-    """A way of making a step: calling it makes one."""
+    """One implementation of a step: calling `step` takes one."""
 
     step: Callable[[], None]
     first_loss: float
@@ -59,13 +61,13 @@ def main() -> None:
     for found in results:
         print(
             f"{found['method']:16s} {found['pairs_per_second']:7.2f} pairs/s ours ({found['precision']}), "
-            f"{found['baseline_pairs_per_second']:7.2f} the usual way, ratio {found['ratio']:.2f}; "
+            f"{found['baseline_pairs_per_second']:7.2f} usual implementation, ratio {found['ratio']:.2f}; "
             f"hard views {100 * found['views_share']:.1f} % of our step"
         )
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     known = [*METHODS, *VARIANTS]
     parser.add_argument("--method", nargs="+", default=["dual"], choices=known, metavar="METHOD")
@@ -75,36 +77,28 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--graphs", action="store_true", help="compiled, as CUDA graphs")
+    parser.add_argument("--graphs", action="store_true", help="compile to CUDA graphs")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--options", nargs="*", default=[], help="method.key=value ...")
+    parser.add_argument("--options", nargs="*", default=[], help="section.key=value ...")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One method."""
-    height, width = map(int, arguments.input.split("x"))
-    options = dict(parse_override(option) for option in arguments.options)
-    config = load_config(
-        None,
-        {
-            "method": name, "model.backbone": arguments.backbone, "model.weights": "none", "input.height": height,
-            "input.width": width, "train.precision": arguments.precision, **options,
-        },
-    )  # fmt: skip
-    if arguments.graphs and torch.device(arguments.device).type != "cuda":
+    """Measures one method."""
+    device = torch.device(arguments.device)
+    if arguments.graphs and device.type != "cuda":
         sys.exit("--graphs: CUDA graphs need --device cuda")
-    batches = make_batches(config, arguments.batch, torch.device(arguments.device))
-    start = networks(config, arguments.device)
-    plain = the_usual_way(config, copy.deepcopy(start), batches)
-    ours, precision, views = our_way(config, start, batches, arguments)
+    config = step_config(name, arguments)
+    batches = make_batches(config, arguments.batch, device)
+    method = new_method(config, device)
+    plain = usual_side(config, copy.deepcopy(method), batches)
+    ours, views = our_side(config, method, batches, arguments)
     difference = abs(ours.first_loss - plain.first_loss) / abs(plain.first_loss)
     if difference > TOLERANCE:
         sys.exit(f"{name}: the two sides differ: loss {ours.first_loss:.6g} and {plain.first_loss:.6g}")
-    device = torch.device(arguments.device)
-    pairs = in_turns(ours, plain, arguments)
+    pairs = alternate(ours, plain, device, arguments.repeats)
     seconds = statistics.median(a for a, _ in pairs)
     return {
         "method": name,
@@ -113,7 +107,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "batch": arguments.batch,
         "device": arguments.device,
         "threads": torch.get_num_threads(),
-        "precision": precision,
+        "precision": config.train.precision,
         "compiled": arguments.compile or arguments.graphs,
         "cuda_graphs": arguments.graphs,
         "pairs_per_second": arguments.batch / seconds,
@@ -126,14 +120,28 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def in_turns(one: Side, other: Side, arguments: argparse.Namespace) -> list[tuple[float, float]]:
-    """Seconds of both sides' steps, one after the other; the first pair warms up and is left out."""
-    device = torch.device(arguments.device)
-    return [(timed(one.step, device), timed(other.step, device)) for _ in range(arguments.repeats + 1)][1:]
+def step_config(method: str, arguments: argparse.Namespace) -> RunConfig:
+    """Returns the configuration that the command line asks for, its precision resolved."""
+    height, width = map(int, arguments.input.split("x"))
+    overrides = {
+        "method": method,
+        "model.backbone": arguments.backbone,
+        "model.weights": "none",
+        "input.height": height,
+        "input.width": width,
+        "train.precision": arguments.precision,
+        **dict(parse_override(option) for option in arguments.options),
+    }
+    return with_precision(load_config(None, overrides), COCO, torch.device(arguments.device))
 
 
-def make_batches(config: RunConfig, batch: int, device: torch.device) -> tuple[LabeledBatch, UnlabeledBatch]:
-    """Smooth random crops one and a half times the input's size with joints in their middle."""
+def alternate(one: Side, other: Side, device: torch.device, repeats: int) -> list[tuple[float, float]]:
+    """Returns the seconds of both sides' steps, taken in turns; the first pair warms up and is left out."""
+    return [(timed(one.step, device), timed(other.step, device)) for _ in range(repeats + 1)][1:]
+
+
+def make_batches(config: RunConfig, batch: int, device: torch.device) -> Batches:
+    """Draws smooth random crops of 1.5 times the input's size, with joints in their middle."""
     generator = torch.Generator().manual_seed(0)
     height, width = config.input.height, config.input.width
     side = round(1.5 * max(height, width))
@@ -152,16 +160,20 @@ def make_batches(config: RunConfig, batch: int, device: torch.device) -> tuple[L
     return LabeledBatch(crops(), to_input, joints.to(device), weights.to(device)), UnlabeledBatch(crops(), to_input)
 
 
-def networks(config: RunConfig, device: str) -> nn.Module:
-    """A new method on the device; both sides start from its weights."""
+def new_method(config: RunConfig, device: torch.device) -> Method:
+    """Returns a method with seeded weights on the device."""
     torch.manual_seed(0)
-    return make(config, MethodContext, ViewSampler, device).to(device)
+    return build(config, MethodContext, ViewSampler, device).to(device)
 
 
-def make(
-    config: RunConfig, bench: type[MethodContext], sampler: type[ViewSampler], device: str, skeleton: Skeleton = COCO
-) -> Any:
-    """The method over one or the other kind of workbench."""
+def build(
+    config: RunConfig,
+    context: type[MethodContext],
+    sampler: type[ViewSampler],
+    device: torch.device,
+    skeleton: Skeleton = COCO,
+) -> Method:
+    """Returns a method that works with one or the other kind of context and views."""
     size = (config.input.height, config.input.width)
     generator = torch.Generator(device).manual_seed(1)
     views = sampler(config.views, skeleton, size, config.loss.sigma, generator)
@@ -169,13 +181,12 @@ def make(
     def network(backbone: str | None, levels: int) -> PoseNet:
         return PoseNet(config.model, len(skeleton), levels)
 
-    return build_method(config.method, bench(views, config.loss.build(), network, lambda _: network(None, 1)))
+    return build_method(config.method, context(views, config.loss.build(), network, lambda _: network(None, 1)))
 
 
-def the_usual_way(config: RunConfig, method: Any, batches: tuple[LabeledBatch, UnlabeledBatch]) -> Side:
-    """fp32, NCHW, loops, a plain optimizer, and the loss read on the host."""
-    device = str(batches[0].crops.device)
-    method.bench = make(config, PlainWorkbench, PlainViews, device).bench
+def usual_side(config: RunConfig, method: Method, batches: Batches) -> Side:
+    """Returns the usual implementation: fp32, NCHW, loops, a plain optimizer, the loss read on the host."""
+    method.context = build(config, PlainContext, PlainViews, batches[0].crops.device).context
     method.train()
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-4)
 
@@ -190,43 +201,44 @@ def the_usual_way(config: RunConfig, method: Any, batches: tuple[LabeledBatch, U
     return Side(step, step())  # type: ignore[arg-type]
 
 
-def our_way(
-    config: RunConfig, method: Any, batches: tuple[LabeledBatch, UnlabeledBatch], arguments: argparse.Namespace
-) -> tuple[Side, str, Callable[[], None]]:
-    """As `semipose train` does it; also the hard views of one step alone."""
-    precision = (
-        choose_precision(config.model, len(COCO), batches[0].crops.device, (config.input.height, config.input.width))
-        if config.train.precision == "auto"
-        else config.train.precision
-    )
+def our_side(
+    config: RunConfig, method: Method, batches: Batches, arguments: argparse.Namespace
+) -> tuple[Side, Callable[[], None]]:
+    """Returns our implementation, as a training runs it, and a function that makes the hard views of one step."""
     method = method.to(memory_format=torch.channels_last)
     if arguments.compile or arguments.graphs:
         compile_networks(method, cuda_graphs=arguments.graphs)
-    fabric = start_fabric(arguments.device, precision)
-    trained = [p for p in method.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=1e-4, fused=True)
-    engine = make_engine(fabric, method, optimizer, cuda_graphs=arguments.graphs)
-    engine.method.train()
+    engine = make_engine(config, method, batches[0].crops.device, cuda_graphs=arguments.graphs)
 
     def step() -> None:
         losses = engine.losses(*batches, LATE)
         engine.step(losses.total, None)
         engine.method.after_step(LATE)
-        seen.append(losses.total.detach())
+        totals.append(losses.total.detach())
 
-    seen: list[torch.Tensor] = []
+    totals: list[torch.Tensor] = []
     step()
-    first = float(seen[0])
-    bench, augmentations = engine.method.bench, getattr(config.method, "augmentations", [])
-    easy = bench.views.easy(batches[1])
-    heatmaps = torch.rand(len(easy), len(COCO), *bench.views.heatmap_size, device=easy.images.device)
-    hard_views = sum(isinstance(m, PoseNet) and any(p.requires_grad for p in m.parameters()) for m in method.modules())
+    first = float(totals[0])
+    context = method.context
+    easy = context.views.easy(batches[1])
+    heatmaps = torch.rand(len(easy), len(COCO), *context.views.heatmap_size, device=easy.images.device)
+    lists = config.method.hard_view_augmentations() if isinstance(config.method, ConsistencyConfig) else []
+    trained = sum(isinstance(m, PoseNet) and any(p.requires_grad for p in m.parameters()) for m in method.modules())
 
     def views() -> None:
-        for _ in range(1 if config.method.name in ("single", "mean_teacher") else min(2, hard_views)):
-            bench.hard_view(easy, heatmaps, augmentations)
+        for augmentations in lists * min(2, trained):
+            context.hard_view(easy, heatmaps, augmentations)
 
-    return Side(step, first), precision, views
+    return Side(step, first), views
+
+
+def make_engine(config: RunConfig, method: Method, device: torch.device, *, cuda_graphs: bool = False) -> Engine:
+    """Returns the engine of a training, in train mode, with a fused Adam."""
+    trained = [p for p in method.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=1e-4, fused=True)
+    engine = Engine(method, optimizer, device, config.train.precision, cuda_graphs=cuda_graphs)
+    engine.method.train()
+    return engine
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What making hard views costs, as a share of a ResNet-18 forward pass on the same device, measured side by side.
+"""Cost of hard views, as a share of a ResNet-18 forward pass on the same device, measured alternately.
 
 python bench/views.py [--batch 256] [--height 256] [--width 192] [--device cpu] [--repeats 5] [--json]
 
-For each alteration: decode the teacher's heatmaps, alter, draw and apply the second affine. The two sides alternate,
-the ratio is the median of the pairs.
+For each augmentation: decode the teacher's heatmaps, augment, draw and apply the second affine. `ratio` is the median
+over pairs.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     network = PoseNet(ModelConfig(backbone="resnet18", weights="none"), len(COCO)).to(device).eval()
     network = network.to(memory_format=torch.channels_last)
     views = ViewSampler(ViewsConfig(), COCO, size, 2.0, torch.Generator(device).manual_seed(0))
-    bench = MethodContext(views, LossConfig().build(), None, None)  # type: ignore[arg-type]
+    context = MethodContext(views, LossConfig().build(), None, None)  # type: ignore[arg-type]
     images = torch.randn(arguments.batch, 3, *size, device=device).to(memory_format=torch.channels_last)
     heatmaps = torch.rand(arguments.batch, len(COCO), *views.heatmap_size, device=device)
     easy = View(
@@ -46,7 +46,7 @@ def main() -> None:
     rows = {}
     for name, augmentations in lists.items():
         pairs = [
-            (timed(lambda a=augmentations: bench.hard_view(easy, heatmaps, a), device), timed(forward, device))
+            (timed(lambda a=augmentations: context.hard_view(easy, heatmaps, a), device), timed(forward, device))
             for _ in range(arguments.repeats + 1)
         ][1:]
         rows[name] = {
@@ -63,12 +63,12 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The options."""
+    """Returns the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name, default in (("batch", 256), ("height", 256), ("width", 192), ("repeats", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--bf16", action="store_true", help="forward pass in bf16: a harder yardstick")
+    parser.add_argument("--bf16", action="store_true", help="forward pass in bf16: a faster reference")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 

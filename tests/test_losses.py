@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.losses import HeatmapMSE, LossConfig, SpatialCrossEntropy
+from semipose.losses import LOSSES, HeatmapMSE, LossConfig, SpatialCrossEntropy
 
 SHAPE = (3, 2, 4, 8, 6)
 
@@ -55,8 +55,8 @@ def test_cross_entropy(numbers, masked):
     assert found.item() == pytest.approx(total, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["mse", "cross_entropy"])
-def test_no_gradient_where_nothing_is_seen_or_weighed(numbers, kind):
+@pytest.mark.parametrize("kind", LOSSES)
+def test_no_gradient_in_unseen_cells_and_for_joints_of_weight_zero(numbers, kind):
     o, t, w, s = tensors(numbers)
     w[1, 2] = 0
     o.requires_grad_()
@@ -66,9 +66,14 @@ def test_no_gradient_where_nothing_is_seen_or_weighed(numbers, kind):
     assert (o.grad[0] != 0).any()
 
 
-def test_heatmaps_of_a_sure_network_peak_at_one():
+def test_heatmaps_of_a_certain_network_have_peak_one():
     rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(24.0), indexing="ij")
     target = torch.exp(-((rows - 15) ** 2 + (columns - 11) ** 2) / (2 * 2.0**2))[None, None]
     maps = SpatialCrossEntropy(2.0).heatmaps(target.clamp_min(1e-30).log())
     torch.testing.assert_close(maps, target, atol=2e-3, rtol=0)
     assert torch.equal(HeatmapMSE(2.0).heatmaps(target), target)
+
+
+def test_unknown_loss_raises():
+    with pytest.raises(ValueError, match="cross_entropy"):
+        LossConfig(kind="l1")

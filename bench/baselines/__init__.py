@@ -1,1 +1,1 @@
-"""The field's usual way of doing the same work, to measure against."""
+"""The usual implementations of the same work, to compare with."""

@@ -1,9 +1,9 @@
-"""A training step as the public scripts of the field write it, computing what ours computes.
+"""A training step as public scripts implement it, computing the same as ours.
 
-fp32 and NCHW; every photograph crop is warped by OpenCV on the host, sample by sample; Gaussians are drawn and peaks
-read joint by joint in NumPy; masks are set in a loop over samples and joints; the loss is a sum over joints; the loss
-is read on the host after each step. The random draws are those of our own views, in the same order from the same
-generator, so that both sides must come out at the same loss.
+fp32 and NCHW; OpenCV warps every crop on the host, sample by sample; Gaussians are drawn and peaks found joint by joint
+in NumPy; masks are set in a loop over samples and joints; the loss is a sum over joints and is read on the host after
+each step. The random draws are those of our views, in the same order from the same generator, so that both sides
+compute the same loss.
 """
 
 from typing import Any
@@ -53,16 +53,16 @@ class PlainViews(ViewSampler):
         targets, kept = (torch.from_numpy(np.stack(part)) for part in zip(*maps, strict=True))
         return LabeledView(view, targets.to(view.images.device), kept.to(view.images.device))
 
-    def hard(self, altered: Tensor, from_easy: Tensor) -> HardView:
-        """Each altered image by cv2.warpAffine on the host."""
+    def hard(self, augmented: Tensor, from_easy: Tensor) -> HardView:
+        """Each augmented image by cv2.warpAffine on the host."""
         moved = []
-        for image, matrix in zip(altered.cpu(), from_easy.cpu().numpy(), strict=True):
+        for image, matrix in zip(augmented.cpu(), from_easy.cpu().numpy(), strict=True):
             warped = warp(image.permute(1, 2, 0).contiguous().numpy(), matrix, self.input_size, (0, 0, 0))
             moved.append(torch.from_numpy(warped.transpose(2, 0, 1).copy()))
-        return HardView(torch.stack(moved).to(altered.device), from_easy)
+        return HardView(torch.stack(moved).to(augmented.device), from_easy)
 
 
-class PlainWorkbench(MethodContext):
+class PlainContext(MethodContext):
     """The parts of a method with loops where ours work on whole batches."""
 
     def supervised_loss(self, network: nn.Module, labeled: LabeledView) -> Tensor:
@@ -72,16 +72,17 @@ class PlainWorkbench(MethodContext):
     def hard_view(
         self, easy: View, heatmaps: Tensor, augmentations: list[Any], from_easy: Tensor | None = None
     ) -> HardView:
-        """Peaks read in NumPy, masks set sample by sample; an alteration without a loop of its own here is ours."""
+        """Peaks read in NumPy, masks set sample by sample; an augmentation without a loop here is ours."""
         joints, scores = read_peaks(heatmaps.cpu().numpy())
         where = torch.from_numpy(joints).to(easy.images.device)
         images = easy.images.clone()
         for augmentation in augmentations:
-            apply_augmentations = {JointCutout: cut_joints, KeypointMix: mix_keypoints}.get(type(augmentation))
-            if apply_augmentations is None:
-                images = augmentation(images, where, torch.from_numpy(scores).to(images.device), self.views.generator)
+            if isinstance(augmentation, JointCutout):
+                images = cut_joints(augmentation, images, where, self.views.generator)
+            elif isinstance(augmentation, KeypointMix):
+                images = mix_keypoints(augmentation, images, where, self.views.generator)
             else:
-                images = apply_augmentations(augmentation, images, where, self.views.generator)
+                images = augmentation(images, where, torch.from_numpy(scores).to(images.device), self.views.generator)
         if from_easy is None:
             from_easy = self.views.second_affine(len(easy), images.device)
         return self.views.hard(images, from_easy)
@@ -147,7 +148,7 @@ def cut_joints(kind: JointCutout, images: Tensor, joints: Tensor, generator: tor
     noise = torch.randn(centers.shape, generator=generator, device=images.device)
     factor = (images.shape[-2] * images.shape[-1] / (256 * 192)) ** 0.5
     centers = (centers + noise * kind.jitter * factor).round().long()
-    halves = kind.draw((batch, kind.joints), images, generator)
+    halves = kind.draw_half_sizes((batch, kind.joints), images, generator)
     for b in range(batch):
         for n in range(kind.joints):
             x, y, half = int(centers[b, n, 0]), int(centers[b, n, 1]), int(halves[b, n])
@@ -161,8 +162,8 @@ def mix_keypoints(kind: KeypointMix, images: Tensor, joints: Tensor, generator: 
     n, (height, width) = min(kind.joints, count), images.shape[-2:]
     order = torch.rand((batch, count), generator=generator, device=images.device).argsort(dim=1)
     places = joints.gather(1, order[:, :n].unsqueeze(-1).expand(-1, -1, 2)).round().long()
-    halves = kind.draw((batch, 1), images, generator)
-    altered = images.clone()
+    halves = kind.draw_half_sizes((batch, 1), images, generator)
+    augmented = images.clone()
     for b in range(batch):
         half = int(halves[b])
         side = 2 * half + 1
@@ -180,8 +181,8 @@ def mix_keypoints(kind: KeypointMix, images: Tensor, joints: Tensor, generator: 
                     total[:, *here] += images[b, :, *there]
                     seen[:, *here] += 1
                 else:
-                    altered[b, :, *there] = (total / seen.clamp_min(1))[:, *here]
-    return altered
+                    augmented[b, :, *there] = (total / seen.clamp_min(1))[:, *here]
+    return augmented
 
 
 def by_joint(outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -196,7 +197,7 @@ def by_joint(outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | N
 
 
 def entropy_by_joint(outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy between the target and the softmax over seen cells, joint by joint, added over levels."""
+    """Mean cross-entropy between the target and the softmax over visible cells, joint by joint, added over levels."""
     total = outputs.new_zeros(())
     levels, count = outputs.shape[1:3]
     for level in range(levels):

@@ -28,7 +28,7 @@ def workers(monkeypatch):
 
         def __init__(self, command, *, env, stdin, stdout, stderr):
             self.folder, self.log = runner.Path(command[-1]), stdout
-            assert stdin is subprocess.PIPE  # its end tells the worker that the study is gone
+            assert stdin is subprocess.PIPE  # its end stops the worker
             started.append((self.folder, env))
 
         def __enter__(self):
@@ -87,7 +87,7 @@ def test_interrupted_run_ends_the_study(grid, workers, tmp_path):
         train_runs(grid, tmp_path)
 
 
-def test_run_that_goes_on_keeps_its_resolved_configuration(grid, workers, tmp_path):
+def test_resumed_run_keeps_its_resolved_configuration(grid, workers, tmp_path):
     run = grid.runs()[0]
     folder = run_folder(tmp_path, run)
     (folder / "last").mkdir(parents=True)

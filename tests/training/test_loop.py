@@ -1,149 +1,137 @@
-"""The loop: schedule, burn-in and ramp, what is evaluated and kept when, clipping, the log."""
+"""The loop: what is logged, evaluated and kept when; divergence; the scale of fp16."""
 
 import json
+import logging
+import math
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
-import semipose
-from semipose.errors import ConfigError
-from semipose.losses import HeatmapMSE
+from semipose.errors import RunError
+from semipose.methods.single import Single
 from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
-from semipose.training.engine import make_engine, start_fabric
-from semipose.training.evaluator import Evaluator
-from semipose.training.loop import TrainConfig
+from semipose.training.evaluator import Evaluator, Validation
+from tests.integration.runs import saved_state
+
+OPTIONS = {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4}
+FP16 = {
+    **OPTIONS, "train.precision": "16-mixed", "input.height": 32, "input.width": 32, "train.batch": 2,
+    "train.unlabeled_batch": 2, "train.steps": 8, "train.evaluate_every": 100, "data.validation": 0,
+}  # fmt: skip
+"""fp16 is slow on CPUs."""
 
 
-def test_schedule():
-    config = TrainConfig(lr=0.1, drops=(0.7, 0.9), drop_factor=0.1, warm_up=4)
-    rates = [config.rate(step, 100) for step in range(100)]
-    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert rates[69] == pytest.approx(0.1)
-    assert rates[70] == rates[89] == pytest.approx(0.01)
-    assert rates[90] == rates[99] == pytest.approx(0.001)
-    assert TrainConfig(epochs=2.5).total_steps(10) == 25
-    assert TrainConfig(epochs=2.5, steps=7).total_steps(10) == 7
+@pytest.fixture(autouse=True)
+def _log_level(caplog):
+    caplog.set_level(logging.INFO)
 
 
-class Linear(nn.Module):
-    """A method of one number, to see what a step does to it."""
+def poison(monkeypatch, steps, always=False):
+    """The loss is not a number at these steps, the first time they are taken or `always`."""
+    losses, left = Single.losses, set(steps)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
+    def poisoned(self, labeled, unlabeled, info):
+        found = losses(self, labeled, unlabeled, info)
+        if info.step not in left:
+            return found
+        if not always:
+            left.discard(info.step)
+        return type(found)(found.total * math.nan, {n: t * math.nan for n, t in found.terms.items()})
 
-    def losses(self, slope: float) -> torch.Tensor:
-        return self.weight.sum() * slope
-
-
-@pytest.mark.parametrize(("clip", "moved"), [(None, -100.0), (1.0, -1.0), (1000.0, -100.0)])
-def test_clipping(clip, moved):
-    method = Linear()
-    engine = make_engine(start_fabric("cpu", "32-true"), method, torch.optim.SGD(method.parameters(), lr=1.0))
-    engine.step(engine.losses(100.0), clip)
-    assert method.weight.item() == pytest.approx(moved, rel=1e-4)
+    monkeypatch.setattr(Single, "losses", poisoned)
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_clipping_of_scaled_gradients(half_precision, fused):
-    """With fp16's scale they are clipped as what they are without it."""
-    half_precision(1024.0)
-    method = Linear()
-    optimizer = torch.optim.SGD(method.parameters(), lr=1.0, fused=fused)
-    engine = make_engine(run.start_fabric("cpu", "16-mixed"), method, optimizer)
-    engine.step(engine.losses(100.0), 1.0)
-    assert method.weight.item() == pytest.approx(-1.0, rel=1e-4)
+def log_of(folder, kind):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]
 
 
-def test_best_on_validation_is_kept(tiny, tmp_path, monkeypatch):
-    """Validation figures by the hand of the test: the second of four evaluations is the best one."""
-    figures = iter([0.1, 0.4, 0.3, 0.2])
-    kept = []
-    monkeypatch.setattr(Evaluator, "_leading", lambda self, scores: next(figures))
-    keep = Evaluator.keep
+def is_finite(folder):
+    return all(t.isfinite().all() for t in read_checkpoint(folder / "last" / "state.pt")["method"].values())
 
-    def collect_errors(self, current):
-        if current:
-            kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
-        keep(self, current)
 
-    monkeypatch.setattr(Evaluator, "keep", collect_errors)
+def test_a_line_of_the_log_has_every_term(tiny, tmp_path):
+    train(tiny("trs", **{"train.steps": 6, "method.burn_in": 0.4}), tmp_path / "run")
+    lines = log_of(tmp_path / "run", "train")
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert "unlabeled_1" not in lines[0]
+    assert {"supervised", "unlabeled_1", "unlabeled_2", "lr"} <= set(lines[2])
+
+
+def test_the_best_weights_on_validation_are_kept(tiny, tmp_path, monkeypatch):
+    """The second of four evaluations has the highest score."""
+    scores, kept, keep = iter([0.1, 0.4, 0.3, 0.2]), [], Evaluator.keep_weights
+    monkeypatch.setattr(Evaluator, "validate", lambda *_: Validation(next(scores), "f"))
+
+    def keep_weights(self, best_network):
+        kept.append(self.engine.method.state_dict()["f.heads.0.final.weight"].clone())
+        keep(self, best_network)
+
+    monkeypatch.setattr(Evaluator, "keep_weights", keep_weights)
     result = train(tiny("supervised", **{"train.steps": 12, "train.evaluate_every": 0.5}), tmp_path / "run")
     assert len(kept) == 2
     best = load_file(tmp_path / "run" / "best.safetensors")
     assert torch.equal(best["heads.0.final.weight"], kept[1])
-    state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]
-    assert (state["best_score"], state["step"]) == (0.4, 12)
-    assert state["best_step"] < 12
+    state = saved_state(tmp_path / "run")
+    assert (state.best_score, state.best_network, state.step) == (0.4, "f", 12)
+    assert state.best_step < 12
     assert "best weights on validation (the same persons)" in result.protocol
 
 
-def test_pck_decides_while_ap_is_nothing(tiny, tmp_path, monkeypatch):
-    """With few labels AP is 0 for long: step and network of the best PCK are kept."""
-    pcks = iter([(0.05, 0.02), (0.10, 0.12), (0.01, 0.02)])
-
-    def score(self, which, save=False):
-        if not save:
-            score.latest = next(pcks)
-        g, f = ({"AP": 0.0, "PCK@0.2": pck, "PCKh@0.5": None} for pck in score.latest)
-        mean = {**g, "PCK@0.2": sum(score.latest) / 2}
-        return {"f1": g, "f2": f, "mean": mean, "ensemble": mean}
-
-    monkeypatch.setattr(Evaluator, "_score", score)
-    result = train(tiny("dual", **{"train.steps": 3, "train.evaluate_every": 0.1}), tmp_path / "run")
-    state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["state"]
-    assert state["best_step"] == 2
-    assert result.best == "f2"
-
-
-def test_last_weights_and_test_split(tiny, tmp_path, small_people):
-    from semipose.data.datasets import PEOPLE
-
-    changes = {"train.select": "last", "data.test": str(small_people), "data.test_images": str(PEOPLE / "images")}
-    result = train(tiny("dual", **changes), tmp_path / "run")
+def test_the_last_weights_are_kept_if_asked_for(tiny, tmp_path):
+    result = train(tiny("dual", **{"train.select": "last"}), tmp_path / "run")
     assert "last weights" in result.protocol
-    assert "60 persons" in result.protocol
-    assert set(result.scores) == {"f1", "f2", "mean", "ensemble"}
-    for key, value in result.scores["mean"].items():
-        pair = [result.scores[n][key] for n in ("f1", "f2")]
-        assert value is None if None in pair else value == pytest.approx(sum(pair) / 2)
     state = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["method"]
-    best = load_file(tmp_path / "run" / "weights" / "f1.safetensors")
-    assert all(torch.equal(best[name], state[f"f1.{name}"]) for name in best)
+    kept = load_file(tmp_path / "run" / "weights" / "f1.safetensors")
+    assert all(torch.equal(kept[name], state[f"f1.{name}"]) for name in kept)
 
 
-def test_log_has_every_term(tiny, tmp_path):
-    train(tiny("trs", **{"train.steps": 6, "method.burn_in": 0.4}), tmp_path / "run")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [line for line in lines if line["kind"] == "train"]
-    assert [line["step"] for line in losses] == [2, 4, 6]
-    assert "unlabeled_1" not in losses[0]
-    assert {"supervised", "unlabeled_1", "unlabeled_2", "lr"} <= set(losses[2])
-    assert list((tmp_path / "run" / "events").iterdir())
+def test_steps_that_are_not_finite_are_left_out_and_counted(tiny, tmp_path, monkeypatch, caplog):
+    poison(monkeypatch, [5])
+    train(tiny("single", **OPTIONS), tmp_path / "run")
+    lines = log_of(tmp_path / "run", "train")
+    assert [line.get("skipped") for line in lines] == [None, 1, None]
+    assert all(math.isfinite(line["supervised"]) for line in lines)
+    assert is_finite(tmp_path / "run")
+    assert "1 of 4 steps left out" in caplog.text
+    optimizer = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["optimizer"]
+    assert {float(values["step"]) for values in optimizer["state"].values()} == {11.0}
 
 
-def test_bf16_trains(tiny, tmp_path):
-    result = train(tiny("trs", **{"train.steps": 3, "train.precision": "bf16-mixed"}), tmp_path / "run")
-    assert result.scores["mean"]["PCK@0.2"] is not None
+def test_a_diverged_training_goes_back_with_a_lower_rate(tiny, tmp_path, monkeypatch, caplog):
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **OPTIONS), tmp_path / "run")
+    assert "not finite in 3 of the last 4 steps; back to step 4 with 0.1 times the learning rate" in caplog.text
+    lines = log_of(tmp_path / "run", "train")
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert [line["what"] for line in log_of(tmp_path / "run", "warning")] == ["diverged"]
+    assert lines[1]["lr"] == pytest.approx(lines[0]["lr"] / 10)
+    assert is_finite(tmp_path / "run")
+    assert (saved_state(tmp_path / "run").rollbacks, saved_state(tmp_path / "run").rate_factor) == (1, 0.1)
 
 
-def test_heatmap_mse_is_the_default_loss(tiny):
-    assert isinstance(tiny("trs").loss.build(), HeatmapMSE)
+def test_a_training_that_diverges_again_and_again_ends_with_its_last_good_state(tiny, tmp_path, monkeypatch):
+    poison(monkeypatch, [5, 6, 7], always=True)
+    with pytest.raises(RunError, match=r"after 2 returns.+state\.pt is the last good one: lower `train\.lr`"):
+        train(tiny("single", **OPTIONS), tmp_path / "run")
+    assert saved_state(tmp_path / "run").step == 4
+    assert is_finite(tmp_path / "run")
 
 
-def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
-    """Every network of its backbone: heads too where the joints are the same."""
-    train(tiny("supervised", **{"train.steps": 2}), tmp_path / "before")
-    before = semipose.load(tmp_path / "before").network.state_dict()
-    config = tiny("dual", **{"train.steps": 1, "train.lr": 1e-12, "train.start": str(tmp_path / "before")})
-    train(config, tmp_path / "after")
-    for name in ("f1", "f2"):
-        after = semipose.load(tmp_path / "after" / "weights" / f"{name}.safetensors").network.state_dict()
-        learned = [n for n in before if "running" not in n and "batches" not in n]
-        assert all(torch.allclose(before[n], after[n], atol=1e-6) for n in learned)
-    other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
-    with pytest.raises(ConfigError, match=r"train\.start: .*holds a test_resnet"):
-        train(other, tmp_path / "other")
+def test_going_back_keeps_the_present_scale_of_fp16(tiny, tmp_path, monkeypatch, fp16_scale):
+    """Each step that overflowed has halved it; with the earlier scale they would overflow again."""
+    fp16_scale(4.0)
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **FP16), tmp_path / "run")
+    assert [line["what"] for line in log_of(tmp_path / "run", "warning")] == ["diverged"]
+    assert saved_state(tmp_path / "run").scaler["scale"] == 0.5
+
+
+def test_fp16_that_still_searches_its_scale_has_not_diverged(tiny, tmp_path, monkeypatch, fp16_scale):
+    fp16_scale(64.0)
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **{**FP16, "train.log_every": 1}), tmp_path / "run")
+    assert [line["step"] for line in log_of(tmp_path / "run", "train") if line.get("skipped")] == [6, 7, 8]
+    assert log_of(tmp_path / "run", "warning") == []

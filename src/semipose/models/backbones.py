@@ -23,8 +23,7 @@ class Backbone(nn.Module):
     """A timm network with its last L stages as feature maps, the deepest (level z) first.
 
     Args:
-        features: timm's network with `features_only`.
-        levels: Number of feature maps L.
+        features: timm's network with `features_only`, whose `out_indices` are the L stages.
 
     Attributes:
         info: The table of stages that timm keeps.
@@ -35,10 +34,9 @@ class Backbone(nn.Module):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, features: nn.Module, levels: int) -> None:
+    def __init__(self, features: nn.Module) -> None:
         super().__init__()
         self.features = features
-        self.levels = levels
         self.info = _feature_info(features)
         self.channels: list[int] = self.info.channels()[::-1]
         self.reductions: list[int] = self.info.reduction()[::-1]
@@ -121,12 +119,12 @@ class HighResolutionBackbone(Backbone):
     Reference: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
     """
 
-    def __init__(self, features: nn.Module, levels: int) -> None:
-        super().__init__(features, levels)
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__(features)
         self.channels, self.reductions = self.channels[::-1], self.reductions[::-1]
         # The pose network fuses the last stage into the branches in use only; timm's builds all four.
         stage4: Any = features.stage4
-        stage4[-1].fuse_layers = stage4[-1].fuse_layers[:levels]
+        stage4[-1].fuse_layers = stage4[-1].fuse_layers[: len(self.info.out_indices)]
 
     @staticmethod
     def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
@@ -176,7 +174,7 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     family = FAMILIES.get(name.split("_")[0], Backbone)
     features = create_features(name, weights, family.feature_options(name, stage, levels))
     _remove_unused_blocks(features)
-    backbone = family(features, levels)
+    backbone = family(features)
     load_weights(features, name, weights)
     pretrained = timm.get_pretrained_cfg(name) if weights != "none" else None
     mean, std = (pretrained.mean, pretrained.std) if pretrained else (MEAN, STD)

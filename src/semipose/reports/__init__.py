@@ -1,0 +1,1 @@
+"""Reports: HTML pages of runs and studies."""

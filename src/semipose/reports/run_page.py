@@ -38,7 +38,7 @@ def run_page(folder: Path) -> Page:
     splits, dropped = load_splits(config.data), read_dropped(folder)
     truth = splits.test or splits.validation
     if truth is not None:
-        truth = without_images(truth, {Path(path) for found in dropped.values() for path in found["photographs"]})
+        truth = without_images(truth, {Path(path) for found in dropped.values() for path in found["images"]})
     results = _final_scores(folder, log[-1]["step"])
     charts = [Picture("Training losses", plots.curves(_losses(log), "step", "loss")), *_validation_charts(log)]
     examples = [] if truth is None else [heatmap_examples(folder, truth)]

@@ -1,0 +1,1 @@
+"""Studies: grids of trainings that become tables, and the demo."""

@@ -1,4 +1,4 @@
-"""Trains the runs of a study, each in a process of its own; finished runs are skipped, unfinished ones go on."""
+"""Trains the runs of a study, each in a process of its own; finished runs are skipped, unfinished ones resumed."""
 
 import json
 import logging
@@ -97,7 +97,7 @@ def _save_grid(grid: StudyGrid, out: Path) -> None:
 
 
 def _write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:
-    """Writes the run's configuration; a run that goes on keeps its own, whose open choices are resolved."""
+    """Writes the run's configuration; a resumed run keeps its own, whose open choices are resolved."""
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(folder, SECONDS_TO_SAVE)
     begun = has_checkpoint(folder / "last" / "state.pt")

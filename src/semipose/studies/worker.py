@@ -1,6 +1,6 @@
 """Trains one run of a study: `python -m semipose.studies.worker FOLDER`.
 
-FOLDER/plan.yaml holds the resolved configuration; a run that has a checkpoint goes on from it. The log goes to standard
+FOLDER/plan.yaml holds the resolved configuration; a run that has a checkpoint is resumed. The log goes to standard
 error, its last line being the error of a run that failed.
 """
 
@@ -16,7 +16,7 @@ from semipose.config import load_config
 from semipose.errors import BrokenDataError, InputError, SemiposeError
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.loop import InterruptedTrainingError
+from semipose.training.signals import InterruptedTrainingError
 
 PLAN = "plan.yaml"
 """The configuration of a run, in its folder."""

@@ -134,7 +134,7 @@ def _connect(backend: str) -> None:
     """
     store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
     groups = store.add(f"semipose/{number}", 1)
-    store = dist.PrefixStore(f"semipose/group {groups}", store)
+    store = dist.PrefixStore(f"semipose/group {groups}", store)  # type: ignore[attr-defined, unused-ignore]
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
 
 

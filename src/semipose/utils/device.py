@@ -17,16 +17,16 @@ def resolve_device(device: str, parameter: str = "device") -> torch.device:
     """
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (index and not (kind == "cuda" and index.isdigit())):
-        raise ConfigError(f"`{parameter}`: {device!r} is none of auto, cpu, cuda, cuda:N, mps")
+        raise ConfigError(f"`{parameter}`: {device!r} is unknown; known: auto, cpu, cuda, cuda:N, mps")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError(f"`{parameter}`: this machine has no mps device; use cpu or auto")
+        raise ConfigError(f"`{parameter}`: 'mps' is not available; use cpu or auto")
     if kind != "cuda":
         return torch.device(kind)
     number = int(index or 0)
     if number >= torch.cuda.device_count():
         raise ConfigError(
-            f"`{parameter}`: {device!r} does not exist ({torch.cuda.device_count()} GPUs); use cpu or auto"
+            f"`{parameter}`: {device!r} is not available ({torch.cuda.device_count()} GPUs); use cpu or auto"
         )
     return torch.device("cuda", number)

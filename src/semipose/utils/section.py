@@ -98,5 +98,5 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags(section: type[BaseModel]) -> list[str]:
-    """Returns the name by which a union of sections tells this one from the others."""
+    """Returns the name that selects this section in a union of sections."""
     return [field.default for name, field in section.model_fields.items() if name in ("name", "kind") and field.default]

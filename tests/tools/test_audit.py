@@ -1,4 +1,4 @@
-"""What semipose stands on: every licence is compatible and listed, and nothing forbidden is installed."""
+"""The audit of dependencies: every licence is compatible and listed, and no forbidden version is installed."""
 
 from importlib.metadata import PathDistribution
 
@@ -16,11 +16,11 @@ def package(folder, name: str, version: str, **fields: str) -> PathDistribution:
     return PathDistribution(info)
 
 
-def test_what_is_installed_is_in_order():
+def test_installed_packages_have_no_problems():
     assert audit.problems() == []
 
 
-def test_the_page_lists_every_direct_dependency():
+def test_page_lists_every_direct_dependency():
     assert audit.missing_rows() == []
     assert len(audit.rows()) > 20
 
@@ -35,17 +35,17 @@ def test_the_page_lists_every_direct_dependency():
         ({}, "unknown"),
     ],
 )
-def test_licences_are_found_where_metadata_hides_them(tmp_path, fields, expected):
+def test_licence_of_incomplete_metadata(tmp_path, fields, expected):
     assert audit.licence(package(tmp_path, "some", "1.0", **fields)) == expected
 
 
-def test_a_forbidden_version_or_licence_is_told(tmp_path, monkeypatch):
+def test_forbidden_version_and_licence(tmp_path, monkeypatch):
     bad = package(tmp_path, "pytorch-lightning", "2.6.3", License_Expression="Apache-2.0")
     strong = package(tmp_path, "strong", "1.0", License_Expression="MIT AND AGPL-3.0-only")
     monkeypatch.setattr(audit, "direct", lambda: {"strong": ""})
     monkeypatch.setattr(audit, "installed", lambda names: {"strong": strong})
     monkeypatch.setattr(audit.importlib.metadata, "distributions", lambda: [bad, strong])
-    told = audit.problems()
-    assert len(told) == 2
-    assert "AGPL" in told[0]
-    assert "pytorch-lightning 2.6.3 must not be installed" in told[1]
+    found = audit.problems()
+    assert len(found) == 2
+    assert "AGPL" in found[0]
+    assert "pytorch-lightning 2.6.3 must not be installed" in found[1]

@@ -1,9 +1,9 @@
-"""What averaging heatmaps over looks (mirror image, scales, rotations) and networks brings to a trained run.
+"""Gain from test-time augmentation: heatmaps averaged over flips, scales, rotations and networks of a trained run.
 
-python bench/looks.py RUN [NETWORK ...] [--looks one mirror 18 50] [--json]
+python bench/tta.py RUN [NETWORK ...] [--views one flip 18 50] [--json]
 
-Scores the networks of a run folder (all that weights/ holds when none is named), together, on the run's test persons,
-or validation persons where it has no test: what teachers that look several times, or together, could hand on.
+Evaluates the ensemble of the networks of a run folder (all of weights/ when none is named) on the run's test persons,
+or on its validation persons where it has no test set: how good the targets of such a teacher would be.
 """
 
 import argparse
@@ -28,35 +28,35 @@ from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.structures.batches import View
 
-Sample = tuple[float, float, bool]
-"""Scale, rotation in degrees, mirrored."""
+Transform = tuple[float, float, bool]
+"""Scale, rotation in degrees, flipped."""
 
-LOOKS: dict[str, list[Sample]] = {
+VIEWS: dict[str, list[Transform]] = {
     "one": [(1.0, 0.0, False)],
-    "mirror": list(itertools.product([1.0], [0.0], [False, True])),
+    "flip": list(itertools.product([1.0], [0.0], [False, True])),
     "18": list(itertools.product([0.9, 1.0, 1.1], [-15.0, 0.0, 15.0], [False, True])),
     "50": list(itertools.product([0.8, 0.9, 1.0, 1.1, 1.2], [-30.0, -15.0, 0.0, 15.0, 30.0], [False, True])),
 }
-FIGURES = ("AP", "AP50", "PCK@0.2")
+METRICS = ("AP", "AP50", "PCK@0.2")
 
 
 @dataclass(frozen=True)
-class ManyLooks(Predictor):
-    """Heatmaps averaged over `looks`, brought back to the upright view first; of a cell, over looks that show it."""
+class AveragingPredictor(Predictor):
+    """Averages heatmaps over transformed views, mapped back to the original view, where they cover it."""
 
-    looks: Sequence[Sample] = ()
+    transforms: Sequence[Transform] = ()
 
     def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
-        """Mean heatmaps (B, K, h, w) of a view."""
+        """Returns the mean heatmaps (B, K, h, w) of a view."""
         size, batch = (view.images.shape[-2], view.images.shape[-1]), len(view)
         total = shown = torch.zeros(())
-        for scale, degrees, mirrored in self.looks:
-            flipped = torch.full((batch,), mirrored)
+        for scale, degrees, flip in self.transforms:
+            flipped = torch.full((batch,), flip)
             matrix = geometry.similarity(size, torch.full((batch,), degrees), torch.full((batch,), scale), flipped)
             heatmaps = self._mean(geometry.warp(view.images, matrix, size))
             back = geometry.inverse(matrix)
-            carried, seen = geometry.warp_heatmaps(heatmaps, back, STRIDE, flipped, list(flip_order))
-            total, shown = total + carried * seen, shown + seen
+            warped, seen = geometry.warp_heatmaps(heatmaps, back, STRIDE, flipped, list(flip_order))
+            total, shown = total + warped * seen, shown + seen
         return total / shown.clamp_min(1)
 
 
@@ -65,19 +65,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
-    parser.add_argument("--looks", nargs="+", default=["one", "mirror", "18"], choices=LOOKS)
+    parser.add_argument("--views", nargs="+", default=["one", "flip", "18"], choices=VIEWS)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    found = measure(arguments.run, arguments.networks, arguments.looks)
+    found = measure(arguments.run, arguments.networks, arguments.views)
     if arguments.json:
         print(json.dumps(found))
         return
-    for name, figures in found.items():
-        print(f"{name:8s}" + "  ".join(f"{key} {100 * (value or 0):.1f}" for key, value in figures.items()))
+    for name, scores in found.items():
+        print(f"{name:8s}" + "  ".join(f"{key} {100 * (value or 0):.1f}" for key, value in scores.items()))
 
 
 def measure(run: Path, networks: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Scores by name of the looks."""
+    """Returns the scores of the ensemble by name of the views."""
     config = load_config(run / "config.yaml")
     splits = load_splits(config.data)
     truth = splits.test or splits.validation
@@ -88,11 +88,13 @@ def measure(run: Path, networks: Sequence[str], names: Sequence[str]) -> dict[st
     )
     chosen = networks or sorted(path.stem for path in (run / "weights").glob("*.safetensors"))
     models = [load_pose_model(run / "weights" / f"{network}.safetensors") for network in chosen]
-    together, first, found = [model.network for model in models], models[0], {}
+    ensemble, first, found = [model.network for model in models], models[0], {}
     for name in names:
-        looking = ManyLooks(together, first.criterion, False, first.decoder, first.loss.sigma, looks=LOOKS[name])
-        scores = score(truth, looking.predict(crops)).as_dict()
-        found[name] = {key: scores[key] for key in FIGURES}
+        predictor = AveragingPredictor(
+            ensemble, first.criterion, False, first.decoder, first.loss.sigma, transforms=VIEWS[name]
+        )
+        scores = score(truth, predictor.predict(crops)).as_dict()
+        found[name] = {key: scores[key] for key in METRICS}
     return found
 
 

@@ -1,4 +1,4 @@
-"""Mutated annotation, detection and result files: read, or refused in one line."""
+"""Mutated annotation, detection and result files: each is read, or refused in one line."""
 
 import copy
 import json
@@ -30,7 +30,7 @@ ODD: list[Any] = [
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
-    """`count` files; those that ended in anything but persons or one clear line."""
+    """Reads `count` files; reports those that gave neither persons nor a one-line error."""
     chance = random.Random(seed)
     read = refused = hangs = 0
     bad: list[str] = []
@@ -50,7 +50,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
             except SemiposeError as error:
                 refused += 1
                 if "\n" in str(error) or len(str(error)) > 600:
-                    bad.append(f"file {n}: not one clear line: {str(error)[:120]!r}")
+                    bad.append(f"file {n}: more than one short line: {str(error)[:120]!r}")
             except BaseException as error:
                 bad.append(f"file {n}: {type(error).__name__}: {str(error)[:120]}")
             hangs += time.perf_counter() - started > SLOW
@@ -58,9 +58,9 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
 
 def _kinds() -> list[tuple[Any, Callable[[Path], Any]]]:
-    """A right file of each kind, and what reads it."""
+    """A valid file of each kind, and its reader."""
     joints = [v for k in range(len(COCO)) for v in (10 + k, 20 + k, 2)]
-    container = {
+    coco = {
         "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 64}],
         "annotations": [
             {"id": i, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [1, 2, 30, 40], "area": 600.0,
@@ -79,11 +79,11 @@ def _kinds() -> list[tuple[Any, Callable[[Path], Any]]]:
     boxes = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}] * 2
     results = [{"image_id": 1, "category_id": 1, "keypoints": [1.5, 2.5, 0.5] * 17, "score": 0.5}] * 2
     return [
-        (container, read_coco),
-        (container, lambda path: read_annotations(path, None)),
-        (container, check_data),
+        (coco, read_coco),
+        (coco, lambda path: read_annotations(path, None)),
+        (coco, check_data),
         (
-            container,
+            coco,
             lambda path: DataErrors().read("train", lambda problems: read_annotations(path, None, problems=problems)),
         ),
         (mpii, lambda path: read_annotations(path, path.parent / "images")),
@@ -94,7 +94,7 @@ def _kinds() -> list[tuple[Any, Callable[[Path], Any]]]:
 
 
 def _mutated(content: Any, chance: random.Random) -> bytes:
-    """One to four mutations of the content or of its bytes."""
+    """The content with one to four mutations of it or of its bytes."""
     content = copy.deepcopy(content)
     for _ in range(chance.randint(1, 4)):
         content = _mutate(content, chance)
@@ -115,7 +115,7 @@ def _mutated(content: Any, chance: random.Random) -> bytes:
 
 
 def _mutate(content: Any, chance: random.Random) -> Any:
-    """Walks down a random path and puts, doubles or drops something there."""
+    """Walks down a random path and replaces, doubles or drops something there."""
     if isinstance(content, dict) and content and chance.random() < 0.93:
         key = chance.choice(list(content))
         act = chance.random()

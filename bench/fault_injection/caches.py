@@ -1,4 +1,4 @@
-"""One crop cache under several processes: builders at once, builders killed, readers while it is removed and rebuilt.
+"""One crop cache and several processes: concurrent builders, killed builders, readers while it is removed and rebuilt.
 
 There is no worker process to kill besides: crops are cut and loaded by threads of the training's own process.
 """

@@ -1,4 +1,4 @@
-"""Real photographs, where $SEMIPOSE_DATA names the folder that holds them; skipped, visibly, elsewhere."""
+"""Real images in the folder $SEMIPOSE_DATA; skipped where it is not set."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def test_ground_truth_scores_one(name, tmp_path):
     assert found["AP"] == found["AR"] == found["PCK@0.2"] == 1.0
 
 
-def test_trs_on_several_people_an_image(tmp_path):
+def test_trs_on_several_persons_per_image(tmp_path):
     train, val = str(ROOT / "coco-mini" / "train.json"), str(ROOT / "coco-mini" / "val.json")
     overrides = {"data.train": train, "data.val": val, "data.labels": 60, "method": "trs"}
     result = semipose.train(load_config(None, {**TINY, **overrides}), out=tmp_path / "run")

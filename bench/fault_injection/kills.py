@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: resumed trainings must end with the same bits as those nobody disturbed."""
+"""SIGKILL at random moments: resumed trainings must end with the same bits as undisturbed ones."""
 
 import json
 import os
@@ -40,7 +40,7 @@ TINY: dict[str, Any] = {
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
-    """`count` kills over all methods; what was lost."""
+    """Kills trainings of all methods `count` times; reports what was lost."""
     torch.set_num_threads(1)
     random.seed(seed)
     names = [*METHODS, *VARIANTS]
@@ -94,7 +94,7 @@ def _finish(config: Any, path: Path) -> int:
 
 
 def _disturbed(config: Any, path: Path, usual: float, most: int) -> int:
-    """Kills and resumes until a training gets through or `most` kills are spent; the number of kills."""
+    """Kills and resumes a training until it finishes or was killed `most` times; returns the number of kills."""
     kills = 0
     while kills < most and kills < 12:
         pid = _child(config, path)
@@ -111,7 +111,7 @@ def _disturbed(config: Any, path: Path, usual: float, most: int) -> int:
 
 
 def difference(whole: Path, other: Path) -> str | None:
-    """What differs between two finished runs, None when nothing does."""
+    """Returns what differs between two finished runs, or None."""
     if not (other / "scores.json").is_file():
         return f"did not finish: {other.with_suffix('.log').read_text(errors='replace')[-300:]}"
     if (whole / "metrics.jsonl").read_bytes() != (other / "metrics.jsonl").read_bytes():

@@ -1,4 +1,4 @@
-"""Mutated and unusual photographs: decoded to RGB, or refused in one line."""
+"""Mutated and unusual images: each is decoded to RGB, or refused in one line."""
 
 import io
 import random
@@ -14,11 +14,11 @@ from semipose.data.images import read_image
 from semipose.errors import SemiposeError
 
 SLOW = 10.0
-"""Seconds after which a photograph counts as a hang."""
+"""Seconds after which an image counts as a hang."""
 
 
 def run(count: int, seed: int) -> dict[str, Any]:
-    """`count` photographs; those that ended in anything but an RGB array or one clear line."""
+    """Reads `count` images; reports those that gave neither an RGB array nor a one-line error."""
     chance = random.Random(seed)
     originals = _originals()
     read = refused = hangs = 0
@@ -45,7 +45,7 @@ def run(count: int, seed: int) -> dict[str, Any]:
 
 
 def _originals() -> list[tuple[str, bytes]]:
-    """The usual and the unusual kinds."""
+    """Common and unusual image files."""
     pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
     color = Image.fromarray(pixels)
     turned = color.getexif()

@@ -1,1 +1,0 @@
-"""Harnesses that break things on purpose and count what does not survive."""

@@ -1,0 +1,1 @@
+"""Fault injection: breaks things on purpose and counts what does not survive."""

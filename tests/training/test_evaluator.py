@@ -1,0 +1,64 @@
+"""Scores during and at the end of a training, and the weights that are kept."""
+
+import json
+
+import pytest
+
+from semipose.data.datasets import PEOPLE
+from semipose.trainer import train
+from semipose.training.evaluator import Evaluator, TrainResult, selection_score
+from tests.integration.runs import saved_state
+
+
+def test_ap_selects_and_pck_decides_between_equal_aps():
+    def selected(ap, pck):
+        return selection_score({"AP": ap, "AP50": 0.9, "PCK@0.2": pck, "PCKh@0.5": 0.5})
+
+    assert selected(0.2, 0.1) > selected(0.1, 0.9)
+    assert selected(0.0, 0.2) > selected(0.0, 0.1)
+    assert selected(None, 0.3) > selected(None, 0.2)
+    assert selection_score({"AP": None, "PCK@0.2": None}) == 0
+
+
+def test_the_leading_network_of_the_best_step_is_the_best(tiny, tmp_path, monkeypatch):
+    """With few labels AP is 0 for long; PCK then selects step and network."""
+    pcks = iter([(0.05, 0.02), (0.10, 0.12), (0.01, 0.02), (0.01, 0.02)])
+
+    def scores(self, predictions, which):
+        first, second = next(pcks)
+        found = {name: {"AP": 0.0, "PCK@0.2": pck} for name, pck in (("f1", first), ("f2", second))}
+        return found | {"mean": {"AP": 0.0, "PCK@0.2": (first + second) / 2}}
+
+    monkeypatch.setattr(Evaluator, "_scores", scores)
+    result = train(tiny("dual", **{"train.steps": 3, "train.evaluate_every": 0.1}), tmp_path / "run")
+    assert (saved_state(tmp_path / "run").best_step, saved_state(tmp_path / "run").best_network) == (2, "f2")
+    assert result.best == "f2"
+
+
+def test_several_headline_networks_have_a_mean_and_an_ensemble_on_the_test_set(tiny, tmp_path, small_people):
+    test_set = {"data.test": str(small_people), "data.test_images": str(PEOPLE / "images"), "train.steps": 4}
+    result = train(tiny("dual", **test_set), tmp_path / "run")
+    assert "60 persons" in result.protocol
+    assert list(result.scores) == ["f1", "f2", "mean", "ensemble"]
+    for key, value in result.scores["mean"].items():
+        pair = [result.scores[name][key] for name in ("f1", "f2")]
+        assert value is None if None in pair else value == pytest.approx(sum(pair) / 2)
+    content = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert content["scores"] == result.scores
+    assert (content["best"], content["step"], content["protocol"]) == (result.best, 4, result.protocol)
+    assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())) == 60
+
+
+def test_without_persons_to_evaluate_there_are_no_scores(tiny, tmp_path):
+    result = train(tiny("supervised", **{"data.validation": 0, "train.steps": 1}), tmp_path / "run")
+    assert (result.scores, result.best) == ({}, None)
+    assert (tmp_path / "run" / "best.safetensors").exists()
+    assert not (tmp_path / "run" / "scores.json").exists()
+
+
+def test_a_result_shows_its_scores(tmp_path):
+    scores = {"F": {"AP": 0.5, "AR": None}, "R": {"AP": 0.25}}
+    text = repr(TrainResult(tmp_path, scores, ("F",), "the protocol", 12.0, "F"))
+    assert "F (best): AP 50.0" in text
+    assert "R: AP 25.0" in text
+    assert text.endswith("the protocol")

@@ -24,6 +24,7 @@ NOISY = (
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api",
     "torch.distributed.launcher.api",
+    "torch.multiprocessing.spawn",
 )
 """Loggers of torch's launcher, whose messages repeat what the command prints at its end."""
 

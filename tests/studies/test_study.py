@@ -31,7 +31,7 @@ def test_study_reports_failures_and_continues(grid, tmp_path):
     assert (done["row"], failed["row"]) == ("supervised", "broken")
     assert 0 <= done["scores"]["PCK@0.2"] < 0.3
     assert result.failures == [failed["failure"]]
-    assert failed["failure"].startswith("model.weights: no file /nowhere.pth")
+    assert failed["failure"].startswith("`model.weights`: no file /nowhere.pth")
     text = result.table.read_text()
     assert "| supervised | 30 | 1 |" in text
     assert f"broken-30-0: {failed['failure']}" in text

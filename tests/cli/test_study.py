@@ -34,13 +34,13 @@ def test_failures_end_with_exit_code_1(cli, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
     monkeypatch.setattr(study, "load_splits", lambda *_: None)
 
-    def train_runs(grid, *_, **__):
-        run = grid.runs()[0]
-        return [study.Outcome(run, tmp_path, "out of memory")]
+    def train_runs(grid, out, **_):
+        out.mkdir()
+        return [study.Outcome(grid.runs()[0], out, "out of memory")]
 
     monkeypatch.setattr(study, "train_runs", train_runs)
     code, out, err = cli("study", tmp_path / "mine.yaml", "--data", tmp_path, "--out", tmp_path / "study", "--json")
-    assert code == 1
+    assert code == 1, err
     assert json.loads(out)["runs"][0]["failure"] == "out of memory"
     assert err.startswith("semipose: 1 run of 1 failed, the first: out of memory")
     one_line(cli("study", tmp_path / "mine.yaml", "--data", tmp_path / "gone", "--out", tmp_path / "study"), "--data")

@@ -1,4 +1,4 @@
-"""`train.compile`: the same figures, faster."""
+"""Compiled networks compute the same, and only steps are compiled."""
 
 import shutil
 import subprocess
@@ -7,9 +7,10 @@ import sys
 import pytest
 import torch
 
-from semipose.errors import ConfigError
+from semipose import trainer
 from semipose.models.pose_net import PoseNet
 from semipose.trainer import train
+from semipose.training.engine import Engine
 
 SCRIPT = """
 import torch
@@ -19,7 +20,7 @@ from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.training.compile import compile_networks, uncompiled
 
 torch.manual_seed(0)
-config = ModelConfig(backbone="resnet10t", weights="none", head_channels=8)
+config = ModelConfig(backbone="test_resnet", weights="none", head_channels=8)
 plain, compiled = PoseNet(config, 3, 1).double(), PoseNet(config, 3, 1).double()
 compiled.load_state_dict(plain.state_dict())
 compile_networks(nn.ModuleDict({"f": compiled}))
@@ -31,7 +32,7 @@ first.square().sum().backward()
 second.square().sum().backward()
 for (name, one), other in zip(plain.named_parameters(), compiled.parameters(), strict=True):
     torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=1e-10, msg=name)
-assert list(plain.state_dict()) == list(compiled.state_dict())  # checkpoints and exports know nothing of compiling
+assert list(plain.state_dict()) == list(compiled.state_dict())  # compiling does not change names of weights
 graphs = counters["stats"]["unique_graphs"]
 plain.eval(), compiled.eval()
 for batch in (1, 2, 3):
@@ -40,7 +41,7 @@ for batch in (1, 2, 3):
         torch.testing.assert_close(compiled(other), plain(other))
 assert counters["stats"]["unique_graphs"] == graphs
 compiled.train()(images)
-assert counters["stats"]["unique_graphs"] == graphs  # a step after looking is the compiled one
+assert counters["stats"]["unique_graphs"] == graphs  # a step after other passes is the compiled one
 assert not counters["graph_break"]
 print("same")
 """
@@ -51,16 +52,15 @@ import torch
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, build_method
-from semipose.methods.base import Progress, Workbench
+from semipose.methods.base import MethodContext, StepInfo
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.skeletons import LSP
 from semipose.training.compile import compile_networks
-from semipose.training.engine import make_engine, start_fabric
+from semipose.training.engine import Engine
 from semipose.augment.views import ViewSampler, ViewsConfig
 
 torch.backends.cudnn.allow_tf32 = False
 device, joints, config = torch.device("cuda", 0), len(LSP), ModelConfig(backbone="resnet10t", weights="none")
-fabric = start_fabric("cuda:0", "32-true")
 made = torch.Generator(device).manual_seed(3)
 crops = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8, device=device, generator=made)
 to_input = torch.eye(3, device=device).repeat(4, 1, 1)
@@ -69,18 +69,18 @@ labeled = LabeledBatch(crops, to_input, torch.full((4, joints, 2), 30.0, device=
 def losses(graphs):
     torch.manual_seed(0)
     views = ViewSampler(ViewsConfig(), LSP, (64, 64), 2.0, torch.Generator(device).manual_seed(1))
-    bench = Workbench(views, LossConfig().build(), lambda _, levels: PoseNet(config, joints, levels), None)
-    method = build_method(METHODS["trs"][0](), bench).to(device).train()
+    context = MethodContext(views, LossConfig().build(), lambda _, levels: PoseNet(config, joints, levels), None)
+    method = build_method(METHODS["trs"][0](), context).to(device).train()
     if graphs:
         compile_networks(method, cuda_graphs=True)
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], fused=True)
-    engine = make_engine(fabric, method, optimizer, cuda_graphs=graphs)
+    engine = Engine(method, optimizer, device, cuda_graphs=graphs)
     found = []
     for step in range(8):
-        progress = Progress(step, 8, 0)
-        loss = engine.losses(labeled, UnlabeledBatch(crops, to_input), progress)
+        info = StepInfo(step, 8, 0)
+        loss = engine.losses(labeled, UnlabeledBatch(crops, to_input), info)
         assert bool(engine.step(loss.total, 1.0))
-        method.after_step(progress)
+        method.after_step(info)
         found.append(loss.total.detach().clone())
     return torch.stack(found)
 
@@ -96,25 +96,24 @@ def test_cuda_graphs_compute_the_same():
     assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
-def test_cuda_graphs_need_a_gpu_and_compiling(tiny, tmp_path):
-    with pytest.raises(ConfigError, match="set compile to true"):
-        tiny("supervised", **{"train.cuda_graphs": True})
-    with pytest.raises(ConfigError, match="runs on cpu; leave it out"):
-        train(tiny("supervised", **{"train.cuda_graphs": True, "train.compile": True}), tmp_path / "run")
-
-
 def test_each_step_begins_new_graphs(tiny, tmp_path, monkeypatch):
-    """On a CPU, where they are none: before each pass of a step and nowhere else."""
+    """On a CPU, where there are none: before each pass of a step and nowhere else."""
     calls: list[str] = []
     monkeypatch.setattr("semipose.training.engine.begin_step", lambda: calls.append("begin"))
     forward = PoseNet.forward
     monkeypatch.setattr(PoseNet, "forward", lambda net, images: calls.append("pass") or forward(net, images))
-    made = run.make_engine
-    monkeypatch.setattr(run, "make_engine", lambda *a, **options: made(*a, **{**options, "cuda_graphs": True}))
-    train(tiny("supervised", **{"train.steps": 3}), tmp_path / "run")
+    build = trainer.build_engine
+
+    def with_graphs(*arguments):
+        engine = build(*arguments)
+        return Engine(engine.method, engine.optimizer, engine.device, cuda_graphs=True)
+
+    monkeypatch.setattr(trainer, "build_engine", with_graphs)
+    train(tiny("supervised", **{"train.steps": 3, "data.validation": 0}), tmp_path / "run")
     assert calls == ["begin", "pass"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on CPU")
 def test_compiled_networks_compute_the_same():
     """In a process of its own: the run-time type checks of the tests can't be compiled."""
@@ -122,8 +121,8 @@ def test_compiled_networks_compute_the_same():
     assert done.stdout.strip() == "same", done.stderr[-2000:]
 
 
-def test_what_looks_outside_of_steps_runs_uncompiled(tiny, tmp_path, monkeypatch):
-    """Every pass without gradient of a supervised run: evaluations and the watch."""
+def test_passes_outside_of_steps_run_uncompiled(tiny, tmp_path, monkeypatch):
+    """Every pass without gradient: those of evaluations and of the monitor."""
     from contextlib import contextmanager
 
     passes: list[tuple[bool, bool]] = []
@@ -135,7 +134,7 @@ def test_what_looks_outside_of_steps_runs_uncompiled(tiny, tmp_path, monkeypatch
         yield
         uncompiled.pop()
 
-    main, forward = PoseNet.main, PoseNet.forward
+    main, forward = PoseNet.forward_main, PoseNet.forward
 
     def noted(call):
         def run(self, images):
@@ -145,7 +144,7 @@ def test_what_looks_outside_of_steps_runs_uncompiled(tiny, tmp_path, monkeypatch
         return run
 
     monkeypatch.setattr("semipose.training.engine.uncompiled", spy)
-    monkeypatch.setattr(PoseNet, "main", noted(main))
+    monkeypatch.setattr(PoseNet, "forward_main", noted(main))
     monkeypatch.setattr(PoseNet, "forward", noted(forward))
     train(tiny("supervised", **{"train.steps": 4, "train.evaluate_every": 1}), tmp_path / "run")
     assert set(passes) == {(True, False), (False, True)}

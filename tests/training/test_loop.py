@@ -16,6 +16,11 @@ from semipose.training.evaluator import Evaluator, Validation
 from tests.integration.runs import saved_state
 
 OPTIONS = {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4}
+FP16 = {
+    **OPTIONS, "train.precision": "16-mixed", "input.height": 32, "input.width": 32, "train.batch": 2,
+    "train.unlabeled_batch": 2, "train.steps": 8, "train.evaluate_every": 100, "data.validation": 0,
+}  # fmt: skip
+"""fp16 is slow on CPUs."""
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +124,7 @@ def test_going_back_keeps_the_present_scale_of_fp16(tiny, tmp_path, monkeypatch,
     """Each step that overflowed has halved it; with the earlier scale they would overflow again."""
     fp16_scale(4.0)
     poison(monkeypatch, [5, 6, 7])
-    train(tiny("single", **OPTIONS, **{"train.precision": "16-mixed"}), tmp_path / "run")
+    train(tiny("single", **FP16), tmp_path / "run")
     assert [line["what"] for line in log_of(tmp_path / "run", "warning")] == ["diverged"]
     assert saved_state(tmp_path / "run").scaler["scale"] == 0.5
 
@@ -127,6 +132,6 @@ def test_going_back_keeps_the_present_scale_of_fp16(tiny, tmp_path, monkeypatch,
 def test_fp16_that_still_searches_its_scale_has_not_diverged(tiny, tmp_path, monkeypatch, fp16_scale):
     fp16_scale(64.0)
     poison(monkeypatch, [5, 6, 7])
-    train(tiny("single", **{**OPTIONS, "train.log_every": 1, "train.precision": "16-mixed"}), tmp_path / "run")
+    train(tiny("single", **{**FP16, "train.log_every": 1}), tmp_path / "run")
     assert [line["step"] for line in log_of(tmp_path / "run", "train") if line.get("skipped")] == [6, 7, 8]
     assert log_of(tmp_path / "run", "warning") == []

@@ -51,5 +51,5 @@ def test_a_new_optimizer_is_one_entry(monkeypatch):
 
 @pytest.mark.parametrize("option", ["optimizer", "schedule"])
 def test_unknown_names_are_refused_with_the_known_ones(option):
-    with pytest.raises(ValidationError, match="known: (adam, adamw|step, cosine)"):
+    with pytest.raises(ValidationError, match=r"known: (adam, adamw|step, cosine)"):
         OptimConfig(**{option: "other"})

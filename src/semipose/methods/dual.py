@@ -23,7 +23,6 @@ class Config(HardViewConfig):
 
     name: Literal["dual"] = "dual"
     supervised_weight: float = Field(0.5, ge=0)
-    """Weight of each network's supervised loss."""
     backbones: dict[Literal["f1", "f2"], str] = {}
     """Backbones that differ from `model.backbone`, by network."""
     augmentations: list[Augmentation] = [JointCutout()]

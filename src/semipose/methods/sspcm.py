@@ -40,7 +40,6 @@ class Config(HardViewConfig):
 
     name: Literal["sspcm"] = "sspcm"
     supervised_weight: float = Field(0.5, ge=0)
-    """Weight of each network's supervised loss."""
     lagged: bool = True
     """Copies of the teachers at the end of the previous epoch take part in the choice of the pair."""
     outliers: OutlierConfig = OutlierConfig()

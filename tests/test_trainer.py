@@ -1,0 +1,87 @@
+"""A run from its configuration: where networks start, the precision that is kept, what is refused and reported."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from semipose import load, trainer
+from semipose.errors import ConfigError
+from semipose.methods.base import Method
+from semipose.structures.skeletons import LSP
+from semipose.trainer import make_method, train
+
+
+def test_a_method_has_new_networks_for_the_skeleton(tiny):
+    torch.manual_seed(0)
+    method = make_method(tiny("dual"), LSP, torch.Generator().manual_seed(1))
+    assert isinstance(method, Method)
+    first, second = method.eval_networks().values()
+    images = torch.zeros(1, 3, 64, 64)
+    assert first(images).shape == (1, 1, len(LSP), 16, 16)
+    assert not torch.equal(first.heads[0].final.weight, second.heads[0].final.weight)
+
+
+def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
+    """Every network of its backbone; heads, too, if the joints are the same."""
+    train(tiny("supervised", **{"train.steps": 2}), tmp_path / "before")
+    before = load(tmp_path / "before").network.state_dict()
+    config = tiny("dual", **{"train.steps": 1, "train.lr": 1e-12, "train.start": str(tmp_path / "before")})
+    train(config, tmp_path / "after")
+    for name in ("f1", "f2"):
+        after = load(tmp_path / "after" / "weights" / f"{name}.safetensors").network.state_dict()
+        learned = [n for n in before if "running" not in n and "batches" not in n]
+        assert all(torch.allclose(before[n], after[n], atol=1e-6) for n in learned)
+    other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
+    with pytest.raises(ConfigError, match=r"`train\.start`: .*holds a test_resnet"):
+        train(other, tmp_path / "other")
+
+
+def test_a_teacher_with_other_joints_or_another_loss_is_refused(tiny, tmp_path):
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "teacher")
+    options = {"train.steps": 1, "method.teacher": str(tmp_path / "teacher")}
+    with pytest.raises(ConfigError, match=r"`loss\.kind`: .* was trained with mse, this training has cross_entropy"):
+        train(tiny("pseudopose", **options, **{"loss.kind": "cross_entropy"}), tmp_path / "loss")
+    with pytest.raises(ConfigError, match="has other joints than the data"):
+        train(tiny("pseudopose", **options, **{"data.skeleton": "union"}), tmp_path / "joints")
+
+
+def test_the_run_keeps_absolute_paths(tiny, tmp_path, monkeypatch):
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "before")
+    monkeypatch.chdir(tmp_path)
+    train(tiny("pseudopose", **{"train.steps": 1, "method.teacher": "before"}), tmp_path / "run")
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert saved["method"]["teacher"] == str(tmp_path / "before")
+    assert Path(saved["data"]["train"]).is_absolute()
+
+
+def test_the_measured_precision_is_kept_for_the_resumed_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "MEASURED_FROM", 2)
+    monkeypatch.setattr(trainer, "cpu_precision", lambda *_: "bf16-mixed")
+    for steps, precision in ((2, "bf16-mixed"), (1, "32-true")):
+        folder = tmp_path / precision
+        train(tiny("supervised", **{"train.steps": steps}), folder)
+        assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["precision"] == precision
+
+
+def test_cuda_graphs_need_a_gpu(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="runs on cpu; leave it out"):
+        train(tiny("supervised", **{"train.cuda_graphs": True, "train.compile": True}), tmp_path / "run")
+
+
+def test_several_processes_need_torchrun(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="start with torchrun"):
+        train(tiny("supervised", **{"train.devices": 2}), tmp_path / "run")
+
+
+def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    train(tiny("single", **{"train.steps": 1, "data.labels": None}), tmp_path / "labels")
+    assert "no unlabeled images" in caplog.text
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "a.jpg").write_bytes(next((Path(__file__).parents[1] / "src").rglob("people/images/*.jpg")).read_bytes())
+    train(tiny("supervised", **{"train.steps": 1, "data.unlabeled": str(frames)}), tmp_path / "unlabeled")
+    assert "supervised uses labels alone" in caplog.text

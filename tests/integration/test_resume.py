@@ -135,7 +135,7 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
     assert len(after["labeled"]) == len(before["labeled"]) + 1
 
     train(tiny("single", **config | {"train.steps": 4}), tmp_path / "run", resume=True)
-    assert "of the labeled set changed since the run began: it goes on" in caplog.text
+    assert "of the labeled set changed since the run started: it continues" in caplog.text
 
 
 def test_a_resumed_run_warns_of_images_that_changed_places(tiny, small_people, tmp_path, caplog):

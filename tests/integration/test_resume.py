@@ -117,7 +117,7 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
     for image in images.iterdir():
         os.utime(image, ns=(0, 0))  # cut anew, but the same
     train(tiny("single", **config | {"train.steps": 2}), tmp_path / "run", resume=True)
-    assert "changed since the run began" not in caplog.text
+    assert "changed since the run started" not in caplog.text
     assert json.loads((tmp_path / "run" / "images.json").read_text()) == before
 
     split = json.loads((tmp_path / "run" / "split.json").read_text())
@@ -128,8 +128,8 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
         image.rotate(180).save(changed)
     train(tiny("single", **config | {"train.steps": 3}), tmp_path / "run", resume=True)
     text = caplog.text
-    assert "of the labeled set changed since the run began" in text
-    assert f"(1 new one, the first: {changed})" in text
+    assert "of the labeled set changed since the run started" in text
+    assert f"(1 new image, the first: {changed})" in text
     after = json.loads((tmp_path / "run" / "images.json").read_text())
     assert set(before["labeled"]) < set(after["labeled"])
     assert len(after["labeled"]) == len(before["labeled"]) + 1

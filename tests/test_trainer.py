@@ -82,6 +82,6 @@ def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
     assert "no unlabeled images" in caplog.text
     frames = tmp_path / "frames"
     frames.mkdir()
-    (frames / "a.jpg").write_bytes(next((Path(__file__).parents[1] / "src").rglob("people/images/*.jpg")).read_bytes())
+    shutil.copy(next((PEOPLE / "images").iterdir()), frames)
     train(tiny("supervised", **{"train.steps": 1, "data.unlabeled": str(frames)}), tmp_path / "unlabeled")
     assert "supervised uses labels alone" in caplog.text

@@ -108,7 +108,7 @@ def test_a_run_continues_while_the_disk_is_full(tiny, tmp_path, monkeypatch, cap
 @pytest.mark.slow
 def test_a_killed_run_resumes_exactly(tiny, tmp_path):
     """SIGKILL at any moment: the run continues from its last checkpoint."""
-    config = tiny("trs", **{"train.steps": 30, "train.checkpoint_every": 3})
+    config = tiny("mean_teacher", **{"train.steps": 16, "train.checkpoint_every": 2})
     train(config, tmp_path / "whole")
     path, killed = tmp_path / "config.yaml", tmp_path / "killed"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

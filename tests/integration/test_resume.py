@@ -113,12 +113,12 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
         shutil.copy(PEOPLE / "images" / record["file_name"], images)
     config = {"data.images": str(images), "train.steps": 1}
     train(tiny("single", **config), tmp_path / "run")
-    before = json.loads((tmp_path / "run" / "photographs.json").read_text())
+    before = json.loads((tmp_path / "run" / "images.json").read_text())
     for image in images.iterdir():
         os.utime(image, ns=(0, 0))  # cut anew, but the same
     train(tiny("single", **config | {"train.steps": 2}), tmp_path / "run", resume=True)
     assert "changed since the run began" not in caplog.text
-    assert json.loads((tmp_path / "run" / "photographs.json").read_text()) == before
+    assert json.loads((tmp_path / "run" / "images.json").read_text()) == before
 
     split = json.loads((tmp_path / "run" / "split.json").read_text())
     persons = {a["id"]: a["image_id"] for a in json.loads(small_people.read_text())["annotations"]}
@@ -130,7 +130,7 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
     text = caplog.text
     assert "of the labeled set changed since the run began" in text
     assert f"(1 new one, the first: {changed})" in text
-    after = json.loads((tmp_path / "run" / "photographs.json").read_text())
+    after = json.loads((tmp_path / "run" / "images.json").read_text())
     assert set(before["labeled"]) < set(after["labeled"])
     assert len(after["labeled"]) == len(before["labeled"]) + 1
 

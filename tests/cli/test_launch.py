@@ -13,16 +13,19 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from tests.cli.conftest import TINY
 
-TWO = [sys.executable, "-m", "semipose", "train", "paper", *TINY, "--data", "people", "--labels", "20"]
+TWO = [sys.executable, "-m", "semipose", "train", "paper", *TINY, "--data", "people"]
 TWO += ["--method", "supervised", "train.devices=2", "train.select=last"]
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_run(tmp_path):
-    command = [*TWO, "--out", str(tmp_path / "run"), "--steps", "2", "--json"]
+    data = tmp_path / "data.yaml"
+    data.write_text("train: people\nlabels: 16\n")  # the processes know which options were given and which were not
+    command = [*TWO, "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "2", "--json"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["out"] == str(tmp_path / "run")
+    assert "supervised: 16 labeled" in result.stderr
     assert "2 processes" in result.stderr
     assert (tmp_path / "run" / "best.safetensors").is_file()
 

@@ -1,6 +1,6 @@
 """The known collapse of consistency training, provoked on purpose, and the same training with the defaults.
 
-python bench/collapse.py --out docs/results/collapse.json [--steps 400] [--seed 0]
+python bench/collapse.py --out docs/research/collapse.json [--steps 400] [--seed 0]
 
 Both trainings use `single` with heatmap MSE on the embedded images (100 labels). The naive one requires equal outputs
 on two equally easy views (no augmentation, the second affine alone) with a weight of 100, which a heatmap that is

@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "train.precision": "32-true",
     "train.select": "last",
 }
-"""Settings of all runs of the demo, chosen by measurement: docs/results/demo.md."""
+"""Settings of all runs of the demo, chosen by measurement: docs/research/embedded-people.md."""
 
 SEMI_SUPERVISED: dict[str, Any] = {
     "method": "trs",

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from bench import accuracy, step, tta
-from semipose.data.datasets import PEOPLE
+from semipose.data.datasets import PEOPLE, read_dataset
+from semipose.data.formats.coco_writer import write_coco
 from semipose.inference.predictor import Predictor
 from semipose.methods import METHODS
 from semipose.trainer import train
@@ -47,9 +48,12 @@ def test_test_time_augmentation(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_accuracy_against_time(capsys, monkeypatch):
+def test_accuracy_against_time(tmp_path, capsys, monkeypatch):
+    (tmp_path / "images").symlink_to(PEOPLE / "images")
+    write_coco(read_dataset("people", None).subset(range(60)), tmp_path / "train.json")
+    write_coco(read_dataset("people", None, "val").subset(range(20)), tmp_path / "val.json")
     options = "--backbone test_resnet --input 64 --batch 4 --labels 24 --steps 4 --every 2 --json"
-    argv = ["accuracy.py", "--data", str(PEOPLE), *options.split(), "--options", "loss.kind=cross_entropy"]
+    argv = ["accuracy.py", "--data", str(tmp_path), *options.split(), "--options", "loss.kind=cross_entropy"]
     monkeypatch.setattr(sys, "argv", argv)
     assert accuracy.settings(accuracy.parse())["loss.kind"] == "cross_entropy"
     accuracy.main()

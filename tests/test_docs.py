@@ -17,7 +17,7 @@ from semipose.data.loader import unlabeled_batch
 from semipose.inference.predictor import FrameCrops
 from semipose.methods import METHODS, VARIANTS
 from semipose.structures.instances import Instance, PoseDataset
-from semipose.studies.grid import load_grid, shipped
+from semipose.studies.grid import load_grid, presets
 from semipose.trainer import train
 
 ROOT = Path(__file__).parents[1]
@@ -60,13 +60,13 @@ def test_every_method_has_a_section():
 
 def test_every_study_is_listed():
     listed = (ROOT / "docs" / "research" / "protocols.md").read_text()
-    assert all(f"`{name}`" in listed for name in shipped())
+    assert all(f"`{name}`" in listed for name in presets())
 
 
 def test_the_study_in_the_guide_is_valid(tmp_path):
     text = (ROOT / "docs" / "guides" / "studies.md").read_text()
     (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
-    assert len(load_grid(str(tmp_path / "mine.yaml")).cells()) == (2 + 2) * 3 + 3
+    assert len(load_grid(str(tmp_path / "mine.yaml")).runs()) == (2 + 2) * 3 + 3
 
 
 def test_the_program_without_pytorch_agrees_with_semipose(tmp_path, monkeypatch, tiny):

@@ -10,9 +10,9 @@ import semipose
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "semipose"
-ELSEWHERE = ("integration", "fault_injection")
-"""Folders of tests that cover several source files."""
-TOP_LEVEL = {"test_layout.py", "test_docs.py", "test_options.py", "test_bench.py", "test_audit.py", "test_init.py"}
+ELSEWHERE = ("integration", "fault_injection", "tools")
+"""Folders of tests that cover several source files, or the tools beside the package."""
+TOP_LEVEL = {"test_layout.py", "test_docs.py", "test_options.py", "test_bench.py", "test_init.py"}
 """Tests of the repository rather than of one source file."""
 
 SOURCES = [

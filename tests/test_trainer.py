@@ -1,7 +1,6 @@
 """A run from its configuration: where networks start, the precision that is kept, what is refused and reported."""
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 import yaml
 
 from semipose import load, trainer
-from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
 from semipose.structures.skeletons import LSP

@@ -29,7 +29,7 @@ def configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "Every option can be set in a YAML file or after the command as `section.key=value`. The defaults below are the",
+        "Every option can be set in a YAML file or after the command as `section.key=value`. These defaults are the",
         "papers' settings; `semipose config NAME` shows what a configuration of the package sets.",
         "",
     ]

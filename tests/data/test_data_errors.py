@@ -195,8 +195,8 @@ def test_evaluate_and_predict_have_the_same_choice(dataset, tiny, tmp_path, caps
     *listed, last = err.splitlines()
     assert len(listed) == 2
     assert last.startswith("semipose: 2 broken entries")
-    assert "on_error" in last
-    code, out, err = semipose(capsys, monkeypatch, *evaluate, "--broken", "skip")
+    assert "--on-error=skip" in last
+    code, out, err = semipose(capsys, monkeypatch, *evaluate, "--on-error", "skip")
     found = json.loads(out)
     assert code == 0
     assert "55 persons" in found["protocol"]
@@ -206,10 +206,10 @@ def test_evaluate_and_predict_have_the_same_choice(dataset, tiny, tmp_path, caps
     assert semipose(capsys, monkeypatch, *predict)[0] == 0
     assert len(json.loads((tmp_path / "found" / "predictions.json").read_text())) == 57
     assert len(json.loads((tmp_path / "found" / "dropped.json").read_text())["images"]["images"]) == 3
-    code, _, err = semipose(capsys, monkeypatch, *predict, "--broken", "strict")
+    code, _, err = semipose(capsys, monkeypatch, *predict, "--on-error", "strict")
     assert code == 2
     assert len(err.splitlines()) == 4
-    code, _, err = semipose(capsys, monkeypatch, *predict, "--broken", "perhaps")
+    code, _, err = semipose(capsys, monkeypatch, *predict, "--on-error", "perhaps")
     assert "known: strict, skip" in err
 
 

@@ -2,8 +2,6 @@
 
 import json
 
-import json
-
 import numpy as np
 import pytest
 

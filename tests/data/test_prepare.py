@@ -156,7 +156,7 @@ def test_files_that_can_not_be_merged(two, tmp_path):
     with pytest.raises(ConfigError, match="2 folders for 3 files"):
         merge_annotations([two[0]] * 3, tmp_path / "all.json", images=[tmp_path / "a"] * 2)
     before = shutil.copy(two[0], tmp_path / "before.json")
-    with pytest.raises(ConfigError, match="is what is read"):
+    with pytest.raises(ConfigError, match="is an input file"):
         merge_annotations([two[0], two[0]], two[0], images=[tmp_path / "a"])
     assert two[0].read_bytes() == Path(before).read_bytes()
 

@@ -84,7 +84,7 @@ def test_other_inputs_and_boxes_are_errors(shards, tiny, tmp_path):
     with pytest.raises(ConfigError, match=r"cut for 64×64 with padding 1\.25; set `input\.height`"):
         ShardedCrops(shards, COCO, CropGeometry((96, 64)))
     with pytest.raises(ConfigError, match="shards already"):
-        pack(PEOPLE / "images", shards, input_size=(64, 64))
+        pack_images(PEOPLE / "images", shards, input_size=(64, 64))
     with pytest.raises(ConfigError, match="is packed already; pack it again with these boxes"):
         train(tiny("single", **{"data.unlabeled": str(shards), "data.boxes": "x.json"}), tmp_path / "run")
 

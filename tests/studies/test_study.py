@@ -31,7 +31,7 @@ def test_study_reports_failures_and_continues(grid, tmp_path):
     assert (done["row"], failed["row"]) == ("supervised", "broken")
     assert 0 <= done["scores"]["PCK@0.2"] < 0.3
     assert result.failures == [failed["failure"]]
-    assert failed["failure"].startswith("model.weights: no file /nowhere.pth")
+    assert failed["failure"].startswith("`model.weights`: no file /nowhere.pth")
     text = result.table.read_text()
     assert "| supervised | 30 | 1 |" in text
     assert f"broken-30-0: {failed['failure']}" in text
@@ -68,9 +68,9 @@ def test_published_study_on_other_data(small_people, tmp_path, tiny_run):
     (tmp_path / "set" / "images").symlink_to(PEOPLE / "images")
     small = {key: value for key, value in tiny_run.items() if key.startswith(("model", "input", "train"))}
     grid = load_grid("trs-table2").scaled(0.01).overridden(small)
-    grid = grid.model_copy(update={"labels": [10], "rows": {name: grid.rows[name] for name in ("supervised", "trs")}})
+    grid = grid.model_copy(update={"labels": [10], "rows": {"trs": grid.rows["trs"]}})
     result = run_study(grid, tmp_path / "out", data=tmp_path / "set", jobs=2)
     runs = result.as_dict()["runs"]
-    assert [run["row"] for run in runs] == ["supervised", "trs"]
-    assert all("scores" in run for run in runs)
+    assert [run["row"] for run in runs] == ["trs"]
+    assert "scores" in runs[0]
     assert "in place of the study's own data" in result.table.read_text()

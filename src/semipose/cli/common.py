@@ -40,6 +40,7 @@ class CommandError(Exception):
     """The end of a command that failed: its exit code, and what it prints on standard error."""
 
     def __init__(self, code: int, lines: list[str]) -> None:
+        """Takes the exit code and the lines, of which the last is the message."""
         super().__init__(lines[-1])
         self.code, self.lines = code, lines
 

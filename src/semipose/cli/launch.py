@@ -24,6 +24,7 @@ NOISY = (
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api",
     "torch.distributed.launcher.api",
+    "torch.multiprocessing.spawn",
 )
 """Loggers of torch's launcher, whose messages repeat what the command prints at its end."""
 
@@ -46,7 +47,7 @@ def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainRe
         1, 1, count, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=str(os.getpid()), max_restarts=0
     )
     try:
-        results: dict[int, TrainResult] = elastic_launch(launch, _work)(config.model_dump_json(), str(out), resume)
+        results: dict[int, TrainResult] = elastic_launch(launch, _work)(config, out, resume)
     except ChildFailedError as error:
         raise _failure(*error.get_first_failure()) from None
     except SignalException as error:
@@ -54,18 +55,13 @@ def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainRe
     return results[0]
 
 
-def _work(config: str, out: str, resume: bool) -> TrainResult | None:
+def _work(config: RunConfig, out: Path, resume: bool) -> TrainResult | None:
     """Runs in each process."""
     os.setsid()  # Ctrl-C then reaches the first process alone, which passes it on once
     configure_logging()
     first = is_main_process()
     try:
-        result = api.train(
-            RunConfig.model_validate_json(config),
-            out=Path(out),
-            resume=resume,
-            progress=ConsoleProgress() if first else NO_PROGRESS,
-        )
+        result = api.train(config, out=out, resume=resume, progress=ConsoleProgress() if first else NO_PROGRESS)
     except Exception as error:
         failure = describe_failure(error)
         raise _WorkerError(json.dumps({"code": failure.code, "lines": failure.lines})) from error

@@ -22,6 +22,7 @@ class ConsoleHandler(logging.Handler):
     """Prints log messages above any progress bar."""
 
     def __init__(self, translate: Callable[[str], str]) -> None:
+        """Takes a function that is applied to each message."""
         super().__init__()
         self.translate = translate
 

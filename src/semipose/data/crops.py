@@ -89,7 +89,7 @@ def _reduced(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The part of the image that the crop shows, reduced by a whole factor, and the matrix from its pixels."""
     inverse = np.linalg.inv(matrix)
-    left, top = np.floor(inverse[:2, 2] - factor).astype(int).clip(0)
+    left, top = (inverse[:2, 2] - factor).clip(0).astype(int)
     right, bottom = np.ceil(inverse[:2, :2] @ (size[1], size[0]) + inverse[:2, 2] + factor).astype(int)
     part = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     rows, columns = part.shape[0] // factor, part.shape[1] // factor

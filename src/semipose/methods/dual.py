@@ -6,14 +6,7 @@ from pydantic import Field
 
 from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import (
-    ConsistencyMethod,
-    ConsistencyTarget,
-    HardViewConfig,
-    Losses,
-    MethodContext,
-    StepInfo,
-)
+from semipose.methods.base import ConsistencyMethod, ConsistencyTarget, HardViewConfig, Losses, MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledView, View
 

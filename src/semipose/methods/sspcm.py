@@ -9,14 +9,7 @@ from torch import Tensor
 
 from semipose.augment.masking import CutOcclude
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import (
-    ConsistencyMethod,
-    ConsistencyTarget,
-    HardViewConfig,
-    Losses,
-    MethodContext,
-    StepInfo,
-)
+from semipose.methods.base import ConsistencyMethod, ConsistencyTarget, HardViewConfig, Losses, MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import frozen_copy
 from semipose.ops.heatmaps import peaks

@@ -7,14 +7,7 @@ from pydantic import Field
 
 from semipose.augment.mixing import KeypointMix
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import (
-    ConsistencyMethod,
-    ConsistencyTarget,
-    HardViewConfig,
-    Losses,
-    MethodContext,
-    StepInfo,
-)
+from semipose.methods.base import ConsistencyMethod, ConsistencyTarget, HardViewConfig, Losses, MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledView, View

@@ -1,1 +1,1 @@
-"""The training loop and its parts."""
+"""Training: the loop, its engine, checkpoints, evaluation and monitoring."""

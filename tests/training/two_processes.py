@@ -72,7 +72,9 @@ def train_steps(name: str, people: Path, *, batch_norm: bool) -> dict[str, Tenso
     config, persons = method_config(name), read_coco(people, PEOPLE / "images")
     crops = LazyCrops(persons, CropGeometry((32, 32)))
     batch = JOINT_BATCH // world_size()
-    loader = PairedLoader(crops, crops, batch=batch, unlabeled_batch=batch, seed=3, rank=rank(), world=world_size())
+    loader = PairedLoader(
+        crops, crops, batch=batch, unlabeled_batch=batch, seed=3, rank=rank(), world_size=world_size()
+    )
     torch.manual_seed(0)
     with mock.patch.object(trainer, "ViewSampler", JointSampler):
         method = trainer.make_method(config, persons.skeleton, torch.Generator().manual_seed(1))

@@ -29,7 +29,7 @@ PERSONS = 32
 FIRST_STEP = 100
 """Steps before which nothing is diagnosed: new networks show background."""
 COLLAPSED = 0.35
-"""Unlabeled peaks below this fraction of the labeled ones are a collapse; measured in docs/results/reliability.md."""
+"""Unlabeled peaks below this fraction of the labeled ones are a collapse; measured in docs/research/reliability.md."""
 BLANK = 0.05
 """Labeled peaks below this, in the second half of a training, are background everywhere."""
 FALLEN = 0.15

@@ -1,6 +1,7 @@
 """A run from its configuration: where networks start, the precision that is kept, what is refused and reported."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest

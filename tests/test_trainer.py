@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from semipose import load, trainer
+from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
 from semipose.structures.skeletons import LSP

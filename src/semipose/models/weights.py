@@ -97,7 +97,7 @@ def load_weights(features: nn.Module, name: str, weights: str) -> None:
             f"{tuple(own[wrong].shape)}: are these weights of another backbone?"
         )
     features.load_state_dict(loaded, strict=False)
-    log.info("loaded %d tensors from %s", len(loaded), source)
+    log.debug("loaded %d tensors from %s", len(loaded), source)
 
 
 def _read_package(name: str) -> dict[str, Tensor]:

@@ -44,6 +44,24 @@ def test_unusual_images_keep_their_pixels(tmp_path):
         assert np.abs(found.astype(int) - np.asarray(image)).max() <= 8, path.name
 
 
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_deep_gray_images_are_scaled_by_their_range(tmp_path, bits, suffix):
+    """Cameras store 10 and 12 bits in files of 16: as 16 bits they would be black."""
+    smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)
+    Image.fromarray(smooth << (bits - 8)).save(tmp_path / f"deep{suffix}")
+    found = read_image(tmp_path / f"deep{suffix}")
+    np.testing.assert_array_equal(found, np.repeat(smooth[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_color_images_are_scaled_by_their_range(tmp_path, bits):
+    smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)
+    color = np.stack([smooth, smooth // 2, smooth[::-1]], axis=2)
+    cv2.imwrite(str(tmp_path / "deep.png"), (color << (bits - 8))[..., ::-1])
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), color)
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (11_000, 11_000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000

@@ -126,6 +126,7 @@ class _VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=source.rate)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.codec_context.time_base = source.time_base
+            self._stream.codec_context.flags |= self._av.codec.context.Flags.frame_duration
             self._stream.codec_context.max_b_frames = 0  # reordered frames of varying length shorten the track
         drawn = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         drawn.time_base = source.time_base

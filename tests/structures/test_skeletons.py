@@ -1,5 +1,7 @@
 """The known skeletons, and skeletons inferred from joint names."""
 
+from dataclasses import replace
+
 import pytest
 
 from semipose.errors import DataError
@@ -25,7 +27,9 @@ def test_coco_sigmas_are_the_official_ones():
 
 
 def test_known_names_return_the_known_skeleton():
-    assert infer_skeleton([n.replace("_", " ").title() for n in COCO.joints]) is COCO
+    assert infer_skeleton(COCO.joints) is COCO
+    titles = [n.replace("_", " ").title() for n in COCO.joints]
+    assert infer_skeleton(titles) == replace(COCO, joints=tuple(titles))
 
 
 def test_pairs_and_sigmas_are_inferred_from_names():
@@ -54,15 +58,21 @@ def test_spellings_of_left_and_right(names, caplog):
     assert not caplog.records
 
 
-def test_joints_without_sides_are_warned_about(caplog):
-    assert infer_skeleton(["rung", "lung", "light", "right"], name="odd").flip_pairs == ()
-    assert "odd" in caplog.text
-    assert "exchange none" in caplog.text
+def test_words_that_begin_like_a_side_are_none():
+    odd = infer_skeleton(["rung", "lung", "light", "rear", "left_ear", "upper_lip", "tail", "cleft", "bright"])
+    assert odd.flip_pairs == ()
+    assert odd.one_sided == ("left_ear",)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name"), (["a", None], "no joint name")],
+    [
+        ([], "no keypoints"),
+        (["a", "a"], "twice"),
+        (["a", "A"], "same name"),
+        (["a", 3], "no joint name"),
+        (["a", None], "no joint name"),
+    ],
 )
 def test_invalid_names_raise(names, message):
     with pytest.raises(DataError, match=message):

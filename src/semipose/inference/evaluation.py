@@ -1,5 +1,6 @@
 """Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import apply_detections
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
-from semipose.errors import ConfigError, WeightsError
+from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
@@ -30,6 +31,7 @@ from semipose.structures.skeletons import SigmaSource, Skeleton
 from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
+log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 
@@ -197,7 +199,23 @@ class _Settings:
         run = _description_of_run(path)
         truth = _with_joints_of(run.skeleton if run else None, truth, str(path))
         found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
+        found = _of_category(found, truth, path)
         return _Predicted(path, path.name, "a predictions file", truth, found, f"of {path.name}")
+
+
+def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:
+    """The predictions of the persons' category; COCO's evaluation does not compare the others with them either."""
+    category = truth.category
+    kept = [p for p in predictions if p.category_id in (category.id, *category.merged_ids)]
+    if predictions and not kept:
+        raise DataError(
+            f"{path}: all {len(predictions)} predictions have another category (the first {predictions[0].category_id!r}) "
+            f"than {category.name!r}, which is {category.id!r} in {truth.source}; write that as category_id"
+        )
+    if len(kept) < len(predictions):
+        count, of = len(predictions) - len(kept), len(predictions)
+        log.warning("%s: %d of %d predictions are not of category %r; left out", path, count, of, category.id)
+    return kept
 
 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:

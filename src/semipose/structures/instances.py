@@ -216,10 +216,17 @@ def _integers(values: list[int]) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A COCO category: its id and name, as in the annotation file."""
+    """A COCO category.
+
+    Attributes:
+        id: Its id, as in the annotation file.
+        name: Its name, likewise.
+        merged_ids: Ids of further categories of the file that are read as this one.
+    """
 
     id: int | str
     name: str
+    merged_ids: tuple[int | str, ...] = ()
 
 
 PERSON = Category(1, "person")

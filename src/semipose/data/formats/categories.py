@@ -74,7 +74,8 @@ def read_categories(
         skeleton = _skeleton(chosen, path)
     assert skeleton is not None
     name = " + ".join(_category(c).name for c in chosen) if len(chosen) < 4 else PERSON.name
-    return ReadCategories(frozenset(c["id"] for c in chosen), skeleton, Category(chosen[0]["id"], name))
+    ids = [c["id"] for c in chosen]
+    return ReadCategories(frozenset(ids), skeleton, Category(ids[0], name, tuple(ids[1:])))
 
 
 def _choose(
@@ -117,7 +118,7 @@ def _category(category: dict[str, Any]) -> Category:
 def _skeleton(chosen: list[dict[str, Any]], path: Path) -> Skeleton:
     names = chosen[0]["keypoints"]
     if not isinstance(names, list) or any(c["keypoints"] != names for c in chosen):
-        raise DataError(f"annotation file {path} has categories with different 'keypoints'; use one list in a file")
+        raise DataError(f"annotation file {path} has categories with different 'keypoints'; name one of them")
     first, k = chosen[0], len(names)
     skeleton = infer_skeleton(names, _limbs(first.get("skeleton") or [], k, path), name=path.stem)
     pairs, sigmas = first.get("flip_pairs"), first.get("sigmas") or None

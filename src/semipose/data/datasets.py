@@ -93,7 +93,8 @@ class DataConfig(Section):
         known = ["own", *SKELETONS]
         if name not in known and not name.endswith(YAML_SUFFIXES):
             near = get_close_matches(name, known, n=1)
-            raise ValueError(f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)} or a YAML file")
+            hint = f"the nearest valid name is {near[0]!r}" if near else f"use {', '.join(known)} or a YAML file"
+            raise ValueError(hint)
         return name
 
 

@@ -209,8 +209,8 @@ def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) 
     kept = [p for p in predictions if p.category_id in (category.id, *category.merged_ids)]
     if predictions and not kept:
         raise DataError(
-            f"{path}: all {len(predictions)} predictions have another category (the first {predictions[0].category_id!r}) "
-            f"than {category.name!r}, which is {category.id!r} in {truth.source}; write that as category_id"
+            f"{path}: no prediction (the first: category_id {predictions[0].category_id!r}) has the category of "
+            f"the data, {category.name!r}, which is {category.id!r} in {truth.source}; write that as category_id"
         )
     if len(kept) < len(predictions):
         count, of = len(predictions) - len(kept), len(predictions)

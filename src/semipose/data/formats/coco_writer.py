@@ -50,8 +50,9 @@ def _given(skeleton: Skeleton) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if skeleton.flip_order != inferred.flip_order:
         given["flip_pairs"] = [[joints[a], joints[b]] for a, b in skeleton.flip_pairs]
-    if skeleton.sigmas != inferred.sigmas:
-        given["sigmas"] = dict(zip(joints, skeleton.sigmas, strict=True))
+    sigmas = zip(joints, skeleton.sigmas, inferred.sigmas, strict=True)
+    if changed := {joint: sigma for joint, sigma, usual in sigmas if sigma != usual}:
+        given["sigmas"] = changed
     return given
 
 

@@ -18,6 +18,10 @@ def evaluate(
         str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded).")
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Category of --data if it has several, by name, or all; that of the run if not given."),
+    ] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     against: Annotated[
         Path | None,
@@ -38,6 +42,7 @@ def evaluate(
         run,
         data,
         images=images,
+        category=category,
         boxes=boxes,
         against=against,
         network=network,

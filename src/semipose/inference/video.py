@@ -71,7 +71,7 @@ def predict_video(
                 whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
                 own = whole if by_frame is None else by_frame.get(number, [])
                 persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
-                dataset = PoseDataset(model.skeleton, persons, str(source))
+                dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
                 predictions = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
                 found += predictions
                 if video:

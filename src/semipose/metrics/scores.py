@@ -19,7 +19,7 @@ class EvaluationProtocol:
     Attributes:
         boxes: `ground truth` or the file of detections.
         flip_test: Whether heatmaps were averaged with those of the mirrored image.
-        sigmas: The skeleton whose OKS sigmas were used.
+        sigmas: Where the OKS sigmas come from: the known skeleton, or given, by body part, or by default.
         n_persons: Number of evaluated persons.
         n_images: Number of their images.
         source: The data set.
@@ -57,7 +57,7 @@ class EvaluationProtocol:
         return cls(
             boxes=boxes,
             flip_test=flip_test,
-            sigmas=truth.skeleton.name,
+            sigmas=truth.skeleton.describe_sigmas(),
             n_persons=len(persons),
             n_images=len(set(persons.image_ids)),
             source=truth.source,

@@ -214,6 +214,25 @@ def _integers(values: list[int]) -> np.ndarray:
         return np.array(values, object)  # JSON allows integers of any size
 
 
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A COCO category.
+
+    Attributes:
+        id: Its id, as in the annotation file.
+        name: Its name, likewise.
+        merged_ids: Ids of further categories of the file that are read as this one.
+    """
+
+    id: int | str
+    name: str
+    merged_ids: tuple[int | str, ...] = ()
+
+
+PERSON = Category(1, "person")
+"""The category of data sets that state none."""
+
+
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class PoseDataset:
     """The persons of one data set in a fixed order.
@@ -223,12 +242,14 @@ class PoseDataset:
         instances: The N persons.
         source: Name of the file or folder, for messages and run records.
         empty_images: (id, path) of the images that show no person; a detection there is a false positive.
+        category: The category of the persons, which can be animals or things.
     """
 
     skeleton: Skeleton
     instances: Instances
     source: str
     empty_images: tuple[tuple[int | str, Path], ...]
+    category: Category
 
     def __init__(
         self,
@@ -236,10 +257,17 @@ class PoseDataset:
         instances: Iterable[Instance],
         source: str,
         empty_images: tuple[tuple[int | str, Path], ...] = (),
+        category: Category = PERSON,
     ) -> None:
         if not isinstance(instances, Instances):
             instances = Instances.from_instances(instances, len(skeleton))
-        values = {"skeleton": skeleton, "instances": instances, "source": source, "empty_images": empty_images}
+        values = {
+            "skeleton": skeleton,
+            "instances": instances,
+            "source": source,
+            "empty_images": empty_images,
+            "category": category,
+        }
         for name, value in values.items():  # the only way to set the fields of a frozen dataclass
             object.__setattr__(self, name, value)
 
@@ -263,7 +291,11 @@ class PoseDataset:
 
     def subset(self, indices: Iterable[int]) -> "PoseDataset":
         """Returns the persons at `indices`, in that order."""
-        return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
+        return PoseDataset(self.skeleton, self.instances.take(indices), self.source, category=self.category)
+
+    def with_category(self, category: Category) -> "PoseDataset":
+        """Returns the same persons as those of another category."""
+        return PoseDataset(self.skeleton, self.instances, self.source, self.empty_images, category)
 
     def usable(self) -> "PoseDataset":
         """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
@@ -285,19 +317,25 @@ class PoseDataset:
             visibility=np.broadcast_to(np.int8(0), (n, k)),
             annotated=np.zeros(n, bool),
         )
-        return PoseDataset(self.skeleton, instances, self.source)
+        return PoseDataset(self.skeleton, instances, self.source, category=self.category)
 
     def to_skeleton(self, skeleton: Skeleton) -> "PoseDataset":
-        """Returns the persons with the joints of another skeleton, matched by name; missing joints are unlabeled."""
-        if skeleton.joints == self.skeleton.joints:
+        """Returns the persons with another skeleton, whose joints are matched by name; missing joints are unlabeled.
+
+        Joints match whose names differ only in spelling, such as `leftWrist` and `left_wrist`.
+        """
+        if skeleton == self.skeleton:
             return self
-        sources = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
+        own = self.skeleton.keys
+        if skeleton.keys == own:
+            return PoseDataset(skeleton, self.instances, self.source, self.empty_images, self.category)
+        sources = [own.index(key) if key in own else -1 for key in skeleton.keys]
         visibility = self.instances.visibility[:, sources] * (np.array(sources) >= 0)
         joints = self.instances.joints[:, sources] * (visibility > 0)[..., None]
         instances = replace(self.instances, joints=joints, visibility=visibility)
-        return PoseDataset(skeleton, instances, self.source, self.empty_images)
+        return PoseDataset(skeleton, instances, self.source, self.empty_images, self.category)
 
     def concat(self, other: "PoseDataset") -> "PoseDataset":
         """Returns the persons of both sets with the skeleton of this one."""
         instances = self.instances.concat(other.to_skeleton(self.skeleton).instances)
-        return PoseDataset(self.skeleton, instances, f"{self.source} + {other.source}")
+        return PoseDataset(self.skeleton, instances, f"{self.source} + {other.source}", category=self.category)

@@ -131,6 +131,7 @@ class Evaluator:
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
+        self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
         self._crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
@@ -255,7 +256,7 @@ class Evaluator:
         return EvaluationProtocol.of(
             truth,
             boxes="ground truth",
-            flip_test=self.evaluation.flip_test,
+            flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
@@ -275,7 +276,7 @@ class Evaluator:
         predictor = Predictor(
             networks,
             self.loss.build(),
-            flip_test=self.evaluation.flip_test,
+            flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             sigma=self.loss.sigma,
             device=self.engine.device,
@@ -301,6 +302,7 @@ class Evaluator:
             self.loss,
             self.evaluation.decoder,
             headline_networks=self.headline_networks,
+            category=self.splits.labeled.category,
         )
 
 

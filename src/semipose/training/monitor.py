@@ -48,7 +48,8 @@ class Sample:
         entropy_labeled: Spatial entropy of a heatmap, as a fraction of the uniform map's.
         peak_unlabeled: As `peak_labeled`, of an unlabeled image.
         entropy_unlabeled: As `entropy_labeled`, of an unlabeled image.
-        distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels.
+        distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels; 0 for
+            one network and a skeleton without left/right pairs.
         confident: Fraction of unlabeled joints with a peak of at least half the labeled mean.
     """
 
@@ -115,9 +116,11 @@ class TrainingMonitor:
             known, other = self._heatmaps(networks[0], labeled_view.images), self._heatmaps(networks[0], view.images)
             if len(networks) > 1:
                 second = self._heatmaps(networks[1], view.images)
+            elif not (skeleton := self.labeled.dataset.skeleton).flip_pairs:
+                second = other  # a mirror image shows nothing without pairs; the distance is 0
             else:
                 mirrored = self._heatmaps(networks[0], view.images.flip(-1)).flip(-1)
-                second = mirrored[:, cached_tensor(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
+                second = mirrored[:, cached_tensor(skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))

@@ -112,7 +112,7 @@ def test_boxes_and_annotation_ids_may_be_missing(tmp_path: Path) -> None:
         ({"score": None}, "has no 'score'"),
         ({"image_id": True}, "'image_id' is True; write an integer or a string"),
         ({"image_id": 1.5}, "'image_id' is 1.5"),
-        ({"category_id": "person"}, "'category_id' is 'person'; write an integer"),
+        ({"category_id": 1.5}, "'category_id' is 1.5; write an integer"),
         ({"annotation_id": 2.5}, "'annotation_id' is 2.5"),
         ({"keypoints": [1, 2, 3]}, "'keypoints' has 3 entries .*; write 6 numbers"),
         ({"keypoints": [1, 2, 3, 4, 5, float("nan")]}, "not a finite number"),
@@ -174,7 +174,7 @@ def test_predictions_of_a_folder_find_their_images_by_name(tmp_path: Path) -> No
     save_predictions(numbered, tmp_path / "found.json", files=names)
     read = load_predictions(tmp_path / "found.json", truth.skeleton, truth=truth)
     assert [p.image_id for p in read] == [p.image_id for p in found]
-    assert score(truth, read).ap == pytest.approx(1.0)
+    assert score(truth, read)["AP"] == pytest.approx(1.0)
     assert [p.image_id for p in load_predictions(tmp_path / "found.json", truth.skeleton)] == [4, 3, 2, 1]
     save_predictions(numbered, tmp_path / "other.json", files=dict.fromkeys(names, "elsewhere.jpg"))
     with pytest.raises(DataError, match="none of 4 predictions"):

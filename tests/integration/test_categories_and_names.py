@@ -1,0 +1,80 @@
+"""Names, category and given properties of a set go through a whole training, its files and its evaluation."""
+
+import contextlib
+import io
+import json
+
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+import semipose
+from semipose.config import load_config
+from semipose.data.datasets import PEOPLE, read_dataset
+from semipose.data.formats.coco_writer import write_coco
+from semipose.inference.weights import read_description
+from semipose.structures.skeletons import COCO as COCO_SKELETON
+from semipose.trainer import train
+from tests.conftest import TINY
+
+IMAGES = PEOPLE / "images"
+NAMES = [joint.title().replace("_", " ") for joint in COCO_SKELETON.joints]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short training on horses (id 2) with joint names such as `Left Eye`."""
+    folder = tmp_path_factory.mktemp("horses")
+    write_coco(read_dataset("people", None).subset(range(60)), folder / "horses.json")
+    content = json.loads((folder / "horses.json").read_text())
+    (horse,) = content["categories"]
+    horse |= {"id": 2, "name": "horse", "keypoints": NAMES}
+    content["categories"] = [{"id": 1, "name": "rider"}, horse]
+    for record in content["annotations"]:
+        record["category_id"] = 2
+    (folder / "horses.json").write_text(json.dumps(content))
+    data = {"data.train": str(folder / "horses.json"), "data.images": str(IMAGES), "data.sigmas": {"Nose": 0.03}}
+    options = {"method": "supervised", "data.labels": None, "train.steps": 200, "train.select": "last"}
+    train(load_config(None, {**TINY, **data, **options}), folder / "run")
+    return folder / "run"
+
+
+def test_names_sigmas_and_category_are_kept(run):
+    found = read_description(run / "best.safetensors")
+    assert list(found.skeleton.joints) == NAMES
+    assert (found.skeleton.sigmas[0], found.skeleton.sigma_sources[0]) == (0.03, "given")
+    assert (found.category.id, found.category.name) == (2, "horse")
+    evaluation = semipose.evaluate(run, run.parent / "horses.json", images=IMAGES)
+    assert set(evaluation.scores.by_joint["PCK@0.2"]) <= {*NAMES, "total"}
+    assert "given for 1" in evaluation.protocol.describe()
+
+
+def test_predictions_of_a_run_evaluate_equal_in_pycocotools(run):
+    records = json.loads((run / "predictions.json").read_text())
+    assert {record["category_id"] for record in records} == {2}
+    images = {record["image_id"] for record in records}
+    found = semipose.evaluate(run / "predictions.json", run.parent / "horses.json", images=IMAGES)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(run.parent / "horses.json"))
+        oracle = COCOeval(truth, truth.loadRes(str(run / "predictions.json")), "keypoints")
+        oracle.params.kpt_oks_sigmas[0] = 0.03
+        oracle.evaluate()
+        oracle.accumulate()
+        oracle.summarize()
+    assert len(images) == 8
+    for name, value in zip(("AP", "AP50", "AP75"), oracle.stats[:3], strict=True):
+        assert found.scores[name] == pytest.approx(value)
+    assert oracle.stats[1] > 0
+
+
+def test_a_folder_is_predicted_and_pre_labeled_as_the_same_category(run, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in sorted(IMAGES.iterdir())[:3]:
+        (images / path.name).write_bytes(path.read_bytes())
+    written = semipose.predict(run, images, out=tmp_path / "found")
+    assert {record["category_id"] for record in json.loads(written[0].read_text())} == {2}
+    labels, *_ = semipose.suggest(run, images, count=2, out=tmp_path / "next")
+    content = json.loads(labels.read_text())
+    assert [(c["id"], c["name"], c["keypoints"]) for c in content["categories"]] == [(2, "horse", NAMES)]
+    assert {record["category_id"] for record in content["annotations"]} == {2}

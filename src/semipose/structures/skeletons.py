@@ -96,8 +96,14 @@ class Skeleton:
         return found
 
     def find(self, *names: str) -> int | None:
-        """Returns the index of the first of `names` that the skeleton has, whatever the spelling, or None."""
-        return next((self.keys.index(key) for key in map(normalize, names) if key in self.keys), None)
+        """Returns the index of the first of `names` that the skeleton has, or None.
+
+        The spelling does not matter, and `left_hip` also finds `hip_left` and `L hip`.
+        """
+        found = (
+            self._by_side.get(key) if key not in self.keys else self.keys.index(key) for key in map(normalize, names)
+        )
+        return next((index for index in found if index is not None), None)
 
     def describe_pairs(self) -> str:
         """Returns the left and right joints in words."""
@@ -158,6 +164,12 @@ class Skeleton:
         if limbs is not None:
             changed = replace(changed, limbs=tuple((self.index(a), self.index(b)) for a, b in limbs))
         return changed
+
+    @cached_property
+    def _by_side(self) -> dict[str, int]:
+        """Index of each joint by its side and body part, as in `left_hip`, wherever its name states the side."""
+        sides = [(self.side(i), body_part(joint, paired=True), i) for i, joint in enumerate(self.joints)]
+        return {f"{side}_{part}": i for side, part, i in reversed(sides) if side}
 
     @property
     def _listed(self) -> str:

@@ -18,7 +18,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     """Writes a COCO annotation file that `read_coco` reads back.
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
-    height are those of the stored pixels; images that cannot be opened have none.
+    height are those of the stored pixels; images that cannot be opened have none. Annotation ids that begin at 0 are
+    written from 1, because pycocotools counts a match with annotation 0 as none.
 
     Args:
         persons: The data set.
@@ -39,7 +40,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
     }
     category |= _given(persons.skeleton)
-    records = [_record(person, persons.category.id) for person in persons.instances]
+    first = int(min(persons.instances.annotation_ids, default=1) == 0)
+    records = [_record(person, person.annotation_id + first, persons.category.id) for person in persons.instances]
     write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
     return root
 
@@ -56,9 +58,9 @@ def _given(skeleton: Skeleton) -> dict[str, Any]:
     return given
 
 
-def _record(person: Instance, category_id: int | str) -> dict[str, Any]:
+def _record(person: Instance, annotation_id: int, category_id: int | str) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "id": person.annotation_id,
+        "id": annotation_id,
         "image_id": person.image_id,
         "category_id": category_id,
         "iscrowd": int(person.is_crowd),

@@ -16,6 +16,7 @@ from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.coco_writer import write_coco
+from semipose.errors import DataError
 from semipose.inference.weights import read_description
 from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.structures.skeletons import COCO as COCO_SKELETON
@@ -96,3 +97,15 @@ def test_a_folder_is_predicted_and_pre_labeled_as_the_same_category(run, tmp_pat
     content = json.loads(labels.read_text())
     assert [(c["id"], c["name"], c["keypoints"]) for c in content["categories"]] == [(2, "horse", NAMES)]
     assert {record["category_id"] for record in content["annotations"]} == {2}
+
+
+def test_predictions_of_another_category_are_left_out(run, tmp_path, caplog):
+    truth = read_coco(run.parent / "horses.json", IMAGES)
+    found = ground_truth_as_predictions(truth)
+    save_predictions([*found, *(replace(p, category_id=1) for p in found[:9])], tmp_path / "mixed.json")
+    evaluation = semipose.evaluate(tmp_path / "mixed.json", run.parent / "horses.json", images=IMAGES)
+    assert evaluation.scores["AP"] == 1
+    assert f"9 of {len(found) + 9} predictions are not of category 2" in caplog.text
+    save_predictions([replace(p, category_id=1) for p in found], tmp_path / "other.json")
+    with pytest.raises(DataError, match="'horse', which is 2"):
+        semipose.evaluate(tmp_path / "other.json", run.parent / "horses.json", images=IMAGES)

@@ -189,14 +189,14 @@ def test_skeleton_file_sets_pairs_sigmas_limbs_and_category(tmp_path):
 
 def test_wrong_skeletons_are_one_line_errors(tmp_path):
     path = str(one(COCO, tmp_path, "set"))
-    with pytest.raises(ConfigError, match="`data.flip_pairs`.*did you mean 'right_eye'"):
+    with pytest.raises(ConfigError, match=r"`data.flip_pairs`.*did you mean 'right_eye'"):
         load_splits(DataConfig(train=path, flip_pairs=[("left_eye", "right_eyee")]))
-    with pytest.raises(ConfigError, match="`data.category`.*no 'horse' but 'person'"):
+    with pytest.raises(ConfigError, match=r"`data.category`.*no 'horse' but 'person'"):
         load_splits(DataConfig(train=path, category="horse"))
     with pytest.raises(ValueError, match="nearest valid name is 'coco'"):
         DataConfig(train=path, skeleton="coca")
     (tmp_path / "skeleton.yaml").write_text("flip_pair: []\n")
-    with pytest.raises(DataError, match="skeleton file .*flip_pair'; did you mean 'flip_pairs'"):
+    with pytest.raises(DataError, match=r"skeleton file .*flip_pair'; did you mean 'flip_pairs'"):
         load_splits(DataConfig(train=path, skeleton=str(tmp_path / "skeleton.yaml")))
 
 

@@ -111,9 +111,10 @@ def _mirrored_words(word: str) -> list[str]:
 
 def _joined_side(word: str) -> Side | None:
     """The side that is written together with a body part (`leftwrist`); None for `cleft` and `bright`."""
+    word = word.rstrip("0123456789")
     for side in _SIDES:
         rest = word.removeprefix(side) if word.startswith(side) else word.removesuffix(side)
-        if rest != word and rest.rstrip("0123456789") in ("", *_PARTS):
+        if rest != word and rest in ("", *_PARTS):
             return side
     return None
 

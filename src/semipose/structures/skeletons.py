@@ -151,10 +151,8 @@ class Skeleton:
             changed = replace(changed, flip_pairs=tuple(self._left_first(*pair) for pair in pairs))
         if sigmas is not None:
             given = {self.index(joint): sigma for joint, sigma in sigmas.items()}
-            if wrong := next((i for i, sigma in given.items() if not 0 < sigma < inf), None):
-                raise DataError(
-                    f"sigma of {self.joints[wrong]!r} is {given[wrong]}; give a positive number, as in COCO"
-                )
+            if wrong := [joint for joint, sigma in sigmas.items() if not 0 < sigma < inf]:
+                raise DataError(f"sigma of {wrong[0]!r} is {sigmas[wrong[0]]}; give a positive number, as in COCO")
             sources = self.sigma_sources or _sources("given", len(self))
             changed = replace(
                 changed,

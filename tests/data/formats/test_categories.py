@@ -42,7 +42,7 @@ def test_several_categories_need_a_choice(animals, caplog):
     caplog.set_level(logging.INFO)
     with pytest.raises(DataError, match=r"cat \(id 4\), dog \(id 9\); name one as `category`"):
         read(animals())
-    with pytest.raises(DataError, match="no category 'dgo'.*did you mean 'dog'"):
+    with pytest.raises(DataError, match=r"no category 'dgo'.*did you mean 'dog'"):
         read(animals(), "dgo")
     assert not caplog.records
     dogs = read(animals(), "dog")

@@ -30,9 +30,11 @@ def evaluate(
     on_error: OnError = "strict",
     json: Json = False,
 ) -> None:
-    """Print AP and PCK with 95 % intervals, and the difference from another run."""
+    """Print AP, PCK and pixel error with 95 % intervals, and the difference from another run."""
     from semipose import api
     from semipose.metrics.bootstrap import describe, describe_differences
+    from semipose.metrics.registry import column_title, value_text
+    from semipose.metrics.scores import describe_pixel_error
 
     evaluation = api.evaluate(
         run,
@@ -53,13 +55,15 @@ def evaluate(
     both = [evaluation, *([evaluation.against] if evaluation.against else [])]
     names = [f"{n}. {e.name}" if len(both) > 1 else e.name for n, e in enumerate(both, start=1)]
     print_scores({name: e.scores.as_dict() for name, e in zip(names, both, strict=True)})
-    for line in (describe(evaluation.intervals), describe_differences(evaluation.difference or {})):
-        if line:
-            print(line)
+    lines = [describe(evaluation.intervals), describe_differences(evaluation.difference or {})]
+    for number, e in enumerate(both):
+        statistics = describe_pixel_error(e.scores.pixel_error)
+        lines += [f"{'second: ' if number else ''}{line}" for line in (statistics, *e.scores.notes) if line]
     for name, scores in evaluation.scores.by_joint.items():
-        print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in scores.items()))
-    for note in evaluation.scores.notes:
-        print(note)
+        values = "  ".join(f"{joint} {value_text(name, value)}" for joint, value in scores.items())
+        lines.append(f"{column_title(name)} by joint: {values}")
+    for line in filter(None, lines):
+        print(line)
     print(evaluation.protocol.describe())
     if evaluation.against:
         print(f"second: {evaluation.against.protocol.describe()}")

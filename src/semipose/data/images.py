@@ -78,6 +78,17 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
         raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Returns width and height of an image file, without decoding it; None if they can't be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.size
+    except Exception:  # whoever needs the pixels reports what is wrong with the file
+        return None
+
+
 def has_exif_orientation(image: Image.Image) -> bool:
     """Returns whether EXIF asks viewers to rotate or mirror an opened image, which `read_image` does not do.
 

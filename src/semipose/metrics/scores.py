@@ -133,11 +133,11 @@ class Scores:
         return {"mean": self.values["pixel_error"], **rest, "by_joint": self.by_joint["pixel_error"]}
 
 
-def describe_pixel_error(found: Mapping[str, Any] | None) -> str:
+def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "") -> str:
     """Returns the statistics of `Scores.pixel_error` as one line of text, which is empty where there are none."""
     names = {"mean": "mean", "median": "median", "rmse": "RMSE", "p90": "90th percentile"}
     parts = [f"{text} {found[name]:.1f}" for name, text in names.items()] if found else []
-    return f"pixel error: {', '.join(parts)} px" if parts else ""
+    return f"pixel error{of}: {', '.join(parts)} px" if parts else ""
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:

@@ -80,12 +80,14 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Returns width and height of an image file, without decoding it; None if they can't be read."""
+    if not path.is_file():  # opening a pipe may never end
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return image.size
-    except Exception:  # whoever needs the pixels reports what is wrong with the file
+    except Exception:  # reading its pixels reports what is wrong with the file
         return None
 
 

@@ -387,7 +387,9 @@ def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None
     missing = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
     if missing:
         log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
-    persons = training.evaluator.persons("validation")
+    persons, caveats = training.evaluator.persons("validation"), training.evaluator.ap_caveats
+    if config.train.select == "best" and caveats:
+        log.info(f"AP measures little here ({', '.join(caveats)}): the lowest pixel error selects the weights")
     if config.train.select == "best" and persons is not None and len(persons) < MIN_IMAGES:
         log.warning(
             f"{plural(len(persons), 'person')} for validation: too few to select weights by; give `data.val`, a larger "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semipose.data.images import has_exif_orientation, read_image, write_image
+from semipose.data.images import has_exif_orientation, image_size, read_image, write_image
 from semipose.errors import DataError
 
 
@@ -100,6 +100,14 @@ def test_exif_orientation_is_detected(tmp_path, suffix, expected):
     with Image.open(tmp_path / f"plain{suffix}") as plain, Image.open(tmp_path / f"rotated{suffix}") as rotated:
         assert not has_exif_orientation(plain)
         assert has_exif_orientation(rotated) is expected
+
+
+def test_the_size_is_read_without_the_pixels(tmp_path):
+    write_image(np.zeros((40, 60, 3), np.uint8), tmp_path / "image.png", 90)
+    (tmp_path / "text.png").write_text("no image")
+    os.mkfifo(tmp_path / "pipe.png")
+    sizes = [image_size(tmp_path / f"{name}.png") for name in ("image", "text", "pipe", "missing")]
+    assert sizes == [(60, 40), None, None, None]
 
 
 def test_the_name_chooses_the_format(tmp_path):

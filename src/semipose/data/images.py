@@ -91,6 +91,19 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
     return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Returns width and height of an image file, without decoding it; None if they can't be read."""
+    if not path.is_file():  # opening a pipe may never end
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.size
+    except Exception:  # reading its pixels reports what is wrong with the file
+        return None
+
+
 def has_exif_orientation(image: Image.Image) -> bool:
     """Returns whether EXIF asks viewers to rotate or mirror an opened image, which `read_image` does not do.
 

@@ -48,7 +48,8 @@ class Evaluation:
         left_out: Broken records and images that were left out, by data set.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
-        difference: By metric, how much higher the scores of this evaluation are, paired by image.
+        difference: By metric, how much higher the scores of this evaluation are, paired by image; of errors on the
+            persons that have a prediction in both.
     """
 
     name: str
@@ -65,10 +66,15 @@ class Evaluation:
         return f"Evaluation({self.name}: {self.scores!r}{compared}; {self.protocol.describe()})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the scores by their public names and everything else, ready for JSON."""
+        """Returns the scores by their public names and everything else, ready for JSON.
+
+        `pixel_error` holds mean, median, rmse, p90 and by_joint.
+        """
         found: dict[str, Any] = {
             **self.scores.as_dict(),
             "by_joint": self.scores.by_joint,
+            "pixel_error": self.scores.pixel_error,
+            "notes": list(self.scores.notes),
             "protocol": self.protocol.describe(),
             "leakage": self.leakage,
             "left_out": self.left_out,

@@ -38,6 +38,7 @@ class Instance:
         score: Score of the detector, 1 for annotated boxes.
         is_crowd: Whether the box holds a group of persons.
         head_size: Length in pixels that normalizes PCKh, where the data set gives one.
+        box_from_labels: Whether the box is the extent of the labeled joints, because the data set gives none.
     """
 
     image: Path
@@ -50,6 +51,7 @@ class Instance:
     score: float = 1.0
     is_crowd: bool = False
     head_size: float | None = None
+    box_from_labels: bool = False
 
     @property
     def labeled(self) -> bool:
@@ -77,6 +79,7 @@ class Instances(Sequence[Instance]):
         scores: (N,) scores of a detector, 1 for annotated boxes.
         is_crowd: (N,) whether the box holds a group of persons.
         head_sizes: (N,) in pixels, NaN where the data set gives none.
+        box_from_labels: (N,) whether the box is the extent of the labeled joints.
     """
 
     images: tuple[tuple[int | str, str], ...]
@@ -90,6 +93,7 @@ class Instances(Sequence[Instance]):
     scores: np.ndarray
     is_crowd: np.ndarray
     head_sizes: np.ndarray
+    box_from_labels: np.ndarray
 
     @classmethod
     def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
@@ -131,6 +135,7 @@ class Instances(Sequence[Instance]):
             score=float(self.scores[index]),
             is_crowd=bool(self.is_crowd[index]),
             head_size=None if np.isnan(head_size) else head_size,
+            box_from_labels=bool(self.box_from_labels[index]),
         )
 
     @property
@@ -197,6 +202,7 @@ def _columns(
         np.array([p.score for p in instances], np.float64),
         np.array([p.is_crowd for p in instances], bool),
         np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
+        np.array([p.box_from_labels for p in instances], bool),
     ]
 
 

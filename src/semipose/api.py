@@ -162,7 +162,9 @@ def predict(
         return predict_video(
             model, source, out, boxes=boxes, draw=draw, flip_test=flip_test, min_score=min_score, progress=progress
         )
-    persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p))
+    persons = errors.read(
+        "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p, model.category)
+    )
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
@@ -171,7 +173,7 @@ def predict(
     names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.instances}
     save_predictions(predictions, written[0], files=names)
     numbered = all(isinstance(p.image_id, int) for p in predictions)
-    if source.suffix == ".json" and model.skeleton.joints == COCO.joints and numbered:
+    if source.suffix == ".json" and model.skeleton.keys == COCO.joints and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])

@@ -157,12 +157,12 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
             return PoseNet(model, len(skeleton), levels)
         network = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
-        network.copy_weights_from(start.network, heads=start.skeleton.joints == skeleton.joints)
+        network.copy_weights_from(start.network, heads=start.skeleton.keys == skeleton.keys)
         return network
 
     def load_network(path: str) -> PoseNet:
         model = load_pose_model(path)
-        if model.skeleton.joints != skeleton.joints:
+        if model.skeleton.keys != skeleton.keys:
             raise ConfigError(f"{path} has other joints than the data; take a network trained on this data")
         if model.loss.kind != config.loss.kind:
             raise ConfigError(
@@ -382,13 +382,31 @@ def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None
         f"({training.loader.steps_per_epoch} an epoch), {place}, split {splits.split.hash}"
     )
     labeled = splits.labeled
+    _report_skeleton(labeled.skeleton)
     known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
     missing = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
     if missing:
         log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
-    persons = training.evaluator.persons("validation")
+    persons, caveats = training.evaluator.persons("validation"), training.evaluator.ap_caveats
+    if config.train.select == "best" and caveats:
+        log.info(f"AP measures little here ({', '.join(caveats)}): the lowest pixel error selects the weights")
     if config.train.select == "best" and persons is not None and len(persons) < MIN_IMAGES:
         log.warning(
             f"{plural(len(persons), 'person')} for validation: too few to select weights by; give `data.val`, a larger "
             "`data.validation`, or set `train.select` to last"
+        )
+
+
+def _report_skeleton(skeleton: Skeleton) -> None:
+    """Reports what is inferred from joint names: which joints are mirrored, and how strictly they are scored."""
+    log.info(f"{skeleton.describe_pairs()}; OKS sigmas: {skeleton.describe_sigmas()}")
+    if not skeleton.flip_pairs:
+        log.warning(
+            f"no joint of {', '.join(skeleton.joints)[:120]} is in a left/right pair: no image is mirrored; if there "
+            "are pairs, give `data.flip_pairs` or name them left_… and right_…"
+        )
+    elif skeleton.one_sided:
+        log.warning(
+            f"{', '.join(skeleton.one_sided)[:120]}: names a side and has no partner, and is not exchanged in mirrored "
+            "images; give `data.flip_pairs`"
         )

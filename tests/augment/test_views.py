@@ -9,7 +9,7 @@ from semipose.models.backbones import STD
 from semipose.ops import geometry
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
-from semipose.structures.skeletons import LSP
+from semipose.structures.skeletons import LSP, infer_skeleton
 
 SIZE, CROP = (128, 96), (160, 120)
 
@@ -115,3 +115,10 @@ def test_cpu_views_equal_gpu_views_within_one_gray_level():
     assert levels.mean() < 0.3
     assert levels.max() < 1.1
     assert (exact == 0).float().mean() > 0.01  # some pixels lie outside the crop
+
+
+def test_a_skeleton_without_pairs_is_not_mirrored():
+    one_sided = infer_skeleton([f"point {k}" for k in range(14)])
+    views = ViewSampler(ViewsConfig(flip_probability=1), one_sided, SIZE, 2.0, torch.Generator().manual_seed(0))
+    assert not views.labeled(labeled(20)).view.flipped.any()
+    assert sampler(flip_probability=1).labeled(labeled(20)).view.flipped.all()

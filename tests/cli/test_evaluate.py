@@ -26,8 +26,22 @@ def test_another_network_of_the_run_has_the_scores_of_the_training(cli, trained,
     code, out, err = cli("evaluate", trained, *test_set, "--network", network, "--json")
     assert code == 0, err
     found = json.loads(out)
+    error = known.pop("pixel_error")
     assert {key: found[key] for key in known} == pytest.approx(known, abs=0.002)  # rounding
+    assert found["pixel_error"]["mean"] == pytest.approx(error, abs=0.01)
     assert network in found["protocol"]
+
+
+def test_pixel_errors_are_printed_in_pixels(cli, trained, test_set):
+    found = json.loads(cli("evaluate", trained, *test_set, "--json")[1])["pixel_error"]
+    assert set(found) == {"mean", "median", "rmse", "p90", "by_joint"}
+    assert len(found["by_joint"]) == 17
+    code, out, err = cli("evaluate", trained, *test_set, "--against", trained / "predictions.json")
+    assert code == 0, err
+    assert "pixel_error (px) ┃" in out
+    assert f"pixel error: mean {found['mean']:.1f}, median {found['median']:.1f}, RMSE {found['rmse']:.1f}" in out
+    assert f"pixel_error (px) by joint: nose {found['by_joint']['nose']:.1f}" in out
+    assert "px, lower is better" in out
 
 
 def test_two_runs_on_the_same_persons(cli, trained, test_set):

@@ -170,3 +170,41 @@ def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_
         assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
     alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
     assert alone.unlabeled is None
+
+
+def test_skeleton_file_sets_pairs_sigmas_limbs_and_category(tmp_path):
+    (tmp_path / "skeleton.yaml").write_text(
+        "flip_pairs: [[left_eye, right_eye]]\nsigmas: {nose: 0.5}\nlimbs: [[nose, left_eye]]\ncategory: person\n"
+    )
+    (tmp_path / "data.yaml").write_text(f"train: {one(COCO, tmp_path, 'set', 20)}\nskeleton: skeleton.yaml\n")
+    config = open_data_file(DataConfig(train=str(tmp_path / "data.yaml"), limbs=[]))
+    assert (config.skeleton, config.category, config.limbs) == ("own", "person", [])
+    assert open_data_file(config) == config
+    found = load_splits(config)
+    assert found.labeled.skeleton.flip_pairs == ((1, 2),)
+    assert found.labeled.skeleton.sigmas[0] == 0.5
+    assert found.validation is not None
+    assert found.validation.skeleton == found.labeled.skeleton
+
+
+def test_wrong_skeletons_are_one_line_errors(tmp_path):
+    path = str(one(COCO, tmp_path, "set"))
+    with pytest.raises(ConfigError, match=r"`data.flip_pairs`.*did you mean 'right_eye'"):
+        load_splits(DataConfig(train=path, flip_pairs=[("left_eye", "right_eyee")]))
+    with pytest.raises(ConfigError, match=r"`data.category`.*no 'horse' but 'person'"):
+        load_splits(DataConfig(train=path, category="horse"))
+    with pytest.raises(ValueError, match="nearest valid name is 'coco'"):
+        DataConfig(train=path, skeleton="coca")
+    (tmp_path / "skeleton.yaml").write_text("flip_pair: []\n")
+    with pytest.raises(DataError, match=r"skeleton file .*flip_pair'; did you mean 'flip_pairs'"):
+        load_splits(DataConfig(train=path, skeleton=str(tmp_path / "skeleton.yaml")))
+
+
+def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):
+    names = ["nose", "left_eye", "right_eye"]
+    train = one(infer_skeleton(names), tmp_path, "train")
+    val = one(infer_skeleton(["rightEye", "Nose", "left eye"]), tmp_path, "val")
+    found = load_splits(DataConfig(train=str(train), val=str(val)))
+    assert found.validation is not None
+    assert found.validation.skeleton.joints == tuple(names)
+    np.testing.assert_array_equal(found.validation[0].joints[:, 0], [2, 3, 1])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semipose.data.images import has_exif_orientation, read_image, write_image
+from semipose.data.images import has_exif_orientation, image_size, read_image, write_image
 from semipose.errors import DataError
 
 
@@ -42,6 +42,24 @@ def test_unusual_images_keep_their_pixels(tmp_path):
         assert found.shape == (48, 64, 3), path.name
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - np.asarray(image)).max() <= 8, path.name
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_deep_gray_images_are_scaled_by_their_range(tmp_path, bits, suffix):
+    """Cameras store 10 and 12 bits in files of 16: as 16 bits they would be black."""
+    smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)
+    Image.fromarray(smooth << (bits - 8)).save(tmp_path / f"deep{suffix}")
+    found = read_image(tmp_path / f"deep{suffix}")
+    np.testing.assert_array_equal(found, np.repeat(smooth[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_deep_color_images_are_scaled_by_their_range(tmp_path, bits):
+    smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)
+    color = np.stack([smooth, smooth // 2, smooth[::-1]], axis=2)
+    cv2.imwrite(str(tmp_path / "deep.png"), (color << (bits - 8))[..., ::-1])
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), color)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
@@ -82,6 +100,14 @@ def test_exif_orientation_is_detected(tmp_path, suffix, expected):
     with Image.open(tmp_path / f"plain{suffix}") as plain, Image.open(tmp_path / f"rotated{suffix}") as rotated:
         assert not has_exif_orientation(plain)
         assert has_exif_orientation(rotated) is expected
+
+
+def test_the_size_is_read_without_the_pixels(tmp_path):
+    write_image(np.zeros((40, 60, 3), np.uint8), tmp_path / "image.png", 90)
+    (tmp_path / "text.png").write_text("no image")
+    os.mkfifo(tmp_path / "pipe.png")
+    sizes = [image_size(tmp_path / f"{name}.png") for name in ("image", "text", "pipe", "missing")]
+    assert sizes == [(60, 40), None, None, None]
 
 
 def test_the_name_chooses_the_format(tmp_path):

@@ -74,7 +74,7 @@ def test_every_person_stays_in_its_image(two, tmp_path, caplog):
     assert {(i["width"], i["height"]) for i in content["images"]} == {(40, 30)}
     assert "b/empty.jpg" in [i["file_name"] for i in content["images"]]
     peer = COCO(out)
-    assert peer.loadCats(1)[0]["keypoints"] == NAMES
+    assert peer.loadCats(7)[0]["keypoints"] == NAMES
     assert len(peer.getAnnIds()) == 5
 
 

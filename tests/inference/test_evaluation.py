@@ -13,7 +13,6 @@ from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.coco_writer import write_coco
 from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
-from semipose.inference.weights import read_weights, write_weights
 from semipose.metrics.base import MatchedDataset, Metric, MetricResult
 from semipose.metrics.registry import METRICS
 from semipose.structures.predictions import ground_truth_as_predictions
@@ -151,16 +150,6 @@ def test_joints_that_the_data_lacks_are_not_evaluated(run, tmp_path):
         usual.pop(name)
     fewer.pop("total")
     assert fewer == usual
-
-
-def test_other_flip_pairs_are_refused(run, tmp_path):
-    """A network whose description does not pair the eyes mirrors them wrongly."""
-    description, state = read_weights(run / "best.safetensors")
-    content = description.model_dump()
-    content["skeleton"]["flip_pairs"] = content["skeleton"]["flip_pairs"][1:]
-    write_weights(tmp_path / "odd.safetensors", type(description)(**content), state)
-    with pytest.raises(ConfigError, match=r"other flip pairs .*left_eye and right_eye"):
-        evaluate(tmp_path / "odd.safetensors", annotations(tmp_path / "a.json"), images=IMAGES)
 
 
 def test_images_that_were_used_in_training_are_marked(run, tmp_path):

@@ -119,3 +119,10 @@ def test_a_loaded_model_is_used_as_it_is(model):
     assert as_pose_model(model) is model
     with pytest.raises(ConfigError, match="`network`"):
         as_pose_model(model, "F")
+
+
+def test_a_skeleton_without_pairs_has_no_flip_test(model, caplog):
+    one_sided = replace(model, skeleton=model.skeleton.with_given(flip_pairs=[]))
+    assert model.predictor(flip_test=True).flip_test
+    assert not one_sided.predictor(flip_test=True).flip_test
+    assert "no flip test" in caplog.text

@@ -1,6 +1,7 @@
 """Videos: a prediction per frame and person, drawings, and what is kept of a video that breaks off."""
 
 import json
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -51,7 +52,8 @@ def test_boxes_belong_to_frames_by_number(model, clip, tmp_path, caplog):
 def test_a_video_that_breaks_off_keeps_its_predictions(model, tmp_path, monkeypatch, caplog):
     def frames(source):
         for n in range(2):
-            yield Frame(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24"), n / 10, 10)
+            decoded = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            yield Frame(decoded, Fraction(n, 10), Fraction(10), Fraction(1, 10))
         raise DataError(f"video {source} can't be read (cut off)")
 
     monkeypatch.setattr("semipose.inference.video.read_frames", frames)
@@ -65,3 +67,52 @@ def test_a_file_without_frames_is_refused(model, tmp_path):
     (tmp_path / "clip.mp4").touch()
     with pytest.raises(DataError, match=r"clip\.mp4"):
         predict_video(model, tmp_path / "clip.mp4", tmp_path)
+
+
+def write_video(path, ticks, time_base, rate):
+    """A video of 64×48 pixels whose frames are shown at these multiples of the time base."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base, stream.codec_context.max_b_frames = time_base, 0
+        for n, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * n % 250, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, time_base
+            frame.duration = [*ticks, ticks[-1] + round(1 / (rate * time_base))][n + 1] - tick
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def times_and_duration(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        times = [frame.pts * stream.time_base for frame in container.decode(video=0)]
+        return times, Fraction(container.duration, av.time_base)
+
+
+NTSC = Fraction(30000, 1001)
+VARIABLE = [0, 33, 66, 100, 400, 420, 1420, 1453, 2453, 2500]
+
+
+@pytest.mark.parametrize(
+    ("name", "ticks", "time_base", "rate"),
+    [
+        ("a.mp4", range(0, 90 * 1001, 1001), Fraction(1, 30000), NTSC),
+        ("b.mkv", [round(n * 1000 / NTSC) for n in range(90)], Fraction(1, 1000), NTSC),
+        ("c.mp4", [n * 1001 for n in range(48)], Fraction(1, 24000), Fraction(24000, 1001)),
+        ("d.mp4", [7 * n for n in range(30)], Fraction(1, 100), Fraction(100, 7)),
+        ("e.mp4", [90 * t for t in VARIABLE], Fraction(1, 90000), Fraction(30)),
+        ("f.mkv", VARIABLE, Fraction(1, 1000), Fraction(30)),
+        ("g.mp4", [9000 + 3000 * n for n in range(20)], Fraction(1, 90000), Fraction(30)),  # does not start at 0
+        ("h.mp4", [2 * n for n in range(5)], Fraction(1, 1), Fraction(1, 2)),  # time lapse, one frame in two seconds
+    ],
+)
+def test_drawn_videos_keep_the_times_of_their_frames(model, tmp_path, name, ticks, time_base, rate):
+    source = write_video(tmp_path / name, ticks, time_base, rate)
+    (tmp_path / "out").mkdir()
+    written = predict_video(model, source, tmp_path / "out", draw=True)[1]
+    drawn, duration = times_and_duration(written)
+    expected = [float((tick - ticks[0]) * time_base) for tick in ticks]
+    np.testing.assert_allclose([float(t) for t in drawn], expected, rtol=0, atol=1e-3)
+    assert abs(float(duration) - expected[-1] - 1 / rate) <= 1 / rate

@@ -11,18 +11,21 @@ from semipose.metrics.bootstrap import differences, intervals, outcomes
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import image_numbers, oks_scores
 from semipose.metrics.pck import pck_torso, pckh
+from semipose.metrics.pixel_error import pixel_errors
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO, LSP, Skeleton
 from tests.metrics.test_oks import crowd_scene, noisy, scattered
 
-NAMES = ("AP", "PCK@0.2", "PCKh@0.5")
+NAMES = ("AP", "PCK@0.2", "PCKh@0.5", "pixel_error")
 
 
 def measured(truth: PoseDataset, predictions: list[Prediction]) -> dict[str, float | None]:
     """The values from the metrics themselves."""
     data = match_dataset(truth, predictions)
-    found = oks_scores(truth, predictions)["AP"], pck_torso(data).total, pckh(data).total
+    distances = pixel_errors(data)
+    error = None if np.isnan(distances).all() else float(np.nanmean(distances))
+    found = oks_scores(truth, predictions)["AP"], pck_torso(data).total, pckh(data).total, error
     return dict(zip(NAMES, found, strict=True))
 
 
@@ -100,8 +103,9 @@ def test_embedded_people(people_set: PoseDataset) -> None:
             assert around[name] is None
         else:
             low, high = around[name]
-            assert 0.005 < value - low < 0.1
-            assert 0.005 < high - value < 0.1
+            most = 0.1 * value if name == "pixel_error" else 0.1
+            assert 0.005 < value - low < most
+            assert 0.005 < high - value < most
 
 
 @pytest.fixture(scope="module")

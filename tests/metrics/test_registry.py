@@ -34,8 +34,8 @@ def near_nose(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_new_metric_is_part_of_the_scores(near_nose) -> None:
     people = read_coco(PEOPLE).subset(range(12))
     scores = score(people, ground_truth_as_predictions(people))
-    assert list(scores.as_dict()) == ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "near nose"]
+    assert list(scores.as_dict()) == ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error", "near nose"]
     assert scores["near nose"] == 1
     assert scores.by_joint["near nose"] == {"nose": 1}
     assert "near nose 100.0" in repr(scores)
-    assert set(intervals(people, ground_truth_as_predictions(people))) == {"AP", "PCK@0.2", "PCKh@0.5"}
+    assert set(intervals(people, ground_truth_as_predictions(people))) == {"AP", "PCK@0.2", "PCKh@0.5", "pixel_error"}

@@ -11,13 +11,14 @@ from semipose.data.formats.coco import read_coco
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.pck import pck_torso, pckh
+from semipose.metrics.pixel_error import pixel_errors
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import infer_skeleton
 
 PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
-NAMES = ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5"]
+NAMES = ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def moved(truth: PoseDataset) -> list[Prediction]:
 
 def test_labels_themselves_score_one_under_the_public_names(people: PoseDataset) -> None:
     scores = score(people, ground_truth_as_predictions(people)).as_dict()
-    assert scores == dict.fromkeys(NAMES, 1.0)
+    assert scores == {**dict.fromkeys(NAMES, 1.0), "pixel_error": 0.0}
     assert list(scores) == NAMES
 
 
@@ -52,12 +53,14 @@ def test_scores_are_those_of_the_parts(people: PoseDataset) -> None:
         "AR": oks["AR"],
         "PCK@0.2": torso.total,
         "PCKh@0.5": head.total,
+        "pixel_error": pytest.approx(np.nanmean(pixel_errors(data))),
     }
     assert (scores["AP_M"], scores["AP_L"]) == (oks["AP_M"], oks["AP_L"])
     assert scores["PCKh@0.1"] == pckh(data, 0.1).total
     assert scores.by_joint["PCK@0.2"] == {**torso.per_joint, "total": torso.total}
     assert scores.by_joint["PCKh@0.5"] == {**head.per_joint, "total": head.total}
     assert repr(scores).startswith(f"Scores(× 100: AP {100 * scores['AP']:.1f}, AP50 ")
+    assert repr(scores).endswith(f"; pixel_error {scores['pixel_error']:.1f} px; 40 persons)")
 
 
 def test_persons_that_are_left_out_are_counted(people: PoseDataset) -> None:
@@ -91,7 +94,7 @@ def test_scores_that_the_data_does_not_allow_are_none() -> None:
     assert found.as_dict()["AP"] == 1
     assert found["PCK@0.2"] is None
     assert found["PCKh@0.5"] is None
-    assert found.by_joint == {}
+    assert found.by_joint == {"pixel_error": {"left_wrist": 0, "right_wrist": 0}}
     assert [note.split(":")[0] for note in found.notes] == ["no PCK@0.2"]
 
 

@@ -19,6 +19,9 @@ def test_finished_run(finished_run, tmp_path, parse):
     for part in (
         "trs: resnet10t, 32×32",
         "PCK@0.2 by joint",
+        "pixel_error by joint",
+        "pixel_error on validation",
+        "pixel error: mean",
         "95 % intervals of",
         "Persons sorted by error",
         "Easy and hard views",

@@ -1,5 +1,7 @@
 """The known skeletons, and skeletons inferred from joint names."""
 
+from dataclasses import replace
+
 import pytest
 
 from semipose.errors import DataError
@@ -25,7 +27,9 @@ def test_coco_sigmas_are_the_official_ones():
 
 
 def test_known_names_return_the_known_skeleton():
-    assert infer_skeleton([n.replace("_", " ").title() for n in COCO.joints]) is COCO
+    assert infer_skeleton(COCO.joints) is COCO
+    titles = [n.replace("_", " ").title() for n in COCO.joints]
+    assert infer_skeleton(titles) == replace(COCO, joints=tuple(titles))
 
 
 def test_pairs_and_sigmas_are_inferred_from_names():
@@ -54,15 +58,21 @@ def test_spellings_of_left_and_right(names, caplog):
     assert not caplog.records
 
 
-def test_joints_without_sides_are_warned_about(caplog):
-    assert infer_skeleton(["rung", "lung", "light", "right"], name="odd").flip_pairs == ()
-    assert "odd" in caplog.text
-    assert "exchange none" in caplog.text
+def test_words_that_begin_like_a_side_are_none():
+    odd = infer_skeleton(["rung", "lung", "light", "rear", "left_ear", "upper_lip", "tail", "cleft", "bright"])
+    assert odd.flip_pairs == ()
+    assert odd.one_sided == ("left_ear",)
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "no keypoints"), (["a", "A"], "twice"), (["a", 3], "no joint name"), (["a", None], "no joint name")],
+    [
+        ([], "no keypoints"),
+        (["a", "a"], "twice"),
+        (["a", "A"], "same name"),
+        (["a", 3], "no joint name"),
+        (["a", None], "no joint name"),
+    ],
 )
 def test_invalid_names_raise(names, message):
     with pytest.raises(DataError, match=message):
@@ -73,3 +83,47 @@ def test_repr_shows_name_and_joints():
     assert repr(infer_skeleton(["nose", "left_eye", "right_eye"], name="face")) == (
         "Skeleton('face', 3 joints: nose, left_eye, right_eye)"
     )
+
+
+def test_names_stay_and_are_found_in_any_spelling():
+    found = infer_skeleton(["paw1LH_top", "Left Hip", "rightHip"])
+    assert found.joints == ("paw1LH_top", "Left Hip", "rightHip")
+    assert found.find("left_hip") == 1
+    assert found.index("right_hip") == 2
+
+
+def test_sigmas_come_from_body_parts_on_word_boundaries_only():
+    found = infer_skeleton(["nose", "rear", "left_ear", "tail_hip", "chip"])
+    assert [round(s, 3) for s in found.sigmas] == [0.026, 0.079, 0.035, 0.107, 0.079]
+    assert found.sigma_sources == ("part", "default", "part", "part", "default")
+    assert not found.sigmas_known
+    assert found.describe_sigmas() == "by body part for 3, 0.079 by default for rear, chip"
+    assert COCO.sigmas_known
+    assert COCO.describe_sigmas() == "coco"
+
+
+def test_given_pairs_sigmas_and_limbs():
+    found = infer_skeleton(["tail", "paw_a", "paw_b"])
+    given = found.with_given(
+        flip_pairs=[("paw_a", "Paw B")], sigmas={"tail": 0.1, "paw_a": 0.05, "paw_b": 0.05}, limbs=[("tail", "paw_a")]
+    )
+    assert (given.flip_pairs, given.sigmas, given.limbs) == (((1, 2),), (0.1, 0.05, 0.05), ((0, 1),))
+    assert given.sigmas_known
+    assert given.describe_sigmas() == "given"
+    assert given.describe_pairs() == "1 left/right pair (paw_a ↔ paw_b)"
+    assert given.side(1) == "left"
+    assert COCO.with_given(flip_pairs=[]).flip_order == tuple(range(17))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"flip_pairs": [("left_eye", "right_eyee")]}, "right_eyee.*did you mean 'right_eye'"),
+        ({"flip_pairs": [("left_eye", "left_eye")]}, "more than one place"),
+        ({"sigmas": {"nose": 0}}, "positive"),
+        ({"limbs": [("nose", "trunk")]}, "trunk"),
+    ],
+)
+def test_wrong_given_properties_raise(given, message):
+    with pytest.raises(DataError, match=message):
+        COCO.with_given(**given)

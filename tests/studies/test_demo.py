@@ -20,7 +20,7 @@ def test_demo(tmp_path, monkeypatch):
     assert list(result.runs) == ["supervised", demo.METHOD, "all labels"]
     found = result.as_dict()
     for name in ("supervised", demo.METHOD):
-        assert {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "seconds"} == set(found[name])
+        assert {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error", "seconds"} == set(found[name])
     assert json.loads((tmp_path / "demo.json").read_text())[demo.METHOD] == found[demo.METHOD]
     few, more = str(demo.LABELS), "1500"
     assert [row[1:3] for row in result.rows] == [[few, "0"], [few, more], [few, more], [more, "0"]]

@@ -4,7 +4,7 @@ import csv
 
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import Outcome
-from semipose.studies.tables import Record, gap_recovered, markdown, mean_and_std, write_tables
+from semipose.studies.tables import Record, gap_recovered, markdown, mean_and_std, table, write_tables
 
 GRID = StudyGrid(
     title="T",
@@ -28,9 +28,10 @@ RECORDS = [Record(StudyRun(*run), {"AP": ap, "PCKh@0.5": None}, "h", "p", 60) fo
 
 
 def test_mean_and_std():
-    assert mean_and_std([0.2, 0.3]) == "25.0 ± 7.1"
-    assert mean_and_std([0.5, None]) == "50.0"
-    assert mean_and_std([None]) == "–"
+    assert mean_and_std([0.2, 0.3], "AP") == "25.0 ± 7.1"
+    assert mean_and_std([0.5, None], "AP") == "50.0"
+    assert mean_and_std([None], "AP") == "–"
+    assert mean_and_std([7.0, 9.0], "pixel_error") == "8.0 ± 1.4"
 
 
 def test_gap_recovered():
@@ -42,6 +43,25 @@ def test_gap_recovered():
 def test_gap_recovered_needs_a_gap():
     records = [Record(r.run, {"AP": 0.3}, "h", "p", 60) for r in RECORDS]
     assert gap_recovered(GRID, [r for r in records if r.run.row == "trs"], records) == "–"
+
+
+def test_a_study_of_pixel_errors():
+    """Lower is better: the gap is recovered where the error falls; nothing is multiplied by 100."""
+    grid = GRID.model_copy(update={"metric": "pixel_error", "labels": [100]})
+    errors = {("supervised", 0): 12.0, ("supervised", 1): 10.0, ("trs", 0): 10.0, ("trs", 1): 11.0}
+    errors |= {("all", 0): 8.0, ("all", 1): 6.0}
+    records = [
+        Record(StudyRun(row, None if row == "all" else 100, seed), {"AP": 0.5, "pixel_error": error}, "h", "p", 60)
+        for (row, seed), error in errors.items()
+    ]
+    head, rows = table(grid, records)
+    trs = dict(zip(head, rows[1], strict=True))
+    assert trs["pixel_error (px)"] == "10.5 ± 0.7"
+    assert trs["gap recovered (pixel_error)"] == "12 %"  # (12 - 10) / (12 - 8) = .5 and (10 - 11) / (10 - 6) = -.25
+    assert (trs["published"], trs["difference"]) == ("50.0", "-39.5")
+    close = [Record(r.run, {"pixel_error": 10 + 0.1 * (r.run.row == "supervised")}, "h", "p", 60) for r in records]
+    assert gap_recovered(grid, [r for r in close if r.run.row == "trs"], close) == "–"
+    assert "pixel_error (px)" not in table(GRID, records)[0]
 
 
 def test_markdown():

@@ -25,6 +25,14 @@ def test_differences(part):
     assert differences(record, {**record, part: None}) == [part]
 
 
+def test_scores_are_compared_where_the_reference_has_them():
+    record = REFERENCE["supervised"]
+    (name, scores), *others = record["scores"].items()
+    more = {**record, "scores": {name: {**scores, "new_metric": 1.0}, **dict(others)}}
+    assert differences(record, more) == []
+    assert differences(more, record) == ["scores"]
+
+
 def test_record(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
     changed = {"method": "supervised", "data.labels": 8, "train.steps": 2, "train.batch": 2}

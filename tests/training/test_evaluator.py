@@ -20,6 +20,40 @@ def test_ap_selects_and_pck_decides_between_equal_aps():
     assert selection_score({"AP": None, "PCK@0.2": None}) == 0
 
 
+def test_the_pixel_error_selects_where_ap_measures_little():
+    def selected(ap, error, caveats):
+        return selection_score({"AP": ap, "PCK@0.2": 0.5, "pixel_error": error}, caveats)
+
+    assert selected(0.9, 8.0, ()) > selected(0.8, 5.0, ())
+    assert selected(0.9, 8.0, ("boxes are whole images",)) < selected(0.8, 5.0, ("boxes are whole images",))
+    assert selected(0.9, None, ("boxes are whole images",)) > selected(0.8, None, ("boxes are whole images",))
+
+
+@pytest.mark.parametrize(("skeleton", "step"), [("people", 2), ("parts", 3)])
+def test_weights_of_a_training_are_selected(tiny, tmp_path, monkeypatch, small_people, skeleton, step):
+    """AP has its best at step 2, the pixel error at step 3; joints without known sigmas are selected by the latter."""
+    data = small_people
+    if skeleton == "parts":
+        content = json.loads(small_people.read_text())
+        content["categories"][0]["keypoints"] = [f"part_{k}" for k in range(17)]
+        data = tmp_path / "parts.json"
+        data.write_text(json.dumps(content))
+    found = iter([(0.2, 9.0), (0.4, 8.0), (0.3, 7.0), (0.3, 7.0)])
+
+    def scores(self, predictions, which):
+        ap, error = next(found)
+        return {"f": {"AP": ap, "PCK@0.2": None, "pixel_error": error}}
+
+    monkeypatch.setattr(Evaluator, "_scores", scores)
+    options = {"data.train": str(data), "data.images": str(PEOPLE / "images"), "train.steps": 3}
+    result = train(tiny("supervised", **options, **{"train.evaluate_every": 0.1}), tmp_path / "run")
+    assert saved_state(tmp_path / "run").best_step == step
+    assert ("weights: lowest pixel error on validation" in result.protocol) == (skeleton == "parts")
+    content = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert content["pixel_error"] == result.pixel_error
+    assert set(content["pixel_error"]) == {"mean", "median", "rmse", "p90", "by_joint"}
+
+
 def test_the_leading_network_of_the_best_step_is_the_best(tiny, tmp_path, monkeypatch):
     """With few labels AP is 0 for long; PCK then selects step and network."""
     pcks = iter([(0.05, 0.02), (0.10, 0.12), (0.01, 0.02), (0.01, 0.02)])
@@ -57,8 +91,8 @@ def test_without_persons_to_evaluate_there_are_no_scores(tiny, tmp_path):
 
 
 def test_a_result_shows_its_scores(tmp_path):
-    scores = {"F": {"AP": 0.5, "AR": None}, "R": {"AP": 0.25}}
+    scores = {"F": {"AP": 0.5, "AR": None, "pixel_error": 7.0}, "R": {"AP": 0.25}}
     text = repr(TrainResult(tmp_path, scores, ("F",), "the protocol", 12.0, "F"))
-    assert "F (best): AP 50.0" in text
+    assert "F (best): AP 50.0  pixel_error 7.0" in text
     assert "R: AP 25.0" in text
     assert text.endswith("the protocol")

@@ -97,6 +97,14 @@ def test_a_score_that_stays_below_half_its_best_is_drift():
     assert not any(diagnoses(evaluations, weight=0))
 
 
+def test_a_pixel_error_falls_by_rising():
+    """Validation scores are then negative: 8 pixels at best, and more than half of that above it."""
+    found = diagnoses([({"distance": 3.0}, -score) for score in (9.0, 8.0, 9.0, 12.5, 13.0, 13.0)])
+    assert [list(failures) for failures in found] == [[], [], [], [], [], ["drift"]]
+    assert "from pixel error 8.0 to pixel error 13.0" in found[5]["drift"]
+    assert not any(diagnoses([({"distance": 3.0 - n}, -8.0 + n / 10) for n in range(6)]))
+
+
 def test_entropy():
     uniform, spike = torch.ones(2, 3, 8, 6), torch.zeros(2, 3, 8, 6)
     spike[..., 4, 3] = 1

@@ -39,7 +39,8 @@ class ViewSampler:
 
     Args:
         config: Random geometry.
-        skeleton: Joints of the labels; flipped views exchange its left and right ones.
+        skeleton: Joints of the labels; flipped views exchange its left and right ones. Without such pairs no view is
+            flipped, because a joint of one side would be learned on the other.
         input_size: (H, W) of the views in pixels.
         sigma: Standard deviation of the target Gaussians in heatmap cells.
         generator: Source of every random draw, on the device of the batches. Its state is part of a checkpoint.
@@ -65,7 +66,7 @@ class ViewSampler:
     def easy(self, batch: LabeledBatch | UnlabeledBatch) -> View:
         """Draws an easy view: source crops with random flip, scale and rotation."""
         n, device = len(batch), batch.crops.device
-        flipped = self._uniform(n, device) < self.config.flip_probability
+        flipped = self._uniform(n, device) < (self.config.flip_probability if self.skeleton.flip_pairs else 0)
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
         return View(resample_crops(batch.crops, matrices, self.input_size), matrices, flipped)
 

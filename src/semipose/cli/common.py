@@ -140,11 +140,13 @@ def print_json(value: Any) -> None:
 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:
-    """Prints scores in percent, a line for each network."""
+    """Prints scores in percent and errors in pixels, a line for each network."""
+    from semipose.metrics.registry import column_title, value_text
+
     if scores:
         names = list(next(iter(scores.values())))
-        rows = [[name, *("–" if v is None else f"{100 * v:.1f}" for v in row.values())] for name, row in scores.items()]
-        print_table("", ["", *names], rows)
+        rows = [[name, *(value_text(key, row[key]) for key in names)] for name, row in scores.items()]
+        print_table("", ["", *map(column_title, names)], rows)
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

@@ -25,6 +25,9 @@ Container = Annotated[Path, typer.Option(help="COCO file to write.")]
 OnSkeleton = Annotated[
     str | None, typer.Option("--skeleton", help="Map the joints onto union, coco, mpii, ai_challenger or lsp.")
 ]
+OnCategory = Annotated[
+    str | None, typer.Option("--category", help="Category of a file with several, by name, or all to read them as one.")
+]
 
 
 @data_app.command(cls=Command)
@@ -32,6 +35,7 @@ def check(
     context: typer.Context,
     annotations: Annotations,
     images: Images = None,
+    category: OnCategory = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="Another annotation file: list images that both have, by content.")
@@ -45,7 +49,9 @@ def check(
     """
     from semipose.data.checks import check_data
 
-    found = check_data(annotations, images, decode=decode, against=against, against_images=against_images)
+    found = check_data(
+        annotations, images, category=category, decode=decode, against=against, against_images=against_images
+    )
     if json:
         print_json(asdict(found))
     else:
@@ -77,11 +83,18 @@ def _print_report(found: "DataReport", against: Path | None) -> None:
 
 
 @data_app.command(cls=Command)
-def convert(annotations: Annotations, out: Container, images: Images = None, skeleton: OnSkeleton = None) -> None:
+def convert(
+    annotations: Annotations,
+    out: Container,
+    images: Images = None,
+    skeleton: OnSkeleton = None,
+    category: OnCategory = None,
+) -> None:
     """Write any known format as a COCO file; the images stay where they are."""
     from semipose.data.prepare import convert_annotations
 
-    print(convert_annotations(annotations, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
+    options = {"skeleton": skeleton, "category": category}
+    print(convert_annotations(annotations, out, images=images, **options, progress=ConsoleProgress()))
 
 
 @data_app.command(cls=Command)
@@ -94,11 +107,13 @@ def merge(
         list[Path] | None, typer.Option(help="Image folder of each file in order, or one for all.")
     ] = None,
     skeleton: OnSkeleton = None,
+    category: OnCategory = None,
 ) -> None:
     """Write several annotation files as one; an image that several files label has the persons of the last one."""
     from semipose.data.prepare import merge_annotations
 
-    print(merge_annotations(annotations, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
+    options = {"skeleton": skeleton, "category": category}
+    print(merge_annotations(annotations, out, images=images or (), **options, progress=ConsoleProgress()))
 
 
 @data_app.command(cls=Command)

@@ -1,12 +1,15 @@
 """semipose evaluate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semipose.cli.common import Command, Device, FlipTest, Json, Network, OnError, app, print_json, print_scores
 from semipose.cli.progress import ConsoleProgress
+
+if TYPE_CHECKING:
+    from semipose.inference.evaluation import Evaluation
 
 
 @app.command(cls=Command)
@@ -18,6 +21,10 @@ def evaluate(
         str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded).")
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Category of --data if it has several, by name, or all; that of the run if not given."),
+    ] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
     against: Annotated[
         Path | None,
@@ -30,14 +37,14 @@ def evaluate(
     on_error: OnError = "strict",
     json: Json = False,
 ) -> None:
-    """Print AP and PCK with 95 % intervals, and the difference from another run."""
+    """Print AP, PCK and pixel error with 95 % intervals, and the difference from another run."""
     from semipose import api
-    from semipose.metrics.bootstrap import describe, describe_differences
 
     evaluation = api.evaluate(
         run,
         data,
         images=images,
+        category=category,
         boxes=boxes,
         against=against,
         network=network,
@@ -50,16 +57,27 @@ def evaluate(
     if json:
         print_json(evaluation.as_dict())
         return
-    both = [evaluation, *([evaluation.against] if evaluation.against else [])]
-    names = [f"{n}. {e.name}" if len(both) > 1 else e.name for n, e in enumerate(both, start=1)]
+    _print_evaluation(evaluation)
+
+
+def _print_evaluation(evaluation: "Evaluation") -> None:
+    from semipose.metrics.bootstrap import describe, describe_differences
+    from semipose.metrics.registry import column_title, value_text
+    from semipose.metrics.scores import describe_pixel_error
+
+    first, second = evaluation, evaluation.against
+    both = [first] if second is None else [first, second]
+    names = [f"{n}. {e.name}" if second else e.name for n, e in enumerate(both, start=1)]
     print_scores({name: e.scores.as_dict() for name, e in zip(names, both, strict=True)})
-    for line in (describe(evaluation.intervals), describe_differences(evaluation.difference or {})):
-        if line:
-            print(line)
-    for name, scores in evaluation.scores.by_joint.items():
-        print(f"{name} by joint: " + "  ".join(f"{joint} {100 * value:.1f}" for joint, value in scores.items()))
-    for note in evaluation.scores.notes:
-        print(note)
-    print(evaluation.protocol.describe())
-    if evaluation.against:
-        print(f"second: {evaluation.against.protocol.describe()}")
+    lines = [describe(first.intervals), describe_differences(first.difference or {})]
+    lines.append(describe_pixel_error(first.scores.pixel_error))
+    for name, scores in first.scores.by_joint.items():
+        values = "  ".join(f"{joint} {value_text(name, value)}" for joint, value in scores.items())
+        lines.append(f"{column_title(name)} by joint: {values}")
+    lines += [*first.scores.notes, first.protocol.describe()]
+    if second:
+        notes = (note for note in second.scores.notes if note not in first.scores.notes)
+        others = (describe_pixel_error(second.scores.pixel_error), *notes, second.protocol.describe())
+        lines += [f"second: {line}" for line in others if line]
+    for line in filter(None, lines):
+        print(line)

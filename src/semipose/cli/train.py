@@ -91,6 +91,7 @@ def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | 
 
 def _print_result(result: "TrainResult", report: Path | None, json: bool) -> None:
     from semipose.metrics.bootstrap import describe
+    from semipose.metrics.scores import describe_pixel_error
 
     if json:
         print_json(
@@ -100,13 +101,15 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "protocol": result.protocol,
                 "best": result.best,
                 "intervals": result.intervals,
+                "pixel_error": result.pixel_error,
                 "out": str(result.folder),
             }
         )
         return
     several = len(result.scores) > 1
     print_scores(result.scores)
-    for line in (describe(result.intervals, f" of {result.best}" if several else ""), result.protocol):
+    of = f" of {result.best}" if several else ""
+    for line in (describe(result.intervals, of), describe_pixel_error(result.pixel_error, of), result.protocol):
         if line:
             print(line)
     if result.best and several:

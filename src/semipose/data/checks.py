@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.registry import read_annotations
 from semipose.data.images import decode_image, has_exif_orientation, read_image_bytes
@@ -67,6 +68,7 @@ def check_data(
     path: str | os.PathLike[str],
     images: str | os.PathLike[str] | None = None,
     *,
+    category: str | None = None,
     decode: bool = False,
     against: str | os.PathLike[str] | None = None,
     against_images: str | os.PathLike[str] | None = None,
@@ -76,6 +78,7 @@ def check_data(
     Args:
         path: The annotation file.
         images: Its image folder; found near the file if not given.
+        category: Name of the category that is checked where the file has several; all if not given.
         decode: Whether to decode every image, to find broken images and suspicious labels.
         against: Another annotation file; images that both have, by content, are problems.
         against_images: The image folder of `against`.
@@ -88,10 +91,14 @@ def check_data(
         raise ConfigError("`against_images` is the image folder of `against`; give both")
     path = Path(path)
     problems: list[str] = []
-    persons = read_annotations(path, images, problems=problems)
+    persons = read_annotations(path, images, problems=problems, category=CategoryChoice(category or ALL))
     files = image_paths(persons)
     opened = _check_images(files, decode, problems)
-    shared = shared_images(image_paths(read_annotations(against, against_images)), files) if against else []
+    shared = (
+        shared_images(image_paths(read_annotations(against, against_images, category=CategoryChoice(ALL))), files)
+        if against
+        else []
+    )
     problems += [f"image {own} is also in {against}, as {other}" for other, own in shared]
     instances = persons.instances
     without_area = instances.annotation_ids[~instances.usable & ~instances.is_crowd]

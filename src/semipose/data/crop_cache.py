@@ -44,7 +44,7 @@ Encoding = Literal["auto", "jpeg", "raw"]
 RAW_LIMIT = 2 * 2**30
 """Bytes up to which `auto` stores raw crops."""
 JPEG_QUALITY = 95
-VERSION = 3
+VERSION = 4
 """Changes with the layout of the file."""
 SUFFIX = ".crops"
 LENGTH_BYTES = 8

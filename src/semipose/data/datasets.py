@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from semipose.data.data_errors import DataErrors, OnErrorConfig
+from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
@@ -30,6 +32,10 @@ PATH_OPTIONS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "t
 """Options that name a file or folder."""
 
 ANNOTATION_SUFFIXES = (".json", ".mat")
+YAML_SUFFIXES = (".yaml", ".yml")
+
+SKELETON_OPTIONS = ("flip_pairs", "sigmas", "limbs")
+"""Options that set properties of the skeleton by joint names; with `category`, the keys of a skeleton file."""
 
 
 class DataConfig(Section):
@@ -40,9 +46,18 @@ class DataConfig(Section):
     the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
-    skeleton: Literal["own", "union", "coco", "mpii", "ai_challenger", "lsp"] = "own"
-    """Joints of the network: those of `train`, or a skeleton onto which all sets are mapped joint by name; a joint that
-    a set lacks is neither trained on nor evaluated there. `union` holds every joint of the four others."""
+    skeleton: str = "own"
+    """Joints of the network: those of `train` (own), or coco, mpii, ai_challenger, lsp or union (every joint of the
+    four), onto which all sets are mapped joint by name; a joint that a set lacks is neither trained on nor evaluated
+    there. A YAML file with the keys flip_pairs, sigmas, limbs and category sets these options."""
+    category: str | None = None
+    """Name of the category that is read of files with several categories; `all` reads them as one."""
+    flip_pairs: list[tuple[str, str]] | None = None
+    """Pairs of joint names that a mirror image exchanges; found from left and right in the names when not given."""
+    sigmas: dict[str, float] | None = None
+    """OKS sigmas by joint name, as in COCO; the other joints keep theirs."""
+    limbs: list[tuple[str, str]] | None = None
+    """Pairs of joint names that drawings connect; those of the annotation file when not given."""
     labels: int | None = Field(None, ge=1)
     """This many persons keep their labels, the others become unlabeled; all keep them when not given."""
     split_seed: int = Field(0, ge=0)
@@ -72,6 +87,16 @@ class DataConfig(Section):
     on_error: OnErrorConfig = OnErrorConfig()
     """What happens to broken records and unreadable images, set by set."""
 
+    @field_validator("skeleton")
+    @classmethod
+    def _known_skeleton(cls, name: str) -> str:
+        known = ["own", *SKELETONS]
+        if name not in known and not name.endswith(YAML_SUFFIXES):
+            near = get_close_matches(name, known, n=1)
+            hint = f"the nearest valid name is {near[0]!r}" if near else f"use {', '.join(known)} or a YAML file"
+            raise ValueError(hint)
+        return name
+
 
 @dataclass(frozen=True)
 class DataSplits:
@@ -99,41 +124,57 @@ class DataSplits:
 
 
 def open_data_file(config: DataConfig) -> DataConfig:
-    """Returns the section with the content of the YAML file that `train` names, if it names one.
+    """Returns the section with the content of the YAML files that `train` and `skeleton` name, if they name one.
 
-    The keys of the file set the options that are not set otherwise; paths in it are relative to the file.
+    The keys of a file set the options that are not set otherwise; paths in it are relative to the file.
 
     Raises:
-        DataError: If the file can't be read or has a wrong key or value.
+        DataError: If a file can't be read or has a wrong key or value.
     """
-    if config.train is None or not config.train.endswith((".yaml", ".yml")):
-        return config
-    path = Path(config.train)
-    content = _read_yaml(path)
-    for key in PATH_OPTIONS:
-        value = content.get(key)
-        if value and value != "people" and not Path(value).is_absolute():
-            content[key] = str(path.parent / value)
-    explicit = {name: getattr(config, name) for name in config.model_fields_set if name != "train"}
+    if config.train is not None and config.train.endswith(YAML_SUFFIXES):
+        path = Path(config.train)
+        content = _read_yaml(path, "data file", list(DataConfig.model_fields))
+        if not isinstance(content.get("train"), str):
+            raise DataError(f"data file {path} needs a key 'train' with one annotation file")
+        for key in (*PATH_OPTIONS, "skeleton"):
+            value = str(content.get(key) or "people")
+            is_path = value != "people" and (key != "skeleton" or value.endswith(YAML_SUFFIXES))
+            if is_path and not Path(value).is_absolute():
+                content[key] = str(path.parent / value)
+        config = _with_content(config, content, f"data file {path}", "train")
+    if config.skeleton.endswith(YAML_SUFFIXES):
+        path = Path(config.skeleton)
+        content = _read_yaml(path, "skeleton file", [*SKELETON_OPTIONS, "category"])
+        config = _with_content(config, content, f"skeleton file {path}", "skeleton")
+    return config
+
+
+def _with_content(config: DataConfig, content: dict[str, Any], file: str, option: str) -> DataConfig:
+    """The section with the content of a file in place of the option that names it; options that are set win."""
+    explicit = {name: getattr(config, name) for name in config.model_fields_set if name != option}
     try:
         return DataConfig(**{**content, **explicit})
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"data file {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise DataError(
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise DataError(f"data file {path} can't be read ({error.strerror})") from None
+        raise DataError(f"{what} {path} can't be read ({error.strerror})") from None
     except yaml.YAMLError as error:
-        raise DataError(f"data file {path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("train"), str):
-        raise DataError(f"data file {path} needs a key 'train' with one annotation file")
-    unknown = sorted(set(content) - set(DataConfig.model_fields))
+        raise DataError(f"{what} {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{what} {path} is not a table of keys; known: {', '.join(known)}")
+    unknown = sorted(map(str, set(content) - set(known)))
     if unknown:
-        raise DataError(f"data file {path}: unknown key {unknown[0]!r}; known: {', '.join(DataConfig.model_fields)}")
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise DataError(f"{what} {path}: unknown key {unknown[0]!r}; {hint}")
     return content
 
 
@@ -144,7 +185,13 @@ def with_absolute_paths(config: DataConfig) -> DataConfig:
     return config.model_copy(update=absolute)
 
 
-def read_dataset(name: str, images: str | None, part: str = "train", problems: list[str] | None = None) -> PoseDataset:
+def read_dataset(
+    name: str,
+    images: str | None,
+    part: str = "train",
+    problems: list[str] | None = None,
+    category: CategoryChoice = ANY_CATEGORY,
+) -> PoseDataset:
     """Reads an annotation file or the embedded data set.
 
     Args:
@@ -152,12 +199,13 @@ def read_dataset(name: str, images: str | None, part: str = "train", problems: l
         images: Its image folder; found next to the file when not given.
         part: "train" or "val", the part of the embedded data set.
         problems: A list to which broken records are added; without one they raise a DataError.
+        category: The category that is read of a file with several.
     """
     if name == "people":
         if images is not None:
             raise ConfigError(f"the embedded data set `people` has its own images; leave {images} out")
         return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
-    return read_annotations(Path(name), images, problems=problems)
+    return read_annotations(Path(name), images, problems=problems, category=category)
 
 
 def map_to_skeleton(dataset: PoseDataset, name: str, option: str = "data.skeleton") -> PoseDataset:
@@ -174,9 +222,25 @@ def map_to_skeleton(dataset: PoseDataset, name: str, option: str = "data.skeleto
     if name == "own":
         return dataset
     mapped = dataset.to_skeleton(SKELETONS[name])
-    if not set(dataset.skeleton.joints) & set(mapped.skeleton.joints):
+    if not set(dataset.skeleton.keys) & set(mapped.skeleton.keys):
         raise ConfigError(f"`{option}`: {name} has no joint of {dataset.source}; rename its joints, or leave it out")
     return mapped
+
+
+def with_given_skeleton(dataset: PoseDataset, config: DataConfig) -> PoseDataset:
+    """Returns the data set with the joints that `data.skeleton` names and the given pairs, sigmas and limbs.
+
+    Raises:
+        ConfigError: If a joint name is unknown, or a value cannot be used.
+    """
+    dataset = map_to_skeleton(dataset, config.skeleton)
+    skeleton = dataset.skeleton
+    for option in SKELETON_OPTIONS:
+        try:
+            skeleton = skeleton.with_given(**{option: getattr(config, option)})
+        except DataError as error:
+            raise ConfigError(f"`data.{option}`: {error}") from None
+    return dataset.to_skeleton(skeleton)
 
 
 def load_splits(config: DataConfig) -> DataSplits:
@@ -195,8 +259,11 @@ def load_splits(config: DataConfig) -> DataSplits:
         )
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
-    dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems))
-    dataset = map_to_skeleton(dataset, config.skeleton).trainable()
+    choice = CategoryChoice(config.category, "data.category")
+    dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
+    if config.category not in (None, ALL, dataset.category.name):
+        raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
+    dataset = with_given_skeleton(dataset, config).trainable()
     split = draw_split(
         dataset,
         config.labels,
@@ -255,15 +322,18 @@ def _evaluation_set(
     config: DataConfig, errors: DataErrors, train: PoseDataset, name: str, path: str, images: str | None
 ) -> PoseDataset:
     """A validation or test set, with the joints of the training set in the same order."""
+    choice = CategoryChoice(config.category or train.category.name, "data.category")
 
     def read(problems: list[str]) -> PoseDataset:
         try:
-            return _read_with_images(lambda folder: read_dataset(path, folder, "val", problems), images, config.images)
+            return _read_with_images(
+                lambda folder: read_dataset(path, folder, "val", problems, choice), images, config.images
+            )
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{name}_images") from None
 
     dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
-    if set(dataset.skeleton.joints) == set(train.skeleton.joints):
+    if set(dataset.skeleton.keys) == set(train.skeleton.keys):
         return dataset.to_skeleton(train.skeleton)
     raise ConfigError(
         f"`data.{name}`: {dataset.source} has the joints of {dataset.skeleton.name!r} ({len(dataset.skeleton)}), but "
@@ -302,7 +372,7 @@ def _unlabeled(config: DataConfig, errors: DataErrors, train: PoseDataset, split
 
 
 def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
-    skeleton = train.skeleton
+    skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
     if path.is_dir():
         boxes = Path(config.boxes) if config.boxes else None
         return read_folder(path, skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
@@ -313,7 +383,7 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
         )
 
     def read(folder: str | None) -> PoseDataset:
-        return read_annotations(path, folder, labels=False, skeleton=skeleton, problems=problems)
+        return read_annotations(path, folder, labels=False, skeleton=skeleton, problems=problems, category=choice)
 
     return _read_with_images(read, None, config.images).usable()
 

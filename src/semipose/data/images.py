@@ -69,13 +69,39 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
             with Image.open(io.BytesIO(content)) as image:
                 _check_size(path, *image.size)
                 if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
-                    gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                    return np.repeat(gray[:, :, None], 3, axis=2)
+                    return np.repeat(_to_8_bits(np.asarray(image))[:, :, None], 3, axis=2)
+                if image.format == "PNG" and ";16" in str(image.tile):  # 16-bit color, of which Pillow drops a byte
+                    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+                    color = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags))
+                    return np.ascontiguousarray(_to_8_bits(color)[:, :, ::-1])
                 return np.asarray(image.convert("RGB"))
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"image {path} is broken ({str(error)[:80]}); repair or remove it") from None
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Scales 16-bit values by their range to uint8.
+
+    Cameras store 10 and 12 bits in 16. The file does not say which, so the largest value decides: below 1024 the values
+    have 10 bits, below 4096 12 bits, else 16.
+    """
+    bits = next((bits for bits in (10, 12) if values.max() < 1 << bits), 16)
+    return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Returns width and height of an image file, without decoding it; None if they can't be read."""
+    if not path.is_file():  # opening a pipe may never end
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.size
+    except Exception:  # reading its pixels reports what is wrong with the file
+        return None
 
 
 def has_exif_orientation(image: Image.Image) -> bool:

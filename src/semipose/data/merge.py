@@ -64,11 +64,11 @@ def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
     empty_images = tuple((image_id, files[image]) for image, image_id in image_ids.items() if image_id not in used)
     source = " + ".join(persons.source for persons in datasets)
     kept = sum(last_listed[image] > number for image, number in last_labeled.items())
-    return MergedDataset(PoseDataset(first.skeleton, merged, source, empty_images), len(replaced), kept)
+    return MergedDataset(PoseDataset(first.skeleton, merged, source, empty_images, first.category), len(replaced), kept)
 
 
 def _require_same_joints(persons: PoseDataset, first: PoseDataset) -> None:
-    different = sorted(set(persons.skeleton.joints) ^ set(first.skeleton.joints))
+    different = sorted(set(persons.skeleton.keys) ^ set(first.skeleton.keys))
     if different:
         raise ConfigError(
             f"{persons.source} and {first.source} have different joints (one of them: {different[0]}); map them onto "

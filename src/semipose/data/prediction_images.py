@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.detections import apply_detections
 from semipose.data.formats.image_folder import read_folder, whole_images
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import PoseDataset
+from semipose.structures.instances import PERSON, Category, PoseDataset
 from semipose.structures.skeletons import Skeleton
 
 
@@ -19,6 +20,7 @@ def prediction_dataset(
     boxes: str | os.PathLike[str] | None,
     min_score: float,
     problems: list[str],
+    category: Category = PERSON,
 ) -> PoseDataset:
     """Returns the persons, without labels, to predict poses for.
 
@@ -29,6 +31,7 @@ def prediction_dataset(
         boxes: COCO detections file. Without it the boxes are those of the COCO file, or whole images.
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
+        category: The category of the persons; of a COCO file with several, the one of this name is read.
 
     Raises:
         DataError: If `source` does not exist or nothing in it can be used.
@@ -36,20 +39,24 @@ def prediction_dataset(
     """
     if source.suffix == ".json":
         if boxes is None:
-            return _annotated_boxes(source, skeleton, images, problems)
-        return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
+            return _annotated_boxes(source, skeleton, images, problems, category)
+        persons = read_image_list(source, images, skeleton).with_category(category)
+        return apply_detections(persons, boxes, min_score, problems=problems)
     if source.is_dir():
-        return read_folder(source, skeleton, boxes=boxes, min_score=min_score, problems=problems)
+        persons = read_folder(source, skeleton, boxes=boxes, min_score=min_score, problems=problems)
+        return persons.with_category(category)
     if not source.is_file():
         raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
-    persons = whole_images([source], skeleton, str(source), problems)
+    persons = whole_images([source], skeleton, str(source), problems).with_category(category)
     return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
 
 
 def _annotated_boxes(
-    source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str]
+    source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str], category: Category
 ) -> PoseDataset:
     try:
-        return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems).usable()
+        choice = CategoryChoice(category.name)
+        found = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems, category=choice)
+        return found.usable()
     except DataError as error:
         raise ConfigError(f"{error}; for a list of images without persons, give detections as `boxes`") from None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import map_to_skeleton
+from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
@@ -29,6 +30,7 @@ def convert_annotations(
     *,
     images: str | os.PathLike[str] | None = None,
     skeleton: str | None = None,
+    category: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Writes an annotation file of any known format as a COCO file.
@@ -38,12 +40,13 @@ def convert_annotations(
         out: The file to write.
         images: The image folder; found near the file if not given.
         skeleton: Name of the skeleton that joints are mapped onto by name; the joints of the file if not given.
+        category: Name of the category that is read of a file with several, or `all` to read them as one.
         progress: Reports the images whose size was read.
 
     Returns:
         The file written.
     """
-    persons = _read(annotations, images, skeleton)
+    persons = _read(annotations, images, skeleton, category)
     return _write(persons, Path(out), [annotations], progress)
 
 
@@ -53,6 +56,7 @@ def merge_annotations(
     *,
     images: Sequence[str | os.PathLike[str]] = (),
     skeleton: str | None = None,
+    category: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Path:
     """Writes several annotation files as one COCO file.
@@ -62,6 +66,7 @@ def merge_annotations(
         out: The file to write.
         images: An image folder for each file, one for all, or none.
         skeleton: As in `convert_annotations`, for files with different joints.
+        category: As in `convert_annotations`; the persons of all files get the category of the first.
         progress: Reports the images whose size was read.
 
     Returns:
@@ -72,7 +77,12 @@ def merge_annotations(
             f"`images`: {len(images)} folders for {len(annotations)} files; give one for each file or one for all"
         )
     folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
-    merged = merge([_read(file, folder, skeleton) for file, folder in zip(annotations, folders, strict=True)])
+    sets = [_read(file, folder, skeleton, category) for file, folder in zip(annotations, folders, strict=True)]
+    categories = dict.fromkeys(persons.category for persons in sets)
+    if len(categories) > 1:
+        listed = ", ".join(f"{c.name} (id {c.id})" for c in categories)
+        log.info("the categories %s become %s (id %s)", listed, sets[0].category.name, sets[0].category.id)
+    merged = merge(sets)
     if merged.replaced:
         log.info("%s: the labels of the last file with labeled persons are used", plural(merged.replaced, "image"))
     if merged.kept:
@@ -127,14 +137,17 @@ def pack_images(
 
 
 def _read(
-    annotations: str | os.PathLike[str], images: str | os.PathLike[str] | None, skeleton: str | None
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None,
+    skeleton: str | None,
+    category: str | None,
 ) -> PoseDataset:
     """The persons of an annotation file, mapped onto the named skeleton if one is given."""
     if skeleton is not None and skeleton not in SKELETONS:
         raise ConfigError(f"`skeleton`: {skeleton!r} is unknown; known: {', '.join(SKELETONS)}")
-    persons = read_annotations(annotations, images)
+    persons = read_annotations(annotations, images, category=CategoryChoice(category))
     mapped = map_to_skeleton(persons, skeleton or "own", "skeleton")
-    left_out = [joint for joint in persons.skeleton.joints if joint not in mapped.skeleton.joints]
+    left_out = [joint for joint in persons.skeleton.joints if mapped.skeleton.find(joint) is None]
     if left_out:
         log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))
     return mapped

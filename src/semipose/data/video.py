@@ -5,12 +5,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semipose.data.formats.image_folder import is_by_product
 from semipose.data.images import write_image
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.utils.extras import import_extra
@@ -38,13 +40,20 @@ class Frame:
 
     Attributes:
         decoded: The frame as PyAV decoded it.
-        seconds: Time from the start of the video.
-        rate: Frames per second of the video, a whole number.
+        time: Exact time from the start of the video in seconds.
+        rate: Exact average number of frames per second of the video (30000/1001 for 29.97).
+        time_base: Unit in seconds of the video's time stamps.
     """
 
     decoded: "av.VideoFrame"
-    seconds: float
-    rate: int
+    time: Fraction
+    rate: Fraction
+    time_base: Fraction
+
+    @property
+    def seconds(self) -> float:
+        """Time from the start of the video in seconds."""
+        return float(self.time)
 
     @property
     def image(self) -> np.ndarray:
@@ -62,14 +71,15 @@ class Frame:
 
 
 def list_videos(source: Path) -> list[Path]:
-    """Returns a video itself, or the videos below a folder, sorted.
+    """Returns a video itself, or the videos below a folder that are not hidden, sorted.
 
     Raises:
         DataError: If the folder has no video.
     """
     if not source.is_dir():
         return [source]
-    found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    videos = (p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in videos if not is_by_product(p.relative_to(source)))
     if not found:
         raise DataError(f"folder {source} has no video ({', '.join(sorted(SUFFIXES))})")
     return found
@@ -85,13 +95,14 @@ def read_frames(source: Path) -> Iterator[Frame]:
         DataError: If the file is not a video, has no frame, or can't be read to its end.
     """
     av = _import_av()
-    number, undecodable, last, shift = 0, 0, 0.0, 0.0
+    number, undecodable, last, shift = 0, 0, Fraction(0), Fraction(0)
     try:
         with av.open(str(source.absolute())) as container:
             if not container.streams.video:
                 raise DataError(f"{source} has no video stream")
             stream = container.streams.video[0]
-            rate = float(stream.average_rate or 25)
+            rate = Fraction(stream.average_rate or 25)
+            time_base = Fraction(stream.time_base or 1 / rate)
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
@@ -99,12 +110,12 @@ def read_frames(source: Path) -> Iterator[Frame]:
                     undecodable += 1
                     continue
                 for frame in frames:
-                    seconds = number / rate if frame.time is None else frame.time + shift
-                    if number == 0 or seconds < last:
-                        expected = last + 1 / rate if number else 0.0
-                        shift, seconds = shift + expected - seconds, expected
-                    yield Frame(frame, seconds, max(1, round(rate)))
-                    number, last = number + 1, seconds
+                    time = number / rate if frame.pts is None else frame.pts * time_base + shift
+                    if number == 0 or time < last:
+                        expected = last + 1 / rate if number else Fraction(0)
+                        shift, time = shift + expected - time, expected
+                    yield Frame(frame, time, rate, time_base)
+                    number, last = number + 1, time
             stated = (container.duration or 0) / av.time_base
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None

@@ -12,7 +12,7 @@ from semipose.data.images import read_image, write_image
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
-from semipose.structures.skeletons import Skeleton, side_and_part
+from semipose.structures.skeletons import Skeleton
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
 """RGB of left, right and other limbs: blue, orange and yellow, which colorblind persons can distinguish."""
@@ -128,7 +128,7 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def _color(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:
-    sides = {side_and_part(skeleton.joints[i])[0] for i in (a, b)} - {None}
+    sides = {skeleton.side(i) for i in (a, b)} - {None}
     return {"left": LEFT, "right": RIGHT}.get(sides.pop() or "", MIDDLE) if len(sides) == 1 else MIDDLE
 
 

@@ -1,7 +1,9 @@
 """Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
 
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,25 +11,27 @@ from typing import Any
 import torch
 
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
-from semipose.data.datasets import DataConfig, open_data_file, read_dataset
+from semipose.data.datasets import DataConfig, open_data_file, read_dataset, with_given_skeleton
+from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import apply_detections
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
-from semipose.errors import ConfigError
+from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
-from semipose.inference.weights import read_description
+from semipose.inference.weights import WeightsDescription, read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
-from semipose.structures.skeletons import Skeleton
+from semipose.structures.skeletons import SigmaSource, Skeleton
 from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
+log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 
@@ -44,7 +48,8 @@ class Evaluation:
         left_out: Broken records and images that were left out, by data set.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
-        difference: By metric, how much higher the scores of this evaluation are, paired by image.
+        difference: By metric, how much higher the scores of this evaluation are, paired by image; of errors on the
+            persons that have a prediction in both.
     """
 
     name: str
@@ -61,10 +66,15 @@ class Evaluation:
         return f"Evaluation({self.name}: {self.scores!r}{compared}; {self.protocol.describe()})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the scores by their public names and everything else, ready for JSON."""
+        """Returns the scores by their public names and everything else, ready for JSON.
+
+        `pixel_error` holds mean, median, rmse, p90 and by_joint.
+        """
         found: dict[str, Any] = {
             **self.scores.as_dict(),
             "by_joint": self.scores.by_joint,
+            "pixel_error": self.scores.pixel_error,
+            "notes": list(self.scores.notes),
             "protocol": self.protocol.describe(),
             "leakage": self.leakage,
             "left_out": self.left_out,
@@ -81,6 +91,7 @@ def evaluate(
     data: PathLike,
     *,
     images: PathLike | None = None,
+    category: str | None = None,
     boxes: PathLike | None = None,
     network: str | None = None,
     against: PoseModel | PathLike | None = None,
@@ -96,6 +107,8 @@ def evaluate(
         model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
         data: `people` (the test part of the embedded set), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
+        category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
+            given.
         boxes: A COCO detections file whose boxes replace the annotated ones.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file, which is evaluated on the same persons and compared.
@@ -111,7 +124,10 @@ def evaluate(
         ConfigError: If the joints of model and data differ, or a parameter has no effect.
     """
     data_errors = data_errors_for(on_error)
-    truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems))
+    choice = CategoryChoice(category or _category_of(model))
+    truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems, choice))
+    if category not in (None, ALL, truth.category.name):
+        raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
     settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
@@ -183,12 +199,29 @@ class _Settings:
         found, failed = predict_dataset(predictor, persons, loaded.geometry, self.data_errors, "data", self.progress)
         source = os.fspath(boxes) if boxes else "ground truth"
         kept = without_images(truth, failed)
-        return _Predicted(loaded.path, name, name, kept, found, source, self.flip_test, loaded.decoder)
+        return _Predicted(loaded.path, name, name, kept, found, source, predictor.flip_test, loaded.decoder)
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
-        truth = _with_joints_of(_skeleton_of_run(path), truth, str(path))
+        run = _description_of_run(path)
+        truth = _with_joints_of(run.skeleton if run else None, truth, str(path))
         found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
+        found = _of_category(found, truth, path)
         return _Predicted(path, path.name, "a predictions file", truth, found, f"of {path.name}")
+
+
+def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:
+    """The predictions of the persons' category; COCO's evaluation does not compare the others with them either."""
+    category = truth.category
+    kept = [p for p in predictions if p.category_id in (category.id, *category.merged_ids)]
+    if predictions and not kept:
+        raise DataError(
+            f"{path}: no prediction (the first: category_id {predictions[0].category_id!r}) has the category of "
+            f"the data, {category.name!r}, which is {category.id!r} in {truth.source}; write that as category_id"
+        )
+    if len(kept) < len(predictions):
+        count, of = len(predictions) - len(kept), len(predictions)
+        log.warning("%s: %d of %d predictions are not of category %r; left out", path, count, of, category.id)
+    return kept
 
 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:
@@ -197,48 +230,59 @@ def _predictions_file(model: PoseModel | PathLike) -> Path | None:
     return path if path is not None and path.suffix == ".json" else None
 
 
-def _read_truth(data: PathLike, images: PathLike | None, problems: list[str]) -> PoseDataset:
+def _read_truth(data: PathLike, images: PathLike | None, problems: list[str], category: CategoryChoice) -> PoseDataset:
     source, folder = os.fspath(data), None if images is None else os.fspath(images)
-    if source.endswith((".yaml", ".yml")):
-        section = open_data_file(DataConfig(train=source))
-        if section.test:
-            return read_dataset(section.test, folder or section.test_images, "val", problems)
-        if section.val:
-            return read_dataset(section.val, folder or section.val_images, "val", problems)
-        source, folder = str(section.train), folder or section.images
-    return read_dataset(source, folder, "val", problems)
+    if not source.endswith((".yaml", ".yml")):
+        return read_dataset(source, folder, "val", problems, category)
+    section = open_data_file(DataConfig(train=source))
+    parts = (section.test, section.test_images), (section.val, section.val_images), (section.train, section.images)
+    source, own_folder = next((str(file), found) for file, found in parts if file)
+    choice = CategoryChoice(category.name or section.category)
+    return with_given_skeleton(read_dataset(source, folder or own_folder, "val", problems, choice), section)
 
 
-def _skeleton_of_run(predictions: Path) -> Skeleton | None:
-    """The skeleton of the run whose predictions.json this is; the file itself names no joints."""
+def _description_of_run(predictions: Path) -> WeightsDescription | None:
+    """The description of the run whose predictions.json this is; the file itself names no joints."""
     weights = predictions.with_name("best.safetensors")
     known = predictions.name == "predictions.json" and weights.is_file()
-    return read_description(weights).skeleton if known else None
+    return read_description(weights) if known else None
+
+
+def _category_of(model: PoseModel | PathLike) -> str | None:
+    """The name of the category that a model or the run of a predictions file was trained on, if it is known."""
+    if isinstance(model, PoseModel):
+        return model.category.name
+    path = Path(model)
+    weights = path / "best.safetensors" if path.is_dir() else path.with_name("best.safetensors")
+    weights = path if path.suffix == ".safetensors" else weights
+    with suppress(WeightsError):
+        return read_description(weights).category.name
+    return None
 
 
 def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) -> PoseDataset:
     """The persons over the predicted joints; predicted joints that the data set lacks are not evaluated.
 
+    Sigmas are those of the data set, except for those that the training was given and the data set only guesses.
+
     Raises:
-        ConfigError: If the data set has a joint that is not predicted, or other flip pairs.
+        ConfigError: If the data set has a joint that is not predicted.
     """
     if skeleton is None:
         return truth
     theirs = truth.skeleton
-    missing = sorted(set(theirs.joints) - set(skeleton.joints))
+    missing = [joint for joint, key in zip(theirs.joints, theirs.keys, strict=True) if key not in skeleton.keys]
     if missing:
         raise ConfigError(
             f"{name} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
             f"{len(theirs)} of {theirs.name!r} (first difference: {missing[0]}); use data of its own skeleton"
         )
-    shared = {pair for pair in skeleton.named_pairs if pair <= set(theirs.joints)}
-    changed = sorted(map(sorted, shared ^ theirs.named_pairs))
-    if changed:
-        raise ConfigError(
-            f"{name} was trained with other flip pairs than {truth.source} has (first difference: "
-            f"{' and '.join(changed[0])}); use data of its own skeleton"
-        )
-    sigmas = dict(zip(skeleton.joints, skeleton.sigmas, strict=True))
-    sigmas |= dict(zip(theirs.joints, theirs.sigmas, strict=True))
-    merged = replace(skeleton, name=theirs.name, sigmas=tuple(sigmas[joint] for joint in skeleton.joints))
-    return truth.to_skeleton(merged)
+    sigmas = list(skeleton.sigmas)
+    given: list[SigmaSource] = ["given"] * len(skeleton)
+    sources = list(skeleton.sigma_sources) or given
+    for i, key in enumerate(skeleton.keys):
+        j = theirs.find(key)
+        if j is not None and not (sources[i] == "given" and "given" not in theirs.sigma_sources[j : j + 1]):
+            sigmas[i] = theirs.sigmas[j]
+            sources[i] = theirs.sigma_sources[j] if theirs.sigma_sources else "given"
+    return truth.to_skeleton(replace(skeleton, name=theirs.name, sigmas=tuple(sigmas), sigma_sources=tuple(sources)))

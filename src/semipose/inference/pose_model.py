@@ -1,5 +1,6 @@
 """PoseModel: a network with everything needed to use it, as `semipose.load` returns it."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,9 +18,11 @@ from semipose.inference.weights import WeightsDescription, read_description, rea
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
+
+log = logging.getLogger(__name__)
 
 ENSEMBLE = "ensemble"
 """Stands for all headline networks of a run in place of a network's name."""
@@ -39,6 +42,7 @@ class PoseModel:
         ensemble_members: Further networks of the run, whose heatmaps are averaged with those of this one.
         headline_networks: Names of the networks of the run whose mean score is the method's.
         path: The run folder or weights file that it was loaded from.
+        category: The category that it was trained on, which predictions in images without annotations have.
     """
 
     network: PoseNet
@@ -50,6 +54,7 @@ class PoseModel:
     ensemble_members: tuple["PoseModel", ...] = ()
     headline_networks: tuple[str, ...] = ()
     path: Path | None = None
+    category: Category = PERSON
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -79,7 +84,10 @@ class PoseModel:
         return self
 
     def predictor(self, *, flip_test: bool = False) -> Predictor:
-        """Returns the predictor of this model on the device of its network."""
+        """Returns the predictor of this model on the device of its network; without pairs it has no flip test."""
+        if flip_test and not self.skeleton.flip_pairs:
+            log.warning("no flip test: the skeleton %r has no left/right pairs", self.skeleton.name)
+            flip_test = False
         return Predictor(self.networks, self.criterion, flip_test, self.decoder, self.loss.sigma, device=self.device)
 
     def predict(
@@ -103,7 +111,7 @@ class PoseModel:
         if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or not (array[:, 2:] > 0).all():
             raise DataError("`boxes` must be finite [x, y, width, height] with an area")
         persons = [Instance(Path(), 0, -n - 1, (x, y, w, h)) for n, (x, y, w, h) in enumerate(array.tolist())]
-        crops = FrameCrops(image, PoseDataset(self.skeleton, persons, "image"), self.geometry)
+        crops = FrameCrops(image, PoseDataset(self.skeleton, persons, "image", category=self.category), self.geometry)
         found, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
         return Poses(
             np.array([p.joints for p in found]).reshape(-1, k, 2),
@@ -131,6 +139,7 @@ class PoseModel:
             loss=self.loss,
             decoder=self.decoder,
             headline_networks=self.headline_networks,
+            category=self.category,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
 
@@ -199,6 +208,7 @@ def _load(weights: Path) -> PoseModel:
         description.loss,
         description.decoder,
         headline_networks=description.headline_networks,
+        category=description.category,
     )
 
 

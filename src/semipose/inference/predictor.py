@@ -46,7 +46,7 @@ class Predictor:
     Attributes:
         networks: One network, or several whose heatmaps are averaged (an ensemble).
         loss: Turns raw outputs into heatmaps.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        flip_test: Whether heatmaps are averaged with those of the mirrored image; the skeleton needs left/right pairs.
         decoder: How heatmaps become joints.
         sigma: Width of the Gaussian targets of the training in heatmap pixels; the DARK decoder smooths by it.
         batch: Crops per forward pass.
@@ -119,6 +119,7 @@ class Predictor:
                 scores=value,
                 score=float(person.score * value.mean()),
                 box=person.box,
+                category_id=crops.dataset.category.id,
             )
 
 

@@ -80,14 +80,16 @@ def suggest(
             extract_frames([source], Path(frames), progress=progress)
             source = Path(frames)
         persons = errors.read(
-            "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p)
+            "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p, model.category)
         )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
         found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
         chosen = least_confident(found, count)
         copies = _copy_images(persons.image_paths, chosen, out / "images")
     errors.write(out)
-    labels = PoseDataset(model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions")
+    labels = PoseDataset(
+        model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions", category=persons.category
+    )
     write_coco(labels, out / "annotations.json")
     scores = np.concatenate([p.scores for p in chosen])
     log.info(

@@ -10,7 +10,7 @@ import numpy as np
 
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.detections import confident_detections
-from semipose.data.video import count_frames, read_frames
+from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
@@ -71,13 +71,13 @@ def predict_video(
                 whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
                 own = whole if by_frame is None else by_frame.get(number, [])
                 persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
-                dataset = PoseDataset(model.skeleton, persons, str(source))
+                dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
                 predictions = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
                 found += predictions
                 if video:
                     joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
                     scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
-                    video.add(draw_pose(image, joints, scores, model.skeleton), frame.rate)
+                    video.add(draw_pose(image, joints, scores, model.skeleton), frame)
         except DataError as error:
             if number < 0:
                 raise
@@ -101,26 +101,38 @@ def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[Box]]:
 
 
 class _VideoWriter:
-    """An H.264 file; its size is that of the first frame, cut to even numbers."""
+    """An H.264 file in the time base of its source; its size is that of the first frame, cut to even numbers."""
 
     def __init__(self, path: Path) -> None:
         self._av = import_extra("av", "video", "writing a video")
         self._container: av.container.OutputContainer = self._av.open(str(path), "w")
         self._stream: av.VideoStream | None = None
+        self._last: av.VideoFrame | None = None
+        self._last_pts = -1
 
     def __enter__(self) -> "_VideoWriter":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._stream is not None:
+            self._container.mux(self._stream.encode(self._last))
             self._container.mux(self._stream.encode())
         self._container.close()
 
-    def add(self, frame: np.ndarray, rate: int) -> None:
-        """Appends a frame (H, W, 3) uint8 RGB."""
-        height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
+    def add(self, image: np.ndarray, source: Frame) -> None:
+        """Appends an image (H, W, 3) uint8 RGB, shown from the time of its source frame until the next image."""
+        height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
         if self._stream is None:
-            self._stream = self._container.add_stream("libx264", rate=rate)
+            self._stream = self._container.add_stream("libx264", rate=source.rate)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
+            self._stream.codec_context.time_base = source.time_base
+            self._stream.codec_context.flags |= self._av.codec.context.Flags.frame_duration
+            self._stream.codec_context.max_b_frames = 0  # reordered frames of varying length shorten the track
+        drawn = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
+        drawn.time_base = source.time_base
+        drawn.duration = source.decoded.duration or max(1, round(1 / (source.rate * source.time_base)))
+        drawn.pts = pts = max(round(source.time / source.time_base), self._last_pts + 1)
+        if self._last is not None:
+            self._last.duration = pts - self._last_pts
+            self._container.mux(self._stream.encode(self._last))
+        self._last, self._last_pts = drawn, pts

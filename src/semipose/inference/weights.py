@@ -14,6 +14,7 @@ from semipose.errors import WeightsError
 from semipose.losses import LossConfig
 from semipose.models.pose_net import ModelConfig
 from semipose.ops.heatmaps import Decoder
+from semipose.structures.instances import PERSON, Category
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import replacing
 from semipose.utils.section import Section
@@ -37,6 +38,8 @@ class WeightsDescription(Section):
     """Number of heads."""
     skeleton: Skeleton
     """Names, flip pairs, OKS sigmas and limbs of the joints."""
+    category: Category = PERSON
+    """The category of the training data."""
     input_size: tuple[int, int]
     """Height and width of the input in pixels."""
     padding: float

@@ -34,7 +34,7 @@ class DataDistill(pseudopose.PseudoPose):
 
     def teacher_heatmaps(self, easy: View) -> Tensor:
         """Returns the mean over transforms; a cell averages the transformed views that cover it."""
-        flips = (False, True) if self.config.teacher_flip else (False,)
+        flips = (False, True) if self.config.teacher_flip and self.context.views.skeleton.flip_pairs else (False,)
         total = views = torch.zeros((), device=easy.images.device)
         with torch.no_grad(), in_mode(self.teacher, training=self.config.teacher_mode == "train"):
             for scale, flip in itertools.product(self.config.teacher_scales, flips):

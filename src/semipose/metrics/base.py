@@ -30,11 +30,12 @@ class MetricResult:
     """What a metric finds on one data set.
 
     Attributes:
-        values: Values by public name, fractions from 0 to 1; None where the data lacks what the metric needs.
+        values: Values by public name, fractions from 0 to 1 or errors in pixels; None where the data lacks what the
+            metric needs.
         details: More of them, which tables leave out.
         by_joint: Values by joint name and their `total`, by public name.
         counts: Persons that are left out, by reason.
-        notes: Why a value that is expected of every data set is missing.
+        notes: Why a value is missing that is expected of every data set, or what limits its meaning.
     """
 
     values: Mapping[str, float | None]
@@ -53,7 +54,14 @@ class Outcomes(ABC):
 
 
 class Metric(ABC):
-    """A metric of predicted poses."""
+    """A metric of predicted poses.
+
+    Attributes:
+        is_error: Whether the values are errors in pixels, of which the lower one is better; otherwise they are
+            fractions.
+    """
+
+    is_error: bool = False
 
     @abstractmethod
     def evaluate(self, data: MatchedDataset) -> MetricResult:

@@ -4,14 +4,14 @@ Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from semipose.metrics.base import MatchedDataset, Outcomes
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import image_numbers
-from semipose.metrics.registry import METRICS
+from semipose.metrics.registry import METRICS, is_error, shown
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 
@@ -31,11 +31,13 @@ class Difference:
         value: First minus second.
         interval: Its 95 % interval.
         higher: Fraction of resamples in which the first is higher; ties count half.
+        lower_is_better: Whether the metric is an error: the first is then better where the difference is negative.
     """
 
     value: float
     interval: Interval
     higher: float
+    lower_is_better: bool = False
 
 
 def outcomes(data: MatchedDataset, numbers: Mapping[int | str, int] | None = None) -> dict[str, Outcomes]:
@@ -59,37 +61,67 @@ def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str
 
 
 def differences(first: MatchedDataset, second: MatchedDataset) -> dict[str, Difference | None]:
-    """Returns the differences by metric between two sets of predictions for the same persons, paired by image."""
+    """Returns the differences by metric between two sets of predictions for the same persons, paired by image.
+
+    Errors are compared on the persons that have a prediction in both sets: a person that one of them lacks would
+    otherwise make its mean error lower.
+    """
     numbers = image_numbers(first.truth, [*first.predictions, *second.predictions])
     resamples, everything = _resamples(len(numbers)), np.ones(len(numbers), np.int64)
-    ours, theirs = outcomes(first, numbers), outcomes(second, numbers)
+    common = _predicted_by_both(first, second)
     found: dict[str, Difference | None] = {}
-    for name in ours:
-        gains = _values(ours[name], resamples) - _values(theirs[name], resamples)
+    for name, metric in METRICS.items():
+        ours, theirs = (metric.outcomes(data, numbers) for data in (common if metric.is_error else (first, second)))
+        if ours is None or theirs is None:
+            continue
+        gains = _values(ours, resamples) - _values(theirs, resamples)
         around = _interval(gains)
         if around is None:
             found[name] = None
             continue
-        value = float(ours[name].value(everything) - theirs[name].value(everything))
-        found[name] = Difference(value, around, float((gains > 0).mean() + (gains == 0).mean() / 2))
+        value = float(ours.value(everything) - theirs.value(everything))
+        higher = float((gains > 0).mean() + (gains == 0).mean() / 2)
+        found[name] = Difference(value, around, higher, metric.is_error)
     return found
 
 
 def describe(found: Mapping[str, Interval | None], of: str = "") -> str:
-    """Returns intervals × 100 as one line of text, which is empty where there are none."""
+    """Returns intervals × 100, of errors in pixels, as one line of text, which is empty where there are none."""
     known = {name: around for name, around in found.items() if around is not None}
-    parts = [f"{name} {100 * low:.1f} to {100 * high:.1f}" for name, (low, high) in known.items()]
+    parts = [
+        f"{name} {shown(name, low):.1f} to {shown(name, high):.1f}{' px' if is_error(name) else ''}"
+        for name, (low, high) in known.items()
+    ]
     return f"95 % intervals{of} (bootstrap over images): {', '.join(parts)}" if parts else ""
 
 
 def describe_differences(found: Mapping[str, Difference | None]) -> str:
-    """Returns differences × 100 as one line of text, which is empty where there are none."""
+    """Returns differences × 100, of errors in pixels, as one line of text, which is empty where there are none."""
     parts = [
-        f"{name} {100 * d.value:+.1f} ({100 * d.interval[0]:+.1f} to {100 * d.interval[1]:+.1f})"
+        f"{name} {shown(name, d.value):+.1f} ({shown(name, d.interval[0]):+.1f} to {shown(name, d.interval[1]):+.1f})"
+        + (" px, lower is better" if d.lower_is_better else "")
         for name, d in found.items()
         if d is not None
     ]
     return f"first minus second, 95 % interval (paired by image): {', '.join(parts)}" if parts else ""
+
+
+def _predicted_by_both(first: MatchedDataset, second: MatchedDataset) -> tuple[MatchedDataset, MatchedDataset]:
+    """Both with the predictions of the persons alone that have one in both."""
+    sets = (first, second)
+    keys = [
+        list(zip(d.truth.instances.image_ids, d.truth.instances.annotation_ids.tolist(), strict=True)) for d in sets
+    ]
+    known = [
+        {key for key, found in zip(own, data.matched, strict=True) if found is not None}
+        for own, data in zip(keys, sets, strict=True)
+    ]
+    both = known[0] & known[1]
+    ours, theirs = (
+        replace(data, matched=[p if key in both else None for key, p in zip(own, data.matched, strict=True)])
+        for own, data in zip(keys, sets, strict=True)
+    )
+    return ours, theirs
 
 
 def _resamples(images: int, seed: int = 0) -> list[np.ndarray]:

@@ -183,5 +183,5 @@ def _normalized_errors(
         measured[i], predicted[i] = True, prediction is not None
         distance = np.inf if prediction is None else np.linalg.norm(prediction.joints - person.joints, axis=1) / size
         errors[i] = np.where(person.visibility > 0, distance, np.nan)
-    in_total = np.array([name not in not_in_total for name in truth.skeleton.joints])
+    in_total = np.array([name not in not_in_total for name in truth.skeleton.keys])
     return _NormalizedErrors(data, errors, measured, predicted, in_total)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from semipose.metrics.matching import match_dataset
-from semipose.metrics.registry import METRICS
+from semipose.metrics.oks_scale import ap_caveats
+from semipose.metrics.registry import METRICS, is_error, value_text
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, evaluated
 from semipose.utils.text import plural
@@ -19,7 +21,7 @@ class EvaluationProtocol:
     Attributes:
         boxes: `ground truth` or the file of detections.
         flip_test: Whether heatmaps were averaged with those of the mirrored image.
-        sigmas: The skeleton whose OKS sigmas were used.
+        sigmas: Where the OKS sigmas come from: the known skeleton, or given, by body part, or by default.
         n_persons: Number of evaluated persons.
         n_images: Number of their images.
         source: The data set.
@@ -27,6 +29,7 @@ class EvaluationProtocol:
         left_out: What was broken and left out, in words; empty if nothing was.
         leakage: How many of the images were used in training, in words; empty if that does not matter.
         decoder: How heatmaps became joints; empty if unknown.
+        ap_caveats: Why AP measures little on this data set; empty if it can be used.
     """
 
     boxes: str
@@ -39,6 +42,7 @@ class EvaluationProtocol:
     left_out: str = ""
     leakage: str = ""
     decoder: str = ""
+    ap_caveats: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -57,7 +61,7 @@ class EvaluationProtocol:
         return cls(
             boxes=boxes,
             flip_test=flip_test,
-            sigmas=truth.skeleton.name,
+            sigmas=truth.skeleton.describe_sigmas(),
             n_persons=len(persons),
             n_images=len(set(persons.image_ids)),
             source=truth.source,
@@ -65,6 +69,7 @@ class EvaluationProtocol:
             left_out=left_out,
             leakage=leakage,
             decoder=decoder,
+            ap_caveats=ap_caveats(truth),
         )
 
     def describe(self) -> str:
@@ -76,6 +81,7 @@ class EvaluationProtocol:
                 f"flip test: {'on' if self.flip_test else 'off'}",
                 *([f"decoder: {self.decoder}"] if self.decoder else []),
                 f"OKS sigmas: {self.sigmas}",
+                *([f"AP measures little: {', '.join(self.ap_caveats)}"] if self.ap_caveats else []),
                 f"weights: {self.weights_selection}",
                 *([f"left out as broken: {self.left_out}"] if self.left_out else []),
                 *([self.leakage] if self.leakage else []),
@@ -88,14 +94,14 @@ class Scores:
     """The scores of one set of predictions, from all metrics of `METRICS`; `scores["AP"]` returns one of them.
 
     Attributes:
-        values: Scores by public name (AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5), as fractions; None where the data
-            lacks what a metric needs.
-        details: More of them: AP_M, AP_L and PCKh@0.1.
+        values: Scores by public name: AP, AP50, AP75, AR, PCK@0.2 and PCKh@0.5 as fractions, pixel_error in pixels;
+            None where the data lacks what a metric needs.
+        details: More of them: AP_M, AP_L, PCKh@0.1, pixel_error_median, pixel_error_rmse and pixel_error_p90.
         by_joint: Scores by joint name and their `total`, by public name; what is None is left out.
         counts: Numbers of evaluated `persons` and their `images`, of `predictions` and those `elsewhere`, on images
             without persons (they lower AP), and of persons that have `no_prediction`, `no_torso`, `no_head_size` or
             `no_area`.
-        notes: Why a score that is expected of every data set is missing.
+        notes: Why a score is missing that is expected of every data set, or what limits its meaning.
     """
 
     values: Mapping[str, float | None]
@@ -108,12 +114,30 @@ class Scores:
         return {**self.values, **self.details}[name]
 
     def __repr__(self) -> str:
-        known = [f"{name} {100 * value:.1f}" for name, value in self.values.items() if value is not None]
-        return f"Scores(× 100: {', '.join(known) or 'none'}; {plural(self.counts['persons'], 'person')})"
+        known = [(name, value) for name, value in self.values.items() if value is not None]
+        percent = [f"{name} {value_text(name, value)}" for name, value in known if not is_error(name)]
+        errors = [f"; {name} {value_text(name, value)} px" for name, value in known if is_error(name)]
+        persons = plural(self.counts["persons"], "person")
+        return f"Scores(× 100: {', '.join(percent) or 'none'}{''.join(errors)}; {persons})"
 
     def as_dict(self) -> dict[str, float | None]:
         """Returns the scores by their public names."""
         return dict(self.values)
+
+    @property
+    def pixel_error(self) -> dict[str, Any] | None:
+        """The pixel error's mean, median, rmse, p90 and its means by_joint; None without a labeled, predicted joint."""
+        if self.values.get("pixel_error") is None:
+            return None
+        rest = {name: self.details[f"pixel_error_{name}"] for name in ("median", "rmse", "p90")}
+        return {"mean": self.values["pixel_error"], **rest, "by_joint": self.by_joint["pixel_error"]}
+
+
+def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "") -> str:
+    """Returns the statistics of `Scores.pixel_error` as one line of text, which is empty where there are none."""
+    names = {"mean": "mean", "median": "median", "rmse": "RMSE", "p90": "90th percentile"}
+    parts = [f"{text} {found[name]:.1f}" for name, text in names.items()] if found else []
+    return f"pixel error{of}: {', '.join(parts)} px" if parts else ""
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
@@ -138,5 +162,10 @@ def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
         details={name: value for result in results for name, value in result.details.items()},
         by_joint={name: values for result in results for name, values in result.by_joint.items()},
         counts=counts | {name: count for result in results for name, count in result.counts.items()},
-        notes=[note for result in results for note in result.notes],
+        notes=[*_ap_notes(truth), *(note for result in results for note in result.notes)],
     )
+
+
+def _ap_notes(truth: PoseDataset) -> list[str]:
+    caveats = ap_caveats(truth)
+    return [f"AP measures little here: {', '.join(caveats)}; compare pixel errors"] if caveats else []

@@ -14,7 +14,8 @@ from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.matching import match
-from semipose.metrics.scores import score
+from semipose.metrics.registry import axis_title, column_title, shown, value_text
+from semipose.metrics.scores import describe_pixel_error, score
 from semipose.reports import plots
 from semipose.reports.examples import heatmap_examples, pose_examples, view_examples
 from semipose.reports.page import Examples, Page, Picture, Table
@@ -23,7 +24,7 @@ from semipose.structures.instances import PoseDataset
 Line = dict[str, Any]
 """A line of metrics.jsonl."""
 
-METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5")
+METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error")
 
 
 def run_page(folder: Path) -> Page:
@@ -43,18 +44,20 @@ def run_page(folder: Path) -> Page:
     charts = [Picture("Training losses", plots.curves(_losses(log), "step", "loss")), *_validation_charts(log)]
     examples = [] if truth is None else [heatmap_examples(folder, truth)]
     examples.append(view_examples(config, splits))
+    notes: list[str] = []
     if results is None:
         protocol, scores = _latest_scores(log)
     else:
         assert truth is not None  # scores exist
-        poses, chart = _test_examples(folder, truth)
+        poses, own, notes = _test_examples(folder, truth)
         examples.insert(0, poses)
-        charts.append(chart)
+        charts += own
         protocol, scores = results["protocol"], results["scores"]
     intervals = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
     lines = [
         protocol,
         intervals,
+        *notes,
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
         f"Left out because of errors: {describe_dropped(dropped)} (listed in dropped.json)." if dropped else "",
     ]
@@ -91,12 +94,20 @@ def validation_lines(log: list[Line]) -> Iterator[tuple[str, Line]]:
             yield network, line
 
 
-def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, Picture]:
-    """Persons sorted by error, and the chart by joint, of a finished run."""
+def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, list[Picture], list[str]]:
+    """Persons sorted by error, the charts by joint, and what the scores add in words, of a finished run."""
     predictions = load_predictions(folder / "predictions.json", truth.skeleton)
-    by_joint = {name: 100 * value for name, value in score(truth, predictions).by_joint.get("PCK@0.2", {}).items()}
-    chart = Picture("PCK@0.2 by joint", plots.bars(by_joint, "PCK@0.2 × 100"))
-    return pose_examples(truth, match(truth, predictions)), chart
+    scores = score(truth, predictions)
+    charts = [
+        Picture(
+            f"{metric} by joint",
+            plots.bars({joint: shown(metric, value) for joint, value in own.items()}, axis_title(metric)),
+        )
+        for metric in ("PCK@0.2", "pixel_error")
+        if (own := scores.by_joint.get(metric))
+    ]
+    notes = [describe_pixel_error(scores.pixel_error), *scores.notes]
+    return pose_examples(truth, match(truth, predictions)), charts, notes
 
 
 def _final_scores(folder: Path, step: int) -> dict[str, Any] | None:
@@ -132,24 +143,21 @@ def _losses(log: list[Line]) -> plots.Series:
 
 def _validation_charts(log: list[Line]) -> list[Picture]:
     charts = []
-    for metric in ("AP", "PCK@0.2", "PCKh@0.5"):
+    for metric in ("AP", "PCK@0.2", "PCKh@0.5", "pixel_error"):
         series: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for network, line in validation_lines(log):
             if line.get(metric) is not None:
-                series[network].append((line["step"], 100 * line[metric]))
+                series[network].append((line["step"], shown(metric, line[metric])))
         if series:
-            url = plots.curves(series, "step", f"{metric} × 100")
+            url = plots.curves(series, "step", axis_title(metric))
             charts.append(Picture(f"{metric} on validation, by network", url))
     return charts
 
 
 def _score_table(results: dict[str, Any]) -> Table:
     metrics = [m for m in METRICS if any(scores.get(m) is not None for scores in results.values())]
-    rows = [
-        [name, *("–" if scores.get(m) is None else f"{100 * scores[m]:.1f}" for m in metrics)]
-        for name, scores in results.items()
-    ]
-    return Table("Scores × 100", ["network", *metrics], rows)
+    rows = [[name, *(value_text(m, scores.get(m)) for m in metrics)] for name, scores in results.items()]
+    return Table("Scores × 100, errors in pixels", ["network", *map(column_title, metrics)], rows)
 
 
 def _option_table(config: RunConfig) -> Table:

@@ -10,6 +10,7 @@ from semipose.data.datasets import load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
 from semipose.metrics.matching import match
+from semipose.metrics.registry import axis_title, is_error, shown
 from semipose.reports import plots
 from semipose.reports.examples import errors_by_person, pose_examples
 from semipose.reports.page import Examples, Page, Picture, Table
@@ -31,7 +32,8 @@ def study_page(folder: Path) -> Page:
     if not records:
         raise DataError(f"{folder} has no finished run yet; continue the study")
     head, rows = table(grid, records)
-    title = "Scores × 100, mean ± std over seeds, and the cost of a step"
+    unit = "Scores × 100" + (", errors in pixels (lower is better)" if is_error(grid.metric) else "")
+    title = f"{unit}, mean ± std over seeds, and the cost of a step"
     return Page(
         title=grid.title,
         lines=[*sorted({r.protocol for r in records}), grid.note, f"{len(records)} of {len(runs)} runs are finished."],
@@ -49,7 +51,7 @@ def _seed_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
             name: _scores(grid, [r for r in records if r.run.row == name and r.run.labels in (labels, None)])
             for name in grid.rows
         }
-        url = plots.dots({name: values for name, values in groups.items() if values}, f"{grid.metric} × 100")
+        url = plots.dots({name: values for name, values in groups.items() if values}, axis_title(grid.metric))
         charts.append(Picture(f"{grid.metric}, {labels} labels, one dot per seed", url))
     return charts
 
@@ -70,7 +72,7 @@ def _label_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
         if points and not row.all_labels:
             series[name] = [(n, float(np.mean(values))) for n, values in points]
             bands[name] = [float(np.std(values)) for _, values in points]
-    url = plots.curves(series, "labels", f"{grid.metric} × 100", log_x=True, bands=bands)
+    url = plots.curves(series, "labels", axis_title(grid.metric), log_x=True, bands=bands)
     return [Picture("Score against labels", url)]
 
 
@@ -82,13 +84,15 @@ def _training_charts(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Pictur
             continue
         lines = list(validation_lines(read_log(path)))
         chosen = [line for network, line in lines if network == "mean"] or [line for _, line in lines]
-        points = {line["step"]: 100 * line[grid.metric] for line in chosen if line.get(grid.metric) is not None}
+        points = {
+            line["step"]: shown(grid.metric, line[grid.metric]) for line in chosen if line.get(grid.metric) is not None
+        }
         if points:
             series[run.row] = sorted(points.items())
     if not series:
         return []
     title = f"{grid.metric} on validation during training, seed {grid.seeds[0]}"
-    return [Picture(title, plots.curves(series, "step", f"{grid.metric} × 100"))]
+    return [Picture(title, plots.curves(series, "step", axis_title(grid.metric)))]
 
 
 def _examples(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Examples]:
@@ -120,4 +124,4 @@ def _first_runs(grid: StudyGrid, runs: dict[StudyRun, Path]) -> dict[StudyRun, P
 
 
 def _scores(grid: StudyGrid, records: list[Record]) -> list[float]:
-    return [100 * value for r in records if (value := r.scores.get(grid.metric)) is not None]
+    return [shown(grid.metric, value) for r in records if (value := r.scores.get(grid.metric)) is not None]

@@ -38,6 +38,7 @@ class Instance:
         score: Score of the detector, 1 for annotated boxes.
         is_crowd: Whether the box holds a group of persons.
         head_size: Length in pixels that normalizes PCKh, where the data set gives one.
+        box_from_labels: Whether the box is the extent of the labeled joints, because the data set gives none.
     """
 
     image: Path
@@ -50,6 +51,7 @@ class Instance:
     score: float = 1.0
     is_crowd: bool = False
     head_size: float | None = None
+    box_from_labels: bool = False
 
     @property
     def labeled(self) -> bool:
@@ -77,6 +79,7 @@ class Instances(Sequence[Instance]):
         scores: (N,) scores of a detector, 1 for annotated boxes.
         is_crowd: (N,) whether the box holds a group of persons.
         head_sizes: (N,) in pixels, NaN where the data set gives none.
+        box_from_labels: (N,) whether the box is the extent of the labeled joints.
     """
 
     images: tuple[tuple[int | str, str], ...]
@@ -90,6 +93,7 @@ class Instances(Sequence[Instance]):
     scores: np.ndarray
     is_crowd: np.ndarray
     head_sizes: np.ndarray
+    box_from_labels: np.ndarray
 
     @classmethod
     def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
@@ -131,6 +135,7 @@ class Instances(Sequence[Instance]):
             score=float(self.scores[index]),
             is_crowd=bool(self.is_crowd[index]),
             head_size=None if np.isnan(head_size) else head_size,
+            box_from_labels=bool(self.box_from_labels[index]),
         )
 
     @property
@@ -197,6 +202,7 @@ def _columns(
         np.array([p.score for p in instances], np.float64),
         np.array([p.is_crowd for p in instances], bool),
         np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
+        np.array([p.box_from_labels for p in instances], bool),
     ]
 
 
@@ -214,6 +220,25 @@ def _integers(values: list[int]) -> np.ndarray:
         return np.array(values, object)  # JSON allows integers of any size
 
 
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A COCO category.
+
+    Attributes:
+        id: Its id, as in the annotation file.
+        name: Its name, likewise.
+        merged_ids: Ids of further categories of the file that are read as this one.
+    """
+
+    id: int | str
+    name: str
+    merged_ids: tuple[int | str, ...] = ()
+
+
+PERSON = Category(1, "person")
+"""The category of data sets that state none."""
+
+
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class PoseDataset:
     """The persons of one data set in a fixed order.
@@ -223,12 +248,14 @@ class PoseDataset:
         instances: The N persons.
         source: Name of the file or folder, for messages and run records.
         empty_images: (id, path) of the images that show no person; a detection there is a false positive.
+        category: The category of the persons, which can be animals or things.
     """
 
     skeleton: Skeleton
     instances: Instances
     source: str
     empty_images: tuple[tuple[int | str, Path], ...]
+    category: Category
 
     def __init__(
         self,
@@ -236,10 +263,17 @@ class PoseDataset:
         instances: Iterable[Instance],
         source: str,
         empty_images: tuple[tuple[int | str, Path], ...] = (),
+        category: Category = PERSON,
     ) -> None:
         if not isinstance(instances, Instances):
             instances = Instances.from_instances(instances, len(skeleton))
-        values = {"skeleton": skeleton, "instances": instances, "source": source, "empty_images": empty_images}
+        values = {
+            "skeleton": skeleton,
+            "instances": instances,
+            "source": source,
+            "empty_images": empty_images,
+            "category": category,
+        }
         for name, value in values.items():  # the only way to set the fields of a frozen dataclass
             object.__setattr__(self, name, value)
 
@@ -263,7 +297,11 @@ class PoseDataset:
 
     def subset(self, indices: Iterable[int]) -> "PoseDataset":
         """Returns the persons at `indices`, in that order."""
-        return PoseDataset(self.skeleton, self.instances.take(indices), self.source)
+        return PoseDataset(self.skeleton, self.instances.take(indices), self.source, category=self.category)
+
+    def with_category(self, category: Category) -> "PoseDataset":
+        """Returns the same persons as those of another category."""
+        return PoseDataset(self.skeleton, self.instances, self.source, self.empty_images, category)
 
     def usable(self) -> "PoseDataset":
         """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
@@ -285,19 +323,25 @@ class PoseDataset:
             visibility=np.broadcast_to(np.int8(0), (n, k)),
             annotated=np.zeros(n, bool),
         )
-        return PoseDataset(self.skeleton, instances, self.source)
+        return PoseDataset(self.skeleton, instances, self.source, category=self.category)
 
     def to_skeleton(self, skeleton: Skeleton) -> "PoseDataset":
-        """Returns the persons with the joints of another skeleton, matched by name; missing joints are unlabeled."""
-        if skeleton.joints == self.skeleton.joints:
+        """Returns the persons with another skeleton, whose joints are matched by name; missing joints are unlabeled.
+
+        Joints match whose names differ only in spelling, such as `leftWrist` and `left_wrist`.
+        """
+        if skeleton == self.skeleton:
             return self
-        sources = [self.skeleton.joints.index(j) if j in self.skeleton.joints else -1 for j in skeleton.joints]
+        own = self.skeleton.keys
+        if skeleton.keys == own:
+            return PoseDataset(skeleton, self.instances, self.source, self.empty_images, self.category)
+        sources = [own.index(key) if key in own else -1 for key in skeleton.keys]
         visibility = self.instances.visibility[:, sources] * (np.array(sources) >= 0)
         joints = self.instances.joints[:, sources] * (visibility > 0)[..., None]
         instances = replace(self.instances, joints=joints, visibility=visibility)
-        return PoseDataset(skeleton, instances, self.source, self.empty_images)
+        return PoseDataset(skeleton, instances, self.source, self.empty_images, self.category)
 
     def concat(self, other: "PoseDataset") -> "PoseDataset":
         """Returns the persons of both sets with the skeleton of this one."""
         instances = self.instances.concat(other.to_skeleton(self.skeleton).instances)
-        return PoseDataset(self.skeleton, instances, f"{self.source} + {other.source}")
+        return PoseDataset(self.skeleton, instances, f"{self.source} + {other.source}", category=self.category)

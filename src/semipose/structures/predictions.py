@@ -20,7 +20,7 @@ class Prediction:
         scores: (K,) confidence of each joint.
         score: Confidence of the person, by which AP ranks.
         box: x, y, width and height in pixels.
-        category_id: COCO's category, 1 for persons.
+        category_id: Id of the data set's category.
     """
 
     image_id: int | str
@@ -29,7 +29,7 @@ class Prediction:
     scores: np.ndarray
     score: float
     box: tuple[float, float, float, float]
-    category_id: int = 1
+    category_id: int | str = 1
 
 
 def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:
@@ -37,7 +37,7 @@ def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:
 
     Crowds and persons without labeled joints have none; joints without a label have score 0.
     """
-    return [_truth(p) for p in persons.instances if is_evaluated(p)]
+    return [_truth(p, persons.category.id) for p in persons.instances if is_evaluated(p)]
 
 
 def is_evaluated(person: Instance) -> bool:
@@ -78,7 +78,7 @@ def check_predictions(truth: PoseDataset, predictions: Sequence[Prediction]) -> 
         )
 
 
-def _truth(person: Instance) -> Prediction:
+def _truth(person: Instance, category_id: int | str) -> Prediction:
     assert person.joints is not None and person.visibility is not None
     return Prediction(
         image_id=person.image_id,
@@ -87,4 +87,5 @@ def _truth(person: Instance) -> Prediction:
         scores=(person.visibility > 0).astype(np.float64),
         score=1.0,
         box=person.box,
+        category_id=category_id,
     )

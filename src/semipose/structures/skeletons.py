@@ -1,14 +1,15 @@
 """Skeletons: joint names, left/right pairs, OKS sigmas and limbs; the known ones, and inference from joint names."""
 
-import logging
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cached_property
+from math import inf
+from typing import Literal
 
 from semipose.errors import DataError
-
-log = logging.getLogger(__name__)
+from semipose.structures.joint_names import Side, body_part, find_pairs, normalize, side_of
+from semipose.utils.text import plural
 
 SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
@@ -20,16 +21,22 @@ DEFAULT_SIGMA = 0.079
 """OKS sigma of every other joint: the shoulder's."""
 
 
+SigmaSource = Literal["set", "given", "part", "default"]
+"""Where the OKS sigma of a joint comes from: its known data set, the user, its body part, or `DEFAULT_SIGMA`."""
+
+
 @dataclass(frozen=True, repr=False)
 class Skeleton:
     """The K joints of a body in a fixed order.
 
     Attributes:
         name: Name of the skeleton.
-        joints: K names in lower snake case.
-        flip_pairs: Indices of the left and right joints that a horizontal flip exchanges.
+        joints: K names as the data set spells them.
+        flip_pairs: Indices of the left and right joints that a horizontal flip exchanges; without any, nothing is
+            mirrored, neither views nor the flip test.
         sigmas: K constants of the object keypoint similarity, as in COCO (k_i = 2 sigma_i).
         limbs: Indices of the joints that a drawing connects.
+        sigma_sources: K sources of the sigmas; empty if all are `given`.
     """
 
     name: str
@@ -37,12 +44,18 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
     limbs: tuple[tuple[int, int], ...] = ()
+    sigma_sources: tuple[SigmaSource, ...] = ()
 
     def __len__(self) -> int:
         return len(self.joints)
 
     def __repr__(self) -> str:
         return f"Skeleton({self.name!r}, {len(self)} joints: {', '.join(self.joints)})"
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The joint names in lower snake case, by which the joints of different sets are matched."""
+        return tuple(map(normalize, self.joints))
 
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
@@ -53,34 +66,123 @@ class Skeleton:
         return tuple(order)
 
     @property
-    def named_pairs(self) -> frozenset[frozenset[str]]:
-        """The flip pairs by name, independent of the order of the joints."""
-        return frozenset(frozenset((self.joints[a], self.joints[b])) for a, b in self.flip_pairs)
+    def one_sided(self) -> tuple[str, ...]:
+        """The joints that name a side and have no partner."""
+        return tuple(j for i, j in enumerate(self.joints) if self.flip_order[i] == i and side_of(j))
+
+    @property
+    def sigmas_known(self) -> bool:
+        """Whether every sigma comes from a known data set, the user or the body part in the joint's name."""
+        return "default" not in self.sigma_sources
+
+    def side(self, index: int) -> Side | None:
+        """Returns the side of a joint, from its pair or its name."""
+        for left, right in self.flip_pairs:
+            if index in (left, right):
+                return "left" if index == left else "right"
+        return side_of(self.joints[index])
 
     def index(self, joint: str) -> int:
-        """Returns the index of a joint.
+        """Returns the index of a joint, whatever the spelling of its name.
 
         Raises:
             DataError: If the skeleton has no joint of that name.
         """
-        try:
-            return self.joints.index(joint)
-        except ValueError:
-            raise DataError(
-                f"skeleton {self.name!r} has no joint {joint!r}; it has: {', '.join(self.joints)}"
-            ) from None
+        found = self.find(joint)
+        if found is None:
+            near = get_close_matches(normalize(joint), self.keys, n=1)
+            hint = f"did you mean {self.joints[self.keys.index(near[0])]!r}?" if near else f"it has: {self._listed}"
+            raise DataError(f"skeleton {self.name!r} has no joint {joint!r}; {hint}")
+        return found
 
     def find(self, *names: str) -> int | None:
-        """Returns the index of the first of `names` that the skeleton has, or None."""
-        return next((self.joints.index(n) for n in names if n in self.joints), None)
+        """Returns the index of the first of `names` that the skeleton has, or None.
+
+        The spelling does not matter, and `left_hip` also finds `hip_left` and `L hip`.
+        """
+        found = (
+            self._by_side.get(key) if key not in self.keys else self.keys.index(key) for key in map(normalize, names)
+        )
+        return next((index for index in found if index is not None), None)
+
+    def describe_pairs(self) -> str:
+        """Returns the left and right joints in words."""
+        pairs = ", ".join(f"{self.joints[a]} ↔ {self.joints[b]}" for a, b in self.flip_pairs)
+        return f"{plural(len(self.flip_pairs), 'left/right pair')}{f' ({pairs})' if pairs else ''}"
+
+    def describe_sigmas(self) -> str:
+        """Returns in words where the OKS sigmas come from."""
+        by_source = {
+            source: [j for j, s in zip(self.joints, self.sigma_sources, strict=True) if s == source]
+            for source in dict.fromkeys(self.sigma_sources)
+        }
+        if set(by_source) <= {"set"}:
+            return self.name
+        texts = {"set": "of a known set", "given": "given", "part": "by body part", "default": f"{DEFAULT_SIGMA}"}
+        if len(by_source) == 1:
+            (source,) = by_source
+            return f"{DEFAULT_SIGMA} for all joints, by default" if source == "default" else texts[source]
+        counts = [f"{texts[source]} for {len(joints)}" for source, joints in by_source.items() if source != "default"]
+        if unknown := by_source.get("default"):
+            counts.append(f"{DEFAULT_SIGMA} by default for {', '.join(unknown)}")
+        return ", ".join(counts)
+
+    def with_given(
+        self,
+        *,
+        flip_pairs: Sequence[Sequence[str]] | None = None,
+        sigmas: Mapping[str, float] | None = None,
+        limbs: Sequence[Sequence[str]] | None = None,
+    ) -> "Skeleton":
+        """Returns the skeleton with properties that the user gives by joint names; what is None stays.
+
+        Raises:
+            DataError: If a name is unknown, a joint is in two pairs or in a pair with itself, or a sigma is not
+                positive.
+        """
+        changed = self
+        if flip_pairs is not None:
+            pairs = tuple((self.index(a), self.index(b)) for a, b in flip_pairs)
+            paired = [self.joints[i] for pair in pairs for i in pair]
+            if repeated := next((joint for joint in paired if paired.count(joint) > 1), None):
+                raise DataError(
+                    f"joint {repeated!r} is in more than one place of the flip pairs; pair every joint once"
+                )
+            changed = replace(changed, flip_pairs=tuple(self._left_first(*pair) for pair in pairs))
+        if sigmas is not None:
+            given = {self.index(joint): sigma for joint, sigma in sigmas.items()}
+            if wrong := [joint for joint, sigma in sigmas.items() if not 0 < sigma < inf]:
+                raise DataError(f"sigma of {wrong[0]!r} is {sigmas[wrong[0]]}; give a positive number, as in COCO")
+            sources = self.sigma_sources or _sources("given", len(self))
+            changed = replace(
+                changed,
+                sigmas=tuple(given.get(i, sigma) for i, sigma in enumerate(self.sigmas)),
+                sigma_sources=tuple("given" if i in given else source for i, source in enumerate(sources)),
+            )
+        if limbs is not None:
+            changed = replace(changed, limbs=tuple((self.index(a), self.index(b)) for a, b in limbs))
+        return changed
+
+    @cached_property
+    def _by_side(self) -> dict[str, int]:
+        """Index of each joint by its side and body part, as in `left_hip`, wherever its name states the side."""
+        sides = [(self.side(i), body_part(joint, paired=True), i) for i, joint in enumerate(self.joints)]
+        return {f"{side}_{part}": i for side, part, i in reversed(sides) if side}
+
+    @property
+    def _listed(self) -> str:
+        return ", ".join(self.joints)
+
+    def _left_first(self, a: int, b: int) -> tuple[int, int]:
+        return (b, a) if side_of(self.joints[a]) == "right" or side_of(self.joints[b]) == "left" else (a, b)
 
 
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
-    """Returns the skeleton for the joint names of an annotation file.
+    """Returns the skeleton for the joint names of an annotation file, which it keeps as they are.
 
-    A known skeleton if the names are the same. Otherwise left and right joints are paired where the names differ only
-    in their side (`left_wrist`, `LeftWrist`, `wrist_l`, `lwrist`); without any pair, a warning says that flipped views
-    exchange no joints. Sigmas come from the body part in the name.
+    It has the properties of a known skeleton if the names are the same, whatever their spelling. Otherwise left and
+    right joints are paired where the names differ only in their side, wherever it is (`left_wrist`, `LeftWrist`,
+    `front_left_paw`, `hand.L`, `lwrist`). Sigmas come from the body part at the end of the name.
 
     Args:
         names: Joint names in the order of the file.
@@ -88,60 +190,37 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
         name: Name of a new skeleton.
 
     Raises:
-        DataError: If there are no names, a name is not text, or two names are equal.
+        DataError: If there are no names, a name is not text, or two names are equal or differ only in spelling.
     """
     for joint in names:
         if not isinstance(joint, str) or not joint.strip():
             raise DataError(f"skeleton {name!r}: {joint!r} is no joint name; write names such as 'left_wrist'")
-    joints = tuple(_snake(n) for n in names)
+    joints = tuple(names)
     if not joints:
         raise DataError(f"skeleton {name!r} lists no keypoints; give the category a non-empty 'keypoints' list")
-    repeated = {j for j in joints if joints.count(j) > 1}
-    if repeated:
-        raise DataError(f"skeleton {name!r} names joint {sorted(repeated)[0]!r} twice; every joint needs its own name")
+    keys = [normalize(joint) for joint in joints]
+    for i, key in enumerate(keys):
+        if (first := keys.index(key)) < i:
+            same = "twice" if joints[first] == joints[i] else f"and {joints[i]!r}, which is the same name"
+            raise DataError(f"skeleton {name!r} names joint {joints[first]!r} {same}; every joint needs its own name")
     for known in SKELETONS.values():
-        if known.joints == joints:
-            return known
-    sides = {side_and_part(joint): i for i, joint in enumerate(joints)}
-    pairs = tuple(
-        (i, sides["right", part]) for (side, part), i in sides.items() if side == "left" and ("right", part) in sides
-    )
-    if not pairs and len(joints) > 1:
-        log.warning(
-            "skeleton %r: none of the joints %s is a left/right pair, flipped views exchange none; if there are pairs, "
-            "name them left_… and right_…",
-            name,
-            ", ".join(joints)[:120],
-        )
-    return Skeleton(name, joints, pairs, tuple(_sigma(j) for j in joints), tuple(limbs))
+        if list(known.joints) == keys:
+            return known if known.joints == joints else replace(known, joints=joints)
+    pairs = find_pairs(joints)
+    paired = {i for pair in pairs for i in pair}
+    sigmas = [_sigma(joint, i in paired) for i, joint in enumerate(joints)]
+    sources: list[SigmaSource] = ["default" if sigma is None else "part" for sigma in sigmas]
+    return Skeleton(name, joints, pairs, tuple(s or DEFAULT_SIGMA for s in sigmas), tuple(limbs), tuple(sources))
 
 
-def side_and_part(joint: str) -> tuple[str | None, str]:
-    """Splits a joint name in snake case into its side ("left", "right" or None) and the rest of the name."""
-    words = joint.split("_")
-    for position in (0, -1):
-        if words[position] in _SIDES and len(words) > 1:
-            return _SIDES[words[position]], "_".join(words[1:] if position == 0 else words[:-1])
-    for side in ("left", "right"):
-        if joint != side and (joint.startswith(side) or joint.endswith(side)):
-            return side, joint.removeprefix(side) if joint.startswith(side) else joint.removesuffix(side)
-    if joint[1:] in SIGMAS and joint[0] in _SIDES:
-        return _SIDES[joint[0]], joint[1:]
-    return None, joint
+def _sources(source: SigmaSource, joints: int) -> tuple[SigmaSource, ...]:
+    return (source,) * joints
 
 
-_SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
-
-
-def _snake(name: str) -> str:
-    """Converts `LeftWrist`, `left wrist` and `left-wrist` to `left_wrist`."""
-    separated = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
-    return re.sub(r"[\s_-]+", "_", separated).lower()
-
-
-def _sigma(joint: str) -> float:
-    part = side_and_part(joint)[1]
-    return next((s for known, s in SIGMAS.items() if part.endswith(known)), DEFAULT_SIGMA)
+def _sigma(joint: str, paired: bool) -> float | None:
+    """The sigma of the body part that a name ends with; None if it ends with another word."""
+    part = f"_{body_part(joint, paired=paired)}"
+    return next((sigma for known, sigma in SIGMAS.items() if part.endswith(f"_{known}")), None)
 
 
 def _known(name: str, joints: str, limbs: str) -> Skeleton:
@@ -149,7 +228,8 @@ def _known(name: str, joints: str, limbs: str) -> Skeleton:
     index = {n: i for i, n in enumerate(names)}
     pairs = tuple((i, index["right_" + n[5:]]) for n, i in index.items() if n.startswith("left_"))
     edges = tuple((index[a], index[b]) for a, b in (limb.split("-") for limb in limbs.split()))
-    return Skeleton(name, names, pairs, tuple(_sigma(n) for n in names), edges)
+    sigmas = tuple(_sigma(n, True) or DEFAULT_SIGMA for n in names)
+    return Skeleton(name, names, pairs, sigmas, edges, _sources("set", len(names)))
 
 
 _ARMS_AND_LEGS = (

@@ -45,7 +45,7 @@ class Row(Section):
     options: Options
     """Overrides by dotted key; `method` names the method."""
     published: dict[int, float] = {}
-    """The paper's score × 100 by number of labels (0 = all)."""
+    """The paper's score × 100, or its error in pixels, by number of labels (0 = all)."""
     at: dict[int, Options] = {}
     """Further overrides at a number of labels, for schedules that the papers change with it."""
     all_labels: bool = False

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from semipose.methods.cost import step_cost
+from semipose.metrics.registry import column_title, is_error, shown
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import Outcome
 from semipose.utils.files import write_text
 
 METRICS = ("AP", "AP50", "PCK@0.2", "PCKh@0.5")
-"""Columns of the table, each where a run has it."""
+"""Columns of the table, each where a run has it; the metric of the study joins them."""
 
 MIN_GAP = 0.01
 """Smallest gap between baseline and upper bound, as a fraction, of which a share is more than noise."""
+MIN_GAP_OF_ERROR = 0.05
+"""The same of errors in pixels, as a fraction of the baseline's error."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Record:
 
     Attributes:
         run: The run.
-        scores: Fractions by metric: the mean over the networks that the method reports.
+        scores: Fractions, or errors in pixels, by metric: the mean over the networks that the method reports.
         split: Hash of the labeled and unlabeled persons.
         protocol: How the scores were computed, in one sentence.
         seconds: Training time.
@@ -65,10 +68,13 @@ def markdown(grid: StudyGrid, records: list[Record]) -> str:
 
 
 def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
-    """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds."""
-    metrics = [m for m in METRICS if any(r.scores.get(m) is not None for r in records)]
+    """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds.
+
+    Errors are in pixels.
+    """
+    metrics = [m for m in dict.fromkeys((*METRICS, grid.metric)) if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
-    head = ["", "labels", "seeds", *metrics, f"gap recovered ({grid.metric})", "units", "minutes"]
+    head = ["", "labels", "seeds", *map(column_title, metrics), f"gap recovered ({grid.metric})", "units", "minutes"]
     if published:
         head += ["published", "difference"] if grid.comparable else ["published elsewhere"]
     rows = []
@@ -78,20 +84,20 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
             if not own:
                 continue
             line = [name, str(labels or "all"), str(len(own))]
-            line += [mean_and_std([r.scores.get(m) for r in own]) for m in metrics]
+            line += [mean_and_std([r.scores.get(m) for r in own], m) for m in metrics]
             line.append(gap_recovered(grid, own, records))
             line.append(str(step_cost(grid.run_config(own[0].run).method).units))
             line.append(f"{statistics.mean(r.seconds for r in own) / 60:.1f}")
             if published:
-                compared = _compared(row.published.get(labels or 0), [r.scores.get(grid.metric) for r in own])
+                compared = _compared(grid.metric, row.published.get(labels or 0), own)
                 line += compared if grid.comparable else compared[:1]
             rows.append(line)
     return head, rows
 
 
-def mean_and_std(values: list[float | None]) -> str:
-    """Returns mean ± sample standard deviation × 100 of the values that are not None."""
-    known = [100 * v for v in values if v is not None]
+def mean_and_std(values: list[float | None], metric: str) -> str:
+    """Returns mean ± sample standard deviation of the values that are not None: × 100, of errors in pixels."""
+    known = [shown(metric, v) for v in values if v is not None]
     if not known:
         return "–"
     return f"{statistics.mean(known):.1f}" + (f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else "")
@@ -108,7 +114,9 @@ def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> 
         low = _score(grid, records, baseline, record.run.labels, record.run.seed)
         high = _score(grid, records, bound, None, record.run.seed)
         value = record.scores.get(grid.metric)
-        if low is not None and high is not None and value is not None and high - low >= MIN_GAP:
+        if low is None or high is None or value is None:
+            continue
+        if low - high >= MIN_GAP_OF_ERROR * low if is_error(grid.metric) else high - low >= MIN_GAP:
             found.append((value - low) / (high - low))
     return f"{100 * statistics.mean(found):.0f} %" if found else "–"
 
@@ -118,9 +126,9 @@ def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int 
     return next((r.scores.get(grid.metric) for r in records if r.run == run), None)
 
 
-def _compared(published: float | None, values: list[float | None]) -> list[str]:
-    """The published score × 100, and how far the mean of ours differs from it."""
-    known = [100 * v for v in values if v is not None]
+def _compared(metric: str, published: float | None, own: list[Record]) -> list[str]:
+    """The published score, and how far the mean of ours differs from it: × 100, of errors in pixels."""
+    known = [shown(metric, v) for r in own if (v := r.scores.get(metric)) is not None]
     if published is None or not known:
         return ["–" if published is None else f"{published:.1f}", "–"]
     return [f"{published:.1f}", f"{statistics.mean(known) - published:+.1f}"]

@@ -4,10 +4,10 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +23,8 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
+from semipose.metrics.oks_scale import ap_caveats
+from semipose.metrics.registry import value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
@@ -39,7 +41,7 @@ from semipose.utils.section import Section
 log = logging.getLogger(__name__)
 
 NetworkScores = dict[str, float | None]
-"""The scores of one network by metric, for example AP."""
+"""The scores of one network by metric, for example AP: fractions, or errors in pixels."""
 SetName = Literal["validation", "test"]
 
 TIE_BREAKER = 1e-6
@@ -68,7 +70,8 @@ class TrainResult:
         protocol: What the scores were measured on and how, in one line.
         seconds: Duration of the training.
         best: The network of best.safetensors; None without scores.
-        intervals: 95 % intervals of the best network's AP, PCK@0.2 and PCKh@0.5 over resampled test sets.
+        intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
+        pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
     """
 
     folder: Path
@@ -78,12 +81,13 @@ class TrainResult:
     seconds: float
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+    pixel_error: Mapping[str, Any] | None = None
 
     def __repr__(self) -> str:
-        """One line for each network with its scores in percent."""
+        """One line for each network with its scores in percent and errors in pixels."""
         lines = [f"TrainResult of {self.folder} ({self.seconds:.0f} s)"]
         for name, scores in self.scores.items():
-            shown = "  ".join(f"{key} {100 * value:.1f}" for key, value in scores.items() if value is not None)
+            shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in scores.items() if v is not None)
             lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
         return "\n".join([*lines, f"  {self.protocol}"])
 
@@ -93,7 +97,7 @@ class Validation:
     """The outcome of an evaluation on the validation set.
 
     Attributes:
-        score: What selects the best weights: AP, else PCK, of the headline networks; PCK decides between equal APs.
+        score: What selects the best weights: `selection_score` of the headline networks.
         best_network: The network with the highest score.
     """
 
@@ -131,6 +135,7 @@ class Evaluator:
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
+        self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
         self._crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
@@ -144,6 +149,7 @@ class Evaluator:
                     persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
                 )
                 self._crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
+        self.ap_caveats = ap_caveats(self._truth["validation"]) if "validation" in self._truth else ()
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
 
     @property
@@ -168,8 +174,8 @@ class Evaluator:
             metrics.write(step, f"validation/{name}", values)
         log.info(f"step {step}: validation " + "  ".join(f"{n} {_short(values)}" for n, values in scores.items()))
         headline = "mean" if len(self.headline_networks) > 1 else self.headline_networks[0]
-        best = max(self.engine.method.eval_networks(), key=lambda name: selection_score(scores[name]))
-        return Validation(selection_score(scores[headline]), best)
+        selected_by = {name: selection_score(found, self.ap_caveats) for name, found in scores.items()}
+        return Validation(selected_by[headline], max(self.engine.method.eval_networks(), key=selected_by.__getitem__))
 
     def keep_weights(self, best_network: str) -> None:
         """Keeps the current weights of all networks; they stay in memory until `write_weights` has written them.
@@ -224,7 +230,7 @@ class Evaluator:
             return result
         best = predictions[state.best_network]
         save_predictions(best, self.out / "predictions.json")
-        found = intervals(truth, best)
+        found, pixel_error = intervals(truth, best), score(truth, best).pixel_error
         content = {
             "scores": scores,
             "headline_networks": self.headline_networks,
@@ -234,9 +240,10 @@ class Evaluator:
             "step": state.step,
             "best": state.best_network,
             "intervals": found,
+            "pixel_error": pixel_error,
         }
         write_text(self.out / "scores.json", json.dumps(content, indent=1))
-        return TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds, state.best_network, found)
+        return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error)
 
     def _load_kept_weights(self) -> None:
         try:
@@ -251,11 +258,12 @@ class Evaluator:
         if self.select == "last" or self.splits.validation is None:
             selection = "last weights"
         else:
-            selection = "best weights on validation" + (" (the same persons)" if which == "validation" else "")
+            selection = "lowest pixel error" if self.ap_caveats else "best weights"
+            selection += " on validation" + (" (the same persons)" if which == "validation" else "")
         return EvaluationProtocol.of(
             truth,
             boxes="ground truth",
-            flip_test=self.evaluation.flip_test,
+            flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
@@ -275,7 +283,7 @@ class Evaluator:
         predictor = Predictor(
             networks,
             self.loss.build(),
-            flip_test=self.evaluation.flip_test,
+            flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             sigma=self.loss.sigma,
             device=self.engine.device,
@@ -301,11 +309,23 @@ class Evaluator:
             self.loss,
             self.evaluation.decoder,
             headline_networks=self.headline_networks,
+            category=self.splits.labeled.category,
         )
 
 
-def selection_score(scores: NetworkScores) -> float:
-    """Returns AP, else the first PCK; PCK decides between equal APs."""
+def selection_score(scores: NetworkScores, caveats: Sequence[str] = ()) -> float:
+    """Returns what selects the best weights, of which the highest is the best.
+
+    It is AP, else the first PCK; PCK decides between equal APs. Where AP measures little, it is the
+    negative pixel error.
+
+    Args:
+        scores: The scores of one network.
+        caveats: Why AP measures little on the validation set, from `ap_caveats`.
+    """
+    error = scores.get("pixel_error")
+    if caveats and error is not None:
+        return -error
     known = [value for key in ("AP", "PCK@0.2", "PCKh@0.5") if (value := scores.get(key)) is not None]
     return sum(value * share for value, share in zip(known, (1, TIE_BREAKER), strict=False))
 
@@ -319,4 +339,5 @@ def _mean(rows: Sequence[NetworkScores]) -> NetworkScores:
 
 
 def _short(scores: NetworkScores) -> str:
-    return " ".join(f"{k} {100 * v:.1f}" for k, v in scores.items() if v is not None and k in ("AP", "PCK@0.2"))
+    shown = ("AP", "PCK@0.2", "pixel_error")
+    return " ".join(f"{k} {value_text(k, v)}" for k, v in scores.items() if v is not None and k in shown)

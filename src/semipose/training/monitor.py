@@ -33,9 +33,9 @@ COLLAPSED = 0.35
 BLANK = 0.05
 """Labeled peaks below this, in the second half of a training, are background everywhere."""
 FALLEN = 0.15
-"""A validation score this fraction below its best, `PATIENCE` evaluations in a row, has fallen."""
+"""A validation score this fraction of its best below it, `PATIENCE` evaluations in a row, has fallen."""
 HALVED = 0.5
-"""A validation score below this fraction of its best, `PATIENCE` evaluations in a row, has fallen in any case."""
+"""A validation score this fraction of its best below it, `PATIENCE` evaluations in a row, has fallen in any case."""
 PATIENCE = 3
 
 
@@ -48,7 +48,8 @@ class Sample:
         entropy_labeled: Spatial entropy of a heatmap, as a fraction of the uniform map's.
         peak_unlabeled: As `peak_labeled`, of an unlabeled image.
         entropy_unlabeled: As `entropy_labeled`, of an unlabeled image.
-        distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels.
+        distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels; 0 for
+            one network and a skeleton without left/right pairs.
         confident: Fraction of unlabeled joints with a peak of at least half the labeled mean.
     """
 
@@ -115,9 +116,11 @@ class TrainingMonitor:
             known, other = self._heatmaps(networks[0], labeled_view.images), self._heatmaps(networks[0], view.images)
             if len(networks) > 1:
                 second = self._heatmaps(networks[1], view.images)
+            elif not (skeleton := self.labeled.dataset.skeleton).flip_pairs:
+                second = other  # a mirror image shows nothing without pairs; the distance is 0
             else:
                 mirrored = self._heatmaps(networks[0], view.images.flip(-1)).flip(-1)
-                second = mirrored[:, cached_tensor(self.labeled.dataset.skeleton.flip_order, mirrored.device)]
+                second = mirrored[:, cached_tensor(skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))
@@ -176,12 +179,12 @@ def diagnose(
     if memory.drifting >= PATIENCE:
         failures["drift"] = (
             f"teachers and students agree more and more (distance {sample.distance:.1f} heatmap pixels) while the "
-            f"validation score falls ({100 * (score or 0):.1f} after {100 * memory.best:.1f}): they confirm each "
+            f"validation score falls ({_text(score or 0)} after {_text(memory.best)}): they confirm each "
             "other's errors; lower `method.unlabeled_weight`, set `method.min_peak`, or stop at the best weights"
         )
     elif memory.halved >= PATIENCE:
         failures["drift"] = (
-            f"the validation score fell from {100 * memory.best:.1f} to {100 * (score or 0):.1f} under an unlabeled "
+            f"the validation score fell from {_text(memory.best)} to {_text(score or 0)} under an unlabeled "
             f"loss of weight {weight:g}: networks confirm each other's errors; lower `method.unlabeled_weight`, set "
             "`method.min_peak`, use a longer `method.burn_in`, or stop at the best weights"
         )
@@ -193,9 +196,14 @@ def _remember(sample: Sample, memory: MonitorMemory, score: float, weight: float
     if score > memory.best:
         memory.best, memory.distance, memory.drifting, memory.halved = score, sample.distance, 0, 0
         return
-    drifting = score < (1 - FALLEN) * memory.best and sample.distance < memory.distance
+    lost = (memory.best - score) / (abs(memory.best) or 1.0)  # as a fraction of the best; pixel errors are negative
+    drifting = lost > FALLEN and sample.distance < memory.distance
     memory.drifting = memory.drifting + 1 if drifting else 0
-    memory.halved = memory.halved + 1 if weight > 0 and score < HALVED * memory.best else 0
+    memory.halved = memory.halved + 1 if weight > 0 and lost > HALVED else 0
+
+
+def _text(score: float) -> str:
+    return f"pixel error {-score:.1f}" if score < 0 else f"{100 * score:.1f}"
 
 
 def entropy(heatmaps: Tensor) -> float:

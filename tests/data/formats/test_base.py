@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY
 from semipose.data.formats.registry import FORMATS, read_annotations
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
@@ -16,7 +17,7 @@ class PointList(Format):
     def matches(self, path: Path) -> bool:
         return path.read_bytes().startswith(b"# points")
 
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(self, path: Path, images: Path | None = None, problems=None, category=ANY_CATEGORY) -> PoseDataset:
         persons = []
         for number, line in enumerate(path.read_text().splitlines()[1:], start=1):
             name, x, y = line.split()

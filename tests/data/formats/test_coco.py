@@ -114,7 +114,7 @@ BROKEN = {
     "no annotations": (lambda c: c.update(annotations=[]), "no annotations"),
     "no list": (lambda c: c.pop("images"), "images"),
     "no joints": (lambda c: c["categories"][0].update(keypoints=[]), "keypoints"),
-    "two lists": (lambda c: c["categories"][1].update(keypoints=["tail"]), "different"),
+    "two lists": (lambda c: c["categories"][1].update(keypoints=["tail"]), "several categories"),
     "limb": (lambda c: c["categories"][0].update(skeleton=[[0, 1]]), "limb"),
     "repeated joint": (lambda c: c["categories"][0].update(keypoints=["a", "a"], skeleton=[]), "twice"),
     "missing image": (lambda c: c["images"][0].update(file_name="gone.jpg"), "gone.jpg.*image folder"),

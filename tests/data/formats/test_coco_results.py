@@ -112,7 +112,7 @@ def test_boxes_and_annotation_ids_may_be_missing(tmp_path: Path) -> None:
         ({"score": None}, "has no 'score'"),
         ({"image_id": True}, "'image_id' is True; write an integer or a string"),
         ({"image_id": 1.5}, "'image_id' is 1.5"),
-        ({"category_id": "person"}, "'category_id' is 'person'; write an integer"),
+        ({"category_id": 1.5}, "'category_id' is 1.5; write an integer"),
         ({"annotation_id": 2.5}, "'annotation_id' is 2.5"),
         ({"keypoints": [1, 2, 3]}, "'keypoints' has 3 entries .*; write 6 numbers"),
         ({"keypoints": [1, 2, 3, 4, 5, float("nan")]}, "not a finite number"),

@@ -35,6 +35,21 @@ def test_images_that_can_not_be_opened_are_left_out(images, caplog):
     assert "2 of 6" in caplog.text
 
 
+def test_thumbnails_and_folders_of_other_tools_are_left_out(tmp_path, caplog):
+    names = ["a.jpg", "clip/b.jpg", ".thumbnails/a.jpg", ".ipynb_checkpoints/a-checkpoint.jpg", "__MACOSX/._a.jpg"]
+    names += ["clip/._b.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg", ".cache/deep/c.png"]
+    for folder in (tmp_path / "images", tmp_path / ".frames"):  # a hidden folder that is asked for is used
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 30)).save(folder / name)
+        for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
+            (folder / name).write_bytes(b"thumbnails")
+        caplog.clear()
+        assert list_images(folder) == [folder / "a.jpg", folder / "clip" / "b.jpg"]
+        assert "6 images in hidden folders" in caplog.text
+    assert len(read_folder(tmp_path / "images", COCO)) == 2
+
+
 def test_images_with_exif_orientation_are_used_as_stored(tmp_path, caplog):
     image = Image.new("RGB", (40, 30))
     exif = image.getexif()

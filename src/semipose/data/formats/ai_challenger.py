@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.json_files import first_record, iterate_records, read_json
 from semipose.data.formats.values import finite_numbers, require_images
 from semipose.errors import DataError, collect_errors
@@ -34,7 +35,13 @@ class AIChallengerFormat(Format):
         """Returns whether a file is a list of records with keypoint annotations."""
         return "keypoint_annotations" in first_record(path)
 
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
         """Reads the persons of an AI Challenger list, as `Format.read` describes."""
         records = read_json(path, "AI Challenger list", list[msgspec.Raw])
         if not isinstance(records, list) or not records:

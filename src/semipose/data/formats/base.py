@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 
@@ -15,13 +16,20 @@ class Format(ABC):
         """Returns whether a file has this format, by its content; False for a file that cannot be read."""
 
     @abstractmethod
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
         """Reads the persons of an annotation file.
 
         Args:
             path: The file.
             images: The image folder; None to find it near the file.
             problems: Collects one line for each broken record, which is then left out.
+            category: The category that is read, where the format has several.
 
         Returns:
             The persons, in the order of the file.
@@ -31,7 +39,12 @@ class Format(ABC):
         """
 
     def read_boxes(
-        self, path: Path, images: Path | None, problems: list[str] | None, skeleton: Skeleton | None
+        self,
+        path: Path,
+        images: Path | None,
+        problems: list[str] | None,
+        skeleton: Skeleton | None,
+        category: CategoryChoice = ANY_CATEGORY,
     ) -> PoseDataset:
         """Reads the persons without their joints, with the arguments of `read`.
 
@@ -40,5 +53,6 @@ class Format(ABC):
             images: The image folder.
             problems: Collects broken records.
             skeleton: The skeleton of the result where the file has none.
+            category: The category that is read.
         """
-        return self.read(path, images, problems).without_labels()
+        return self.read(path, images, problems, category).without_labels()

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
 from semipose.data.formats.json_files import is_json_object, iterate_records, read_json
 from semipose.data.formats.values import (
     finite_numbers,
@@ -22,7 +23,7 @@ from semipose.data.formats.values import (
 )
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
-from semipose.structures.skeletons import Skeleton, infer_skeleton
+from semipose.structures.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +66,26 @@ class CocoFormat(Format):
         """Returns whether a file is a JSON object."""
         return is_json_object(path)
 
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
         """Reads the persons of a COCO file, as `Format.read` describes."""
-        return read_coco(path, images, problems=problems)
+        return read_coco(path, images, problems=problems, category=category)
 
     def read_boxes(
-        self, path: Path, images: Path | None, problems: list[str] | None, skeleton: Skeleton | None
+        self,
+        path: Path,
+        images: Path | None,
+        problems: list[str] | None,
+        skeleton: Skeleton | None,
+        category: CategoryChoice = ANY_CATEGORY,
     ) -> PoseDataset:
         """Reads the persons of a COCO file without their joints, which may be missing or broken."""
-        return read_coco(path, images, labels=False, skeleton=skeleton, problems=problems)
+        return read_coco(path, images, labels=False, skeleton=skeleton, problems=problems, category=category)
 
 
 def read_coco(
@@ -83,6 +95,7 @@ def read_coco(
     labels: bool = True,
     skeleton: Skeleton | None = None,
     problems: list[str] | None = None,
+    category: CategoryChoice = ANY_CATEGORY,
 ) -> PoseDataset:
     """Reads the persons of a COCO keypoints file.
 
@@ -94,6 +107,7 @@ def read_coco(
         labels: Whether joints are read.
         skeleton: The skeleton of a file without joint names, used if `labels` is False.
         problems: Collects one line for each broken record, which is then left out.
+        category: The category that is read where the file has several.
 
     Returns:
         The persons, in the order of the file.
@@ -108,18 +122,21 @@ def read_coco(
     image_records, records, categories = (_list(content, key, path) for key in ("images", "annotations", "categories"))
     if not records:
         raise DataError(f"annotation file {path} has no annotations; label at least one person")
-    ids, skeleton = _person_categories(categories, path, None if labels else skeleton)
+    read = read_categories(
+        categories, path, None if labels else skeleton, category, lambda: _category_ids(records, path)
+    )
+    skeleton = read.skeleton
     files = _image_files(image_records, _image_root(path, images), path, problems)
-    reader = _Reader(path, skeleton, ids, {c.get("id") for c in categories}, files, labels)
+    reader = _Reader(path, skeleton, read.ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
     if not len(persons):
         raise DataError(
-            f"annotation file {path} has no person of category {sorted(map(str, ids))[0]}; check category_id"
+            f"annotation file {path} has no person of category {sorted(map(str, read.ids))[0]}; check category_id"
         )
     require_images(persons.paths, path, problems)
     used = {image_id for image_id, _ in persons.images}
     empty_images = tuple((image_id, Path(image)) for image_id, image in files.items() if image_id not in used)
-    return PoseDataset(skeleton, persons, str(path), empty_images)
+    return PoseDataset(skeleton, persons, str(path), empty_images, read.category)
 
 
 def read_image_list(
@@ -150,40 +167,15 @@ def _list(content: dict[str, Any], key: str, path: Path) -> list[Any]:
     return found
 
 
+def _category_ids(records: list[Any], path: Path) -> set[Any]:
+    ids = (r.get("category_id") for r in iterate_records(records, path, Annotation) if isinstance(r, dict))
+    return {category_id for category_id in ids if is_id(category_id)}
+
+
 def _missing_list(path: Path, key: str) -> DataError:
     return DataError(
         f"annotation file {path} has no list of objects {key!r}; it needs images, annotations and categories"
     )
-
-
-def _person_categories(
-    categories: list[dict[str, Any]], path: Path, skeleton: Skeleton | None
-) -> tuple[set[Any], Skeleton]:
-    """The ids of the categories that are read, and their skeleton."""
-    if not categories or not all(is_id(c.get("id")) for c in categories):
-        raise DataError(f"annotation file {path} needs categories, each with an 'id'")
-    with_joints = [c for c in categories if c.get("keypoints")]
-    if not with_joints:
-        if skeleton is not None:
-            return {c.get("id") for c in categories}, skeleton
-        raise DataError(f"annotation file {path} has no category with 'keypoints'; list the joint names in one")
-    names = with_joints[0]["keypoints"]
-    if not isinstance(names, list) or any(c["keypoints"] != names for c in with_joints):
-        raise DataError(f"annotation file {path} has categories with different 'keypoints'; use one list in a file")
-    limbs = _limbs(with_joints[0].get("skeleton") or [], len(names), path)
-    return {c.get("id") for c in with_joints}, infer_skeleton(names, limbs, name=path.stem)
-
-
-def _limbs(pairs: Any, k: int, path: Path) -> list[tuple[int, int]]:
-    if not isinstance(pairs, list):
-        raise DataError(f"annotation file {path}: 'skeleton' of the category is not a list of pairs of joints")
-    for pair in pairs:
-        is_pair = isinstance(pair, list) and len(pair) == 2
-        if not is_pair or not all(isinstance(i, int) and 1 <= i <= k for i in pair):
-            raise DataError(
-                f"annotation file {path}: limb {str(pair)[:40]} of the category is not a pair of joints 1 to {k}"
-            )
-    return [(a - 1, b - 1) for a, b in pairs]
 
 
 def _image_root(path: Path, images: str | os.PathLike[str] | None) -> Path:
@@ -218,7 +210,7 @@ class _Reader:
 
     path: Path
     skeleton: Skeleton
-    category_ids: set[Any]
+    category_ids: frozenset[Any]
     known_categories: set[Any]
     files: dict[Any, str]
     labels: bool

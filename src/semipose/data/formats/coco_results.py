@@ -139,10 +139,13 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
             raise DataError(f"{where}: has no '{field}'; write image_id, category_id, keypoints and score")
     if not is_id(record["image_id"]):
         raise DataError(f"{where}: 'image_id' is {record['image_id']!r}; write an integer or a string")
-    for field in ("category_id", "annotation_id"):
+    for field, types, what in (
+        ("category_id", int | str, "an integer or a string"),
+        ("annotation_id", int, "an integer"),
+    ):
         value = record.get(field)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise DataError(f"{where}: '{field}' is {value!r}; write an integer")
+        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+            raise DataError(f"{where}: '{field}' is {value!r}; write {what}")
     given = record["keypoints"]
     values = finite_numbers(given, 3 * k, LARGEST_COORDINATE)
     if values is None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -17,7 +18,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     """Writes a COCO annotation file that `read_coco` reads back.
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
-    height are those of the stored pixels; images that cannot be opened have none.
+    height are those of the stored pixels; images that cannot be opened have none. Annotation ids that begin at 0 are
+    written from 1, because pycocotools counts a match with annotation 0 as none.
 
     Args:
         persons: The data set.
@@ -31,22 +33,36 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     root = Path(os.path.commonpath([image.parent for image in files.values()]))
     items = progress.track(files.items(), len(files), "reading image sizes")
     images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in items]
-    category = {
-        "id": 1,
-        "name": "person",
+    category: dict[str, Any] = {
+        "id": persons.category.id,
+        "name": persons.category.name,
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
     }
-    records = [_record(person) for person in persons.instances]
+    category |= _given(persons.skeleton)
+    first = int(min(persons.instances.annotation_ids, default=1) == 0)
+    records = [_record(person, person.annotation_id + first, persons.category.id) for person in persons.instances]
     write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
     return root
 
 
-def _record(person: Instance) -> dict[str, Any]:
+def _given(skeleton: Skeleton) -> dict[str, Any]:
+    """The flip pairs and sigmas that differ from those that a reader infers from the joint names."""
+    inferred, joints = infer_skeleton(skeleton.joints), skeleton.joints
+    given: dict[str, Any] = {}
+    if skeleton.flip_order != inferred.flip_order:
+        given["flip_pairs"] = [[joints[a], joints[b]] for a, b in skeleton.flip_pairs]
+    sigmas = zip(joints, skeleton.sigmas, inferred.sigmas, strict=True)
+    if changed := {joint: sigma for joint, sigma, usual in sigmas if sigma != usual}:
+        given["sigmas"] = changed
+    return given
+
+
+def _record(person: Instance, annotation_id: int, category_id: int | str) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "id": person.annotation_id,
+        "id": annotation_id,
         "image_id": person.image_id,
-        "category_id": 1,
+        "category_id": category_id,
         "iscrowd": int(person.is_crowd),
         "bbox": list(person.box),
         "area": person.area,

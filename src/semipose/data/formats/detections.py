@@ -103,7 +103,7 @@ def apply_detections(
     index = {name: [image_id] for name, image_id in names.items()} | {image_id: [image_id] for image_id in images}
     detections = confident_detections(boxes, min_score, problems)
     found = _locate(detections, index, images, boxes, persons.source)
-    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
+    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}", category=persons.category)
 
 
 def read_detected_persons(

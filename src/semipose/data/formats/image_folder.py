@@ -23,15 +23,33 @@ OTHER_SUFFIXES = {
     *(".dng", ".raw", ".cr2", ".nef", ".arw"),
 }
 """Other images and videos, which are left out with a warning."""
+TOOL_FOLDERS = {"__MACOSX", "@eaDir", "Thumbs.db", "$RECYCLE.BIN"}
+"""Folders in which systems and tools keep thumbnails and copies, besides hidden ones."""
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and its subfolders, sorted; raises DataError if there are none."""
+    """Returns the image files in a folder and its subfolders, sorted.
+
+    Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems (__MACOSX) are left out, with a
+    warning that counts their images.
+
+    Raises:
+        DataError: If there is no image.
+    """
     if not folder.is_dir():
         raise DataError(f"image folder {folder} does not exist; check the path")
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    every = [p for p in folder.rglob("*") if p.is_file()]
+    files = [p for p in every if not is_by_product(p.relative_to(folder))]
     images = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     others = [p for p in files if p.suffix.lower() in OTHER_SUFFIXES]
+    hidden = sorted(p for p in set(every).difference(files) if p.suffix.lower() in IMAGE_SUFFIXES)
+    if hidden:
+        log.warning(
+            "%s: %s in hidden folders and folders of other tools left out, the first is %s",
+            folder,
+            plural(len(hidden), "image"),
+            hidden[0].relative_to(folder),
+        )
     if others:
         log.warning(
             "%s: %s of other kinds left out, the first is %s; save images as JPEG or PNG, and extract frames of videos",
@@ -42,6 +60,11 @@ def list_images(folder: Path) -> list[Path]:
     if not images:
         raise DataError(f"image folder {folder} has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return images
+
+
+def is_by_product(path: Path) -> bool:
+    """Returns whether a path in a data folder is hidden, or in a folder that a system or tool made for itself."""
+    return any(part.startswith(".") or part in TOOL_FOLDERS for part in path.parts)
 
 
 def read_folder(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.matlab import is_matlab, load_mat
 from semipose.data.formats.values import require_images
 from semipose.errors import DataError, collect_errors
@@ -30,7 +31,13 @@ class LspFormat(Format):
         """Returns whether a file is MATLAB's."""
         return is_matlab(path)
 
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
         """Reads the persons of LSP's `joints.mat`, as `Format.read` describes."""
         array = load_mat(path, ("joints",))["joints"]
         if array.ndim != 3 or {array.shape[0], array.shape[1]} != {3, len(LSP)}:

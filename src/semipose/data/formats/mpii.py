@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.json_files import first_record, read_json
 from semipose.data.formats.matlab import load_mat
 from semipose.data.formats.values import finite_numbers, image_file, require_images
@@ -33,7 +34,13 @@ class MpiiFormat(Format):
         """Returns whether a file is a list of records with an image file."""
         return "image" in first_record(path)
 
-    def read(self, path: Path, images: Path | None = None, problems: list[str] | None = None) -> PoseDataset:
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
         """Reads the persons of an MPII list, as `Format.read` describes."""
         records = read_json(path, "MPII list")
         if not isinstance(records, list) or not records:

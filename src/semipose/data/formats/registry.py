@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semipose.data.formats.ai_challenger import AIChallengerFormat
 from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import CocoFormat
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.lsp import LspFormat
@@ -29,6 +30,7 @@ def read_annotations(
     labels: bool = True,
     skeleton: Skeleton | None = None,
     problems: list[str] | None = None,
+    category: CategoryChoice = ANY_CATEGORY,
 ) -> PoseDataset:
     """Reads the persons of an annotation file in any of `FORMATS`.
 
@@ -38,6 +40,7 @@ def read_annotations(
         labels: Whether joints are read; without them a COCO file needs no joint names.
         skeleton: The skeleton of a COCO file without joint names, used if `labels` is False.
         problems: Collects one line for each broken record, which is then left out.
+        category: The category that is read of a COCO file with several.
 
     Returns:
         The persons, in the order of the file.
@@ -49,7 +52,9 @@ def read_annotations(
     if folder is not None and not folder.is_dir():
         raise DataError(f"`images`: folder {folder} does not exist")
     found = find_format(path)
-    return found.read(path, folder, problems) if labels else found.read_boxes(path, folder, problems, skeleton)
+    if labels:
+        return found.read(path, folder, problems, category)
+    return found.read_boxes(path, folder, problems, skeleton, category)
 
 
 def find_format(path: Path) -> Format:

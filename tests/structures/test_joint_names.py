@@ -1,0 +1,60 @@
+"""Joint names: words, sides and pairs of real naming schemes."""
+
+import pytest
+
+from semipose.structures.joint_names import body_part, find_pairs, normalize, side_of
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("front_left_paw", "front_right_paw"), ("body_middle_left", "body_middle_right"), ("hand.L", "hand.R"),
+        ("thumb_left_1", "thumb_right_1"), ("finger_l_2", "finger_r_2"), ("LF_paw", "RF_paw"), ("LH paw", "RH paw"),
+        ("L_eye", "R_eye"), ("leftWrist", "rightWrist"), ("paw_l", "paw_r"), ("wingL", "wingR"), ("LASI", "RASI"),
+        ("forelegL1", "forelegR1"), ("eye-left-visible", "eye-right-visible"), ("lpaw1", "rpaw1"), ("FL", "FR"),
+        ("leftear", "rightear"), ("pawl", "pawr"), ("left", "right"), ("L", "R"), ("rear_left", "rear_right"),
+        ("left_eye_left_corner", "right_eye_right_corner"), ("left_wrist", "wrist_right"), ("lear", "rear"),
+    ],
+)  # fmt: skip
+def test_pairs_wherever_the_side_is(left, right):
+    assert find_pairs(["nose", right, left, "tail"]) == ((2, 1),)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["left_ear", "rear", "nose"], ["rung", "lung", "light", "right"], ["upper_lip", "tail", "cleft", "bright"],
+        [f"face-{i}" for i in range(68)], ["L1", "L2", "L3"], ["left_paw", "right_hand"], ["lip", "rip"],
+    ],
+)  # fmt: skip
+def test_no_pair_is_invented(names):
+    assert find_pairs(names) == ()
+
+
+def test_rear_wheels_of_two_naming_schemes():
+    assert find_pairs(["FL", "FR", "RL", "RR"]) == ((0, 1), (2, 3))
+    assert find_pairs(["LF", "RF", "LR", "RR"]) == ((0, 1), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("paw1LH_top", "left"), ("toe.R", "right"), ("leftwrist", "left"), ("rear", None), ("upright", None),
+        ("tail", None), ("rf", None), ("wristleft2", "left"),
+    ],
+)  # fmt: skip
+def test_side_of_a_single_name(name, side):
+    assert side_of(name) == side
+
+
+def test_body_part_is_the_name_without_its_side():
+    assert body_part("front_left_knee", paired=False) == "front_knee"
+    assert body_part("leftwrist", paired=False) == "wrist"
+    assert body_part("rear", paired=False) == "rear"
+    assert body_part("rear", paired=True) == "ear"
+
+
+def test_normalized_names():
+    names = ["LeftWrist", "left wrist", "left-wrist", "left.wrist", " left_wrist"]
+    assert {normalize(name) for name in names} == {"left_wrist"}
+    assert normalize("Schwänze") == normalize("Schwa\u0308nze")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from semipose.data.data_errors import problems_first
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.registry import read_annotations
 from semipose.data.images import decode_image, has_exif_orientation, read_image_bytes
@@ -88,7 +89,8 @@ def check_data(
         raise ConfigError("`against_images` is the image folder of `against`; give both")
     path = Path(path)
     problems: list[str] = []
-    persons = read_annotations(path, images, problems=problems)
+    with problems_first(problems):
+        persons = read_annotations(path, images, problems=problems)
     files = image_paths(persons)
     opened = _check_images(files, decode, problems)
     shared = shared_images(image_paths(read_annotations(against, against_images)), files) if against else []

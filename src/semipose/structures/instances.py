@@ -1,6 +1,6 @@
 """Person instances: `Instance` is one person, `Instances` many as columns, `PoseDataset` a data set of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,7 @@ class Instance:
         score: Score of the detector, 1 for annotated boxes.
         is_crowd: Whether the box holds a group of persons.
         head_size: Length in pixels that normalizes PCKh, where the data set gives one.
+        box_from_labels: Whether the box is the extent of the labeled joints, because the data set gives none.
     """
 
     image: Path
@@ -50,6 +51,7 @@ class Instance:
     score: float = 1.0
     is_crowd: bool = False
     head_size: float | None = None
+    box_from_labels: bool = False
 
     @property
     def labeled(self) -> bool:
@@ -77,6 +79,7 @@ class Instances(Sequence[Instance]):
         scores: (N,) scores of a detector, 1 for annotated boxes.
         is_crowd: (N,) whether the box holds a group of persons.
         head_sizes: (N,) in pixels, NaN where the data set gives none.
+        box_from_labels: (N,) whether the box is the extent of the labeled joints.
     """
 
     images: tuple[tuple[int | str, str], ...]
@@ -90,6 +93,7 @@ class Instances(Sequence[Instance]):
     scores: np.ndarray
     is_crowd: np.ndarray
     head_sizes: np.ndarray
+    box_from_labels: np.ndarray
 
     @classmethod
     def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
@@ -131,6 +135,7 @@ class Instances(Sequence[Instance]):
             score=float(self.scores[index]),
             is_crowd=bool(self.is_crowd[index]),
             head_size=None if np.isnan(head_size) else head_size,
+            box_from_labels=bool(self.box_from_labels[index]),
         )
 
     @property
@@ -197,6 +202,7 @@ def _columns(
         np.array([p.score for p in instances], np.float64),
         np.array([p.is_crowd for p in instances], bool),
         np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
+        np.array([p.box_from_labels for p in instances], bool),
     ]
 
 
@@ -223,12 +229,14 @@ class PoseDataset:
         instances: The N persons.
         source: Name of the file or folder, for messages and run records.
         empty_images: (id, path) of the images that show no person; a detection there is a false positive.
+        left_out: By reason, the number of records of the file that are not among the persons; broken ones excluded.
     """
 
     skeleton: Skeleton
     instances: Instances
     source: str
     empty_images: tuple[tuple[int | str, Path], ...]
+    left_out: Mapping[str, int]
 
     def __init__(
         self,
@@ -236,10 +244,17 @@ class PoseDataset:
         instances: Iterable[Instance],
         source: str,
         empty_images: tuple[tuple[int | str, Path], ...] = (),
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         if not isinstance(instances, Instances):
             instances = Instances.from_instances(instances, len(skeleton))
-        values = {"skeleton": skeleton, "instances": instances, "source": source, "empty_images": empty_images}
+        values = {
+            "skeleton": skeleton,
+            "instances": instances,
+            "source": source,
+            "empty_images": empty_images,
+            "left_out": dict(left_out or {}),
+        }
         for name, value in values.items():  # the only way to set the fields of a frozen dataclass
             object.__setattr__(self, name, value)
 
@@ -252,6 +267,11 @@ class PoseDataset:
         return (
             f"PoseDataset({self.source!r}: {persons} in {images}, {labeled} labeled, skeleton {self.skeleton.name!r})"
         )
+
+    @property
+    def boxes_from_labels(self) -> int:
+        """Number of persons whose box is the extent of their labeled joints."""
+        return int(self.instances.box_from_labels.sum())
 
     @property
     def image_paths(self) -> dict[int | str, Path]:
@@ -295,7 +315,7 @@ class PoseDataset:
         visibility = self.instances.visibility[:, sources] * (np.array(sources) >= 0)
         joints = self.instances.joints[:, sources] * (visibility > 0)[..., None]
         instances = replace(self.instances, joints=joints, visibility=visibility)
-        return PoseDataset(skeleton, instances, self.source, self.empty_images)
+        return PoseDataset(skeleton, instances, self.source, self.empty_images, self.left_out)
 
     def concat(self, other: "PoseDataset") -> "PoseDataset":
         """Returns the persons of both sets with the skeleton of this one."""

@@ -1,7 +1,7 @@
 """The data sets of a run (labeled, unlabeled, validation, test) and the section of the configuration for them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
+from semipose.data.leakage import shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_split
 from semipose.errors import ConfigError, DataError, MissingImagesError
@@ -295,7 +296,7 @@ def _unlabeled(config: DataConfig, errors: DataErrors, train: PoseDataset, split
     if is_sharded(path):
         return own
     more = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
-    more = _without_shared_images(more, train)
+    more = _without_shared_images(more, train, [Path(train.instances.paths[i]) for i in split.validation])
     if not len(more):
         return own
     return own.concat(more.without_labels()) if own else more.without_labels()
@@ -318,16 +319,18 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     return _read_with_images(read, None, config.images).usable()
 
 
-def _without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:
+def _without_shared_images(more: PoseDataset, train: PoseDataset, held_out: Sequence[Path]) -> PoseDataset:
     """The persons of `more` without those in images of the training set.
 
-    Images of held-out persons must not be trained on; images of the others are in the unlabeled set already.
+    Images of held-out persons, and copies of them, must not be trained on; images of the others are in the unlabeled
+    set already.
     """
     own = set(train.instances.paths)
     names = {Path(path).name for path in own}
     candidates = [path for path in set(more.instances.paths) if Path(path).name in names]  # resolving paths is slow
     resolved = {Path(path).resolve() for path in own} if candidates else set()
     shared = {path for path in candidates if Path(path).resolve() in resolved}
+    shared |= {str(copy) for _, copy in shared_images(held_out, map(Path, more.instances.paths))}
     if not shared:
         return more
     log.warning("%s: %s of `data.train` left out of the unlabeled set", more.source, plural(len(shared), "image"))

@@ -100,6 +100,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "protocol": result.protocol,
                 "best": result.best,
                 "intervals": result.intervals,
+                "data": result.data,
                 "out": str(result.folder),
             }
         )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from semipose.data.account import DataAccount, untrainable_by_reason
 from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
@@ -87,6 +88,7 @@ class DataSplits:
         data_errors: Policies of the sets train, unlabeled, val and test, and what was left out of them.
         validation_set: The one of these sets that `validation` comes from.
         shards: A folder of shards with more unlabeled crops.
+        account: What `data.train` holds, and what of it is left out.
     """
 
     labeled: PoseDataset
@@ -97,6 +99,7 @@ class DataSplits:
     data_errors: DataErrors = field(default_factory=DataErrors)
     validation_set: str = "train"
     shards: Path | None = None
+    account: DataAccount = field(default_factory=lambda: DataAccount("", 0, 0))
 
 
 def open_data_file(config: DataConfig) -> DataConfig:
@@ -197,7 +200,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems))
-    dataset = map_to_skeleton(dataset, config.skeleton).trainable()
+    read = map_to_skeleton(dataset, config.skeleton)
+    dataset = read.trainable()
     split = draw_split(
         dataset,
         config.labels,
@@ -211,15 +215,21 @@ def load_splits(config: DataConfig) -> DataSplits:
         validation = _evaluation_set(config, errors, dataset, "val", config.val, config.val_images)
     if config.test or train == "people":
         test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
+    labeled, unlabeled = dataset.subset(split.labeled), _unlabeled(config, errors, dataset, split)
+    sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
+    used = {name: len(persons) for name, persons in sets.items() if persons is not None}
+    with_held_out = len(dataset) - len({*split.labeled, *split.unlabeled, *split.validation})
+    left_out = {**untrainable_by_reason(read), "in images of held-out persons": with_held_out}
     return DataSplits(
-        dataset.subset(split.labeled),
-        _unlabeled(config, errors, dataset, split),
+        labeled,
+        unlabeled,
         validation,
         test,
         split,
         errors,
         "val" if config.val else "train",
         Path(config.unlabeled) if config.unlabeled and is_sharded(Path(config.unlabeled)) else None,
+        DataAccount.of(read, used, left_out).with_errors(errors, "train"),
     )
 
 

@@ -1,8 +1,10 @@
 """The images and person boxes that predictions are made for."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from semipose.data.account import unusable_by_reason
 from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.detections import apply_detections
 from semipose.data.formats.image_folder import read_folder, whole_images
@@ -50,6 +52,10 @@ def _annotated_boxes(
     source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str]
 ) -> PoseDataset:
     try:
-        return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems).usable()
+        persons = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
     except DataError as error:
         raise ConfigError(f"{error}; for a list of images without persons, give detections as `boxes`") from None
+    usable = persons.usable()
+    if not len(usable):
+        raise ConfigError(f"{source} has no person whose box has an area; give detections as `boxes`")
+    return replace(usable, left_out={**persons.left_out, **unusable_by_reason(persons)})

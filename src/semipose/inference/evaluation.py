@@ -1,5 +1,6 @@
 """Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -8,10 +9,13 @@ from typing import Any
 
 import torch
 
+from semipose.data.account import DataAccount, unlabeled_by_reason
+from semipose.data.checks import log_suspicions, suspicious_labels
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, open_data_file, read_dataset
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import apply_detections
+from semipose.data.images import read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
@@ -28,6 +32,7 @@ from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
+log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 
@@ -42,6 +47,7 @@ class Evaluation:
         leakage: How many of the images the training used as `labeled`, `unlabeled` and `validation` images, `of` how
             many; None if the training is unknown.
         left_out: Broken records and images that were left out, by data set.
+        data: What the data set holds, how much of it was scored, and what was left out.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
         difference: By metric, how much higher the scores of this evaluation are, paired by image.
@@ -52,6 +58,7 @@ class Evaluation:
     protocol: EvaluationProtocol
     leakage: Mapping[str, int] | None = None
     left_out: Mapping[str, Any] | None = None
+    data: DataAccount | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     against: "Evaluation | None" = None
     difference: Mapping[str, Difference | None] | None = None
@@ -68,6 +75,7 @@ class Evaluation:
             "protocol": self.protocol.describe(),
             "leakage": self.leakage,
             "left_out": self.left_out,
+            "data": self.data and self.data.as_dict(),
             "intervals": self.intervals,
         }
         if self.against and self.difference:
@@ -112,11 +120,14 @@ def evaluate(
     """
     data_errors = data_errors_for(on_error)
     truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems))
+    log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
     settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
     first = settings.predict(model, truth, network)
     evaluation = first.evaluate(data_errors)
+    assert evaluation.data is not None
+    log.info(evaluation.data.describe())
     if against is None:
         refuse_unused("`against` is not given", against_network=against_network)
         return evaluation
@@ -155,7 +166,9 @@ class _Predicted:
             decoder=self.decoder,
         )
         scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
-        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), around)
+        used = {"scored": scores.counts["persons"]}
+        account = DataAccount.of(self.truth, used, unlabeled_by_reason(self.truth)).with_errors(data_errors, "data")
+        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), account, around)
 
 
 @dataclass(frozen=True)

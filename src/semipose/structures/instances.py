@@ -292,6 +292,8 @@ class PoseDataset:
     def trainable(self) -> "PoseDataset":
         """Returns the usable persons with at least one labeled joint; raises DataError if there are none."""
         chosen = np.flatnonzero(self.instances.trainable)
+        if not len(chosen) and self.instances.labeled.any():
+            raise DataError(f"{self.source} has no person with labeled keypoints and a box; add a 'bbox' with an area")
         if not len(chosen):
             raise DataError(f"{self.source} has no person with a labeled keypoint; label some first")
         return self.subset(chosen)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -69,6 +69,7 @@ class TrainResult:
         seconds: Duration of the training.
         best: The network of best.safetensors; None without scores.
         intervals: 95 % intervals of the best network's AP, PCK@0.2 and PCKh@0.5 over resampled test sets.
+        data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
     folder: Path
@@ -78,6 +79,7 @@ class TrainResult:
     seconds: float
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line for each network with its scores in percent."""
@@ -114,6 +116,9 @@ class Evaluator:
         evaluation: Options of every evaluation.
         encoding: How crops are cached.
         progress: Reports the caching of crops.
+
+    Attributes:
+        crops: The crops of each set.
     """
 
     def __init__(
@@ -131,7 +136,7 @@ class Evaluator:
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
-        self._crops: dict[SetName, CropCache] = {}
+        self.crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
             ("validation", splits.validation, splits.validation_set),
@@ -143,7 +148,7 @@ class Evaluator:
                 crops = open_crop_cache(
                     persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
                 )
-                self._crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
+                self.crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
 
     @property
@@ -153,7 +158,7 @@ class Evaluator:
 
     def image_digests(self, which: SetName) -> dict[Path, str]:
         """Returns the images of a set with their digests; empty if there is no such set."""
-        return self._crops[which].image_digests if which in self._crops else {}
+        return self.crops[which].image_digests if which in self.crops else {}
 
     def persons(self, which: SetName) -> PoseDataset | None:
         """Returns the persons of a set that are evaluated."""
@@ -281,7 +286,7 @@ class Evaluator:
             device=self.engine.device,
         )
         with self.engine.inference():
-            parts = all_gather(predictor.predict(crops_of_rank(self._crops[which], rank(), world_size())))
+            parts = all_gather(predictor.predict(crops_of_rank(self.crops[which], rank(), world_size())))
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:

@@ -123,7 +123,7 @@ def read_coco(
         raise _no_persons(path, reader, len(records), problems)
     reader.log_estimates()
     require_images(persons.paths, path, problems)
-    used = {image_id for image_id, _ in persons.images}
+    used = {image_id for image_id, _ in persons.images} | reader.unknown
     empty_images = tuple((image_id, Path(image)) for image_id, image in files.items() if image_id not in used)
     return PoseDataset(skeleton, persons, str(path), empty_images, dict(reader.left_out))
 
@@ -234,7 +234,8 @@ def _image_files(records: list[Any], root: Path, path: Path, problems: list[str]
 class _Reader:
     """Reads annotations of the categories `category_ids`, one at a time.
 
-    What is left out is counted in `left_out` by reason, what is estimated in `estimated` (`box`, `area`).
+    What is left out is counted in `left_out` by reason, what is estimated in `estimated` (`box`, `area`). `unknown` are
+    the images of persons that are left out: a prediction there is no false positive.
     """
 
     path: Path
@@ -245,6 +246,7 @@ class _Reader:
     labels: bool
     left_out: Counter[str] = field(default_factory=Counter)
     estimated: Counter[str] = field(default_factory=Counter)
+    unknown: set[Any] = field(default_factory=set)
 
     def persons(self, records: list[Any], problems: list[str] | None) -> Iterator[Instance]:
         ids: set[Any] = set()
@@ -266,6 +268,8 @@ class _Reader:
                     self.left_out[NO_BOX] += 1
             if person is not None:
                 yield person
+            elif is_id(record.get("image_id")):
+                self.unknown.add(record["image_id"])
         if self.left_out[NO_BOX]:
             log.warning("%s: %s %s; left out", self.path, plural(self.left_out[NO_BOX], "annotation"), NO_BOX)
 

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 MOST_OF = 5
 """Least number of persons from which is concluded that boxes or coordinates of a set have another meaning."""
 
+OUTSIDE_PERCENT = 10
+"""Labels may be outside of the image by this share of its size."""
+
 
 @dataclass(frozen=True)
 class Suspicion:
@@ -236,7 +239,8 @@ class _Labels:
         labeled = instances.visibility > 0
         at_origin = labeled & (joints == 0).all(axis=2)
         labeled = labeled & ~at_origin
-        small = np.where(labeled[..., None], (joints >= 0) & (joints <= 1), True).all(axis=(1, 2))
+        share = OUTSIDE_PERCENT / 100
+        small = np.where(labeled[..., None], (joints >= -share) & (joints <= 1 + share), True).all(axis=(1, 2))
         fractional = (np.where(labeled[..., None], joints, 0) % 1 != 0).any(axis=(1, 2))
         return cls(
             ids=instances.annotation_ids,
@@ -262,7 +266,7 @@ class _Labels:
         if self._is_percent():
             yield Suspicion(
                 "persons with coordinates of at most 100",
-                "no coordinate is above 100, although all images are larger; labels are pixels, not percent",
+                "no coordinate is above 100, although images are larger; labels are pixels, not percent",
                 len(self.ids),
             )
         for reading, count in (("corners", self._as_corners()), ("centers", self._as_centers())):
@@ -313,11 +317,13 @@ class _Labels:
         return (beyond > tolerance).any(axis=2) & self.labeled
 
     def _is_percent(self) -> bool:
-        several = self.labeled.any(axis=1) & ~self.shares
-        if several.sum() < MOST_OF or np.isnan(self.ends).any() or not (self.ends > 100).all():
+        """Whether no joint or box in a larger image is beyond 100, but for joints a little outside of the image."""
+        large = (self.ends > 100 + OUTSIDE_PERCENT).all(axis=1) & ~self.shares & self.labeled.any(axis=1)
+        if large.sum() < max(MOST_OF, len(large) / 2):
             return False
-        values = np.concatenate([self.joints[self.labeled].ravel(), (self.boxes[:, :2] + self.boxes[:, 2:]).ravel()])
-        return bool(values.min() >= 0 and 1 < values.max() <= 100)
+        corners = (self.boxes[large, :2] + self.boxes[large, 2:]).ravel()
+        values = np.concatenate([self.joints[large][self.labeled[large]].ravel(), corners])
+        return bool(values.min() >= -OUTSIDE_PERCENT and 1 < values.max() <= 100 + OUTSIDE_PERCENT)
 
     def _as_corners(self) -> int:
         """Number of persons whose joints fit their box as corners, if nearly all do and the box would be smaller."""

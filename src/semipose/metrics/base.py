@@ -34,7 +34,7 @@ class MetricResult:
         details: More of them, which tables leave out.
         by_joint: Values by joint name and their `total`, by public name.
         counts: Persons that are left out, by reason.
-        notes: Why a value that is expected of every data set is missing.
+        notes: Why a value that is expected of every data set is missing, and which predictions it does not count.
     """
 
     values: Mapping[str, float | None]

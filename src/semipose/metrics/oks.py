@@ -35,7 +35,7 @@ class KeypointAP(Metric):
         return MetricResult(
             {name: value for name, value in found.items() if name not in details},
             {name: found[name] for name in details},
-            counts={"no_area": int(no_area.sum()), "beyond_limit": beyond},
+            counts={"no_area": int(no_area.sum())},
             notes=[f"AP: {beyond} predictions beyond the {MAX_DETECTIONS} of an image that COCO counts are left out"]
             * (beyond > 0),
         )

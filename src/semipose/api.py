@@ -1,11 +1,16 @@
 """The public functions: train, load, evaluate, predict, suggest and export."""
 
+import logging
 import os
 from pathlib import Path
 
 from semipose.config import RunConfig, load_config
+from semipose.data.account import DataAccount
+from semipose.data.checks import log_suspicions, suspicious_labels
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
+from semipose.data.images import read_image_sizes
+from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
@@ -24,6 +29,7 @@ from semipose.utils.device import resolve_device
 from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 
+log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 __all__ = [
@@ -168,6 +174,9 @@ def predict(
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
+    account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
+    log.info(account.describe())
+    log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
     written = [out / "predictions.json"]
     root = source if source.is_dir() else None
     names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.instances}

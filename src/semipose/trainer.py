@@ -2,6 +2,7 @@
 
 import logging
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
+from semipose.data.account import DataAccount
+from semipose.data.checks import Suspicion, log_suspicions, suspicious_labels
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
@@ -90,6 +93,7 @@ def _train(
 
     # Crops, and what they are evaluated on.
     sets = _open_sets(config, splits, engine, out, progress)
+    account = _account(splits, sets)
     images = training_images(sets, config.train.select)
     warn_of_shared_images(sets, held_out=config.data.val is None)
     images = with_images_of(images, _starts(config), sets.evaluator)
@@ -124,11 +128,12 @@ def _train(
         progress=progress,
     )
     _announce(config, splits, training)
+    _report_data(account, sets)
     try:
         training.run()
     finally:
         metrics.close()
-    return sets.evaluator.test(training.state, images)
+    return replace(sets.evaluator.test(training.state, images), data=account.as_dict())
 
 
 # Method and engine
@@ -255,6 +260,17 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
     return TrainingSets(labeled, unlabeled, evaluator)
 
 
+def _account(splits: DataSplits, sets: TrainingSets) -> DataAccount:
+    """The account of the training set, without the persons of images that can't be read."""
+    used = {name: len(crops.dataset) for name, crops in sets.crops.items()}
+    unused = 0 if sets.unlabeled else len({*splits.split.unlabeled} - {*splits.split.labeled})
+    left_out = {
+        **splits.account.left_out,
+        **({"without labels, which the method does not use": unused} if unused else {}),
+    }
+    return replace(splits.account, used=used, left_out=left_out).with_errors(splits.data_errors, "train")
+
+
 def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: torch.device) -> PairedLoader:
     """The batches of the labeled crops and of the unlabeled ones: the run's own, shards, or both."""
     unlabeled: Crops | None = sets.unlabeled
@@ -369,6 +385,18 @@ def _report_unused_images(config: RunConfig, splits: DataSplits) -> None:
         log.warning("no unlabeled images: this run uses labeled ones alone; give `data.unlabeled` or `data.labels`")
     if config.data.unlabeled and not _uses_unlabeled(config):
         log.warning(f"{config.method.name} uses labels alone; the unlabeled images only set the length of an epoch")
+
+
+def _report_data(account: DataAccount, sets: TrainingSets) -> None:
+    """Reports what is used of the data, and how many labels are suspicious."""
+    log.info(account.describe())
+    found: dict[str, list[Suspicion]] = {}
+    for name, crops in sets.crops.items():
+        if name != "unlabeled":
+            suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
+            found.setdefault(crops.dataset.source, []).extend(suspicions)
+    for source, suspicions in found.items():
+        log_suspicions(source, suspicions)
 
 
 def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None:

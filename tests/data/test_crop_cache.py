@@ -5,12 +5,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from semipose.data import crop_cache
 from semipose.data.crop_cache import cache_size, clear_cache, open_crop_cache
 from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.data_errors import skip_unreadable
 from semipose.data.datasets import read_dataset
+from semipose.data.images import read_image_sizes
 from semipose.errors import BrokenDataError, DataError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
@@ -51,6 +53,18 @@ def test_persons_that_share_an_image_may_come_in_any_order(tmp_path):
     for i in range(len(dataset)):
         np.testing.assert_array_equal(cached.crop(i), fresh.crop(i))
     assert [path.name for path in cached.image_digests] == ["3.jpg", "0.jpg", "2.jpg"]
+
+
+def test_the_sizes_of_the_images_are_kept(tmp_path):
+    dataset = four_images(tmp_path, broken=(1,))
+    with Image.open(tmp_path / "2.jpg") as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(tmp_path / "2.jpg", exif=exif)
+    for _ in range(2):
+        cached = open_crop_cache(dataset, GEOMETRY, cache=tmp_path / "cache", on_unreadable=skip_unreadable)
+        assert cached.image_sizes == {tmp_path / f"{n}.jpg": (60, 80, n == 2) for n in (0, 2, 3)}
+    assert read_image_sizes(cached.image_sizes) == cached.image_sizes
 
 
 def test_raw_crops_are_exact_and_separate(tmp_path):

@@ -1,6 +1,8 @@
 """Data sets: options, data files, skeletons that are mapped joint by name, and the parts of a run."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,3 +210,22 @@ def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):
     assert found.validation is not None
     assert found.validation.skeleton.joints == tuple(names)
     np.testing.assert_array_equal(found.validation[0].joints[:, 0], [2, 3, 1])
+
+
+def test_copies_of_held_out_images_are_left_out_of_the_unlabeled_set(tmp_path, caplog):
+    plain = read_dataset("people", None).subset(range(12))
+    write_coco(plain, tmp_path / "set.json")
+    (tmp_path / "frames").mkdir()
+    for n, path in enumerate(plain.instances.paths):
+        shutil.copy(path, tmp_path / "frames" / f"copy{n}.jpg")
+    config = {
+        "train": str(tmp_path / "set.json"),
+        "images": str(PEOPLE / "images"),
+        "unlabeled": str(tmp_path / "frames"),
+    }
+    splits = load_splits(DataConfig(**config, validation=3, include_labeled=False))
+    held_out = {Path(path).read_bytes() for path in splits.validation.instances.paths}
+    used = [Path(path).read_bytes() for path in splits.unlabeled.instances.paths]
+    assert not held_out & set(used)
+    assert len(used) == 9
+    assert "3 images of `data.train` left out of the unlabeled set" in caplog.text

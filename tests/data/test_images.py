@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semipose.data.images import has_exif_orientation, image_size, read_image, write_image
+from semipose.data.images import (
+    decoded_size,
+    has_exif_orientation,
+    image_size,
+    read_image,
+    read_image_sizes,
+    write_image,
+)
 from semipose.errors import DataError
 
 
@@ -108,6 +115,15 @@ def test_the_size_is_read_without_the_pixels(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     sizes = [image_size(tmp_path / f"{name}.png") for name in ("image", "text", "pipe", "missing")]
     assert sizes == [(60, 40), None, None, None]
+
+
+def test_sizes_come_from_headers_of_readable_images(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"broken")
+    paths = [tmp_path / name for name in ("a.png", "b.png", "gone.png")]
+    assert read_image_sizes(paths) == {paths[0]: (30, 20, False)}
+    assert decoded_size(np.zeros((20, 30, 3), np.uint8), paths[0].read_bytes()) == (30, 20, False)
+    assert decoded_size(np.zeros((20, 30, 3), np.uint8), b"unknown to Pillow") == (30, 20, False)
 
 
 def test_the_name_chooses_the_format(tmp_path):

@@ -98,6 +98,22 @@ def test_persons_in_images_of_held_out_ones_take_no_part():
         draw_split(groups, 50, seed=3, validation=10)
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_persons_in_copies_of_held_out_images_take_no_part(tmp_path, copied):
+    """Each image has two ids, of one file or of two files with the same content."""
+    for number in range(20):
+        (tmp_path / f"{number}.jpg").write_bytes(bytes([number % 10] * (50 + number // 5 % 2)) if copied else b"same")
+    plain = labeled_persons(20)
+    paths = [tmp_path / f"{i}.jpg" if copied else Path(f"{i % 10}.jpg") for i in range(20)]
+    contents = [path.read_bytes() if copied else path for path in paths]
+    dataset = PoseDataset(COCO, [replace(p, image=path) for p, path in zip(plain.instances, paths, strict=True)], "two")
+    split = draw_split(dataset, 8, seed=1, validation=4)
+    held_out = {contents[i] for i in split.validation}
+    assert not held_out & {contents[i] for i in (*split.labeled, *split.unlabeled)}
+    assert (len(split.labeled), len(split.validation)) == (8, 4)
+    assert split.validation == draw_split(plain, 8, seed=1, validation=4).validation
+
+
 def test_only_trainable_persons_keep_labels():
     plain = labeled_persons(10)
     unlabeled = plain.subset([0]).without_labels()

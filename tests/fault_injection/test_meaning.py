@@ -638,7 +638,7 @@ def test_two_cameras_with_the_same_names_keep_their_boxes_and_scores(sound, base
     try:
         semipose.predict(network(COCO), tmp_path / "images", boxes=tmp_path / "boxes.json", out=out, device="cpu")
     except DataError as error:
-        assert "none of its 8 detections" in str(error)  # noqa: PT017
+        assert "none of its 8 detections" in str(error)
     else:
         assert json.loads((out / RESULTS).read_text()) == []
         assert "cam1/001.jpg" in caplog.text

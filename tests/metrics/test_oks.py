@@ -14,7 +14,8 @@ from pycocotools.cocoeval import COCOeval
 import semipose
 from semipose.data.formats.coco import read_coco
 from semipose.errors import DataError, RunError
-from semipose.metrics.oks import NAMES, object_keypoint_similarity, oks_scores
+from semipose.metrics.matching import match_dataset
+from semipose.metrics.oks import NAMES, KeypointAP, object_keypoint_similarity, oks_scores
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO as COCO_SKELETON
@@ -173,6 +174,14 @@ def test_images_without_persons_and_more_than_twenty_results_count_as_in_coco() 
     predictions = scattered(truth, rng, 100)
     predictions += [Prediction(77, None, p.joints, p.scores, 9.0, p.box) for p in predictions[:3]]
     assert_same(oks_scores(truth, predictions), oracle(truth, predictions))
+
+
+def test_predictions_beyond_twenty_in_an_image_are_noted(people: PoseDataset) -> None:
+    truth = people.subset(range(3))
+    found = ground_truth_as_predictions(truth)
+    assert KeypointAP().evaluate(match_dataset(truth, found)).notes == []
+    (note,) = KeypointAP().evaluate(match_dataset(truth, found[:1] * 23 + found)).notes
+    assert "4 predictions beyond the 20 of an image" in note
 
 
 def test_image_ids_may_be_texts_and_annotation_ids_repeat(people: PoseDataset) -> None:

@@ -27,6 +27,7 @@ def test_finished_run(finished_run, tmp_path, parse):
         "Easy and hard views",
         "ensemble",
         "train.steps",  # an option that is not the default
+        "left out: ",
     ):
         assert part in page.text
     assert {"G, level z", "G, level p", "R1, level z"} <= set(page.texts)

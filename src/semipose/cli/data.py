@@ -45,7 +45,8 @@ def check(
 ) -> None:
     """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is one.
 
-    With --decode also list joints and boxes outside of their image, and images whose size is not the annotated one.
+    Also list what is suspicious: duplicates, joints at (0, 0) or outside of their box, and with --decode joints and
+    boxes outside of their image, and images with another size than annotated or an EXIF orientation.
     """
     from semipose.data.checks import check_data
 
@@ -76,6 +77,8 @@ def _print_report(found: "DataReport", against: Path | None) -> None:
         print(f"{plural(found.rotated_images, 'image')} with an EXIF orientation; joints refer to the pixels as stored")
     if found.shared_images == 0:
         print(f"no image in common with {against}")
+    if len(found.suspicious) > 1:
+        print(f"suspicious: {found.suspicious_kinds}")
     for line in found.suspicious[:MOST_SUSPICIOUS]:
         print(f"suspicious: {line}")
     if len(found.suspicious) > MOST_SUSPICIOUS:

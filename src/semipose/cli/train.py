@@ -102,6 +102,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "best": result.best,
                 "intervals": result.intervals,
                 "pixel_error": result.pixel_error,
+                "data": result.data,
                 "out": str(result.folder),
             }
         )

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.data_errors import OnUnreadable, raise_unreadable
-from semipose.data.images import decode_image, read_image, read_image_bytes
+from semipose.data.images import ImageSize, decode_image, decoded_size, read_image, read_image_bytes
 from semipose.errors import BrokenDataError, DataError, RunError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.cache import cache_dir
@@ -74,7 +74,8 @@ class CropCache(Crops):
         start = end - int.from_bytes(self._bytes[end:], "little")
         with np.load(io.BytesIO(self._bytes[start:end]), allow_pickle=False) as index:
             kept, self._starts, self._lengths, self._checksums = index["crops"].T
-            self._digests, failed = index["digests"], json.loads(index["failed"].tobytes())
+            self._digests, self._sizes = index["digests"], index["sizes"]
+            failed = json.loads(index["failed"].tobytes())
         if start != self._lengths.sum():
             raise ValueError(f"{path} is incomplete")
         super().__init__(dataset.subset(kept.tolist()), geometry)
@@ -88,6 +89,13 @@ class CropCache(Crops):
         """The images of the persons, each with the digest of its content."""
         images = map(Path, dict.fromkeys(self.dataset.instances.paths))
         return {image: f"{int(digest):016x}" for image, digest in zip(images, self._digests, strict=True)}
+
+    @property
+    def image_sizes(self) -> dict[Path, ImageSize]:
+        """The images of the persons, each with its size."""
+        images = map(Path, dict.fromkeys(self.dataset.instances.paths))
+        sizes = (ImageSize(width, height, bool(turned)) for width, height, turned in self._sizes.tolist())
+        return dict(zip(images, sizes, strict=True))
 
     def crop(self, index: int) -> np.ndarray:
         """Returns the crop of a person, (S, T, 3) uint8 RGB; a raw one is a read-only view of the file.
@@ -261,14 +269,15 @@ def _build(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        crops, digests, failed = _write_crops(file, dataset, geometry, encoding, progress)
+        crops, digests, sizes, failed = _write_crops(file, dataset, geometry, encoding, progress)
         if not len(crops):
             unreadable = {dataset[i].image: reason for i, reason in failed}
             if unreadable:
                 on_unreadable(dataset.source, unreadable, len(unreadable))
             raise BrokenDataError(f"{dataset.source}: no image could be read", list(unreadable.values()))
         index = io.BytesIO()
-        np.savez(index, crops=crops, digests=digests, failed=np.frombuffer(json.dumps(failed).encode(), np.uint8))
+        reasons = np.frombuffer(json.dumps(failed).encode(), np.uint8)
+        np.savez(index, crops=crops, digests=digests, sizes=sizes, failed=reasons)
         file.write(index.getbuffer())
         file.write(index.tell().to_bytes(LENGTH_BYTES, "little"))
         file.flush()
@@ -277,12 +286,13 @@ def _build(
 
 def _write_crops(
     file: BinaryIO, dataset: PoseDataset, geometry: CropGeometry, encoding: Encoding, progress: Progress
-) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, str]]]:
     """Writes the crops image by image.
 
     Returns:
         Rows of (position in the data set, offset, length, CRC-32) of the crops (N, 4) int64, in the order of the data
-        set; the digests of their images, uint64, in the same order; a person and the reason for each failed image.
+        set; the digests, uint64, and the sizes of their images in the same order; a person and the reason for each
+        failed image.
     """
     by_image: dict[str, list[int]] = defaultdict(list)
     for person, image in enumerate(dataset.instances.paths):
@@ -290,23 +300,33 @@ def _write_crops(
     groups = list(by_image.values())
     crops: list[tuple[int, int, int, int]] = []
     digests: list[int] = []
+    sizes: list[ImageSize] = []
     failed: list[tuple[int, str]] = []
     with closing(encode_crops(dataset, groups, geometry, encoding)) as results:
         for group, result in zip(groups, progress.track(results, len(groups), "cropping persons"), strict=True):
             if isinstance(result, DataError):
                 failed.append((group[0], str(result)))
                 continue
-            digest, encoded = result
-            digests.append(int(digest, 16))
-            for person, crop in zip(group, encoded, strict=True):
+            digests.append(int(result.digest, 16))
+            sizes.append(result.size)
+            for person, crop in zip(group, result.crops, strict=True):
                 crops.append((person, file.tell(), len(crop), zlib.crc32(crop)))
                 file.write(crop)
-    return np.array(sorted(crops), np.int64).reshape(-1, 4), np.array(digests, np.uint64), failed
+    rows = np.array(sorted(crops), np.int64).reshape(-1, 4)
+    return rows, np.array(digests, np.uint64), np.array(sizes, np.int64).reshape(-1, 3), failed
+
+
+class EncodedImage(NamedTuple):
+    """The digest and the size of an image, and the encoded crops of its persons."""
+
+    digest: str
+    size: ImageSize
+    crops: list[bytes]
 
 
 def encode_crops(
     dataset: PoseDataset, groups: Sequence[Sequence[int]], geometry: CropGeometry, encoding: Encoding = "jpeg"
-) -> Generator[tuple[str, list[bytes]] | DataError]:
+) -> Generator[EncodedImage | DataError]:
     """Cuts and encodes crops in threads.
 
     Args:
@@ -316,22 +336,22 @@ def encode_crops(
         encoding: "jpeg" or "raw".
 
     Yields:
-        For each group, in order, the digest of its image and the encoded crops; the error of an unreadable image.
+        For each group, in order, its image and crops, or the error of an unreadable image.
         A generator that is closed early does not wait for the groups that have not begun.
     """
 
-    def encode(group: Sequence[int]) -> tuple[str, list[bytes]] | DataError:
+    def encode(group: Sequence[int]) -> EncodedImage | DataError:
         path = dataset[group[0]].image
         try:
             content = read_image_bytes(path)
             image = decode_image(path, content)
         except DataError as error:
             return error
-        crops = [geometry.cut(image, dataset[i].box) for i in group]
+        size, crops = decoded_size(image, content), [geometry.cut(image, dataset[i].box) for i in group]
         if encoding == "raw":
-            return content_digest(content), [crop.tobytes() for crop in crops]
+            return EncodedImage(content_digest(content), size, [crop.tobytes() for crop in crops])
         jpegs = [simplejpeg.encode_jpeg(crop, JPEG_QUALITY, "RGB", "444", fastdct=False) for crop in crops]
-        return content_digest(content), jpegs
+        return EncodedImage(content_digest(content), size, jpegs)
 
     pool = ThreadPoolExecutor(available_cpus())
     try:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,12 +75,9 @@ class DataErrors:
             BrokenDataError: With all broken records, if the policy is strict or nothing usable is left.
         """
         problems: list[str] = []
-        try:
+        with problems_first(problems):
             found = reader(problems)
-        except DataError as error:
-            if not problems:
-                raise
-            raise BrokenDataError(f"{error}; {_summary(problems)}", problems) from None
+        problems = list(dict.fromkeys(problems))  # a set that was read again with another image folder
         if problems and self._policy(name) == "strict":
             raise BrokenDataError(f"{_summary(problems)}; {self._remedy(name)}", problems)
         if problems:
@@ -120,6 +117,17 @@ class DataErrors:
 
     def _remedy(self, name: str) -> str:
         return f"repair or remove them, or leave them out: `{self.option.format(name)}`=skip"
+
+
+@contextmanager
+def problems_first(problems: list[str]) -> Iterator[None]:
+    """Turns a DataError in the block into one that lists the broken records collected before, if there are some."""
+    try:
+        yield
+    except DataError as error:
+        if not problems:
+            raise
+        raise BrokenDataError(f"{_summary(problems)}; {error}", list(dict.fromkeys(problems))) from None
 
 
 def raise_unreadable(

@@ -1,7 +1,7 @@
 """The data sets of a run (labeled, unlabeled, validation, test) and the section of the configuration for them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from semipose.data.account import DataAccount, untrainable_by_reason
 from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
+from semipose.data.leakage import shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_split
 from semipose.errors import ConfigError, DataError, MissingImagesError
@@ -111,6 +113,7 @@ class DataSplits:
         data_errors: Policies of the sets train, unlabeled, val and test, and what was left out of them.
         validation_set: The one of these sets that `validation` comes from.
         shards: A folder of shards with more unlabeled crops.
+        account: What `data.train` holds, and what of it is left out.
     """
 
     labeled: PoseDataset
@@ -121,6 +124,7 @@ class DataSplits:
     data_errors: DataErrors = field(default_factory=DataErrors)
     validation_set: str = "train"
     shards: Path | None = None
+    account: DataAccount = field(default_factory=lambda: DataAccount("", 0, 0))
 
 
 def open_data_file(config: DataConfig) -> DataConfig:
@@ -263,7 +267,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
     if config.category not in (None, ALL, dataset.category.name):
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
-    dataset = with_given_skeleton(dataset, config).trainable()
+    read = with_given_skeleton(dataset, config)
+    dataset = read.trainable()
     split = draw_split(
         dataset,
         config.labels,
@@ -277,15 +282,21 @@ def load_splits(config: DataConfig) -> DataSplits:
         validation = _evaluation_set(config, errors, dataset, "val", config.val, config.val_images)
     if config.test or train == "people":
         test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
+    labeled, unlabeled = dataset.subset(split.labeled), _unlabeled(config, errors, dataset, split)
+    sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
+    used = {name: len(persons) for name, persons in sets.items() if persons is not None}
+    with_held_out = len(dataset) - len({*split.labeled, *split.unlabeled, *split.validation})
+    left_out = {**untrainable_by_reason(read), "in images of held-out persons": with_held_out}
     return DataSplits(
-        dataset.subset(split.labeled),
-        _unlabeled(config, errors, dataset, split),
+        labeled,
+        unlabeled,
         validation,
         test,
         split,
         errors,
         "val" if config.val else "train",
         Path(config.unlabeled) if config.unlabeled and is_sharded(Path(config.unlabeled)) else None,
+        DataAccount.of(read, used, left_out).with_errors(errors, "train"),
     )
 
 
@@ -365,7 +376,7 @@ def _unlabeled(config: DataConfig, errors: DataErrors, train: PoseDataset, split
     if is_sharded(path):
         return own
     more = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
-    more = _without_shared_images(more, train)
+    more = _without_shared_images(more, train, [Path(train.instances.paths[i]) for i in split.validation])
     if not len(more):
         return own
     return own.concat(more.without_labels()) if own else more.without_labels()
@@ -388,16 +399,18 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     return _read_with_images(read, None, config.images).usable()
 
 
-def _without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:
+def _without_shared_images(more: PoseDataset, train: PoseDataset, held_out: Sequence[Path]) -> PoseDataset:
     """The persons of `more` without those in images of the training set.
 
-    Images of held-out persons must not be trained on; images of the others are in the unlabeled set already.
+    Images of held-out persons, and copies of them, must not be trained on; images of the others are in the unlabeled
+    set already.
     """
     own = set(train.instances.paths)
     names = {Path(path).name for path in own}
     candidates = [path for path in set(more.instances.paths) if Path(path).name in names]  # resolving paths is slow
     resolved = {Path(path).resolve() for path in own} if candidates else set()
     shared = {path for path in candidates if Path(path).resolve() in resolved}
+    shared |= {str(copy) for _, copy in shared_images(held_out, map(Path, more.instances.paths))}
     if not shared:
         return more
     log.warning("%s: %s of `data.train` left out of the unlabeled set", more.source, plural(len(shared), "image"))

@@ -3,7 +3,10 @@
 import io
 import stat
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,10 +14,18 @@ import simplejpeg
 from PIL import ExifTags, Image
 
 from semipose.errors import DataError
-from semipose.utils.files import replacing
+from semipose.utils.files import is_file, replacing
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded: a PNG of a few kilobytes can hold gigabytes of pixels."""
+
+
+class ImageSize(NamedTuple):
+    """The stored size of an image in pixels, and whether EXIF asks viewers to rotate or mirror it."""
+
+    width: int
+    height: int
+    has_orientation: bool
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -117,6 +128,30 @@ def has_exif_orientation(image: Image.Image) -> bool:
         return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception:  # a broken record asks for nothing
         return False
+
+
+def decoded_size(image: np.ndarray, content: bytes) -> ImageSize:
+    """Returns the size of an image (H, W, 3) that was decoded from `content`."""
+    height, width = image.shape[:2]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large images
+            with Image.open(io.BytesIO(content)) as opened:
+                return ImageSize(width, height, has_exif_orientation(opened))
+    except Exception:  # Pillow knows less JPEGs than simplejpeg
+        return ImageSize(width, height, False)
+
+
+def read_image_sizes(paths: Iterable[Path]) -> dict[Path, ImageSize]:
+    """Returns the sizes of images from the headers of their files, without those that can't be read."""
+    sizes = {}
+    for path in dict.fromkeys(paths):
+        if is_file(path):
+            with suppress(Exception), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(path) as image:
+                    sizes[path] = ImageSize(*image.size, has_exif_orientation(image))
+    return sizes
 
 
 def write_image(image: np.ndarray, path: Path, quality: int) -> None:

@@ -98,6 +98,15 @@ def shared_images(first: Iterable[Path], second: Iterable[Path]) -> list[tuple[P
     return pairs
 
 
+def digests_of_equal_sizes(paths: Iterable[Path]) -> dict[Path, str]:
+    """Returns the digests of the files that have the size of another one: only these can be copies."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        by_size[_size(path)].append(path)
+    groups = (group for size, group in by_size.items() if size > 0 and len(group) > 1)
+    return {path: content_digest(path.read_bytes()) for group in groups for path in group}
+
+
 def image_paths(dataset: PoseDataset) -> list[Path]:
     """Returns every image of a data set once, including those without persons."""
     with_persons = map(Path, dict.fromkeys(dataset.instances.paths))

@@ -1,8 +1,10 @@
 """The images and person boxes that predictions are made for."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+from semipose.data.account import unusable_by_reason
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.detections import apply_detections
@@ -56,7 +58,10 @@ def _annotated_boxes(
 ) -> PoseDataset:
     try:
         choice = CategoryChoice(category.name)
-        found = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems, category=choice)
-        return found.usable()
+        persons = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems, category=choice)
     except DataError as error:
         raise ConfigError(f"{error}; for a list of images without persons, give detections as `boxes`") from None
+    usable = persons.usable()
+    if not len(usable):
+        raise ConfigError(f"{source} has no person whose box has an area; give detections as `boxes`")
+    return replace(usable, left_out={**persons.left_out, **unusable_by_reason(persons)})

@@ -262,7 +262,7 @@ def _jpegs(
         if isinstance(result, DataError):
             failed.append(str(result))
         else:
-            yield from result[1]
+            yield from result.crops
 
 
 def _as_json(geometry: CropGeometry) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semipose.data.leakage import shared_images
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import write_text
@@ -48,8 +49,9 @@ def draw_split(
     """Draws the persons that keep their labels and those that are held out for validation.
 
     One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
-    end), so for one seed a smaller labeled set is part of a larger one. Other persons in the images of those held out
-    take no part, so that no image is both trained on and used to select weights.
+    end), so for one seed a smaller labeled set is part of a larger one. Other persons in the images of those held out,
+    and in other files with the same content, take no part, so that no image is both trained on and used to select
+    weights.
 
     Args:
         dataset: The persons; only those with a box and a labeled joint are drawn.
@@ -73,8 +75,10 @@ def draw_split(
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order[:available], order[available:]
     if held_out:
-        shared = np.isin(dataset.instances.image_index, dataset.instances.image_index[held_out])
-        rest = [i for i in rest if not shared[i]]
+        paths = dataset.instances.paths
+        held_out_images = {Path(paths[i]) for i in held_out}
+        held_out_images |= {copy for _, copy in shared_images(held_out_images, map(Path, paths))}
+        rest = [i for i in rest if Path(paths[i]) not in held_out_images]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(
                 f"`data.labels`: {plural(wanted, 'label')} requested, but {dataset.source} has "

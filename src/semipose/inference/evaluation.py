@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
+from semipose.data.account import DataAccount, unlabeled_by_reason
+from semipose.data.checks import log_suspicions, suspicious_labels
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, open_data_file, read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import apply_detections
+from semipose.data.images import read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.parameters import data_errors_for, refuse_unused
@@ -46,6 +49,7 @@ class Evaluation:
         leakage: How many of the images the training used as `labeled`, `unlabeled` and `validation` images, `of` how
             many; None if the training is unknown.
         left_out: Broken records and images that were left out, by data set.
+        data: What the data set holds, how much of it was scored, and what was left out.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
         difference: By metric, how much higher the scores of this evaluation are, paired by image; of errors on the
@@ -57,6 +61,7 @@ class Evaluation:
     protocol: EvaluationProtocol
     leakage: Mapping[str, int] | None = None
     left_out: Mapping[str, Any] | None = None
+    data: DataAccount | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     against: "Evaluation | None" = None
     difference: Mapping[str, Difference | None] | None = None
@@ -78,6 +83,7 @@ class Evaluation:
             "protocol": self.protocol.describe(),
             "leakage": self.leakage,
             "left_out": self.left_out,
+            "data": self.data and self.data.as_dict(),
             "intervals": self.intervals,
         }
         if self.against and self.difference:
@@ -128,11 +134,14 @@ def evaluate(
     truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems, choice))
     if category not in (None, ALL, truth.category.name):
         raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
+    log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
     settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
     first = settings.predict(model, truth, network)
     evaluation = first.evaluate(data_errors)
+    assert evaluation.data is not None
+    log.info(evaluation.data.describe())
     if against is None:
         refuse_unused("`against` is not given", against_network=against_network)
         return evaluation
@@ -171,7 +180,9 @@ class _Predicted:
             decoder=self.decoder,
         )
         scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
-        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), around)
+        used = {"scored": scores.counts["persons"]}
+        account = DataAccount.of(self.truth, used, unlabeled_by_reason(self.truth)).with_errors(data_errors, "data")
+        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), account, around)
 
 
 @dataclass(frozen=True)

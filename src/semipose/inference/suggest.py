@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from semipose.data.account import DataAccount
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import prediction_dataset
@@ -87,6 +88,7 @@ def suggest(
         chosen = least_confident(found, count)
         copies = _copy_images(persons.image_paths, chosen, out / "images")
     errors.write(out)
+    log.info(DataAccount.of(persons, {"predicted on": len(found)}, {}).with_errors(errors, "images").describe())
     labels = PoseDataset(
         model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions", category=persons.category
     )

@@ -35,7 +35,8 @@ class MetricResult:
         details: More of them, which tables leave out.
         by_joint: Values by joint name and their `total`, by public name.
         counts: Persons that are left out, by reason.
-        notes: Why a value is missing that is expected of every data set, or what limits its meaning.
+        notes: Why a value is missing that is expected of every data set, what limits its meaning, and which predictions
+            it does not count.
     """
 
     values: Mapping[str, float | None]

@@ -1,6 +1,6 @@
 """Object keypoint similarity and COCO's average precision over it, for any skeleton."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,10 +30,14 @@ class KeypointAP(Metric):
         """Returns the values of `oks_scores`."""
         found, details = oks_scores(data.truth, data.predictions), ("AP_M", "AP_L")
         no_area = evaluated(data.truth) & (data.truth.instances.areas <= 0)
+        by_image = Counter(prediction.image_id for prediction in data.predictions)
+        beyond = sum(max(0, count - MAX_DETECTIONS) for count in by_image.values())
         return MetricResult(
             {name: value for name, value in found.items() if name not in details},
             {name: found[name] for name in details},
             counts={"no_area": int(no_area.sum())},
+            notes=[f"AP: {beyond} predictions beyond the {MAX_DETECTIONS} of an image that COCO counts are left out"]
+            * (beyond > 0),
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:

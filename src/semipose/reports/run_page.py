@@ -59,6 +59,7 @@ def run_page(folder: Path) -> Page:
         intervals,
         *notes,
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
+        splits.account.describe(),
         f"Left out because of errors: {describe_dropped(dropped)} (listed in dropped.json)." if dropped else "",
     ]
     return Page(

@@ -1,6 +1,6 @@
 """Person instances: `Instance` is one person, `Instances` many as columns, `PoseDataset` a data set of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -249,6 +249,7 @@ class PoseDataset:
         source: Name of the file or folder, for messages and run records.
         empty_images: (id, path) of the images that show no person; a detection there is a false positive.
         category: The category of the persons, which can be animals or things.
+        left_out: By reason, the number of records of the file that are not among the persons; broken ones excluded.
     """
 
     skeleton: Skeleton
@@ -256,6 +257,7 @@ class PoseDataset:
     source: str
     empty_images: tuple[tuple[int | str, Path], ...]
     category: Category
+    left_out: Mapping[str, int]
 
     def __init__(
         self,
@@ -264,6 +266,7 @@ class PoseDataset:
         source: str,
         empty_images: tuple[tuple[int | str, Path], ...] = (),
         category: Category = PERSON,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         if not isinstance(instances, Instances):
             instances = Instances.from_instances(instances, len(skeleton))
@@ -273,6 +276,7 @@ class PoseDataset:
             "source": source,
             "empty_images": empty_images,
             "category": category,
+            "left_out": dict(left_out or {}),
         }
         for name, value in values.items():  # the only way to set the fields of a frozen dataclass
             object.__setattr__(self, name, value)
@@ -288,6 +292,11 @@ class PoseDataset:
         )
 
     @property
+    def boxes_from_labels(self) -> int:
+        """Number of persons whose box is the extent of their labeled joints."""
+        return int(self.instances.box_from_labels.sum())
+
+    @property
     def image_paths(self) -> dict[int | str, Path]:
         """Path of every image by its id, the empty images last."""
         return {image_id: Path(path) for image_id, path in self.instances.images} | dict(self.empty_images)
@@ -301,7 +310,7 @@ class PoseDataset:
 
     def with_category(self, category: Category) -> "PoseDataset":
         """Returns the same persons as those of another category."""
-        return PoseDataset(self.skeleton, self.instances, self.source, self.empty_images, category)
+        return PoseDataset(self.skeleton, self.instances, self.source, self.empty_images, category, self.left_out)
 
     def usable(self) -> "PoseDataset":
         """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
@@ -310,6 +319,8 @@ class PoseDataset:
     def trainable(self) -> "PoseDataset":
         """Returns the usable persons with at least one labeled joint; raises DataError if there are none."""
         chosen = np.flatnonzero(self.instances.trainable)
+        if not len(chosen) and self.instances.labeled.any():
+            raise DataError(f"{self.source} has no person with labeled keypoints and a box; add a 'bbox' with an area")
         if not len(chosen):
             raise DataError(f"{self.source} has no person with a labeled keypoint; label some first")
         return self.subset(chosen)
@@ -334,12 +345,12 @@ class PoseDataset:
             return self
         own = self.skeleton.keys
         if skeleton.keys == own:
-            return PoseDataset(skeleton, self.instances, self.source, self.empty_images, self.category)
+            return PoseDataset(skeleton, self.instances, self.source, self.empty_images, self.category, self.left_out)
         sources = [own.index(key) if key in own else -1 for key in skeleton.keys]
         visibility = self.instances.visibility[:, sources] * (np.array(sources) >= 0)
         joints = self.instances.joints[:, sources] * (visibility > 0)[..., None]
         instances = replace(self.instances, joints=joints, visibility=visibility)
-        return PoseDataset(skeleton, instances, self.source, self.empty_images, self.category)
+        return PoseDataset(skeleton, instances, self.source, self.empty_images, self.category, self.left_out)
 
     def concat(self, other: "PoseDataset") -> "PoseDataset":
         """Returns the persons of both sets with the skeleton of this one."""

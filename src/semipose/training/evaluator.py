@@ -72,6 +72,7 @@ class TrainResult:
         best: The network of best.safetensors; None without scores.
         intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
         pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
+        data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class TrainResult:
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     pixel_error: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """One line for each network with its scores in percent and errors in pixels."""
@@ -118,6 +120,9 @@ class Evaluator:
         evaluation: Options of every evaluation.
         encoding: How crops are cached.
         progress: Reports the caching of crops.
+
+    Attributes:
+        crops: The crops of each set.
     """
 
     def __init__(
@@ -136,7 +141,7 @@ class Evaluator:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
         self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
-        self._crops: dict[SetName, CropCache] = {}
+        self.crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
             ("validation", splits.validation, splits.validation_set),
@@ -148,7 +153,7 @@ class Evaluator:
                 crops = open_crop_cache(
                     persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
                 )
-                self._crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
+                self.crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
         self.ap_caveats = ap_caveats(self._truth["validation"]) if "validation" in self._truth else ()
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
 
@@ -159,7 +164,7 @@ class Evaluator:
 
     def image_digests(self, which: SetName) -> dict[Path, str]:
         """Returns the images of a set with their digests; empty if there is no such set."""
-        return self._crops[which].image_digests if which in self._crops else {}
+        return self.crops[which].image_digests if which in self.crops else {}
 
     def persons(self, which: SetName) -> PoseDataset | None:
         """Returns the persons of a set that are evaluated."""
@@ -289,7 +294,7 @@ class Evaluator:
             device=self.engine.device,
         )
         with self.engine.inference():
-            parts = all_gather(predictor.predict(crops_of_rank(self._crops[which], rank(), world_size())))
+            parts = all_gather(predictor.predict(crops_of_rank(self.crops[which], rank(), world_size())))
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:

@@ -30,6 +30,14 @@ class TrainingSets:
     evaluator: Evaluator
 
     @property
+    def crops(self) -> dict[str, CropCache]:
+        """The crops of the labeled, unlabeled, validation and test set, as far as they exist."""
+        found = {"labeled": self.labeled}
+        if self.unlabeled is not None:
+            found["unlabeled"] = self.unlabeled
+        return found | {str(name): crops for name, crops in self.evaluator.crops.items()}
+
+    @property
     def digests(self) -> dict[str, dict[Path, str]]:
         """The digest of each image of the labeled, unlabeled and validation set."""
         return {

@@ -90,11 +90,56 @@ def test_a_missing_box_comes_from_the_joints(folder, caplog):
     with caplog.at_level(logging.WARNING):
         persons = read_coco(save_coco(folder, change))
     assert [p.annotation_id for p in persons.instances] == [1, 3, 4]
-    assert "1 annotations" in caplog.text
+    assert "1 annotation without a box" in caplog.text
     x, y, width, height = persons[0].box
     assert x < 3 < 5 < x + width - 1
     assert y < 4 < 9 < y + height - 1
     assert (x + (width - 1) / 2, y + (height - 1) / 2) == pytest.approx((4, 6.5), abs=0.5)
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 0], [3, 4, 0, 0], [1, 1, 9, 0], None])
+def test_a_box_without_an_area_is_a_missing_one(folder, caplog, box):
+    joints, absent = (
+        [3, 4, 2, 5, 9, 1, 0, 0, 0],
+        read_coco(save_coco(folder, lambda c: c["annotations"][0].pop("bbox"))),
+    )
+    persons = read_coco(save_coco(folder, lambda c: c["annotations"][0].update(bbox=box, keypoints=joints)))
+    assert persons[0].box == absent[0].box
+    assert persons[0].box_from_labels
+    assert persons.boxes_from_labels == 1  # annotation 4 has a box without width, too, and all joints at one place
+    assert persons.subset([1, 2]).boxes_from_labels == 0
+    assert "box of 1 person missing or 0: the extent of the labeled joints is used" in caplog.text
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 0], [3, 4, 0, 0], None])
+@pytest.mark.parametrize("joints", [[3, 4, 2, 0, 0, 0, 0, 0, 0], [3, 4, 2, 3, 4, 2, 0, 0, 0]])
+def test_no_box_is_made_from_one_position(folder, caplog, box, joints):
+    persons = read_coco(save_coco(folder, lambda c: c["annotations"][0].update(bbox=box, keypoints=joints)))
+    assert [p.annotation_id for p in persons.instances] == [2, 3, 4]
+    assert persons.left_out == {"without a box and with less than two labeled joints": 1, "of another category": 1}
+    assert "1 annotation without a box and with less than two labeled joints; left out" in caplog.text
+
+
+def test_a_set_of_points_without_boxes_is_an_error(folder):
+    def change(content):
+        content["annotations"] = content["annotations"][:1]
+        content["annotations"][0] |= {"bbox": [0, 0, 0, 0], "keypoints": [3, 4, 2, 0, 0, 0, 0, 0, 0]}
+
+    with pytest.raises(DataError, match=r"no usable person: 1 annotation without a box .*; add a 'bbox'"):
+        read_coco(save_coco(folder, change))
+
+
+def test_an_area_of_0_is_a_missing_one(folder, caplog):
+    absent = read_coco(save_coco(folder))[0].area
+    assert "area" not in caplog.text
+    assert read_coco(save_coco(folder, lambda c: c["annotations"][0].update(area=0)))[0].area == absent > 0
+    assert "area of 1 person missing or 0: an estimate from the box is used" in caplog.text
+
+
+@pytest.mark.parametrize(("value", "crowd"), [("0", False), ("1", True), (True, True), ("False", False), (None, False)])
+def test_a_crowd_flag_may_be_text(folder, value, crowd):
+    persons = read_coco(save_coco(folder, lambda c: c["annotations"][0].update(iscrowd=value)))
+    assert persons[0].is_crowd is crowd
 
 
 BROKEN = {
@@ -104,6 +149,8 @@ BROKEN = {
     "no keypoints": (first(keypoints=None), "annotation 1.*keypoints"),
     "visibility": (first(keypoints=[1, 1, 3] * 3), "annotation 1.*visibility"),
     "box": (first(bbox=[1, 2, 3]), "annotation 1.*bbox"),
+    "crowd": (first(iscrowd="some"), "annotation 1.*iscrowd"),
+    "crowd list": (first(iscrowd=[1]), "annotation 1.*iscrowd"),
     "infinite box": (first(bbox=[1, 2, 3, float("inf")]), "annotation 1.*bbox"),
     "image id": (first(image_id=99), "annotation 1.*99"),
     "annotation id": (first(id=2), "annotation 2.*twice"),

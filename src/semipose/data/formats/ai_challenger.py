@@ -10,7 +10,7 @@ import numpy as np
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.json_files import first_record, iterate_records, read_json
-from semipose.data.formats.values import finite_numbers, require_images
+from semipose.data.formats.values import box_of_joints, finite_numbers, require_images
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER
@@ -85,6 +85,8 @@ def _persons(record: Any, number: int, first_id: int, root: Path, path: Path) ->
         where = f"{path}: image {image_id}, {human}"
         box = _box(boxes[human], where)
         joints, visibility = _joints(keypoints.get(human), where)
+        estimated = None if box[2] * box[3] > 0 else box_of_joints(joints, visibility > 0)
+        box = estimated or box
         found.append(
             Instance(
                 image=root / f"{image_id}.jpg",
@@ -94,6 +96,7 @@ def _persons(record: Any, number: int, first_id: int, root: Path, path: Path) ->
                 joints=joints,
                 visibility=visibility,
                 area=box[2] * box[3],
+                box_from_labels=estimated is not None,
             )
         )
     return found

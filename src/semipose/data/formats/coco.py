@@ -2,8 +2,9 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -14,6 +15,8 @@ from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
 from semipose.data.formats.json_files import is_json_object, iterate_records, read_json
 from semipose.data.formats.values import (
+    NO_BOX,
+    box_of_joints,
     finite_numbers,
     image_file,
     is_id,
@@ -24,8 +27,12 @@ from semipose.data.formats.values import (
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
+
+CROWD_FLAGS: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
+"""The meaning of the values of `iscrowd` (booleans equal 0 and 1); text is compared in lower case."""
 
 
 class Image(TypedDict, total=False):
@@ -130,13 +137,12 @@ def read_coco(
     reader = _Reader(path, skeleton, read.ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
     if not len(persons):
-        raise DataError(
-            f"annotation file {path} has no person of category {sorted(map(str, read.ids))[0]}; check category_id"
-        )
+        raise _no_persons(path, reader, len(records), problems)
+    reader.log_estimates()
     require_images(persons.paths, path, problems)
-    used = {image_id for image_id, _ in persons.images}
+    used = {image_id for image_id, _ in persons.images} | reader.unknown
     empty_images = tuple((image_id, Path(image)) for image_id, image in files.items() if image_id not in used)
-    return PoseDataset(skeleton, persons, str(path), empty_images, read.category)
+    return PoseDataset(skeleton, persons, str(path), empty_images, read.category, dict(reader.left_out))
 
 
 def read_image_list(
@@ -158,6 +164,18 @@ def read_image_list(
     files = _image_files(records, _image_root(path, images), path)
     require_images(list(files.values()), path)
     return PoseDataset(skeleton, (), str(path), tuple((image_id, Path(image)) for image_id, image in files.items()))
+
+
+def _no_persons(path: Path, reader: "_Reader", count: int, problems: list[str] | None) -> DataError:
+    if problems:
+        return DataError(f"none of the {count} annotations in {path} can be used")
+    if reader.left_out[NO_BOX]:
+        return DataError(
+            f"annotation file {path} has no usable person: {plural(reader.left_out[NO_BOX], 'annotation')} {NO_BOX}; "
+            "add a 'bbox' to each"
+        )
+    category = sorted(map(str, reader.category_ids))[0]
+    return DataError(f"annotation file {path} has no person of category {category}; check category_id")
 
 
 def _list(content: dict[str, Any], key: str, path: Path) -> list[Any]:
@@ -206,7 +224,11 @@ def _image_files(records: list[Any], root: Path, path: Path, problems: list[str]
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads annotations of the categories `category_ids`, one at a time."""
+    """Reads annotations of the categories `category_ids`, one at a time.
+
+    What is left out is counted in `left_out` by reason, what is estimated in `estimated` (`box`, `area`). `unknown` are
+    the images of persons that are left out: a prediction there is no false positive.
+    """
 
     path: Path
     skeleton: Skeleton
@@ -214,10 +236,12 @@ class _Reader:
     known_categories: set[Any]
     files: dict[Any, str]
     labels: bool
+    left_out: Counter[str] = field(default_factory=Counter)
+    estimated: Counter[str] = field(default_factory=Counter)
+    unknown: set[Any] = field(default_factory=set)
 
     def persons(self, records: list[Any], problems: list[str] | None) -> Iterator[Instance]:
         ids: set[Any] = set()
-        without_box = 0
         for number, record in enumerate(iterate_records(records, self.path, Annotation)):
             if not isinstance(record, dict):
                 raise _missing_list(self.path, "annotations")
@@ -229,13 +253,24 @@ class _Reader:
                     raise DataError(f"{where}: the id is not a number or occurs twice; ids must be unique numbers")
                 ids.add(annotation_id)
                 if not self._is_person(record, where):
+                    self.left_out["of another category"] += 1
                     continue
                 person = self._person(record, annotation_id, where)
-                without_box += person is None
+                if person is None:
+                    self.left_out[NO_BOX] += 1
             if person is not None:
                 yield person
-        if without_box:
-            log.warning("%s: %d annotations have neither a box nor a labeled joint; left out", self.path, without_box)
+            elif is_id(record.get("image_id")):
+                self.unknown.add(record["image_id"])
+        if self.left_out[NO_BOX]:
+            log.warning("%s: %s %s; left out", self.path, plural(self.left_out[NO_BOX], "annotation"), NO_BOX)
+
+    def log_estimates(self) -> None:
+        """Logs how many boxes and areas the file lacks or gives as 0."""
+        for what, instead in (("box", "the extent of the labeled joints"), ("area", "an estimate from the box")):
+            if count := self.estimated[what]:
+                persons = plural(count, "person")
+                log.warning("%s: %s of %s missing or 0: %s is used", self.path, what, persons, instead)
 
     def _is_person(self, record: dict[str, Any], where: str) -> bool:
         category = record.get("category_id", next(iter(self.category_ids)))
@@ -244,15 +279,22 @@ class _Reader:
         return category in self.category_ids
 
     def _person(self, record: dict[str, Any], annotation_id: int, where: str) -> Instance | None:
-        """The person of a record, or None if it has neither a box nor a labeled joint."""
+        """The person of a record, or None if it has neither a box nor two labeled joints that could make one."""
         image_id = record.get("image_id")
         if not is_id(image_id) or image_id not in self.files:
             raise DataError(f"{where}: no image has the id {str(image_id)[:40]}; add it to 'images'")
         joints, visibility = _joints(record, self.skeleton, where) if self.labels else (None, None)
-        box = _box(record.get("bbox"), where) or _box_of_joints(joints, visibility)
+        box, head_size = _box(record.get("bbox"), where), record.get("head_size")
+        area, is_crowd = _area(record.get("area"), f"{where}: area"), _is_crowd(record.get("iscrowd"), where)
+        estimated = None
+        if visibility is not None and joints is not None and not (box and box[2] * box[3] > 0):
+            estimated = box_of_joints(joints, visibility > 0)
+            is_point = box is not None and not (box[2] or box[3] or area) and visibility.any()
+            box = estimated or (None if is_point else box)
         if box is None:
             return None
-        area, head_size = record.get("area"), record.get("head_size")
+        self.estimated["box"] += estimated is not None
+        self.estimated["area"] += self.labels and area == 0 and box[2] * box[3] > 0
         return Instance(
             image=Path(self.files[image_id]),
             image_id=image_id,
@@ -260,9 +302,10 @@ class _Reader:
             box=box,
             joints=joints,
             visibility=visibility,
-            area=estimate_area(box) if area is None else _area(area, f"{where}: area"),
-            is_crowd=bool(record.get("iscrowd", 0)),
+            area=area or estimate_area(box),
+            is_crowd=is_crowd,
             head_size=require_number(head_size, f"{where}: head_size") if head_size else None,
+            box_from_labels=estimated is not None,
         )
 
 
@@ -294,20 +337,16 @@ def _box(box: Any, where: str) -> tuple[float, float, float, float] | None:
     return x, y, width, height
 
 
-def _box_of_joints(
-    joints: np.ndarray | None, visibility: np.ndarray | None
-) -> tuple[float, float, float, float] | None:
-    """The bounding box of the labeled joints with a tenth of its size as margin, or None if there are none."""
-    if joints is None or visibility is None or not visibility.any():
+def _is_crowd(value: Any, where: str) -> bool:
+    key = value.lower() if isinstance(value, str) else value
+    if not isinstance(key, int | float | str | None) or key not in CROWD_FLAGS:
+        raise DataError(f"{where}: 'iscrowd' is {str(value)[:40]!r}; it is 0 or 1")
+    return CROWD_FLAGS[key]
+
+
+def _area(value: Any, what: str) -> float | None:
+    if value is None:
         return None
-    low, high = joints[visibility > 0].min(axis=0), joints[visibility > 0].max(axis=0)
-    margin = 0.1 * (high - low) + 1
-    x, y = low - margin
-    width, height = high - low + 2 * margin
-    return float(x), float(y), float(width), float(height)
-
-
-def _area(value: Any, what: str) -> float:
     area = require_number(value, what)
     if area < 0:
         raise DataError(f"{what} is negative ({area}); leave it out to estimate it from the box")

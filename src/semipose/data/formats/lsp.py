@@ -7,7 +7,7 @@ import numpy as np
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.matlab import is_matlab, load_mat
-from semipose.data.formats.values import require_images
+from semipose.data.formats.values import box_of_joints, require_images
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import LSP
@@ -60,10 +60,11 @@ class LspFormat(Format):
 
 
 def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instance:
+    """The person of a row; its box has no area if fewer than two joints are labeled."""
     flag = row[:, 2] > 0
     visibility = np.where(flag, 2, 0) if extended else np.where(flag, 1, 2)
     joints = (row[:, :2] - 1) * (visibility > 0)[:, None]
-    box = _box(joints[visibility > 0])
+    box = box_of_joints(joints, visibility > 0, MARGIN) or (0.0, 0.0, 0.0, 0.0)
     return Instance(
         image=image,
         image_id=image.stem,
@@ -72,14 +73,5 @@ def _person(row: np.ndarray, extended: bool, image: Path, number: int) -> Instan
         joints=joints,
         visibility=visibility.astype(np.int8),
         area=estimate_area(box),
+        box_from_labels=True,
     )
-
-
-def _box(joints: np.ndarray) -> tuple[float, float, float, float]:
-    if not len(joints):
-        return 0.0, 0.0, 0.0, 0.0
-    low, high = joints.min(axis=0), joints.max(axis=0)
-    margin = MARGIN * float((high - low).max()) + 1
-    x, y = (low - margin).tolist()
-    width, height = (high - low + 2 * margin).tolist()
-    return x, y, width, height

@@ -10,6 +10,8 @@ from semipose.utils.files import is_file
 
 LARGEST_NUMBER = 1e9
 """No coordinate or area of an image is larger; a larger number is a mistake."""
+NO_BOX = "without a box and with less than two labeled joints"
+"""Why a record is left out: a box around one joint would give its position away."""
 
 
 def is_number(value: Any) -> bool:
@@ -70,3 +72,30 @@ def require_images(images: list[str], source: Path, problems: list[str] | None =
     """
     if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
         raise MissingImagesError(images[0], source)
+
+
+def box_of_joints(
+    joints: np.ndarray, labeled: np.ndarray, share: float | None = None
+) -> tuple[float, float, float, float] | None:
+    """Returns the extent of the labeled joints with a margin, as x, y, width and height.
+
+    One joint has no extent: a box of a fixed size around it would give its position away.
+
+    Args:
+        joints: (K, 2) in pixels.
+        labeled: (K,) whether a joint is labeled.
+        share: The margin as a share of the longer extent; a tenth of each extent if not given.
+
+    Returns:
+        The box, or None if fewer than two positions are labeled.
+    """
+    if not labeled.any():
+        return None
+    low, high = joints[labeled].min(axis=0), joints[labeled].max(axis=0)
+    extent = high - low
+    if not extent.any():
+        return None
+    margin = (0.1 * extent if share is None else share * float(extent.max())) + 1
+    x, y = (low - margin).tolist()
+    width, height = (extent + 2 * margin).tolist()
+    return x, y, width, height

@@ -6,6 +6,7 @@ from pathlib import Path
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
+from semipose.data.formats.image_names import relative_names
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
@@ -115,6 +116,7 @@ def predict(
     images: PathLike | None = None,
     boxes: PathLike | None = None,
     min_score: float = 0.0,
+    box_category: int | str | None = None,
     draw: bool = False,
     network: str | None = None,
     flip_test: bool = False,
@@ -134,6 +136,7 @@ def predict(
         boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
             images are used.
         min_score: Boxes with a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses are written.
         network: A network of the run folder, as in `load`.
         flip_test: Whether heatmaps are averaged with those of the mirrored image.
@@ -153,23 +156,33 @@ def predict(
     if source.suffix.lower() != ".json":
         refuse_unused(f"{source.name} is not a COCO file", images=images)
     if boxes is None:
-        refuse_unused("it refers to the scores of `boxes`, which is not given", min_score=min_score)
+        refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would mix with the images of {source}; choose another folder")
     check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return predict_video(
-            model, source, out, boxes=boxes, draw=draw, flip_test=flip_test, min_score=min_score, progress=progress
+            *(model, source, out),
+            boxes=boxes,
+            draw=draw,
+            flip_test=flip_test,
+            min_score=min_score,
+            box_category=box_category,
+            progress=progress,
         )
-    persons = errors.read("images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p))
+    persons = errors.read(
+        "images",
+        lambda problems: prediction_dataset(
+            source, model.skeleton, images, boxes, min_score, problems, box_category=box_category
+        ),
+    )
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
     written = [out / "predictions.json"]
-    root = source if source.is_dir() else None
-    names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.instances}
-    save_predictions(predictions, written[0], files=names)
+    folder = source if source.is_dir() else None if images is None else Path(images)
+    save_predictions(predictions, written[0], files=relative_names(persons.image_paths, folder))
     numbered = all(isinstance(p.image_id, int) for p in predictions)
     if source.suffix == ".json" and model.skeleton.joints == COCO.joints and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import Command, Device, FlipTest, Json, Network, OnError, app, print_json, print_scores
+from semipose.cli.common import (
+    BoxCategory,
+    Command,
+    Device,
+    FlipTest,
+    Json,
+    Network,
+    OnError,
+    app,
+    print_json,
+    print_scores,
+)
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -19,6 +30,7 @@ def evaluate(
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
+    box_category: BoxCategory = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this one on the same persons."),
@@ -39,6 +51,7 @@ def evaluate(
         data,
         images=images,
         boxes=boxes,
+        box_category=box_category,
         against=against,
         network=network,
         against_network=against_network,

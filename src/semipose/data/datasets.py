@@ -56,6 +56,8 @@ class DataConfig(Section):
     """COCO detections file with person boxes for `unlabeled`; without it each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)
     """Detections with a lower score are left out."""
+    box_category: int | str | None = None
+    """Id or name of the detector's category that is used; the persons when not given."""
     crop_encoding: Literal["auto", "jpeg", "raw"] = "auto"
     """How crops are stored: `jpeg`, or `raw`, exact and read ten times as fast for eight times the disk space; auto
     stores sets raw that need no more than 2 GiB for it (3,600 persons at 256×192)."""
@@ -124,7 +126,7 @@ def open_data_file(config: DataConfig) -> DataConfig:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_bytes())  # bytes, so that PyYAML finds the encoding
     except OSError as error:
         raise DataError(f"data file {path} can't be read ({error.strerror})") from None
     except yaml.YAMLError as error:
@@ -260,7 +262,7 @@ def _evaluation_set(
         try:
             return _read_with_images(lambda folder: read_dataset(path, folder, "val", problems), images, config.images)
         except MissingImagesError as error:
-            raise MissingImagesError(error.image, error.source, f"data.{name}_images") from None
+            raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
     dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
     if set(dataset.skeleton.joints) == set(train.skeleton.joints):
@@ -305,7 +307,8 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     skeleton = train.skeleton
     if path.is_dir():
         boxes = Path(config.boxes) if config.boxes else None
-        return read_folder(path, skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
+        score, category = config.min_score, config.box_category
+        return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
     if path.suffix not in ANNOTATION_SUFFIXES:
         raise DataError(
             f"`data.unlabeled`: {path} is neither a folder of images nor an annotation file "

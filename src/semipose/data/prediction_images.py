@@ -19,6 +19,8 @@ def prediction_dataset(
     boxes: str | os.PathLike[str] | None,
     min_score: float,
     problems: list[str],
+    *,
+    box_category: int | str | None = None,
 ) -> PoseDataset:
     """Returns the persons, without labels, to predict poses for.
 
@@ -29,6 +31,7 @@ def prediction_dataset(
         boxes: COCO detections file. Without it the boxes are those of the COCO file, or whole images.
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
 
     Raises:
         DataError: If `source` does not exist or nothing in it can be used.
@@ -37,13 +40,16 @@ def prediction_dataset(
     if source.suffix == ".json":
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems)
-        return apply_detections(read_image_list(source, images, skeleton), boxes, min_score, problems=problems)
+        listed = read_image_list(source, images, skeleton)
+        return apply_detections(listed, boxes, min_score, problems, box_category=box_category)
     if source.is_dir():
-        return read_folder(source, skeleton, boxes=boxes, min_score=min_score, problems=problems)
+        return read_folder(
+            source, skeleton, boxes=boxes, min_score=min_score, box_category=box_category, problems=problems
+        )
     if not source.is_file():
         raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
     persons = whole_images([source], skeleton, str(source), problems)
-    return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
+    return apply_detections(persons, boxes, min_score, problems, box_category=box_category) if boxes else persons
 
 
 def _annotated_boxes(

@@ -82,6 +82,7 @@ def evaluate(
     *,
     images: PathLike | None = None,
     boxes: PathLike | None = None,
+    box_category: int | str | None = None,
     network: str | None = None,
     against: PoseModel | PathLike | None = None,
     against_network: str | None = None,
@@ -97,6 +98,7 @@ def evaluate(
         data: `people` (the test part of the embedded set), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
         boxes: A COCO detections file whose boxes replace the annotated ones.
+        box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file, which is evaluated on the same persons and compared.
         against_network: A network of the run folder `against`.
@@ -112,9 +114,11 @@ def evaluate(
     """
     data_errors = data_errors_for(on_error)
     truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems))
-    settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
+    settings = _Settings(data_errors, boxes, box_category, flip_test, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
+    if boxes is None:
+        refuse_unused("`boxes` is not given", box_category=box_category)
     first = settings.predict(model, truth, network)
     evaluation = first.evaluate(data_errors)
     if against is None:
@@ -164,6 +168,7 @@ class _Settings:
 
     data_errors: DataErrors
     boxes: PathLike | None
+    box_category: int | str | None
     flip_test: bool
     device: torch.device
     progress: Progress
@@ -176,7 +181,10 @@ class _Settings:
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
         truth = persons = _with_joints_of(loaded.skeleton, truth, name)
         if boxes := self.boxes:
-            persons = self.data_errors.read("boxes", lambda p: apply_detections(truth, os.fspath(boxes), problems=p))
+            persons = self.data_errors.read(
+                "boxes",
+                lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
+            )
         else:
             persons = persons.trainable()
         predictor = loaded.predictor(flip_test=self.flip_test)

@@ -7,10 +7,8 @@ import pytest
 
 from semipose.data.formats.values import (
     finite_numbers,
-    image_file,
     is_id,
     is_number,
-    require_images,
     require_number,
 )
 from semipose.errors import DataError, MissingImagesError
@@ -35,18 +33,3 @@ def test_numbers_become_float64():
 
 def test_ids_are_integers_or_strings():
     assert [is_id(value) for value in (1, "a", True, 1.5, None, [1])] == [True, True, False, False, False, False]
-
-
-@pytest.mark.parametrize("name", ["/etc/a.jpg", "../a.jpg", "b/../../a.jpg", "a\0.jpg"])
-def test_images_outside_the_folder(name):
-    with pytest.raises(DataError, match=r"record 3: .* is outside the image folder"):
-        image_file(Path("images"), name, "record 3")
-
-
-def test_the_first_image_must_exist_or_any_where_problems_are_collected(tmp_path):
-    save_image(tmp_path / "b.jpg")
-    images = [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
-    with pytest.raises(MissingImagesError, match=r"a\.jpg of .*labels\.json"):
-        require_images(images, Path("labels.json"))
-    require_images(images, Path("labels.json"), [])
-    require_images(images[::-1], Path("labels.json"))

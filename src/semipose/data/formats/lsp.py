@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.formats.base import Format
+from semipose.data.formats.image_names import require_images
 from semipose.data.formats.matlab import is_matlab, load_mat
-from semipose.data.formats.values import require_images
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import LSP

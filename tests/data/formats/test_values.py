@@ -1,7 +1,5 @@
 """Checks of values in annotation records."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,7 @@ from semipose.data.formats.values import (
     is_number,
     require_number,
 )
-from semipose.errors import DataError, MissingImagesError
-from tests.data.formats.conftest import save_image
+from semipose.errors import DataError
 
 
 @pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 1e10, -1e10, 10**400, [1]])

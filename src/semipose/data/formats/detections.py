@@ -213,7 +213,7 @@ def _as_fractions(found: list[Detection], path: Path) -> list[Detection]:
     if 2 * above > len(found) and all(0 <= d.score <= 100 for d in found):
         log.warning("%s: the scores reach %g and are divided by 100", path, max(d.score for d in found))
         return [replace(d, score=d.score / 100) for d in found]
-    log.warning("%s: %s of %d detections exceed 1; used as they are", path, plural(above, "score"), len(found))
+    log.warning("%s: scores of %d of %d detections exceed 1; used as they are", path, above, len(found))
     return found
 
 

@@ -178,7 +178,7 @@ def test_predictions_of_a_folder_find_their_images_by_name(tmp_path: Path) -> No
     assert score(truth, read)["AP"] == pytest.approx(1.0)
     assert [p.image_id for p in load_predictions(tmp_path / "found.json", truth.skeleton)] == [4, 3, 2, 1]
     save_predictions(numbered, tmp_path / "other.json", files=dict.fromkeys(names, "elsewhere.jpg"))
-    with pytest.raises(DataError, match="none of 4 predictions"):
+    with pytest.raises(DataError, match="none of its 4 predictions"):
         load_predictions(tmp_path / "other.json", truth.skeleton, truth=truth)
 
 

@@ -117,8 +117,8 @@ def test_no_box_of_the_category(images):
     ("scores", "expected", "message"),
     [
         ([95, 90, 0.5], [0.95, 0.9, 0.005], "are divided by 100"),
-        ([0.9, 0.8, 1.5], [0.9, 0.8, 1.5], "1 score of 3 detections exceed 1"),
-        ([7, 8, -2], [7, 8, -2], "2 scores of 3 detections exceed 1"),
+        ([0.9, 0.8, 1.5], [0.9, 0.8, 1.5], "scores of 1 of 3 detections exceed 1"),
+        ([7, 8, 200], [7, 8, 200], "scores of 3 of 3 detections exceed 1"),
         ([None, 0.5, 0.7], [1, 0.5, 0.7], "1 detection without a score: 1 is used"),
     ],
     ids=["percent", "one above 1", "no probabilities", "none"],

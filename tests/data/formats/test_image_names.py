@@ -113,7 +113,7 @@ def test_messages_name_the_cause(tmp_path, existing, cause):
     save_image(tmp_path / existing)
     with pytest.raises(MissingImagesError, match=cause):
         require_images([str(tmp_path / "a.jpg")], Path("labels.json"))
-    with pytest.raises(MissingImagesError, match="there is no folder .*missing"):
+    with pytest.raises(MissingImagesError, match=r"there is no folder .*missing"):
         require_images([str(tmp_path / "missing" / "a.jpg")], Path("labels.json"))
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
@@ -112,6 +112,11 @@ def read_coco(
     files = _image_files(image_records, _image_root(path, images), path, problems)
     reader = _Reader(path, skeleton, ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
+    if any(reader.by_value):
+        log.info(
+            "%s: %d annotations have text for a number as 'image_id', or the reverse; matched by value",
+            *(path, sum(reader.by_value)),
+        )
     if not len(persons):
         raise DataError(
             f"annotation file {path} has no person of category {sorted(map(str, ids))[0]}; check category_id"
@@ -224,6 +229,7 @@ class _Reader:
     known_categories: set[Any]
     files: dict[Any, str]
     labels: bool
+    by_value: list[bool] = field(default_factory=list)
 
     def persons(self, records: list[Any], problems: list[str] | None) -> Iterator[Instance]:
         ids: set[Any] = set()
@@ -258,13 +264,13 @@ class _Reader:
         image_id = image_id_of(value)
         if image_id is not None and image_id not in self.files:
             image_id = self._ids_by_value.get(id_value(image_id))
+            self.by_value.append(image_id is not None)
         if image_id is None:
             raise DataError(f"{where}: no image has the id {str(value)[:40]}; add it to 'images'")
         return image_id
 
     @cached_property
     def _ids_by_value(self) -> dict[ImageId, ImageId]:
-        log.info("%s: some image ids are texts in one place and numbers in another; matched by value", self.path)
         return {id_value(image_id): image_id for image_id in self.files}
 
     def _person(self, record: dict[str, Any], annotation_id: int, where: str) -> Instance | None:

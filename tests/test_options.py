@@ -41,6 +41,7 @@ RUN_OPTIONS = {
     "data.unlabeled": DATA,
     "data.boxes": DATA,
     "data.min_score": "infrastructure: detections have scores",
+    "data.box_category": "infrastructure: detectors number their classes differently",
     "data.crop_encoding": MACHINE,
     "data.val": DATA,
     "data.val_images": DATA,

@@ -9,6 +9,7 @@ from semipose.data.account import DataAccount
 from semipose.data.checks import log_suspicions, suspicious_labels
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
+from semipose.data.formats.image_names import relative_names
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
@@ -121,6 +122,7 @@ def predict(
     images: PathLike | None = None,
     boxes: PathLike | None = None,
     min_score: float = 0.0,
+    box_category: int | str | None = None,
     draw: bool = False,
     network: str | None = None,
     flip_test: bool = False,
@@ -140,6 +142,7 @@ def predict(
         boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
             images are used.
         min_score: Boxes with a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses are written.
         network: A network of the run folder, as in `load`.
         flip_test: Whether heatmaps are averaged with those of the mirrored image.
@@ -159,17 +162,26 @@ def predict(
     if source.suffix.lower() != ".json":
         refuse_unused(f"{source.name} is not a COCO file", images=images)
     if boxes is None:
-        refuse_unused("it refers to the scores of `boxes`, which is not given", min_score=min_score)
+        refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would mix with the images of {source}; choose another folder")
     check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return predict_video(
-            model, source, out, boxes=boxes, draw=draw, flip_test=flip_test, min_score=min_score, progress=progress
+            *(model, source, out),
+            boxes=boxes,
+            draw=draw,
+            flip_test=flip_test,
+            min_score=min_score,
+            box_category=box_category,
+            progress=progress,
         )
     persons = errors.read(
-        "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p, model.category)
+        "images",
+        lambda problems: prediction_dataset(
+            source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
+        ),
     )
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
@@ -178,9 +190,8 @@ def predict(
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
     written = [out / "predictions.json"]
-    root = source if source.is_dir() else None
-    names = {p.image_id: p.image.relative_to(root).as_posix() if root else p.image.name for p in persons.instances}
-    save_predictions(predictions, written[0], files=names)
+    folder = source if source.is_dir() else None if images is None else Path(images)
+    save_predictions(predictions, written[0], files=relative_names(persons.image_paths, folder))
     numbered = all(isinstance(p.image_id, int) for p in predictions)
     if source.suffix == ".json" and model.skeleton.keys == COCO.joints and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")

@@ -165,7 +165,7 @@ def read_config_file(name_or_path: PathLike) -> dict[str, Any]:
     if not path.is_file():
         path = config_names().get(str(name_or_path), path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_bytes())
     except OSError as error:
         known = ", ".join(config_names())
         raise ConfigError(

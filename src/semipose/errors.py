@@ -59,11 +59,13 @@ class MissingImagesError(DataError):
         image: The missing image.
         source: The annotation file.
         parameter: Name of the parameter that gives the image folder.
+        cause: What is there in its place, in words.
     """
 
-    def __init__(self, image: object, source: object, parameter: str = "images") -> None:
-        super().__init__(f"image {image} of {source} is missing; give the image folder with `{parameter}`")
-        self.image, self.source = image, source
+    def __init__(self, image: object, source: object, parameter: str = "images", cause: str = "") -> None:
+        reason = f": {cause}" if cause else ""
+        super().__init__(f"image {image} of {source} is missing{reason}; give the image folder with `{parameter}`")
+        self.image, self.source, self.cause = image, source, cause
 
 
 class ConfigError(InputError):

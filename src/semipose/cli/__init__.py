@@ -5,7 +5,7 @@ import sys
 
 from semipose.cli import demo, train, evaluate, predict, suggest  # isort: skip
 from semipose.cli import export, report, data, study, config, methods  # isort: skip
-from semipose.cli.common import app, describe_failure
+from semipose.cli.common import app, describe_failure, escape_unprintable
 
 __all__ = ["app", "main"]
 COMMANDS = (demo, train, evaluate, predict, suggest, export, report, data, study, config, methods)
@@ -13,6 +13,7 @@ COMMANDS = (demo, train, evaluate, predict, suggest, export, report, data, study
 
 def main() -> None:
     """Runs a command: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback with --debug."""
+    escape_unprintable()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may follow the command, too
     try:

@@ -1,5 +1,6 @@
 """What all commands share: the application, options by their names in the library, and printed results."""
 
+import io
 import json as json_module
 import re
 import sys
@@ -22,6 +23,7 @@ OPTIONS = {
     "data.val_images": "--val-images",
     "data.unlabeled": "--unlabeled",
     "data.boxes": "--boxes",
+    "data.box_category": "--box-category",
     "data.labels": "--labels",
     "method": "--method",
     "model.backbone": "--backbone",
@@ -121,6 +123,10 @@ Network = Annotated[
     typer.Option(help="A network of the run by its name, or ensemble; the run's best one if not given."),
 ]
 
+BoxCategory = Annotated[
+    str | None, typer.Option(help="Id or name of the detector's category in --boxes; the persons if not given.")
+]
+
 OnError = Annotated[
     str,
     typer.Option(metavar="strict|skip", help="Broken records and images: strict stops with a list, skip omits them."),
@@ -132,6 +138,13 @@ def settings(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
     """Options of every command."""
+
+
+def escape_unprintable() -> None:
+    """Makes standard output and error escape the letters that their encoding lacks, so that no name stops a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:

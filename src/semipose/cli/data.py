@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semipose.cli.common import Command, Json, app, print_json, print_table, translator
+from semipose.cli.common import BoxCategory, Command, Json, app, print_json, print_table, translator
 from semipose.cli.progress import ConsoleProgress
 from semipose.utils.text import plural
 
@@ -146,6 +146,7 @@ def pack(
     out: Annotated[Path, typer.Option(help="Folder of the shards, for train --unlabeled.")],
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
+    box_category: BoxCategory = None,
     min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
     shard_size: Annotated[int, typer.Option(min=1, help="Persons in a shard.")] = 4000,
     height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
@@ -161,6 +162,7 @@ def pack(
         images=images,
         boxes=boxes,
         min_score=min_score,
+        box_category=box_category,
         shard_size=shard_size,
         input_size=(height, width),
         padding=padding,

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semipose.cli.common import Command, Device, FlipTest, Json, Network, OnError, app, print_json, print_scores
+from semipose.cli.common import (
+    BoxCategory,
+    Command,
+    Device,
+    FlipTest,
+    Json,
+    Network,
+    OnError,
+    app,
+    print_json,
+    print_scores,
+)
 from semipose.cli.progress import ConsoleProgress
 
 if TYPE_CHECKING:
@@ -26,6 +37,7 @@ def evaluate(
         typer.Option(help="Category of --data if it has several, by name, or all; that of the run if not given."),
     ] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
+    box_category: BoxCategory = None,
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this one on the same persons."),
@@ -46,6 +58,7 @@ def evaluate(
         images=images,
         category=category,
         boxes=boxes,
+        box_category=box_category,
         against=against,
         network=network,
         against_network=against_network,

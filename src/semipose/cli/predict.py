@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import Command, Device, FlipTest, Network, OnError, app
+from semipose.cli.common import BoxCategory, Command, Device, FlipTest, Network, OnError, app
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -19,6 +19,7 @@ def predict(
     boxes: Annotated[
         Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
     ] = None,
+    box_category: BoxCategory = None,
     out: Annotated[Path, typer.Option(help="Folder of predictions.json and drawn images.")] = Path("predictions"),
     draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
     network: Network = None,
@@ -35,6 +36,7 @@ def predict(
         source,
         images=images,
         boxes=boxes,
+        box_category=box_category,
         out=out,
         draw=draw,
         network=network,

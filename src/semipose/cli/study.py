@@ -45,7 +45,7 @@ def study(
     if json:
         print_json(result.as_dict())
     else:
-        print(result.table.read_text())
+        print(result.table.read_text(encoding="utf-8"))
         print(result.table)
     if result.failures:
         raise RunError(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import Command, Device, Network, OnError, app
+from semipose.cli.common import BoxCategory, Command, Device, Network, OnError, app
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -21,6 +21,7 @@ def suggest(
     boxes: Annotated[
         Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
     ] = None,
+    box_category: BoxCategory = None,
     min_joint_score: Annotated[
         float, typer.Option(min=0, max=1, help="Joints with a lower score are left unlabeled.")
     ] = 0.2,
@@ -38,6 +39,7 @@ def suggest(
         out=out,
         images=images,
         boxes=boxes,
+        box_category=box_category,
         min_joint_score=min_joint_score,
         network=network,
         device=device,

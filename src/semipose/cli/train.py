@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semipose.cli.common import OPTIONS, Command, Json, app, print_json, print_scores
+from semipose.cli.common import OPTIONS, BoxCategory, Command, Json, app, print_json, print_scores
 from semipose.cli.progress import ConsoleProgress
 from semipose.errors import ConfigError, SemiposeError
 
@@ -35,6 +35,7 @@ def train(
     val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
     unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or an annotation file.")] = None,
     boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
+    box_category: BoxCategory = None,
     labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
     method: Annotated[str | None, typer.Option(help="A training method; semipose methods lists them.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Any timm backbone.")] = None,
@@ -54,8 +55,8 @@ def train(
 
     given = {
         "--data": data, "--images": images, "--val": val, "--val-images": val_images, "--unlabeled": unlabeled,
-        "--boxes": boxes, "--labels": labels, "--method": method, "--backbone": backbone, "--weights": weights,
-        "--steps": steps, "--device": device, "--seed": seed,
+        "--boxes": boxes, "--box-category": box_category, "--labels": labels, "--method": method,
+        "--backbone": backbone, "--weights": weights, "--steps": steps, "--device": device, "--seed": seed,
     }  # fmt: skip
     overrides = {key: given[option] for key, option in OPTIONS.items() if given[option] is not None}
     config = _configuration(arguments or [], overrides, out if resume else None, resume)

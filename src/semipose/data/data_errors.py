@@ -162,7 +162,7 @@ def without_images(dataset: PoseDataset, images: Collection[Path]) -> PoseDatase
 def read_dropped(folder: Path) -> dict[str, Any]:
     """Returns the content of the dropped.json of a run folder, empty if nothing was left out."""
     path = folder / DROPPED
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def describe_dropped(content: Mapping[str, Any]) -> str:

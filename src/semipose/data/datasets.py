@@ -73,6 +73,8 @@ class DataConfig(Section):
     """COCO detections file with person boxes for `unlabeled`; without it each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)
     """Detections with a lower score are left out."""
+    box_category: int | str | None = None
+    """Id or name of the detector's category that is used; the persons when not given."""
     crop_encoding: Literal["auto", "jpeg", "raw"] = "auto"
     """How crops are stored: `jpeg`, or `raw`, exact and read ten times as fast for eight times the disk space; auto
     stores sets raw that need no more than 2 GiB for it (3,600 persons at 256×192)."""
@@ -167,7 +169,7 @@ def _with_content(config: DataConfig, content: dict[str, Any], file: str, option
 
 def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_bytes())  # bytes, so that PyYAML finds the encoding
     except OSError as error:
         raise DataError(f"{what} {path} can't be read ({error.strerror})") from None
     except yaml.YAMLError as error:
@@ -341,7 +343,7 @@ def _evaluation_set(
                 lambda folder: read_dataset(path, folder, "val", problems, choice), images, config.images
             )
         except MissingImagesError as error:
-            raise MissingImagesError(error.image, error.source, f"data.{name}_images") from None
+            raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
     dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
     if set(dataset.skeleton.keys) == set(train.skeleton.keys):
@@ -386,7 +388,8 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
     if path.is_dir():
         boxes = Path(config.boxes) if config.boxes else None
-        return read_folder(path, skeleton, boxes=boxes, min_score=config.min_score, problems=problems)
+        score, category = config.min_score, config.box_category
+        return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
     if path.suffix not in ANNOTATION_SUFFIXES:
         raise DataError(
             f"`data.unlabeled`: {path} is neither a folder of images nor an annotation file "

@@ -45,7 +45,7 @@ class TrainingImages:
 def read_training_images(folder: Path) -> TrainingImages | None:
     """Returns the content of the images.json of a run folder, or None if there is none."""
     try:
-        content = json.loads((folder / IMAGES).read_text())
+        content = json.loads((folder / IMAGES).read_text(encoding="utf-8"))
         return TrainingImages(
             **{purpose: tuple(map(str, content[purpose])) for purpose in ("labeled", "unlabeled", "validation")}
         )

@@ -23,6 +23,8 @@ def prediction_dataset(
     min_score: float,
     problems: list[str],
     category: Category = PERSON,
+    *,
+    box_category: int | str | None = None,
 ) -> PoseDataset:
     """Returns the persons, without labels, to predict poses for.
 
@@ -34,6 +36,7 @@ def prediction_dataset(
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
         category: The category of the persons; of a COCO file with several, the one of this name is read.
+        box_category: Id or name of the detector's category; the persons if not given.
 
     Raises:
         DataError: If `source` does not exist or nothing in it can be used.
@@ -42,15 +45,17 @@ def prediction_dataset(
     if source.suffix == ".json":
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems, category)
-        persons = read_image_list(source, images, skeleton).with_category(category)
-        return apply_detections(persons, boxes, min_score, problems=problems)
+        listed = read_image_list(source, images, skeleton).with_category(category)
+        return apply_detections(listed, boxes, min_score, problems, box_category=box_category)
     if source.is_dir():
-        persons = read_folder(source, skeleton, boxes=boxes, min_score=min_score, problems=problems)
+        persons = read_folder(
+            source, skeleton, boxes=boxes, min_score=min_score, box_category=box_category, problems=problems
+        )
         return persons.with_category(category)
     if not source.is_file():
         raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
     persons = whole_images([source], skeleton, str(source), problems).with_category(category)
-    return apply_detections(persons, boxes, min_score, problems=problems) if boxes else persons
+    return apply_detections(persons, boxes, min_score, problems, box_category=box_category) if boxes else persons
 
 
 def _annotated_boxes(

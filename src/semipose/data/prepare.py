@@ -100,6 +100,7 @@ def pack_images(
     images: str | os.PathLike[str] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     min_score: float = 0.5,
+    box_category: int | str | None = None,
     shard_size: int = 4000,
     input_size: tuple[int, int] = (256, 192),
     padding: float = 1.25,
@@ -113,6 +114,7 @@ def pack_images(
         images: The image folder of an annotation file; found near the file if not given.
         boxes: COCO detections file for a folder of images; without it each image is one person.
         min_score: Detections of a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         shard_size: Number of persons in a shard.
         input_size: Height and width in pixels of the crops, as in the trainings that will use them.
         padding: Padding of the boxes, likewise.
@@ -127,7 +129,7 @@ def pack_images(
     if not source.is_dir() and boxes:
         raise ConfigError(f"`boxes`: {source} has boxes of its own; give the folder of its images instead")
     if source.is_dir():
-        persons = read_folder(source, COCO, boxes=boxes, min_score=min_score)
+        persons = read_folder(source, COCO, boxes=boxes, min_score=min_score, box_category=box_category)
     else:
         persons = read_annotations(source, images, labels=False, skeleton=COCO).usable()
     left_out = pack(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)

@@ -178,7 +178,7 @@ def read_table(folder: Path, geometry: CropGeometry) -> list[Shard]:
         ConfigError: If the shards were cut with another geometry.
     """
     try:
-        table = json.loads((folder / TABLE).read_text())
+        table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
         version, cut_with = table["format"], table["geometry"]
         shards = [Shard(**entry) for entry in table["shards"]]
     except (OSError, ValueError, KeyError, TypeError) as error:

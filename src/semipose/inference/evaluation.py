@@ -99,6 +99,7 @@ def evaluate(
     images: PathLike | None = None,
     category: str | None = None,
     boxes: PathLike | None = None,
+    box_category: int | str | None = None,
     network: str | None = None,
     against: PoseModel | PathLike | None = None,
     against_network: str | None = None,
@@ -116,6 +117,7 @@ def evaluate(
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.
         boxes: A COCO detections file whose boxes replace the annotated ones.
+        box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file, which is evaluated on the same persons and compared.
         against_network: A network of the run folder `against`.
@@ -135,9 +137,11 @@ def evaluate(
     if category not in (None, ALL, truth.category.name):
         raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
     log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
-    settings = _Settings(data_errors, boxes, flip_test, resolve_device(device), progress)
+    settings = _Settings(data_errors, boxes, box_category, flip_test, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
+    if boxes is None:
+        refuse_unused("`boxes` is not given", box_category=box_category)
     first = settings.predict(model, truth, network)
     evaluation = first.evaluate(data_errors)
     assert evaluation.data is not None
@@ -191,6 +195,7 @@ class _Settings:
 
     data_errors: DataErrors
     boxes: PathLike | None
+    box_category: int | str | None
     flip_test: bool
     device: torch.device
     progress: Progress
@@ -203,7 +208,10 @@ class _Settings:
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
         truth = persons = _with_joints_of(loaded.skeleton, truth, name)
         if boxes := self.boxes:
-            persons = self.data_errors.read("boxes", lambda p: apply_detections(truth, os.fspath(boxes), problems=p))
+            persons = self.data_errors.read(
+                "boxes",
+                lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
+            )
         else:
             persons = persons.trainable()
         predictor = loaded.predictor(flip_test=self.flip_test)

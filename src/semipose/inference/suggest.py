@@ -37,6 +37,7 @@ def suggest(
     images: PathLike | None = None,
     boxes: PathLike | None = None,
     min_score: float = 0.0,
+    box_category: int | str | None = None,
     min_joint_score: float = 0.2,
     network: str | None = None,
     flip_test: bool = False,
@@ -54,6 +55,7 @@ def suggest(
         images: Image folder of a COCO file.
         boxes: A COCO detections file with person boxes; without one, the annotated boxes or the whole images are used.
         min_score: Boxes with a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         min_joint_score: Joints with a lower score have no pre-label.
         network: A network of the run folder, as in `load`.
         flip_test: Whether heatmaps are averaged with those of the mirrored image.
@@ -81,7 +83,10 @@ def suggest(
             extract_frames([source], Path(frames), progress=progress)
             source = Path(frames)
         persons = errors.read(
-            "images", lambda p: prediction_dataset(source, model.skeleton, images, boxes, min_score, p, model.category)
+            "images",
+            lambda problems: prediction_dataset(
+                source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
+            ),
         )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
         found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)

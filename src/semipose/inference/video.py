@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semipose.data.formats.coco_results import save_predictions
-from semipose.data.formats.detections import confident_detections
+from semipose.data.formats.detections import BoxSelection, read_detections
+from semipose.data.formats.image_names import id_value
 from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose
@@ -36,6 +37,7 @@ def predict_video(
     draw: bool = False,
     flip_test: bool = False,
     min_score: float = 0.0,
+    box_category: int | str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> list[Path]:
     """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
@@ -51,6 +53,7 @@ def predict_video(
         draw: Whether the video with poses is written.
         flip_test: Whether heatmaps are averaged with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         progress: Shows the progress.
 
     Returns:
@@ -59,7 +62,7 @@ def predict_video(
     Raises:
         DataError: If no frame can be read.
     """
-    by_frame = _boxes_by_frame(Path(boxes), min_score) if boxes else None
+    by_frame = _boxes_by_frame(Path(boxes), BoxSelection(min_score, box_category)) if boxes else None
     predictor, found, number = model.predictor(flip_test=flip_test), [], -1
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
@@ -86,12 +89,13 @@ def predict_video(
     return [out / "predictions.json", *([target] if draw else [])]
 
 
-def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[Box]]:
+def _boxes_by_frame(path: Path, selection: BoxSelection) -> dict[int, list[Box]]:
     by_frame: dict[int, list[Box]] = {}
-    detections = confident_detections(path, min_score)
+    detections = read_detections(path, selection)
     for detection in detections:
-        if str(detection.image).isdigit():
-            by_frame.setdefault(int(detection.image), []).append(detection.box)
+        frame = None if detection.image.image_id is None else id_value(detection.image.image_id)
+        if isinstance(frame, int):
+            by_frame.setdefault(frame, []).append(detection.box)
     if not by_frame:
         raise DataError(f"{path}: no detection has a frame number (0, 1, …) as its image_id")
     left_out = len(detections) - sum(map(len, by_frame.values()))

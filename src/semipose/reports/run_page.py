@@ -80,7 +80,7 @@ def read_log(folder: Path) -> list[Line]:
     path, lines = folder / "metrics.jsonl", []
     if path.is_file():
         with suppress(json.JSONDecodeError):
-            for line in path.read_text().splitlines():
+            for line in path.read_text(encoding="utf-8").splitlines():
                 lines.append(json.loads(line))
     if not lines:
         raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has not begun; try again later")
@@ -114,7 +114,7 @@ def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, list[Pic
 def _final_scores(folder: Path, step: int) -> dict[str, Any] | None:
     """The content of scores.json; None before the end, and for a run that went on from there to `step`."""
     path = folder / "scores.json"
-    results = json.loads(path.read_text()) if path.is_file() else None
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return results if results and results.get("step", step) >= step else None
 
 

@@ -26,7 +26,7 @@ def study_page(folder: Path) -> Page:
     Raises:
         DataError: If no run is finished.
     """
-    grid = StudyGrid(**{**json.loads((folder / "study.json").read_text()), "protocol": None})
+    grid = StudyGrid(**{**json.loads((folder / "study.json").read_text(encoding="utf-8")), "protocol": None})
     runs = {run: run_folder(folder, run) for run in grid.runs()}
     records = [read_record(run, path) for run, path in runs.items() if (path / "scores.json").is_file()]
     if not records:

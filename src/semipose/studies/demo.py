@@ -123,7 +123,7 @@ class DemoResult:
         """Rows of the table: one per run, and one for the ensemble of a run's networks; scores × 100."""
         rows = []
         for name, run in self.runs.items():
-            split = json.loads((run.folder / "split.json").read_text())
+            split = json.loads((run.folder / "split.json").read_text(encoding="utf-8"))
             counts = [str(len(split["labeled"])), str(len(split["unlabeled"]) if name == METHOD else 0)]
             gap = "–" if name != METHOD or self.gap_recovered is None else f"{100 * self.gap_recovered:.0f} %"
             rows.append([name, *counts, *_percent(self.scores(name)), gap, f"{run.seconds:.0f}"])

@@ -209,7 +209,7 @@ def load_grid(name: str | os.PathLike[str]) -> StudyGrid:
     if not path.is_file():
         raise ConfigError(f"no study {str(name)!r}; known: {', '.join(presets())}; or give a YAML file")
     try:
-        grid = StudyGrid(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        grid = StudyGrid(**yaml.safe_load(path.read_bytes()))
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(f"study {path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None

@@ -88,7 +88,7 @@ def _save_grid(grid: StudyGrid, out: Path) -> None:
     """Writes study.json, unless the folder has runs of another study or of other options."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
     if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
-        before, now = json.loads(path.read_text()), json.loads(content)
+        before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
         same = all(before.get(key) == now[key] for key in ("shared", "data"))
         if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
             raise ConfigError(f"{out} holds another study or other options of this one; choose another `out`")

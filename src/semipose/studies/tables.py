@@ -43,7 +43,7 @@ class Record:
 
 def read_record(run: StudyRun, folder: Path) -> Record:
     """Reads the scores of a finished run from its folder."""
-    content = json.loads((folder / "scores.json").read_text())
+    content = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     scores = content["scores"].get("mean") or content["scores"][content["headline_networks"][0]]
     return Record(run, scores, content["split"], content["protocol"], content.get("seconds", float("nan")))
 
@@ -140,7 +140,7 @@ def _line(entries: list[str]) -> str:
 
 def _write_csv(records: list[Record], path: Path) -> None:
     metrics = sorted({m for r in records for m in r.scores})
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "labels", "seed", *metrics, "split", "seconds"])
         for r in records:

@@ -48,7 +48,7 @@ def cpu_precision(model: ModelConfig, joints: int, input_size: tuple[int, int]) 
     key = f"{network} {torch.get_num_threads()} threads torch {torch.__version__}"
     cached = cache_dir() / "precision" / hashlib.sha256(key.encode()).hexdigest()[:16]
     with suppress(OSError):
-        known = cached.read_text()
+        known = cached.read_text(encoding="utf-8")
         if known in ("bf16-mixed", "32-true"):
             return known
     measured = "bf16-mixed" if bf16_speedup(model, joints, input_size) >= MIN_SPEEDUP else "32-true"

@@ -70,7 +70,7 @@ def _is_running(pid: int) -> bool:
 
 def _describe(owner: Path) -> str:
     try:
-        found = json.loads(owner.read_text())
+        found = json.loads(owner.read_text(encoding="utf-8"))
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["since"]))
         return f"process {found['pid']} on {found['host']} since {since}"
     except (OSError, ValueError, KeyError, TypeError):

@@ -25,9 +25,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes `text` as UTF-8; after an OSError the previous file is still there."""
+    """Writes `text` as UTF-8; after an OSError the previous file is still there.
+
+    Bytes of a file name that are not UTF-8 are escaped.
+    """
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def make_folder(path: Path) -> None:

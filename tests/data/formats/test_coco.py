@@ -272,7 +272,7 @@ def test_an_image_list_needs_images(tmp_path):
     [
         (b"null", "no list of objects 'annotations'"),
         (b'{"id": 9, "image_id": 7, "keypoints": [1e999, 1, 2, 0, 0, 0, 0, 0, 0]}', "annotation 9: keypoints: 'inf'"),
-        (b'{"id": 9, "image_id": "\xff"}', "record 5 is not JSON: UnicodeDecodeError"),
+        (b'{"id": 9, "image_id": "\xff"}', "record 5: the byte 0xff is not UTF-8"),
     ],
     ids=["not an object", "infinite", "not UTF-8"],
 )
@@ -282,3 +282,19 @@ def test_one_broken_record_does_not_slow_the_others_down(folder, record, message
     path.write_bytes(path.read_bytes().replace(b'}], "categories"', b"}, " + record + b'], "categories"'))
     with pytest.raises(DataError, match=message):
         read_coco(path)
+
+
+def test_image_ids_as_texts_and_numbers_match_by_value(folder):
+    def change(content):
+        for number, annotation in enumerate(content["annotations"]):
+            if annotation["image_id"] == 7:
+                annotation["image_id"] = ("7", 7.0, "7.0", 7)[number % 4]
+
+    assert read_coco(save_coco(folder, change)).instances.image_ids == read_coco(save_coco(folder)).instances.image_ids
+
+
+def test_positions_of_unlabeled_joints_may_be_missing(folder):
+    def change(content):
+        content["annotations"][0]["keypoints"][6:] = [None, float("nan"), 0]
+
+    assert read_coco(save_coco(folder, change))[0].joints.tolist() == [[3, 4], [5, 9], [0, 0]]

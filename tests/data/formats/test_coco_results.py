@@ -15,6 +15,7 @@ from semipose.data.formats.coco_results import load_predictions, save_prediction
 from semipose.errors import DataError, RunError
 from semipose.metrics.oks import oks_scores
 from semipose.metrics.scores import score
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import infer_skeleton
 
@@ -177,5 +178,35 @@ def test_predictions_of_a_folder_find_their_images_by_name(tmp_path: Path) -> No
     assert score(truth, read)["AP"] == pytest.approx(1.0)
     assert [p.image_id for p in load_predictions(tmp_path / "found.json", truth.skeleton)] == [4, 3, 2, 1]
     save_predictions(numbered, tmp_path / "other.json", files=dict.fromkeys(names, "elsewhere.jpg"))
-    with pytest.raises(DataError, match="none of 4 predictions"):
-        score(truth, load_predictions(tmp_path / "other.json", truth.skeleton, truth=truth))
+    with pytest.raises(DataError, match="none of its 4 predictions"):
+        load_predictions(tmp_path / "other.json", truth.skeleton, truth=truth)
+
+
+@pytest.mark.parametrize("spell", [str, float, lambda i: i if i % 2 else str(i)], ids=["texts", "floats", "mixed"])
+def test_predictions_for_other_images_are_left_out_and_ids_match_by_value(tmp_path, caplog, spell) -> None:
+    persons = read_coco(PEOPLE)
+    save_predictions(ground_truth_as_predictions(persons), tmp_path / "all.json")
+    records = json.loads((tmp_path / "all.json").read_text())
+    (tmp_path / "all.json").write_text(json.dumps([{**r, "image_id": spell(r["image_id"])} for r in records]))
+    truth = persons.subset(range(4))
+    with caplog.at_level("WARNING"):
+        read = load_predictions(tmp_path / "all.json", truth.skeleton, truth=truth)
+    assert score(truth, read)["AP"] == 1.0
+    others = len(records) - len(read)
+    assert f"{others} of {len(records)} predictions are for images outside" in caplog.text
+
+
+def test_a_shared_file_name_needs_its_folder_or_the_image_id(tmp_path: Path) -> None:
+    images = {1: tmp_path / "cam1" / "001.jpg", 101: tmp_path / "cam2" / "001.jpg"}
+    joints, visibility = np.eye(2), np.full(2, 2)
+    persons = [Instance(path, i, i, (0, 0, 9, 9), joints, visibility) for i, path in images.items()]
+    truth = PoseDataset(TWO, persons, "two cameras")
+
+    def read(*changes: dict) -> list[int | str]:
+        (tmp_path / "p.json").write_text(json.dumps([{**GOOD, **change} for change in changes]))
+        return [p.image_id for p in load_predictions(tmp_path / "p.json", TWO, truth=truth)]
+
+    assert read({"file_name": "cam2/001.jpg"}, {"file_name": "cam1\\001.jpg"}) == [101, 1]
+    assert read({"file_name": "001.jpg", "image_id": 101}) == [101]
+    with pytest.raises(DataError, match=r"prediction 1: image '001\.jpg' may be .*cam1/001\.jpg or .*cam2/001\.jpg"):
+        read({"file_name": "001.jpg"})

@@ -6,14 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.detections import Detection, apply_detections, read_detections
 from semipose.data.formats.image_folder import read_folder
+from semipose.data.formats.image_names import ImageReference
 from semipose.errors import DataError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
+from tests.data.formats.conftest import save_image
 
 DATA = os.environ.get("SEMIPOSE_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="SEMIPOSE_DATA does not name the data folder")
@@ -56,7 +57,8 @@ def test_low_scores_other_categories_and_flat_boxes_are_left_out(images):
         {"image_id": 36, "bbox": [1, 2, 0, 5]},
     )
     assert len(read_folder(images, COCO, boxes=path, min_score=0.5)) == 1
-    assert read_detections(path) == [Detection(36, (1, 2, 5, 6), 0.5), Detection(36, (1, 2, 5, 6), 0.4)]
+    image = ImageReference(36)
+    assert read_detections(path) == [Detection(image, (1, 2, 5, 6), 0.5), Detection(image, (1, 2, 5, 6), 0.4)]
     with pytest.raises(DataError, match=r"0\.95"):
         read_folder(images, COCO, boxes=path, min_score=0.95)
 
@@ -64,16 +66,72 @@ def test_low_scores_other_categories_and_flat_boxes_are_left_out(images):
 def test_detections_of_images_outside_the_folder(images, caplog):
     with caplog.at_level(logging.WARNING):
         assert len(read_folder(images, COCO, boxes=boxes(images, {"image_id": 36}, {"image_id": 37}))) == 1
-    assert "1 detections of images outside" in caplog.text
+    assert "1 of 2 detections are for images outside" in caplog.text
     with pytest.raises(DataError, match="none of its 1"):
         read_folder(images, COCO, boxes=boxes(images, {"image_id": 37}))
 
 
-def test_ambiguous_names_match_no_image(images):
-    Image.new("RGB", (20, 30)).save(images / "a.jpeg")
+def test_ambiguous_names_are_refused(images):
+    save_image(images / "other" / "a.jpeg")
     assert len(read_folder(images, COCO, boxes=boxes(images, {"image_id": "deep/a.jpeg"}))) == 1
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=r"image 'a' may be .*deep/a\.jpeg or .*other/a\.jpeg"):
         read_folder(images, COCO, boxes=boxes(images, {"image_id": "a"}))
+    problems: list[str] = []
+    path = boxes(images, {"image_id": "a"}, {"image_id": 36})
+    assert len(read_folder(images, COCO, boxes=path, problems=problems)) == len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("categories", "chosen", "widths"),
+    [
+        ([1, 1, 2], None, [1, 2]),
+        ([0, 0, 0], None, [1, 2, 3]),
+        (["1", 1.0, "2"], None, [1, 2]),
+        (["person", "Person", "dog"], None, [1, 2]),
+        ([0, 0, 1], None, [3]),
+        ([0, 0, 1], 0, [1, 2]),
+        ([0, 0, 1], "0", [1, 2]),
+        ([3, 3, 1], "3", [1, 2]),
+        (["person", "dog", "dog"], "dog", [2, 3]),
+    ],
+)
+def test_the_category_of_the_boxes(images, caplog, categories, chosen, widths):
+    path = boxes(
+        images, *({"image_id": 5, "category_id": c, "bbox": [0, 0, n, 9]} for n, c in enumerate(categories, 1))
+    )
+    found = apply_detections(annotated(images), path, box_category=chosen)
+    assert [p.box[2] for p in found.instances] == widths
+    left_out = len(categories) - len(widths)
+    assert not left_out or f"left out: {left_out} of category" in caplog.text
+
+
+def test_no_box_of_the_category(images):
+    path = boxes(images, {"image_id": 5, "category_id": 0}, {"image_id": 5, "category_id": 7})
+    with pytest.raises(
+        DataError, match=r"no detection is of category 1 or person, but 1 of category 0, 1 of category 7"
+    ):
+        apply_detections(annotated(images), path)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected", "message"),
+    [
+        ([95, 90, 0.5], [0.95, 0.9, 0.005], "are divided by 100"),
+        ([0.9, 0.8, 1.5], [0.9, 0.8, 1.5], "scores of 1 of 3 detections exceed 1"),
+        ([7, 8, 200], [7, 8, 200], "scores of 3 of 3 detections exceed 1"),
+        ([None, 0.5, 0.7], [1, 0.5, 0.7], "1 detection without a score: 1 is used"),
+    ],
+    ids=["percent", "one above 1", "no probabilities", "none"],
+)
+def test_scores_that_are_no_probabilities(images, caplog, scores, expected, message):
+    path = boxes(images, *({"image_id": 36, "score": score} for score in scores))
+    assert [d.score for d in read_detections(path)] == pytest.approx(expected)
+    assert message in caplog.text
+
+
+def test_ids_match_by_value(images):
+    path = boxes(images, {"image_id": "5"}, {"image_id": 36.0}, {"image_id": "36.0"}, {"image_id": "000000000036"})
+    assert [p.image_id for p in apply_detections(annotated(images), path).instances] == [5, 36, 36, 5]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +184,7 @@ def test_detections_of_other_images_only(images):
 
 def test_detections_of_other_images_are_counted(images, caplog):
     apply_detections(annotated(images), boxes(images, {"image_id": 5}, {"image_id": 1000}))
-    assert "1 detections of images outside annotated" in caplog.text
+    assert "1 of 2 detections are for images outside annotated" in caplog.text
 
 
 @needs_data

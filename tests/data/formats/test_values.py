@@ -1,20 +1,15 @@
 """Checks of values in annotation records."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from semipose.data.formats.values import (
     finite_numbers,
-    image_file,
     is_id,
     is_number,
-    require_images,
     require_number,
 )
-from semipose.errors import DataError, MissingImagesError
-from tests.data.formats.conftest import save_image
+from semipose.errors import DataError
 
 
 @pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 1e10, -1e10, 10**400, [1]])
@@ -35,18 +30,3 @@ def test_numbers_become_float64():
 
 def test_ids_are_integers_or_strings():
     assert [is_id(value) for value in (1, "a", True, 1.5, None, [1])] == [True, True, False, False, False, False]
-
-
-@pytest.mark.parametrize("name", ["/etc/a.jpg", "../a.jpg", "b/../../a.jpg", "a\0.jpg"])
-def test_images_outside_the_folder(name):
-    with pytest.raises(DataError, match=r"record 3: .* is outside the image folder"):
-        image_file(Path("images"), name, "record 3")
-
-
-def test_the_first_image_must_exist_or_any_where_problems_are_collected(tmp_path):
-    save_image(tmp_path / "b.jpg")
-    images = [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
-    with pytest.raises(MissingImagesError, match=r"a\.jpg of .*labels\.json"):
-        require_images(images, Path("labels.json"))
-    require_images(images, Path("labels.json"), [])
-    require_images(images[::-1], Path("labels.json"))

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -13,15 +14,14 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
+from semipose.data.formats.image_names import ImageFolder, ImageId, id_value, image_id_of, require_images
 from semipose.data.formats.json_files import is_json_object, iterate_records, read_json
 from semipose.data.formats.values import (
     NO_BOX,
     box_of_joints,
     finite_numbers,
-    image_file,
     is_id,
     is_number,
-    require_images,
     require_number,
 )
 from semipose.errors import DataError, collect_errors
@@ -136,6 +136,11 @@ def read_coco(
     files = _image_files(image_records, _image_root(path, images), path, problems)
     reader = _Reader(path, skeleton, read.ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
+    if any(reader.by_value):
+        log.info(
+            "%s: %d annotations have text for a number as 'image_id', or the reverse; matched by value",
+            *(path, sum(reader.by_value)),
+        )
     if not len(persons):
         raise _no_persons(path, reader, len(records), problems)
     reader.log_estimates()
@@ -209,16 +214,18 @@ def _image_root(path: Path, images: str | os.PathLike[str] | None) -> Path:
 def _image_files(records: list[Any], root: Path, path: Path, problems: list[str] | None = None) -> dict[Any, str]:
     """Paths by image id, as strings because a Path takes four times the memory."""
     files: dict[Any, str] = {}
+    folder = ImageFolder(root)
     for number, record in enumerate(iterate_records(records, path, Image)):
         if not isinstance(record, dict):
             raise _missing_list(path, "images")
         with collect_errors(problems):
-            image_id, name = record.get("id"), record.get("file_name")
-            if not isinstance(image_id, int | str) or not isinstance(name, str) or not name:
+            image_id, name = image_id_of(record.get("id")), record.get("file_name")
+            if image_id is None or not isinstance(name, str) or not name:
                 raise DataError(f"{path}: image record {number} needs an 'id' and a 'file_name'")
             if image_id in files:
                 raise DataError(f"{path}: image id {image_id} occurs twice; ids must be unique")
-            files[image_id] = str(image_file(root, name, f"{path}: image {image_id}"))
+            files[image_id] = str(folder.find(name, f"{path}: image {image_id}"))
+    folder.report(path)
     return files
 
 
@@ -239,6 +246,7 @@ class _Reader:
     left_out: Counter[str] = field(default_factory=Counter)
     estimated: Counter[str] = field(default_factory=Counter)
     unknown: set[Any] = field(default_factory=set)
+    by_value: list[bool] = field(default_factory=list)
 
     def persons(self, records: list[Any], problems: list[str] | None) -> Iterator[Instance]:
         ids: set[Any] = set()
@@ -278,11 +286,23 @@ class _Reader:
             raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
         return category in self.category_ids
 
+    def _image_id(self, value: Any, where: str) -> ImageId:
+        """The id in `files` that equals a value, be it as text for a number or the reverse."""
+        image_id = image_id_of(value)
+        if image_id is not None and image_id not in self.files:
+            image_id = self._ids_by_value.get(id_value(image_id))
+            self.by_value.append(image_id is not None)
+        if image_id is None:
+            raise DataError(f"{where}: no image has the id {str(value)[:40]}; add it to 'images'")
+        return image_id
+
+    @cached_property
+    def _ids_by_value(self) -> dict[ImageId, ImageId]:
+        return {id_value(image_id): image_id for image_id in self.files}
+
     def _person(self, record: dict[str, Any], annotation_id: int, where: str) -> Instance | None:
         """The person of a record, or None if it has neither a box nor two labeled joints that could make one."""
-        image_id = record.get("image_id")
-        if not is_id(image_id) or image_id not in self.files:
-            raise DataError(f"{where}: no image has the id {str(image_id)[:40]}; add it to 'images'")
+        image_id = self._image_id(record.get("image_id"), where)
         joints, visibility = _joints(record, self.skeleton, where) if self.labels else (None, None)
         box, head_size = _box(record.get("bbox"), where), record.get("head_size")
         area, is_crowd = _area(record.get("area"), f"{where}: area"), _is_crowd(record.get("iscrowd"), where)
@@ -315,6 +335,9 @@ def _joints(record: dict[str, Any], skeleton: Skeleton, where: str) -> tuple[np.
         found = len(flat) if isinstance(flat, list) else "none"
         raise DataError(f"{where}: needs {count} numbers in 'keypoints' ({len(skeleton)} joints), has {found}")
     numbers = finite_numbers(flat, count)
+    if numbers is None:  # some converters write NaN or null for the position of an unlabeled joint
+        flat = [0 if flat[i // 3 * 3 + 2] == 0 else value for i, value in enumerate(flat)]
+        numbers = finite_numbers(flat, count)
     if numbers is None:
         wrong = next(v for v in flat if not is_number(v))
         raise DataError(f"{where}: keypoints: {str(wrong)[:40]!r} is not a usable number")

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from semipose.data.formats.json_files import read_json
-from semipose.data.formats.values import finite_numbers, is_id
+from semipose.data.formats.image_names import ImageIndex, ImageReference, image_id_of
+from semipose.data.formats.json_files import read_json_list
+from semipose.data.formats.values import finite_numbers
 from semipose.errors import DataError, RunError, collect_errors
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
@@ -82,28 +83,29 @@ def load_predictions(
         skeleton: The skeleton that the keypoints must fit.
         problems: Collects one line for each broken record, which is then left out.
         truth: The data set that the predictions are for. A record with a `file_name` belongs to its image of that
-            name, whatever the `image_id`, because images of a folder are numbered differently.
+            name, whatever the `image_id`, because images of a folder are numbered differently. Predictions for other
+            images are left out and counted in a warning.
 
     Returns:
         The predictions, in the order of the file.
 
     Raises:
-        DataError: If the file cannot be read, or a record is broken and `problems` is None.
+        DataError: If the file cannot be read, a record is broken or its image ambiguous and `problems` is None, or no
+            prediction is for an image of `truth`.
     """
     path = Path(path)
-    records = read_json(path, "predictions file")
-    if not isinstance(records, list):
-        raise DataError(f"predictions file {path} is not a list; write COCO keypoint results: a JSON list of objects")
-    ids = {image.name: image_id for image_id, image in truth.image_paths.items()} if truth else {}
-    found = []
+    records = read_json_list(path, "predictions file", "COCO keypoint results: a JSON list of objects")
+    found: list[Prediction] = []
+    references: list[ImageReference] = []
     for number, record in enumerate(records, start=1):
         with collect_errors(problems):
             prediction = _prediction(record, len(skeleton), f"{path}, record {number}")
-            name = record.get("file_name")
-            if truth is not None and isinstance(name, str):
-                prediction = replace(prediction, image_id=ids.get(Path(name).name, name))
             found.append(prediction)
-    return found
+            references.append(ImageReference.of(record) or ImageReference(prediction.image_id))
+    if truth is None or not found:
+        return found
+    ids = ImageIndex.of_dataset(truth).locate(references, path, "prediction", truth.source, problems)
+    return [replace(p, image_id=i) for p, i in zip(found, ids, strict=True) if i is not None]
 
 
 def _write(records: list[dict[str, Any]], path: Path) -> None:
@@ -137,7 +139,8 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
     for field in ("image_id", "category_id", "keypoints", "score"):
         if record.get(field) is None:
             raise DataError(f"{where}: has no '{field}'; write image_id, category_id, keypoints and score")
-    if not is_id(record["image_id"]):
+    image_id = image_id_of(record["image_id"])
+    if image_id is None:
         raise DataError(f"{where}: 'image_id' is {record['image_id']!r}; write an integer or a string")
     for field, types, what in (
         ("category_id", int | str, "an integer or a string"),
@@ -156,7 +159,7 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
         raise DataError(f"{where}: 'score' is {record['score']!r}; write a finite number")
     joints, scores = values.reshape(k, 3)[:, :2].copy(), values[2::3].copy()
     return Prediction(
-        image_id=record["image_id"],
+        image_id=image_id,
         annotation_id=record.get("annotation_id"),
         joints=joints,
         scores=scores,

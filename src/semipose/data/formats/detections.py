@@ -2,21 +2,27 @@
 
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from semipose.data.formats.json_files import read_json
+from semipose.data.formats.image_names import ImageIndex, ImageReference, id_value, image_id_of
+from semipose.data.formats.json_files import read_json_list
 from semipose.data.formats.values import finite_numbers
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
-ImageId = int | str
+Category = int | str | None
+"""The id or the name of a category; None where a detector gives none."""
+
+PERSON: tuple[Category, ...] = (1, "person")
+"""Id and name of persons where nothing else says what they are."""
 
 
 @dataclass(frozen=True)
@@ -24,51 +30,195 @@ class Detection:
     """One person box of a detector.
 
     Attributes:
-        image: The id, name or stem of the image.
+        image: How the image is named.
         box: x, y, width and height in pixels.
-        score: The detector's score.
+        score: The detector's score, 1 where it gives none.
     """
 
-    image: ImageId
+    image: ImageReference
     box: tuple[float, float, float, float]
-    score: float
+    score: float = 1.0
 
 
-def read_detections(path: str | os.PathLike[str], problems: list[str] | None = None) -> list[Detection]:
-    """Reads the persons (category 1) of a COCO detections file `[{image_id, category_id, bbox, score}]`.
+@dataclass(frozen=True)
+class BoxSelection:
+    """Which detections are used.
 
-    `file_name` may replace `image_id`.
+    Attributes:
+        min_score: Detections of a lower score are left out; percentages are divided by 100 first.
+        category: Id or name of the category; None for the persons of the data set or, where all detections have the
+            category 0, for these.
+        persons: Id and name of the persons of the data set.
+    """
+
+    min_score: float = 0.0
+    category: Category = None
+    persons: tuple[Category, ...] = PERSON
+
+
+def read_detections(
+    path: str | os.PathLike[str], selection: BoxSelection | None = None, problems: list[str] | None = None
+) -> list[Detection]:
+    """Reads the selected boxes of a COCO detections file `[{image_id, category_id, bbox, score}]`.
+
+    `file_name` may replace `image_id`. What is left out is counted in warnings.
 
     Args:
         path: The file.
+        selection: Which detections are used; all persons if not given.
         problems: Collects one line for each broken record, which is then left out.
 
     Raises:
-        DataError: If the file cannot be used, or a record is broken and `problems` is None.
+        DataError: If the file cannot be used, a record is broken and `problems` is None, or nothing is selected.
     """
-    records = read_json(Path(path), "detections file")
-    if not isinstance(records, list):
-        raise DataError(f"detections file {path} is not a list; it needs [{{image_id, category_id, bbox, score}}, …]")
-    found = []
-    for number, record in enumerate(records):
+    path, selection = Path(path), selection or BoxSelection()
+    records = read_json_list(path, "detections file", "[{image_id, category_id, bbox, score}, …]")
+    wanted = _of_category(records, selection, path)
+    found: list[Detection] = []
+    unscored = flat = 0
+    for number, record in wanted:
         with collect_errors(problems):
             detection = _detection(record, f"{path}: detection {number}")
-            if detection is not None:
+            unscored += record.get("score") is None
+            if detection.box[2] > 0 and detection.box[3] > 0:
                 found.append(detection)
-    others = [r["category_id"] for r in records if isinstance(r, dict) and r.get("category_id", 1) != 1]
-    if not found and others:
-        raise DataError(
-            f"detections file {path}: none of its {len(records)} detections is a person, category_id 1 (the first is "
-            f"{str(others[0])[:20]!r}); give persons category 1, as in COCO"
-        )
+            else:
+                flat += 1
+    if unscored:
+        log.warning("%s: %s without a score: 1 is used", path, plural(unscored, "detection"))
+    if flat:
+        log.warning("%s: %s with an empty box left out", path, plural(flat, "detection"))
+    return _confident(_as_fractions(found, path), selection.min_score, path)
+
+
+def apply_detections(
+    persons: PoseDataset,
+    boxes: str | os.PathLike[str],
+    min_score: float = 0.0,
+    problems: list[str] | None = None,
+    *,
+    box_category: Category = None,
+) -> PoseDataset:
+    """Returns the detected boxes in the images of a data set, without labels, for evaluation with a detector.
+
+    Detections name images by id, file name or stem.
+
+    Args:
+        persons: The data set; its own boxes are not used.
+        boxes: The detections file.
+        min_score: Detections of a lower score are left out.
+        problems: Collects broken detections, which are then left out.
+        box_category: Id or name of the detector's category; the persons if not given.
+
+    Raises:
+        DataError: If no detection is in an image of the data set.
+    """
+    detections = read_detections(boxes, BoxSelection(min_score, box_category), problems)
+    found = _locate(detections, ImageIndex.of_dataset(persons), Path(boxes), persons.source, problems)
+    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
+
+
+def read_detected_persons(
+    images: Sequence[Path],
+    folder: Path,
+    skeleton: Skeleton,
+    boxes: str | os.PathLike[str],
+    min_score: float = 0.0,
+    problems: list[str] | None = None,
+    *,
+    box_category: Category = None,
+) -> PoseDataset:
+    """Returns the detected boxes in the images of a folder, without labels.
+
+    Detections name images by the path in the folder, the file name, the stem, or the number that the stem is.
+
+    Args:
+        images: The images; their ids count from 1.
+        folder: The folder that contains them.
+        skeleton: The skeleton of the result.
+        boxes: The detections file.
+        min_score: Detections of a lower score are left out.
+        problems: Collects broken detections, which are then left out.
+        box_category: Id or name of the detector's category; the persons if not given.
+
+    Raises:
+        DataError: If no detection is in one of the images.
+    """
+    detections = read_detections(boxes, BoxSelection(min_score, box_category), problems)
+    found = _locate(detections, ImageIndex.of_folder(images, folder), Path(boxes), str(folder), problems)
+    return PoseDataset(skeleton, found, str(folder))
+
+
+def _locate(
+    detections: Sequence[Detection], index: ImageIndex, boxes: Path, source: str, problems: list[str] | None
+) -> list[Instance]:
+    """Persons in the images of the detections."""
+    ids = index.locate([d.image for d in detections], boxes, "detection", source, problems)
+    found: list[Instance] = []
+    for detection, image_id in zip(detections, ids, strict=True):
+        if image_id is not None:
+            box, area = detection.box, estimate_area(detection.box)
+            path, number = index.paths[image_id], -len(found) - 1
+            found.append(Instance(path, image_id, number, box, area=area, score=detection.score))
     return found
 
 
-def confident_detections(
-    path: str | os.PathLike[str], min_score: float, problems: list[str] | None = None
-) -> list[Detection]:
-    """Reads the detections of at least `min_score`; raises DataError if all are below it."""
-    found = read_detections(path, problems)
+def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> list[tuple[int, Any]]:
+    """The records of the selected category with their numbers in the file; those without a category are persons."""
+    categories = [_categories(record) for record in records]
+    counts = Counter(found[0] for found in categories if found)
+    if selection.category is not None:
+        wanted = {_category_value(selection.category)}
+    elif set(counts) == {0}:
+        wanted = {0}
+    else:
+        wanted = set(map(_category_value, selection.persons))
+    chosen = [not found or not wanted.isdisjoint(found) for found in categories]
+    left_out = Counter(found[0] for found, is_chosen in zip(categories, chosen, strict=True) if not is_chosen)
+    if left_out:
+        listed = ", ".join(f"{count} of category {category}" for category, count in left_out.most_common(5))
+        more = f", … ({len(left_out)} categories)" if len(left_out) > 5 else ""
+        name = selection.category if selection.category is not None else " or ".join(map(str, selection.persons))
+        if not any(chosen):
+            raise DataError(
+                f"detections file {path}: no detection is of category {name}, but {listed}{more}; choose the category "
+                "with `box_category`"
+            )
+        hint = "; ids that begin with 0 need `box_category=0`" if 0 in left_out and selection.category is None else ""
+        log.warning(
+            "%s: %d detections of category %s are used; left out: %s%s%s", path, sum(chosen), name, listed, more, hint
+        )
+    return [(n, record) for n, (record, is_chosen) in enumerate(zip(records, chosen, strict=True)) if is_chosen]
+
+
+def _categories(record: Any) -> list[Category]:
+    """The id and the name of the category of a record, as far as they are given."""
+    if not isinstance(record, dict):
+        return []
+    given = [record.get(key) for key in ("category_id", "category_name", "category")]
+    return [_category_value(value) for value in map(image_id_of, given) if value is not None]
+
+
+def _category_value(category: Category) -> Category:
+    """What categories are compared by: 1, "1" and 1.0 are equal, and so are "person" and "Person"."""
+    value = None if category is None else id_value(category)
+    return value.casefold() if isinstance(value, str) else value
+
+
+def _as_fractions(found: list[Detection], path: Path) -> list[Detection]:
+    """The detections, with percentages divided by 100: scores from 0 to 100 of which most exceed 1."""
+    above = sum(d.score > 1.001 for d in found)
+    if not above:
+        return found
+    if 2 * above > len(found) and all(0 <= d.score <= 100 for d in found):
+        log.warning("%s: the scores reach %g and are divided by 100", path, max(d.score for d in found))
+        return [replace(d, score=d.score / 100) for d in found]
+    log.warning("%s: scores of %d of %d detections exceed 1; used as they are", path, above, len(found))
+    return found
+
+
+def _confident(found: list[Detection], min_score: float, path: Path) -> list[Detection]:
+    """The detections of at least `min_score`; raises DataError if all are below it."""
     kept = [d for d in found if d.score >= min_score]
     if found and not kept:
         highest = max(d.score for d in found)
@@ -82,112 +232,15 @@ def confident_detections(
     return kept
 
 
-def apply_detections(
-    persons: PoseDataset, boxes: str | os.PathLike[str], min_score: float = 0.0, problems: list[str] | None = None
-) -> PoseDataset:
-    """Returns the detected boxes in the images of a data set, without labels, for evaluation with a detector.
-
-    Detections name images by id, file name or stem.
-
-    Args:
-        persons: The data set; its own boxes are not used.
-        boxes: The detections file.
-        min_score: Detections of a lower score are left out.
-        problems: Collects broken detections, which are then left out.
-
-    Raises:
-        DataError: If no detection is in an image of the data set.
-    """
-    images = persons.image_paths
-    names = {name: image_id for image_id, image in images.items() for name in (image.name, image.stem)}
-    index = {name: [image_id] for name, image_id in names.items()} | {image_id: [image_id] for image_id in images}
-    detections = confident_detections(boxes, min_score, problems)
-    found = _locate(detections, index, images, boxes, persons.source)
-    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}", category=persons.category)
-
-
-def read_detected_persons(
-    images: Sequence[Path],
-    folder: Path,
-    skeleton: Skeleton,
-    boxes: str | os.PathLike[str],
-    min_score: float = 0.0,
-    problems: list[str] | None = None,
-) -> PoseDataset:
-    """Returns the detected boxes in the images of a folder, without labels.
-
-    Detections name images by the path in the folder, the file name, the stem, or the number that the stem is.
-
-    Args:
-        images: The images; their ids count from 1.
-        folder: The folder that contains them.
-        skeleton: The skeleton of the result.
-        boxes: The detections file.
-        min_score: Detections of a lower score are left out.
-        problems: Collects broken detections, which are then left out.
-
-    Raises:
-        DataError: If no detection is in one of the images.
-    """
-    index: dict[ImageId, list[ImageId]] = defaultdict(list)
-    for number, image in enumerate(images, start=1):
-        for name in {image.relative_to(folder).as_posix(), image.name, image.stem}:
-            index[name].append(number)
-        if image.stem.isdigit():
-            index[int(image.stem)].append(number)
-    detections = confident_detections(boxes, min_score, problems)
-    found = _locate(detections, index, dict(enumerate(images, start=1)), boxes, str(folder))
-    return PoseDataset(skeleton, found, str(folder))
-
-
-def _locate(
-    detections: Sequence[Detection],
-    index: Mapping[ImageId, Sequence[ImageId]],
-    images: Mapping[ImageId, Path],
-    boxes: str | os.PathLike[str],
-    source: str,
-) -> list[Instance]:
-    """Persons in the images that `index` finds for the detections; those of no or several images are left out."""
-    found: list[Instance] = []
-    unknown = ambiguous = 0
-    for detection in detections:
-        ids = index.get(detection.image) or index.get(str(detection.image), ())
-        if len(ids) == 1:
-            image_id, box = ids[0], detection.box
-            area, score = estimate_area(box), detection.score
-            found.append(Instance(images[image_id], image_id, -len(found) - 1, box, area=area, score=score))
-        elif ids:
-            ambiguous += 1
-        else:
-            unknown += 1
-    if not found:
-        raise DataError(
-            f"{boxes}: none of its {len(detections)} detections is in an image of {source}; image_id must be the id, "
-            "the file name or its number"
-        )
-    if unknown or ambiguous:
-        log.warning(
-            "%s: %d detections of images outside %s and %d of ambiguous names left out",
-            boxes,
-            unknown,
-            source,
-            ambiguous,
-        )
-    return found
-
-
-def _detection(record: Any, where: str) -> Detection | None:
-    """The detection of a record, or None if it is not a person or has no area."""
+def _detection(record: Any, where: str) -> Detection:
     if not isinstance(record, dict):
         raise DataError(f"{where} is not an object with image_id, bbox and score")
-    if record.get("category_id", 1) != 1:
-        return None
-    image = record.get("image_id", record.get("file_name"))
-    box, score = record.get("bbox"), record.get("score", 1.0)
-    if not isinstance(image, int | str):
+    image = ImageReference.of(record)
+    if image is None:
         raise DataError(f"{where} needs an 'image_id' or a 'file_name'")
-    numbers = finite_numbers([*box, score], 5) if isinstance(box, list) else None
+    box, score = record.get("bbox"), record.get("score")
+    numbers = finite_numbers([*box, 1.0 if score is None else score], 5) if isinstance(box, list) else None
     if numbers is None:
         raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
-    x, y, width, height, score = numbers.tolist()
-    return Detection(image, (x, y, width, height), score) if width > 0 and height > 0 else None
+    x, y, width, height, value = numbers.tolist()
+    return Detection(image, (x, y, width, height), value)

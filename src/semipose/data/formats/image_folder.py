@@ -73,6 +73,7 @@ def read_folder(
     *,
     boxes: str | os.PathLike[str] | None = None,
     min_score: float = 0.0,
+    box_category: int | str | None = None,
     problems: list[str] | None = None,
 ) -> PoseDataset:
     """Reads a folder of images as persons without labels.
@@ -82,6 +83,7 @@ def read_folder(
         skeleton: The skeleton of the result.
         boxes: A COCO detections file; None to take each whole image as one person.
         min_score: Detections of a lower score are left out.
+        box_category: Id or name of the detector's category; the persons if not given.
         problems: Collects images that cannot be opened and broken detections. Without it such images are left out with
             a warning, and a broken detection is an error.
 
@@ -91,7 +93,7 @@ def read_folder(
     images = list_images(Path(folder))
     if boxes is None:
         return whole_images(images, skeleton, str(folder), problems)
-    return read_detected_persons(images, Path(folder), skeleton, boxes, min_score, problems)
+    return read_detected_persons(images, Path(folder), skeleton, boxes, min_score, problems, box_category=box_category)
 
 
 def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PoseDataset:

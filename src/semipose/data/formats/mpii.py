@@ -8,9 +8,10 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.image_names import ImageFolder, require_images
 from semipose.data.formats.json_files import first_record, read_json
 from semipose.data.formats.matlab import load_mat
-from semipose.data.formats.values import finite_numbers, image_file, require_images
+from semipose.data.formats.values import finite_numbers
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import MPII
@@ -46,11 +47,12 @@ class MpiiFormat(Format):
         if not isinstance(records, list) or not records:
             raise DataError(f"MPII list {path} is not a list of persons; use HRNet's annot/train.json or valid.json")
         candidates = (path.parent.parent / "images", path.parent / "images", path.parent)
-        root = images or next(folder for folder in candidates if folder.is_dir())
+        folder = ImageFolder(images or next(folder for folder in candidates if folder.is_dir()))
         persons = []
         for number, record in enumerate(records):
             with collect_errors(problems):
-                persons.append(_person(record, number, root, f"{path}: person {number}"))
+                persons.append(_person(record, number, folder, f"{path}: person {number}"))
+        folder.report(path)
         if not persons:
             raise DataError(f"MPII list {path} has no usable person; all of its records are broken")
         ground_truth = path.with_name("gt_valid.mat")
@@ -60,10 +62,10 @@ class MpiiFormat(Format):
         return PoseDataset(MPII, persons, str(path))
 
 
-def _person(record: Any, number: int, root: Path, where: str) -> Instance:
+def _person(record: Any, number: int, folder: ImageFolder, where: str) -> Instance:
     if not isinstance(record, dict) or not isinstance(record.get("image"), str):
         raise DataError(f"{where}: needs 'image', 'center' and 'scale'")
-    image = image_file(root, record["image"], where)
+    image = folder.find(record["image"], where)
     center, scale = finite_numbers(record.get("center"), 2), finite_numbers([record.get("scale")], 1)
     if center is None or scale is None or scale[0] <= 0:
         raise DataError(f"{where}: 'center' needs two numbers and 'scale' one above 0")

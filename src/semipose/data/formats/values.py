@@ -1,12 +1,10 @@
 """Checks of the values in annotation records that all readers share."""
 
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from semipose.errors import DataError, MissingImagesError
-from semipose.utils.files import is_file
+from semipose.errors import DataError
 
 LARGEST_NUMBER = 1e9
 """No coordinate or area of an image is larger; a larger number is a mistake."""
@@ -49,29 +47,6 @@ def finite_numbers(values: Any, count: int, largest: float = LARGEST_NUMBER) -> 
     except OverflowError:
         return None
     return numbers if (np.abs(numbers) <= largest).all() else None
-
-
-def image_file(root: Path, name: str, where: str) -> Path:
-    """Returns the path of an image; raises DataError if its name is absolute or leaves the image folder `root`."""
-    relative = Path(name)
-    if relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        raise DataError(f"{where}: image {name!r} is outside the image folder; make the name relative to it")
-    return root / relative
-
-
-def require_images(images: list[str], source: Path, problems: list[str] | None = None) -> None:
-    """Checks that the image folder is the right one.
-
-    Args:
-        images: The image paths of the data set.
-        source: The annotation file.
-        problems: If None the first image must exist, otherwise any one of them.
-
-    Raises:
-        MissingImagesError: If the image does not exist.
-    """
-    if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
-        raise MissingImagesError(images[0], source)
 
 
 def box_of_joints(

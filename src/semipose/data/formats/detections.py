@@ -115,7 +115,7 @@ def apply_detections(
     """
     detections = read_detections(boxes, BoxSelection(min_score, box_category), problems)
     found = _locate(detections, ImageIndex.of_dataset(persons), Path(boxes), persons.source, problems)
-    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}")
+    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}", category=persons.category)
 
 
 def read_detected_persons(

@@ -7,7 +7,7 @@ import numpy as np
 from semipose.data.images import image_size
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import evaluated
-from semipose.structures.skeletons import SIGMAS, Skeleton, side_and_part
+from semipose.structures.skeletons import Skeleton
 
 SAMPLE = 50
 """Number of persons whose image size is compared with their box."""
@@ -49,5 +49,4 @@ def _is_whole_image(path: str, box: np.ndarray) -> bool:
 
 
 def _sigmas_are_made_up(skeleton: Skeleton) -> bool:
-    parts = [side_and_part(joint)[1] for joint in skeleton.joints]
-    return not any(part.endswith(known) for part in parts for known in SIGMAS)
+    return set(skeleton.sigma_sources) == {"default"}

@@ -1,6 +1,7 @@
 """A run from its configuration: where networks start, the precision that is kept, what is refused and reported."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from semipose import load, trainer
+from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
 from semipose.structures.skeletons import LSP
@@ -85,3 +87,15 @@ def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
     shutil.copy(next((PEOPLE / "images").iterdir()), frames)
     train(tiny("supervised", **{"train.steps": 1, "data.unlabeled": str(frames)}), tmp_path / "unlabeled")
     assert "supervised uses labels alone" in caplog.text
+
+
+def test_pairs_and_sigmas_are_reported_once(tiny, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    few = {"train.steps": 1, "data.sigmas": {"nose": 0.5}}
+    train(tiny("supervised", **few, **{"data.flip_pairs": [["left_eye", "right_eye"]]}), tmp_path / "one")
+    assert caplog.text.count("1 left/right pair (left_eye ↔ right_eye); OKS sigmas: ") == 1
+    assert "left_ear, right_ear" in caplog.text
+    assert "names a side and has no partner" in caplog.text
+    caplog.clear()
+    train(tiny("supervised", **few, **{"data.flip_pairs": []}), tmp_path / "none")
+    assert "no image is mirrored" in caplog.text

@@ -127,3 +127,11 @@ def test_given_pairs_sigmas_and_limbs():
 def test_wrong_given_properties_raise(given, message):
     with pytest.raises(DataError, match=message):
         COCO.with_given(**given)
+
+
+@pytest.mark.parametrize("name", ["hip_left", "L hip", "Hip.L", "leftHip", "lhip"])
+def test_a_known_joint_is_found_wherever_its_name_states_the_side(name):
+    names = ["nose", name, name.replace("left", "right").replace("L", "R").replace("lhip", "rhip")]
+    assert infer_skeleton(names).find("left_hip") == 1
+    assert infer_skeleton(names).find("right_hip") == 2
+    assert infer_skeleton(names).find("left_knee") is None

@@ -42,7 +42,7 @@ sizes = st.floats(0.1, 1e4)
 def person_sets(draw, root: Path) -> PoseDataset:
     skeleton = draw(st.sampled_from([*SKELETONS.values(), infer_skeleton(NAMES, [(0, 1)], name="again")]))
     persons = []
-    for number in range(draw(st.integers(1, 4))):
+    for number in range(1, 1 + draw(st.integers(1, 4))):
         visibility = np.array(draw(st.lists(st.integers(0, 2), min_size=len(skeleton), max_size=len(skeleton))))
         joints = np.array([[draw(numbers), draw(numbers)] if v else [0.0, 0.0] for v in visibility])
         box = (draw(numbers), draw(numbers), draw(sizes), draw(sizes))
@@ -89,3 +89,12 @@ def test_images_without_persons_are_listed(tmp_path):
     after = read_coco(tmp_path / "again.json", tmp_path / "images")
     assert after.empty_images == before.empty_images
     assert dict(after.empty_images)[77].name == "empty.jpg"
+
+
+def test_annotation_ids_from_0_are_written_from_1(tmp_path):
+    """Pycocotools counts a match with annotation 0 as none."""
+    save_image(tmp_path / "1.jpg")
+    joints = np.zeros((17, 2))
+    persons = [Instance(tmp_path / "1.jpg", 1, n, (0, 0, 9, 9), joints, np.full(17, 2)) for n in (0, 1)]
+    write_coco(PoseDataset(SKELETONS["coco"], persons, "from 0"), tmp_path / "again.json")
+    assert read_coco(tmp_path / "again.json", tmp_path).instances.annotation_ids.tolist() == [1, 2]

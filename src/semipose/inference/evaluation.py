@@ -1,4 +1,4 @@
-"""Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
+"""Evaluation of runs, weights files and predictions files, with intervals, and comparison of two of them."""
 
 import os
 from collections.abc import Mapping
@@ -33,18 +33,18 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Scores and the protocol that they were measured under.
+    """The scores of a model or predictions file, and their protocol.
 
     Attributes:
         name: The run and its network, or the predictions file.
         scores: The scores.
-        protocol: What they were measured on and how.
-        leakage: How many of the images the training used as `labeled`, `unlabeled` and `validation` images, `of` how
-            many; None if the training is unknown.
+        protocol: The data and the settings of the evaluation.
+        leakage: Numbers of images that the training used as `labeled`, `unlabeled` and `validation` images; `of` is the
+            number of all images. None if the training is unknown.
         left_out: Broken records and images that were left out, by data set.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
-        difference: By metric, how much higher the scores of this evaluation are, paired by image.
+        difference: The scores of this evaluation minus those of `against`, by metric, paired by image.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Evaluation:
         return f"Evaluation({self.name}: {self.scores!r}{compared}; {self.protocol.describe()})"
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the scores by their public names and everything else, ready for JSON."""
-        found: dict[str, Any] = {
+        """Returns the scores by public name, and all other fields, for JSON."""
+        content: dict[str, Any] = {
             **self.scores.as_dict(),
             "by_joint": self.scores.by_joint,
             "protocol": self.protocol.describe(),
@@ -71,9 +71,9 @@ class Evaluation:
             "intervals": self.intervals,
         }
         if self.against and self.difference:
-            found["against"] = self.against.as_dict()
-            found["difference"] = {name: d and asdict(d) for name, d in self.difference.items()}
-        return found
+            content["against"] = self.against.as_dict()
+            content["difference"] = {name: d and asdict(d) for name, d in self.difference.items()}
+        return content
 
 
 def evaluate(
@@ -98,9 +98,9 @@ def evaluate(
         images: Image folder of `data`.
         boxes: A COCO detections file whose boxes replace the annotated ones.
         network: A network of the run folder, as in `load`.
-        against: Another model or predictions file, which is evaluated on the same persons and compared.
+        against: Another model or predictions file to evaluate on the same persons and compare with.
         against_network: A network of the run folder `against`.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
@@ -127,7 +127,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Predicted:
-    """Predictions, the persons that they are evaluated on, and what the protocol reports about them."""
+    """Predictions, the persons that they are evaluated on, and facts for the protocol."""
 
     path: Path | None
     name: str
@@ -154,13 +154,13 @@ class _Predicted:
             leakage=describe_leakage(leakage),
             decoder=self.decoder,
         )
-        scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
-        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), around)
+        scores, by_metric = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
+        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), by_metric)
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """How predictions are made."""
+    """Settings for making predictions."""
 
     data_errors: DataErrors
     boxes: PathLike | None
@@ -169,7 +169,7 @@ class _Settings:
     progress: Progress
 
     def predict(self, model: PoseModel | PathLike, truth: PoseDataset, network: str | None) -> _Predicted:
-        """The predictions of a model, or those in a file."""
+        """Returns the predictions of a model, or those in a file."""
         if path := _predictions_file(model):
             return self._load(path, truth)
         loaded = as_pose_model(model, network).to(self.device)
@@ -180,19 +180,21 @@ class _Settings:
         else:
             persons = persons.trainable()
         predictor = loaded.predictor(flip_test=self.flip_test)
-        found, failed = predict_dataset(predictor, persons, loaded.geometry, self.data_errors, "data", self.progress)
+        predictions, failed = predict_dataset(
+            predictor, persons, loaded.geometry, self.data_errors, "data", self.progress
+        )
         source = os.fspath(boxes) if boxes else "ground truth"
         kept = without_images(truth, failed)
-        return _Predicted(loaded.path, name, name, kept, found, source, self.flip_test, loaded.decoder)
+        return _Predicted(loaded.path, name, name, kept, predictions, source, self.flip_test, loaded.decoder)
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
         truth = _with_joints_of(_skeleton_of_run(path), truth, str(path))
-        found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
-        return _Predicted(path, path.name, "a predictions file", truth, found, f"of {path.name}")
+        predictions = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
+        return _Predicted(path, path.name, "a predictions file", truth, predictions, f"of {path.name}")
 
 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:
-    """The path of a predictions file; None for a model or the path of one."""
+    """Returns the path if it is a predictions file; None for a model and for the path of a model."""
     path = None if isinstance(model, PoseModel) else Path(model)
     return path if path is not None and path.suffix == ".json" else None
 
@@ -210,35 +212,35 @@ def _read_truth(data: PathLike, images: PathLike | None, problems: list[str]) ->
 
 
 def _skeleton_of_run(predictions: Path) -> Skeleton | None:
-    """The skeleton of the run whose predictions.json this is; the file itself names no joints."""
+    """Returns the skeleton of the run that predictions.json belongs to; the file itself names no joints."""
     weights = predictions.with_name("best.safetensors")
     known = predictions.name == "predictions.json" and weights.is_file()
     return read_description(weights).skeleton if known else None
 
 
 def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) -> PoseDataset:
-    """The persons over the predicted joints; predicted joints that the data set lacks are not evaluated.
+    """Returns the persons with the predicted joints; predicted joints that the data set lacks are not evaluated.
 
     Raises:
-        ConfigError: If the data set has a joint that is not predicted, or other flip pairs.
+        ConfigError: If the data set has a joint that is not predicted, or different flip pairs.
     """
     if skeleton is None:
         return truth
-    theirs = truth.skeleton
-    missing = sorted(set(theirs.joints) - set(skeleton.joints))
+    labeled = truth.skeleton
+    missing = sorted(set(labeled.joints) - set(skeleton.joints))
     if missing:
         raise ConfigError(
             f"{name} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
-            f"{len(theirs)} of {theirs.name!r} (first difference: {missing[0]}); use data of its own skeleton"
+            f"{len(labeled)} of {labeled.name!r} (first difference: {missing[0]}); use data of its own skeleton"
         )
-    shared = {pair for pair in skeleton.named_pairs if pair <= set(theirs.joints)}
-    changed = sorted(map(sorted, shared ^ theirs.named_pairs))
+    shared = {pair for pair in skeleton.named_pairs if pair <= set(labeled.joints)}
+    changed = sorted(map(sorted, shared ^ labeled.named_pairs))
     if changed:
         raise ConfigError(
             f"{name} was trained with other flip pairs than {truth.source} has (first difference: "
             f"{' and '.join(changed[0])}); use data of its own skeleton"
         )
     sigmas = dict(zip(skeleton.joints, skeleton.sigmas, strict=True))
-    sigmas |= dict(zip(theirs.joints, theirs.sigmas, strict=True))
-    merged = replace(skeleton, name=theirs.name, sigmas=tuple(sigmas[joint] for joint in skeleton.joints))
+    sigmas |= dict(zip(labeled.joints, labeled.sigmas, strict=True))
+    merged = replace(skeleton, name=labeled.name, sigmas=tuple(sigmas[joint] for joint in skeleton.joints))
     return truth.to_skeleton(merged)

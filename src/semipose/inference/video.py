@@ -1,4 +1,4 @@
-"""Predicts the joints in every frame of a video, and writes the video with the poses drawn."""
+"""Prediction of the joints in every frame of a video, and a copy of the video with drawn poses."""
 
 import logging
 import os
@@ -40,16 +40,16 @@ def predict_video(
 ) -> list[Path]:
     """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
-    Boxes and joints refer to the upright frame, as players and most detectors show it. If a video breaks off, the
-    predictions up to there are kept and a warning is logged.
+    Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
+    decoded, the predictions for the frames before it are kept and a warning is logged.
 
     Args:
         model: The model, on its device.
         source: The video.
         out: Folder of the files.
-        boxes: A COCO detections file whose image ids are frame numbers; without one the frame is one person.
-        draw: Whether the video with poses is written.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
+        draw: Whether to write the video with poses.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
         progress: Shows the progress.
 
@@ -60,7 +60,7 @@ def predict_video(
         DataError: If no frame can be read.
     """
     by_frame = _boxes_by_frame(Path(boxes), min_score) if boxes else None
-    predictor, found, number = model.predictor(flip_test=flip_test), [], -1
+    predictor, predictions, number = model.predictor(flip_test=flip_test), [], -1
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
@@ -69,20 +69,20 @@ def predict_video(
             for number, frame in enumerate(frames):
                 image = frame.image
                 whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
-                own = whole if by_frame is None else by_frame.get(number, [])
-                persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
+                frame_boxes = whole if by_frame is None else by_frame.get(number, [])
+                persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(frame_boxes)]
                 dataset = PoseDataset(model.skeleton, persons, str(source))
-                predictions = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
-                found += predictions
+                found = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
+                predictions += found
                 if video:
-                    joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
-                    scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
+                    joints = np.array([p.joints for p in found]).reshape(-1, len(model.skeleton), 2)
+                    scores = np.array([p.scores for p in found]).reshape(-1, len(model.skeleton))
                     video.add(draw_pose(image, joints, scores, model.skeleton), frame.rate)
         except DataError as error:
             if number < 0:
                 raise
             log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
-    save_predictions(found, out / "predictions.json")
+    save_predictions(predictions, out / "predictions.json")
     return [out / "predictions.json", *([target] if draw else [])]
 
 
@@ -101,7 +101,7 @@ def _boxes_by_frame(path: Path, min_score: float) -> dict[int, list[Box]]:
 
 
 class _VideoWriter:
-    """An H.264 file; its size is that of the first frame, cut to even numbers."""
+    """A writer of H.264 files with the size of the first frame, cropped to even numbers."""
 
     def __init__(self, path: Path) -> None:
         self._av = import_extra("av", "video", "writing a video")

@@ -1,4 +1,4 @@
-"""All metrics by the name of their main value. A new metric is one file and one line here."""
+"""The registry of metrics, by the name of their main value. A new metric is one file and one line here."""
 
 from semipose.metrics.base import Metric
 from semipose.metrics.oks import KeypointAP

@@ -14,7 +14,7 @@ from semipose.utils.text import plural
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """What scores were measured on and how: two scores compare only if their protocols agree.
+    """The data and the settings of an evaluation; scores are comparable only if their protocols agree.
 
     Attributes:
         boxes: `ground truth` or the file of detections.
@@ -23,10 +23,10 @@ class EvaluationProtocol:
         n_persons: Number of evaluated persons.
         n_images: Number of their images.
         source: The data set.
-        weights_selection: How the weights were chosen, for example `best weights on validation`.
-        left_out: What was broken and left out, in words; empty if nothing was.
-        leakage: How many of the images were used in training, in words; empty if that does not matter.
-        decoder: How heatmaps became joints; empty if unknown.
+        weights_selection: How the weights were selected, for example `best weights on validation`.
+        left_out: Text about broken data that was left out; empty if there was none.
+        leakage: Text about images that were also used in training; empty if it does not apply.
+        decoder: How heatmaps were decoded to joints; empty if unknown.
     """
 
     boxes: str
@@ -52,7 +52,7 @@ class EvaluationProtocol:
         leakage: str = "",
         decoder: str = "",
     ) -> "EvaluationProtocol":
-        """Returns the protocol of an evaluation on `truth`; crowds and persons without labels do not count."""
+        """Returns the protocol of an evaluation on `truth`, without its crowds and unlabeled persons."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
         return cls(
             boxes=boxes,
@@ -85,17 +85,17 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True, repr=False)
 class Scores:
-    """The scores of one set of predictions, from all metrics of `METRICS`; `scores["AP"]` returns one of them.
+    """The scores of a set of predictions by all metrics in `METRICS`; `scores["AP"]` returns one of them.
 
     Attributes:
-        values: Scores by public name (AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5), as fractions; None where the data
-            lacks what a metric needs.
-        details: More of them: AP_M, AP_L and PCKh@0.1.
-        by_joint: Scores by joint name and their `total`, by public name; what is None is left out.
-        counts: Numbers of evaluated `persons` and their `images`, of `predictions` and those `elsewhere`, on images
-            without persons (they lower AP), and of persons that have `no_prediction`, `no_torso`, `no_head_size` or
+        values: Scores by public name (AP, AP50, AP75, AR, PCK@0.2, PCKh@0.5), as fractions; None where the data set
+            lacks the annotations needed.
+        details: The further scores AP_M, AP_L and PCKh@0.1.
+        by_joint: Scores by public name, then by joint name; `total` is the score over all joints.
+        counts: Numbers of evaluated `persons`, of their `images`, of `predictions`, of predictions `elsewhere` (on
+            images without persons; they lower AP), and of persons with `no_prediction`, `no_torso`, `no_head_size` or
             `no_area`.
-        notes: Why a score that is expected of every data set is missing.
+        notes: Reasons for missing scores that every data set is expected to have.
     """
 
     values: Mapping[str, float | None]
@@ -117,7 +117,7 @@ class Scores:
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
-    """Returns every score that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
+    """Returns all scores that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set.
@@ -125,13 +125,13 @@ def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
     """
     data = match_dataset(truth, predictions)
     results = [metric.evaluate(data) for metric in METRICS.values()]
-    chosen, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
+    indices, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
     counts = {
-        "persons": len(chosen),
-        "images": len(set(truth.instances.take(chosen).image_ids)),
+        "persons": len(indices),
+        "images": len(set(truth.instances.take(indices).image_ids)),
         "predictions": len(predictions),
         "elsewhere": sum(p.image_id not in images for p in predictions),
-        "no_prediction": sum(data.matched[i] is None for i in chosen.tolist()),
+        "no_prediction": sum(data.matched[i] is None for i in indices.tolist()),
     }
     return Scores(
         values={name: value for result in results for name, value in result.values.items()},

@@ -1,7 +1,7 @@
-"""Heatmap losses: the weighted mean squared error of the papers, and a cross-entropy over the cells of each heatmap.
+"""Heatmap losses: the weighted mean squared error of the papers, and a spatial cross-entropy.
 
-A loss also converts the raw outputs of a network into heatmaps whose peak is about 1 where the network is certain, so
-that teachers, decoding, thresholds and scores do not depend on the loss.
+A loss also converts raw network outputs to heatmaps whose peak is near 1 where the network is certain, so that
+teachers, decoding, thresholds and scores do not depend on the loss.
 """
 
 import math
@@ -46,18 +46,18 @@ class HeatmapLoss(ABC):
             outputs: Raw network outputs of L levels.
             targets: Gaussian heatmaps with peak 1.
             weights: Weight of each joint, 0 where it is unlabeled.
-            seen: Cells that carry supervision; None for all.
+            seen: Mask of the cells that carry supervision; None for all cells.
         """
 
 
 class HeatmapMSE(HeatmapLoss):
-    """0.5 * mean over (B, K, h, w) of w_bk (output - target)², summed over levels.
+    """0.5 × the mean over (B, K, h, w) of w_bk (output - target)², summed over levels.
 
     Reference: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; TRS, eq. 3.
     """
 
     def heatmaps(self, outputs: Tensor) -> Tensor:
-        """Returns the outputs, which are heatmaps already."""
+        """Returns the outputs as float32; they are heatmaps already."""
         return outputs.float()
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -69,19 +69,19 @@ class HeatmapMSE(HeatmapLoss):
 
 
 class SpatialCrossEntropy(HeatmapLoss):
-    """Mean over (B, K) of w_bk times the cross-entropy of target and softmax over cells, summed over levels.
+    """The mean over (B, K) of w_bk × the cross-entropy of target and softmax over cells, summed over levels.
 
-    Targets of peak 1 become distributions through division by 2 pi sigma²; a joint at the border of the heatmap keeps
-    the part of its mass that lies inside. The softmax runs over seen cells only.
+    Targets with peak 1 are divided by 2 pi sigma² to make them distributions; a joint near the border of the heatmap
+    keeps only the mass inside the heatmap. The softmax is over the cells of the mask `seen` only.
     """
 
     @property
     def mass(self) -> float:
-        """Sum over cells of an unnormalized Gaussian with peak 1."""
+        """Sum over all cells of a Gaussian with peak 1."""
         return 2 * math.pi * self.sigma**2
 
     def heatmaps(self, outputs: Tensor) -> Tensor:
-        """Returns the softmax over cells, scaled so that a Gaussian of width sigma has peak 1."""
+        """Returns the softmax over cells, scaled so that a Gaussian of standard deviation sigma has peak 1."""
         return torch.softmax(outputs.float().flatten(-2), dim=-1).view(outputs.shape) * self.mass
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -97,7 +97,7 @@ class SpatialCrossEntropy(HeatmapLoss):
 
 
 LOSSES: dict[str, type[HeatmapLoss]] = {"mse": HeatmapMSE, "cross_entropy": SpatialCrossEntropy}
-"""Every loss by its name in configurations."""
+"""The losses by their name in configurations."""
 
 if TYPE_CHECKING:
     LossName: TypeAlias = str
@@ -109,8 +109,8 @@ class LossConfig(Section):
     """The heatmap loss."""
 
     kind: LossName = "mse"
-    """`mse`: heatmap regression as in the papers. `cross_entropy`: each map is a distribution over cells; needs fewer
-    steps."""
+    """`mse`: heatmap regression as in the papers. `cross_entropy`: each heatmap is a distribution over cells;
+    needs fewer steps."""
     sigma: float = Field(2.0, gt=0)
     """Standard deviation of the target Gaussians in heatmap cells; 2 in the papers at 256×192, 3 at 384×288."""
 

@@ -54,7 +54,7 @@ def test_the_whole_image_is_one_person_and_no_boxes_are_none(model, image):
         (np.zeros((4, 4, 3)), None, "float64"),
         ("a.jpg", None, "`image` is str"),
         (np.zeros((4, 4, 3), np.uint8), [1, 2, 3, 4], "`boxes`"),
-        (np.zeros((4, 4, 3), np.uint8), [(0, 0, 0, 4)], "with an area"),
+        (np.zeros((4, 4, 3), np.uint8), [(0, 0, 0, 4)], "width and height above 0"),
         (np.zeros((4, 4, 3), np.uint8), [(0, 0, np.nan, 4)], "finite"),
     ],
 )

@@ -60,7 +60,7 @@ def test_files_of_others_are_refused(saved, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": 99}, "has format 99, this semipose reads 1"), ({"decoder": "magic"}, "unusable .*decoder")],
+    [({"format": 99}, "has format 99, but this version reads 1"), ({"decoder": "magic"}, "invalid .*decoder")],
 )
 def test_descriptions_of_other_versions_are_refused(saved, change, message):
     with safe_open(saved, "pt") as file:

@@ -10,10 +10,10 @@ from semipose.utils.section import Section
 
 
 class HardViewAugmentation(Section, ABC):
-    """Changes the pixels of easy images before the second affine makes hard views of them.
+    """An augmentation of easy views, applied before the second affine turns them into hard views.
 
-    The fields are the options of the augmentation. No augmentation moves the person, so that the heatmaps of the easy
-    view stay valid. A new one is a subclass with its own `kind` and a line in `augment/registry.py`.
+    The fields are its options. An augmentation must not move the person, because the heatmaps of the easy view have to
+    stay valid. A new augmentation is a subclass with its own `kind` and one line in `augment/registry.py`.
     """
 
     kind: str
@@ -27,11 +27,11 @@ class HardViewAugmentation(Section, ABC):
         scores: Float[Tensor, "B K"],
         generator: torch.Generator,
     ) -> Float[Tensor, "B 3 H W"]:
-        """Returns augmented images; the given ones stay unchanged.
+        """Returns augmented images; `images` is not changed.
 
         Args:
             images: Normalized images, in which 0 is the mean color.
             joints: Joints predicted by the teacher, in pixels.
-            scores: Peak values of the teacher's heatmaps.
+            scores: Scores of the joints: the peak values of the teacher's heatmaps.
             generator: Source of every random draw, on the device of the images.
         """

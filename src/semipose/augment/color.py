@@ -20,13 +20,13 @@ GRAY = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the luminance, as in torchvision."""
 
 CPU_CHUNK = 8
-"""Samples that a CPU processes together, so that intermediate values stay in its caches."""
+"""Samples that a CPU processes at a time, so that intermediate values stay in its caches."""
 
 
 class RandAugment(HardViewAugmentation):
-    """Applies random color operations one after the other.
+    """Applies random color operations in sequence.
 
-    The rotations, shears and translations of RandAugment are left out, since the transform from easy to hard view must
+    RandAugment's rotations, shears and translations are left out, because the transform from easy to hard view must
     stay the second affine. Colors have 256 levels, as in the original.
 
     Reference: Cubuk et al., "RandAugment: Practical Automated Data Augmentation with a Reduced Search Space", CVPR
@@ -35,7 +35,7 @@ class RandAugment(HardViewAugmentation):
 
     kind: Literal["rand_augment"] = "rand_augment"
     operations: int = Field(2, ge=1)
-    """Operations per sample; usually 2."""
+    """Number of operations per sample; usually 2."""
     magnitude: float = Field(10.0, ge=0, le=30)
     """Strength on RandAugment's scale from 0 to 30; usually 10."""
 
@@ -62,13 +62,13 @@ def apply_operation(
 ) -> Float[Tensor, "B 3 H W"]:
     """Applies one color operation to each sample.
 
-    All but color and sharpness are lookup tables with 256 levels. All tables are computed for all samples, so that the
-    choice per sample needs no loop and no copy to the host.
+    All operations except color and sharpness are lookup tables with 256 levels. Every table is computed for every
+    sample, so that choosing one per sample needs no loop and no copy to the CPU.
 
     Args:
         colors: Images with values in [0, 1].
         operation: Index into OPERATIONS.
-        sign: 1 or -1: whether brightness, contrast, color and sharpness increase or decrease.
+        sign: 1 to increase brightness, contrast, color or sharpness, -1 to decrease it.
         strength: Strength in [0, 1].
 
     Returns:
@@ -92,7 +92,7 @@ def _gray(colors: Tensor) -> Tensor:
 
 
 def _tables(colors: Tensor, some_levels: Tensor, factor: Tensor, strength: float) -> Float[Tensor, "N B 3 256"]:
-    """Returns each operation's output for each level, the identity for color and sharpness."""
+    """Returns the lookup table of each operation; for color and sharpness the identity."""
     ramp = torch.arange(256, device=colors.device) / 255
     same = ramp.expand(*colors.shape[:2], -1)
     low, high = ((extreme * 255).round().unsqueeze(-1) / 255 for extreme in colors.flatten(2).aminmax(dim=2))
@@ -117,14 +117,14 @@ def _equalize(levels: Tensor) -> Tensor:
     histogram = torch.zeros((*levels.shape[:2], 256), device=levels.device)
     histogram.scatter_add_(2, levels, torch.ones((), device=levels.device).expand(levels.shape))
     brightest = histogram.gather(2, levels.amax(dim=2, keepdim=True))
-    others = levels.shape[2] - brightest  # pixels below the brightest level, which spread over the whole range
+    darker = levels.shape[2] - brightest  # pixels below the brightest level; they spread over the whole range
     below = histogram.cumsum(dim=2) - histogram
     ramp = torch.arange(256, device=levels.device) / 255
-    return torch.where(others > 0, (below / others.clamp_min(1)).clamp_max(1), ramp)
+    return torch.where(darker > 0, (below / darker.clamp_min(1)).clamp_max(1), ramp)
 
 
 def _smooth(colors: Tensor) -> Tensor:
-    """Smooths with the 3×3 kernel that sharpness blends with; the border stays."""
+    """Smooths with the 3×3 kernel of the sharpness operation; border pixels do not change."""
     rows = colors[:, :, :-2] + colors[:, :, 1:-1] + colors[:, :, 2:]
     box = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:])
     smooth = colors.clone()

@@ -1,7 +1,7 @@
 """Augmentations that hide parts of the image: joint cutout (also adaptive), cut-occlude, cutout.
 
-Square patches are given by integer centers (B, n, 2) and half-sizes (B, n) in input pixels. Sizes in the configuration
-are for inputs of 256×192 and scale with the square root of the input's area.
+Integer centers (B, n, 2) and half-sizes (B, n) in input pixels define square patches. Sizes in the configuration are
+for 256×192 inputs and scale with the square root of the input area.
 """
 
 from typing import Literal
@@ -17,12 +17,12 @@ REFERENCE_AREA = 256 * 192
 
 
 def size_factor(images: Tensor) -> float:
-    """Returns the side length of this input relative to 256×192."""
+    """Returns the scale of this input relative to 256×192."""
     return (images.shape[-2] * images.shape[-1] / REFERENCE_AREA) ** 0.5
 
 
 class PatchAugmentation(HardViewAugmentation):
-    """Base class of augmentations with square patches, whose half-sizes are drawn uniformly."""
+    """Base class of augmentations with square patches of uniformly drawn half-sizes."""
 
     half_size_min: int = Field(10, ge=1)
     """Smallest half-size of a patch in pixels at 256×192."""
@@ -51,13 +51,13 @@ class JointMasking(PatchAugmentation):
     """Base class of augmentations that cover squares around joints with the mean color."""
 
     jitter: float = Field(10.0, ge=0)
-    """Standard deviation of the offset between joint and center of the patch, in pixels at 256×192."""
+    """Standard deviation of the offset between joint and patch center, in pixels at 256×192."""
 
     def draw_masks(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """Returns the pixels covered by each of n patches at joints drawn with replacement, (B, n, H, W) bool."""
+        """Returns the masks (B, n, H, W) bool of n patches at joints drawn with replacement."""
         batch, count = joints.shape[:2]
-        chosen = torch.randint(count, (batch, n), generator=generator, device=images.device)
-        centers = take_joints(joints, chosen)
+        indices = torch.randint(count, (batch, n), generator=generator, device=images.device)
+        centers = take_joints(joints, indices)
         noise = torch.randn(centers.shape, generator=generator, device=images.device)
         centers = (centers + noise * self.jitter * size_factor(images)).round().long()
         return patch_masks(centers, self.draw_half_sizes((batch, n), images, generator), images)
@@ -87,16 +87,16 @@ class AdaptiveJointCutout(JointMasking):
 
     kind: Literal["adaptive_joint_cutout"] = "adaptive_joint_cutout"
     joints: int = Field(8, ge=1)
-    """Patches m of a sample whose joints are all easy; 8 was best in the paper."""
+    """Number of patches m of a sample whose joints are all easy; 8 was best in the paper."""
     min_joints: int = Field(2, ge=0)
-    """Fewest patches, and the number of an extremely hard sample; 2 in the paper."""
+    """Smallest number of patches, also that of an extremely hard sample; 2 in the paper."""
     gamma: float = Field(0.5, gt=0, le=1)
-    """A joint is easy if (highest peak - own peak) / (highest - lowest peak) is below this; not published."""
+    """A joint is easy if (highest peak - its peak) / (highest peak - lowest peak) is below this; not published."""
     hard_peak: float = Field(0.1, ge=0)
     """A sample is extremely hard if its highest peak is below this; not published."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """Covers patches around `joints`, as many per sample as `num_patches` returns."""
+        """Covers patches around `joints`; `num_patches` returns their number per sample."""
         masks = self.draw_masks(images, joints, max(self.joints, self.min_joints), generator)
         used = torch.arange(masks.shape[1], device=images.device) < self.num_patches(scores).unsqueeze(1)
         return images * ~(masks & used[..., None, None]).any(dim=1).unsqueeze(1)
@@ -112,17 +112,17 @@ class AdaptiveJointCutout(JointMasking):
 
 
 class CutOcclude(PatchAugmentation):
-    """Pastes patches around joints of other samples of the batch over joints of each sample.
+    """Pastes patches around joints of other samples in the batch over joints of each sample.
 
     Reference: SSPCM, section 3.4.
     """
 
     kind: Literal["cut_occlude"] = "cut_occlude"
     joints: int = Field(2, ge=1)
-    """Joints occluded per sample."""
+    """Number of joints occluded per sample."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """Occludes `joints`; a batch of one sample stays unchanged."""
+        """Occludes joints of each sample; a batch of one sample is returned unchanged."""
         batch, count = joints.shape[:2]
         if batch == 1:
             return images
@@ -134,7 +134,7 @@ class CutOcclude(PatchAugmentation):
         origins = joints[donor, joint].round().long()
         masks = patch_masks(centers, self.draw_half_sizes(shape, images, generator), images)
         augmented = images
-        for i in range(self.joints):  # one patch of every sample at a time: a later one may cover an earlier one
+        for i in range(self.joints):  # one patch of every sample at a time: later patches may cover earlier ones
             source, exists = shift_images(images, donor[:, i], origins[:, i] - centers[:, i])
             augmented = torch.where((masks[:, i] & exists).unsqueeze(1), source, augmented)
         return augmented
@@ -148,7 +148,7 @@ class Cutout(HardViewAugmentation):
 
     kind: Literal["cutout"] = "cutout"
     side: float = Field(0.3, gt=0, le=1)
-    """Side length relative to the square root of the input's area."""
+    """Side length relative to the square root of the input area."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Covers one square of each image."""
@@ -160,12 +160,12 @@ class Cutout(HardViewAugmentation):
 
 
 def take_joints(joints: Tensor, indices: Tensor) -> Tensor:
-    """Returns the joints (B, K, 2) at the indices (B, n), as (B, n, 2)."""
+    """Returns the joints (B, n, 2) at `indices` (B, n) of `joints` (B, K, 2)."""
     return joints.gather(1, indices.unsqueeze(-1).expand(-1, -1, 2))
 
 
 def patch_masks(centers: Tensor, half_sizes: Tensor, images: Tensor) -> Tensor:
-    """Returns the pixels that each patch covers.
+    """Returns the mask of the pixels that each patch covers.
 
     Args:
         centers: (B, n, 2) integer positions in pixels, possibly outside the image.
@@ -183,7 +183,7 @@ def patch_masks(centers: Tensor, half_sizes: Tensor, images: Tensor) -> Tensor:
 
 
 def shift_images(images: Tensor, donor: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the images of other samples, shifted.
+    """Returns shifted images of other samples.
 
     Args:
         images: (B, 3, H, W).
@@ -191,7 +191,7 @@ def shift_images(images: Tensor, donor: Tensor, offset: Tensor) -> tuple[Tensor,
         offset: (B, 2) integer pixels; pixel p of the result is pixel p + offset of the donor.
 
     Returns:
-        The shifted images (B, 3, H, W), and where the donor has a pixel (B, H, W).
+        The shifted images (B, 3, H, W), and the mask (B, H, W) of the pixels that the donor has.
     """
     height, width = images.shape[-2:]
     x = torch.arange(width, device=images.device) + offset[:, :1]

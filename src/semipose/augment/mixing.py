@@ -11,17 +11,17 @@ from semipose.augment.masking import PatchAugmentation, patch_masks, take_joints
 
 
 class KeypointMix(PatchAugmentation):
-    """Replaces the patches around several distinct joints by their mean.
+    """Replaces the patches around several distinct joints by the mean of these patches.
 
-    All patches of a sample have the same size. Where patches extend over the border, the mean is taken over those that
-    have the pixel.
+    All patches of a sample have the same size. Where patches extend beyond the border, the mean is over the patches
+    that have the pixel.
 
     Reference: TRS, section III-D.
     """
 
     kind: Literal["keypoint_mix"] = "keypoint_mix"
     joints: int = Field(5, ge=1)
-    """Joints mixed per sample; 5 was the best of 3, 5, 7 and 9 in the paper."""
+    """Number of joints mixed per sample; in the paper 5 was the best of 3, 5, 7 and 9."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Mixes the patches around `joints`."""
@@ -32,25 +32,25 @@ class KeypointMix(PatchAugmentation):
         half_sizes = self.draw_half_sizes((batch, 1), images, generator).expand(-1, n)
         mean = mean_patch(images, centers, self.half_size_range(images)[1])
         masks = patch_masks(centers, half_sizes, images)
-        # Number of the patch that each pixel belongs to, the last one where several overlap; 0 outside all patches.
+        # Number of the patch that covers each pixel, of the last one where several overlap; 0 outside all patches.
         patch = (masks * torch.arange(1, n + 1, device=images.device)[:, None, None]).amax(dim=1)
         return torch.where((patch > 0).unsqueeze(1), self._paste(mean, centers, patch), images)
 
     def _paste(self, mean: Tensor, centers: Tensor, patch: Tensor) -> Tensor:
-        """Returns for each pixel the value of `mean` at its offset from the center of its patch, (B, 3, H, W)."""
+        """Returns (B, 3, H, W): at each pixel, the value of `mean` at the offset from the patch center."""
         height, width = patch.shape[1:]
         side = mean.shape[-1]
-        chosen = (patch - 1).clamp_min(0).flatten(1)
-        own_center = take_joints(centers, chosen).view(-1, height, width, 2)
-        xs = torch.arange(width, device=mean.device) - own_center[..., 0] + side // 2
-        ys = torch.arange(height, device=mean.device)[:, None] - own_center[..., 1] + side // 2
+        patch_index = (patch - 1).clamp_min(0).flatten(1)
+        patch_center = take_joints(centers, patch_index).view(-1, height, width, 2)
+        xs = torch.arange(width, device=mean.device) - patch_center[..., 0] + side // 2
+        ys = torch.arange(height, device=mean.device)[:, None] - patch_center[..., 1] + side // 2
         index = (ys.clamp(0, side - 1) * side + xs.clamp(0, side - 1)).flatten(1)
         pixels = mean.flatten(2).gather(2, index.unsqueeze(1).expand(-1, mean.shape[1], -1))
         return pixels.view(*mean.shape[:2], height, width)
 
 
 def mean_patch(images: Tensor, centers: Tensor, radius: int) -> Tensor:
-    """Returns the mean over the n patches of each sample, of the pixels inside the image.
+    """Returns the mean of the n patches of each sample, over the pixels inside the image.
 
     Args:
         images: (B, 3, H, W).
@@ -72,28 +72,28 @@ def mean_patch(images: Tensor, centers: Tensor, radius: int) -> Tensor:
 
 
 class Mixup(HardViewAugmentation):
-    """Blends each image with another one of the batch; the target stays that of the stronger image.
+    """Blends each image with another image of the batch; the target does not change.
 
-    The weight drawn from Beta(beta, beta) is reflected to 0.5 or more.
+    The weight of the image is max(a, 1 - a) with a drawn from Beta(beta, beta), so it is 0.5 or more.
 
     Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
 
     kind: Literal["mixup"] = "mixup"
     beta: float = Field(1.0, ge=0.01)
-    """Both parameters of the Beta distribution of the weight."""
+    """Both parameters of the Beta distribution."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """Blends each image with another one."""
+        """Blends each image with another image."""
         share = mixing_share(self.beta, (len(images), 1, 1, 1), generator, images.device).to(images.dtype)
         share = torch.maximum(share, 1 - share)
         return share * images + (1 - share) * images[draw_partners(len(images), generator, images.device)]
 
 
 class CutMix(HardViewAugmentation):
-    """Pastes a rectangle of another sample of the batch at the same position; the target stays.
+    """Pastes a rectangle of another sample in the batch at the same position; the target does not change.
 
-    As in MultiAugs only the image is mixed: the rectangle occludes.
+    Only the image is mixed, as in MultiAugs: the rectangle is an occlusion.
 
     Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
     ICCV 2019.
@@ -101,9 +101,9 @@ class CutMix(HardViewAugmentation):
 
     kind: Literal["cut_mix"] = "cut_mix"
     beta: float = Field(1.0, ge=0.01)
-    """Both parameters of the Beta distribution of the share of the image that stays."""
+    """Both parameters of the Beta distribution of the area that is kept."""
     max_area: float = Field(0.5, gt=0, le=1)
-    """Largest share of the image that the rectangle takes."""
+    """Largest area of the rectangle, as a fraction of the image."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Pastes one rectangle into each image."""
@@ -119,16 +119,16 @@ class CutMix(HardViewAugmentation):
 
 
 def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draws float32 numbers in [0, 1] from Beta(beta, beta), as a ratio of two Gamma draws."""
+    """Draws float32 numbers in [0, 1] from Beta(beta, beta), computed from two Gamma draws."""
     dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     concentration = torch.full((2, *shape), beta, dtype=dtype, device=device)
-    # The sampler that torch.distributions.Gamma calls: the class itself takes no generator, so that its draws would not
-    # be part of the saved state.
+    # This is the sampler of torch.distributions.Gamma. The class itself accepts no generator, so its draws would not
+    # follow from the saved state.
     first, second = torch._standard_gamma(concentration, generator=generator)
     return (first / (first + second).clamp_min(torch.finfo(dtype).tiny)).float()
 
 
 def draw_partners(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draws for each sample the index of another one, (B,); in a batch of one it is its own partner."""
+    """Draws the index of another sample for each sample, (B,); the only sample of a batch is its own partner."""
     step = torch.randint(1, max(2, batch), (batch,), generator=generator, device=device)
     return (torch.arange(batch, device=device) + step) % batch

@@ -1,4 +1,4 @@
-"""All augmentations of hard views by name, their type in configurations, and their composition."""
+"""The registry of augmentations, their type in configurations, and their composition."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypeAlias, Union
@@ -22,11 +22,11 @@ AUGMENTATIONS: dict[str, type[HardViewAugmentation]] = {
     "mixup": Mixup,
     "rand_augment": RandAugment,
 }
-"""Every augmentation by its name in configurations, which is the value of its field `kind`."""
+"""The augmentations by their name in configurations, which is the value of the field `kind`."""
 
 
 def _expand_name(value: object) -> object:
-    """A name alone stands for the augmentation with its defaults."""
+    """Expands the name of an augmentation to the augmentation with its defaults."""
     return {"kind": value} if isinstance(value, str) else value
 
 
@@ -37,7 +37,7 @@ else:
         Annotated[Union[tuple(AUGMENTATIONS.values())], Field(discriminator="kind")],  # noqa: UP007
         BeforeValidator(_expand_name),
     ]
-    """An augmentation in a configuration: a name, or a table with the name as `kind` and options."""
+    """An augmentation in a configuration: its name, or a mapping with the name as `kind` and with options."""
 
 
 def apply_augmentations(
@@ -47,7 +47,7 @@ def apply_augmentations(
     augmentations: Sequence[HardViewAugmentation],
     generator: torch.Generator,
 ) -> Tensor:
-    """Applies augmentations one after the other; arguments as in `HardViewAugmentation`."""
+    """Applies augmentations in sequence; the other arguments are those of `HardViewAugmentation`."""
     for augmentation in augmentations:
         images = augmentation(images, joints, scores, generator)
     return images

@@ -1,4 +1,4 @@
-"""Easy and hard views: random similarity transforms, and crops resampled by them."""
+"""Easy and hard views: random similarity transforms, and crops resampled with them."""
 
 import torch
 from pydantic import Field
@@ -16,22 +16,22 @@ from semipose.utils.section import Section
 class ViewsConfig(Section):
     """Random geometry of the views.
 
-    Reference: Xie et al., ICCV 2021, section 4; the same in TRS.
+    Reference: Xie et al., ICCV 2021, section 4. TRS uses the same values.
     """
 
     scale: float = Field(0.25, ge=0, lt=1)
-    """Standard deviation of the random scale around 1, and its largest difference from 1."""
+    """Standard deviation of the random scale around 1, and the largest deviation from 1."""
     rotation: float = Field(30.0, ge=0)
-    """Standard deviation of the random rotation in degrees; at most twice that is drawn."""
+    """Standard deviation of the random rotation in degrees; rotations are clipped to twice this value."""
     easy_rotation_probability: float = Field(0.6, ge=0, le=1)
-    """Share of easy and labeled views that are rotated."""
+    """Probability that an easy or labeled view is rotated."""
     hard_rotation_probability: float = Field(0.8, ge=0, le=1)
-    """Share of hard views that are rotated a second time."""
+    """Probability that a hard view is rotated once more."""
     flip_probability: float = Field(0.5, ge=0, le=1)
-    """Share of easy and labeled views that are flipped horizontally."""
+    """Probability that an easy or labeled view is flipped horizontally."""
     seen_mask: bool = True
-    """Cells of a hard view outside the easy view carry no supervision; false: they do, with target 0, as in the papers'
-    code."""
+    """Whether cells of a hard view that lie outside the easy view carry no loss; otherwise their target is 0, as in the
+    papers' code."""
 
 
 class ViewSampler:
@@ -64,14 +64,14 @@ class ViewSampler:
 
     @geometry.in_float32
     def easy(self, batch: LabeledBatch | UnlabeledBatch) -> View:
-        """Draws an easy view: source crops with random flip, scale and rotation."""
+        """Draws an easy view: the crops with random flip, scale and rotation."""
         n, device = len(batch), batch.crops.device
         flipped = self._uniform(n, device) < (self.config.flip_probability if self.skeleton.flip_pairs else 0)
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
         return View(resample_crops(batch.crops, matrices, self.input_size), matrices, flipped)
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
-        """Draws an easy view and its target heatmaps, with left and right joints exchanged where flipped."""
+        """Draws an easy view with target heatmaps; flipped samples have left and right joints exchanged."""
         view = self.easy(batch)
         joints = geometry.transform_points(view.from_crop, batch.joints)
         joints = geometry.flip_joints(joints, view.flipped, self.skeleton.flip_order)
@@ -81,7 +81,7 @@ class ViewSampler:
 
     @geometry.in_float32
     def second_affine(self, batch: int, device: torch.device) -> Tensor:
-        """Draws M, from easy to hard view: scale and rotation, no flip; (B, 3, 3) in input pixels."""
+        """Draws M (B, 3, 3), the map from easy to hard view in input pixels: scale and rotation, no flip."""
         flipped = torch.zeros(batch, dtype=torch.bool, device=device)
         return self._similarity(batch, device, self.config.hard_rotation_probability, flipped)
 
@@ -90,14 +90,14 @@ class ViewSampler:
         return HardView(geometry.warp(images, from_easy, self.input_size), from_easy)
 
     def warp_heatmaps(self, heatmaps: Tensor, hard: HardView) -> tuple[Tensor, Tensor | None]:
-        """Warps easy-view heatmaps to the hard view; returns them and the cells that carry supervision (None: all)."""
+        """Warps easy-view heatmaps to the hard view; returns them and the mask of supervised cells (None for all)."""
         warped, seen = geometry.warp_heatmaps(heatmaps, hard.from_easy, STRIDE)
         return warped, seen if self.config.seen_mask else None
 
     def _similarity(self, batch: int, device: torch.device, rotation_probability: float, flipped: Tensor) -> Tensor:
-        """Draws scale and rotation about the center of the input, after the given flips."""
+        """Draws scale and rotation about the center of the input, applied after the given flips."""
         c = self.config
-        # As in SimpleBaseline's code the factor scales the region: above 1, the person becomes smaller.
+        # As in SimpleBaseline's code, the factor scales the cropped region: a factor above 1 makes the person smaller.
         region = (1 + c.scale * self._normal(batch, device)).clamp(1 - c.scale, 1 + c.scale)
         degrees = (c.rotation * self._normal(batch, device)).clamp(-2 * c.rotation, 2 * c.rotation)
         degrees = degrees * (self._uniform(batch, device) < rotation_probability)
@@ -117,9 +117,9 @@ def eval_view(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int])
 
 
 def resample_crops(crops: Tensor, matrices: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resamples and normalizes crops, with the mean color outside them.
+    """Resamples and normalizes crops; pixels outside a crop get the mean color.
 
-    On a CPU the uint8 crops are resampled before they are normalized, which is much faster and within one gray level.
+    On a CPU the uint8 crops are resampled before normalization: this is faster, and equal to within one gray level.
 
     Args:
         crops: (B, 3, S, T) uint8.

@@ -1,1 +1,1 @@
-"""Using trained networks: load, predict, evaluate, suggest, export."""
+"""Inference with trained networks: load, predict, evaluate, suggest, export."""

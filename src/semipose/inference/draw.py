@@ -1,4 +1,4 @@
-"""Draws poses on images, and arranges images side by side."""
+"""Drawing of poses on images, and sheets of images side by side."""
 
 import os
 from collections import Counter, defaultdict
@@ -15,10 +15,10 @@ from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
-"""RGB of left, right and other limbs: blue, orange and yellow, which colorblind persons can distinguish."""
+"""RGB colors of left, right and other limbs: blue, orange and yellow, which are safe for colorblind readers."""
 
 _OUTLINE = (20, 20, 20)
-_FRACTION = 4  # bits of sub-pixel positions that OpenCV draws with
+_FRACTION = 4  # fractional bits of the sub-pixel positions that OpenCV takes
 
 
 def draw_pose(
@@ -30,7 +30,7 @@ def draw_pose(
     min_score: float = 0.2,
     scale: float = 1.0,
 ) -> np.ndarray:
-    """Draws the poses of N persons on a copy of the image. The line width follows the size of the person.
+    """Draws the poses of N persons on a copy of the image. The line width depends on the size of the person.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -62,10 +62,10 @@ def draw_pose(
 def draw_predictions(
     persons: PoseDataset, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
 ) -> list[Path]:
-    """Writes NAME_pose.jpg below `out` for each image, with all its predictions, and returns the files.
+    """Writes NAME_pose.jpg below `out` for each image with predictions, and returns the files.
 
-    Images of several folders keep their path below the common folder, and images that differ only in their suffix
-    keep the suffix in the name, so that all names differ.
+    Images from several folders keep their path relative to the common folder. Images that differ only in their suffix
+    get the suffix added to NAME, so that all names differ.
     """
     images = persons.image_paths
     by_image: dict[int | str, list[Prediction]] = defaultdict(list)
@@ -73,9 +73,9 @@ def draw_predictions(
         by_image[prediction.image_id].append(prediction)
     targets = _output_names([images[identity] for identity in by_image])
     written = []
-    for identity, found in by_image.items():
+    for identity, persons_found in by_image.items():
         path = images[identity]
-        joints, scores = np.array([p.joints for p in found]), np.array([p.scores for p in found])
+        joints, scores = np.array([p.joints for p in persons_found]), np.array([p.scores for p in persons_found])
         target = out / targets[path]
         save_image(draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score), target)
         written.append(target)
@@ -83,7 +83,7 @@ def draw_predictions(
 
 
 def _output_names(paths: Sequence[Path]) -> dict[Path, Path]:
-    """The path of each image's drawing, relative to the output folder."""
+    """Returns the path of each image's drawing, relative to the output folder."""
     shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     plain = {path: path.relative_to(shared).with_name(f"{path.stem}_pose.jpg") for path in paths}
     taken = Counter(plain.values())
@@ -117,7 +117,7 @@ def save_image(image: np.ndarray, path: Path) -> None:
     """Writes an RGB image (H, W, 3) uint8 as .png or .jpg.
 
     Raises:
-        DataError: If the suffix is another one, or the file cannot be written.
+        DataError: If the suffix is neither, or the file cannot be written.
     """
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"image {path} cannot be written with this suffix; use .png or .jpg")

@@ -1,4 +1,4 @@
-"""Evaluates runs, weights and predictions files, with intervals, and compares two of them."""
+"""Evaluation of runs, weights files and predictions files, with intervals, and comparison of two of them."""
 
 import logging
 import os
@@ -40,14 +40,14 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, repr=False)
 class Evaluation:
-    """Scores and the protocol that they were measured under.
+    """The scores of a model or predictions file, and their protocol.
 
     Attributes:
         name: The run and its network, or the predictions file.
         scores: The scores.
-        protocol: What they were measured on and how.
-        leakage: How many of the images the training used as `labeled`, `unlabeled` and `validation` images, `of` how
-            many; None if the training is unknown.
+        protocol: The data and the settings of the evaluation.
+        leakage: Numbers of images that the training used as `labeled`, `unlabeled` and `validation` images; `of` is the
+            number of all images. None if the training is unknown.
         left_out: Broken records and images that were left out, by data set.
         data: What the data set holds, how much of it was scored, and what was left out.
         intervals: 95 % intervals by metric; None where a score is None.
@@ -87,9 +87,9 @@ class Evaluation:
             "intervals": self.intervals,
         }
         if self.against and self.difference:
-            found["against"] = self.against.as_dict()
-            found["difference"] = {name: d and asdict(d) for name, d in self.difference.items()}
-        return found
+            content["against"] = self.against.as_dict()
+            content["difference"] = {name: d and asdict(d) for name, d in self.difference.items()}
+        return content
 
 
 def evaluate(
@@ -119,9 +119,9 @@ def evaluate(
         boxes: A COCO detections file whose boxes replace the annotated ones.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
-        against: Another model or predictions file, which is evaluated on the same persons and compared.
+        against: Another model or predictions file to evaluate on the same persons and compare with.
         against_network: A network of the run folder `against`.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
@@ -156,7 +156,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Predicted:
-    """Predictions, the persons that they are evaluated on, and what the protocol reports about them."""
+    """Predictions, the persons that they are evaluated on, and facts for the protocol."""
 
     path: Path | None
     name: str
@@ -191,7 +191,7 @@ class _Predicted:
 
 @dataclass(frozen=True)
 class _Settings:
-    """How predictions are made."""
+    """Settings for making predictions."""
 
     data_errors: DataErrors
     boxes: PathLike | None
@@ -201,7 +201,7 @@ class _Settings:
     progress: Progress
 
     def predict(self, model: PoseModel | PathLike, truth: PoseDataset, network: str | None) -> _Predicted:
-        """The predictions of a model, or those in a file."""
+        """Returns the predictions of a model, or those in a file."""
         if path := _predictions_file(model):
             return self._load(path, truth)
         loaded = as_pose_model(model, network).to(self.device)
@@ -215,7 +215,9 @@ class _Settings:
         else:
             persons = persons.trainable()
         predictor = loaded.predictor(flip_test=self.flip_test)
-        found, failed = predict_dataset(predictor, persons, loaded.geometry, self.data_errors, "data", self.progress)
+        predictions, failed = predict_dataset(
+            predictor, persons, loaded.geometry, self.data_errors, "data", self.progress
+        )
         source = os.fspath(boxes) if boxes else "ground truth"
         kept = without_images(truth, failed)
         return _Predicted(loaded.path, name, name, kept, found, source, predictor.flip_test, loaded.decoder)
@@ -244,7 +246,7 @@ def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) 
 
 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:
-    """The path of a predictions file; None for a model or the path of one."""
+    """Returns the path if it is a predictions file; None for a model and for the path of a model."""
     path = None if isinstance(model, PoseModel) else Path(model)
     return path if path is not None and path.suffix == ".json" else None
 
@@ -280,7 +282,7 @@ def _category_of(model: PoseModel | PathLike) -> str | None:
 
 
 def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) -> PoseDataset:
-    """The persons over the predicted joints; predicted joints that the data set lacks are not evaluated.
+    """Returns the persons with the predicted joints; predicted joints that the data set lacks are not evaluated.
 
     Sigmas are those of the data set, except for those that the training was given and the data set only guesses.
 
@@ -294,7 +296,7 @@ def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) ->
     if missing:
         raise ConfigError(
             f"{name} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
-            f"{len(theirs)} of {theirs.name!r} (first difference: {missing[0]}); use data of its own skeleton"
+            f"{len(labeled)} of {labeled.name!r} (first difference: {missing[0]}); use data of its own skeleton"
         )
     sigmas = list(skeleton.sigmas)
     given: list[SigmaSource] = ["given"] * len(skeleton)

@@ -1,4 +1,4 @@
-"""Exports a model to ONNX and checks that the file gives the heatmaps of the network."""
+"""Export to ONNX, with a check that the file computes the heatmaps of the network."""
 
 import json
 import os
@@ -17,21 +17,21 @@ from semipose.utils.extras import import_extra
 from semipose.utils.files import check_output_file, replacing, write_text
 
 TOLERANCE = 1e-3
-"""Largest accepted difference of a heatmap value between the network and the exported file."""
+"""Largest accepted difference between a heatmap value of the network and of the exported file."""
 
 
 def export_onnx(model: PoseModel, out: str | os.PathLike[str]) -> Path:
-    """Writes an ONNX file, and NAME.onnx.json, which describes how to use it (see `usage`).
+    """Writes an ONNX file and NAME.onnx.json, a description of its input and output (see `usage`).
 
     The input `images` is (batch, 3, H, W), normalized with ImageNet's statistics; the output `heatmaps` is
-    (batch, K, h, w), for an ensemble the mean of its networks.
+    (batch, K, h, w), for an ensemble the mean over its networks.
 
     Returns:
         The path of the ONNX file.
 
     Raises:
         ConfigError: If the packages for the export are not installed or `out` is not a name for an .onnx file.
-        RunError: If the heatmaps of the file differ from those of the network; nothing is written then.
+        RunError: If the heatmaps of the file differ from those of the network; then nothing is written.
     """
     path, device = Path(out), model.device
     if path.suffix != ".onnx":
@@ -55,13 +55,13 @@ def export_onnx(model: PoseModel, out: str | os.PathLike[str]) -> Path:
         )
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         for batch in (images, images[:1]):
-            (found,) = session.run(None, {"images": batch.numpy()})
+            (exported,) = session.run(None, {"images": batch.numpy()})
             with torch.inference_mode():
                 expected = network(batch).numpy()
-            largest = float(np.abs(found - expected).max())
+            largest = float(np.abs(exported - expected).max())
             if largest > TOLERANCE:
                 raise RunError(
-                    f"the exported file differs from the network by {largest:.2g} (limit {TOLERANCE}); it is not kept"
+                    f"the exported file differs from the network by {largest:.2g} (limit {TOLERANCE}); it was removed"
                 )
     model.to(device)
     write_text(path.with_name(f"{path.name}.json"), json.dumps(usage(model), indent=1))
@@ -69,7 +69,7 @@ def export_onnx(model: PoseModel, out: str | os.PathLike[str]) -> Path:
 
 
 class _HeatmapNet(nn.Module):
-    """Normalized images (B, 3, H, W) to heatmaps (B, K, h, w), for an ensemble their mean."""
+    """Maps normalized images (B, 3, H, W) to heatmaps (B, K, h, w), for an ensemble to the mean over its networks."""
 
     def __init__(self, model: PoseModel) -> None:
         super().__init__()
@@ -82,9 +82,9 @@ class _HeatmapNet(nn.Module):
 
 
 def usage(model: PoseModel) -> dict[str, Any]:
-    """Returns formulas from image pixels to the input of the exported network and from its heatmaps to joints.
+    """Returns formulas from image pixels to network input and from heatmaps to joints, for the exported file.
 
-    Pixel centers are integers everywhere: an image of W pixels spans [-.5, W - .5].
+    Pixel centers are integers: an image of W pixels spans [-.5, W - .5].
     """
     height, width = model.geometry.input_size
     padding = model.geometry.padding

@@ -1,4 +1,4 @@
-"""Parameters that the public functions share."""
+"""Checks of parameters that several public functions have."""
 
 from typing import get_args
 
@@ -7,7 +7,7 @@ from semipose.errors import ConfigError
 
 
 def data_errors_for(on_error: str) -> DataErrors:
-    """Returns what decides about broken records and images under the policy `on_error`.
+    """Returns the handling of broken records and images under the policy `on_error`.
 
     Raises:
         ConfigError: If the policy is unknown.
@@ -18,7 +18,7 @@ def data_errors_for(on_error: str) -> DataErrors:
 
 
 def refuse_unused(reason: str, **given: object) -> None:
-    """Raises ConfigError if one of the parameters is given, since it would have no effect here."""
+    """Raises ConfigError if one of the parameters is given, because it would have no effect."""
     names = [f"`{name}`" for name, value in given.items() if value]
     if names:
         raise ConfigError(f"{', '.join(names)}: {reason}; leave {'it' if len(names) == 1 else 'them'} out")

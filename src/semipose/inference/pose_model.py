@@ -1,4 +1,4 @@
-"""PoseModel: a network with everything needed to use it, as `semipose.load` returns it."""
+"""PoseModel, the object that `semipose.load` returns: a network with everything needed to use it."""
 
 import logging
 import os
@@ -25,12 +25,12 @@ from semipose.structures.skeletons import Skeleton
 log = logging.getLogger(__name__)
 
 ENSEMBLE = "ensemble"
-"""Stands for all headline networks of a run in place of a network's name."""
+"""The name that selects all headline networks of a run instead of one network."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PoseModel:
-    """A network, its skeleton, how its input is cut and how its output is decoded.
+    """A network with its skeleton, the geometry of its input and the decoder of its output.
 
     Attributes:
         network: The network.
@@ -64,12 +64,12 @@ class PoseModel:
 
     @property
     def networks(self) -> tuple[PoseNet, ...]:
-        """All networks whose heatmaps are averaged; usually one."""
+        """The networks whose heatmaps are averaged; usually one."""
         return self.network, *(model.network for model in self.ensemble_members)
 
     @property
     def criterion(self) -> HeatmapLoss:
-        """The loss, which turns raw outputs into heatmaps."""
+        """The loss, which converts raw outputs to heatmaps."""
         return self.loss.build()
 
     @property
@@ -98,37 +98,39 @@ class PoseModel:
         Args:
             image: (H, W, 3) uint8, RGB.
             boxes: N boxes [x, y, width, height] in pixels; without them the whole image is one person.
-            flip_test: Whether heatmaps are averaged with those of the mirrored image.
+            flip_test: Whether to average heatmaps with those of the mirrored image.
 
         Raises:
-            DataError: If the image has another shape or type, or a box is not four finite numbers with an area.
+            DataError: If the image has another shape or type, or a box is not four finite numbers with positive size.
         """
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            what = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise DataError(f"`image` is {what}; give a NumPy array (H, W, 3) of uint8")
+            actual = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise DataError(f"`image` is {actual}; give a NumPy array (H, W, 3) of uint8")
         array = np.array([(0, 0, image.shape[1], image.shape[0])] if boxes is None else boxes, dtype=float)
         array = array if array.size else np.zeros((0, 4))
         if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or not (array[:, 2:] > 0).all():
-            raise DataError("`boxes` must be finite [x, y, width, height] with an area")
+            raise DataError("`boxes` must be finite [x, y, width, height] with width and height above 0")
         persons = [Instance(Path(), 0, -n - 1, (x, y, w, h)) for n, (x, y, w, h) in enumerate(array.tolist())]
         crops = FrameCrops(image, PoseDataset(self.skeleton, persons, "image", category=self.category), self.geometry)
         found, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
         return Poses(
-            np.array([p.joints for p in found]).reshape(-1, k, 2),
-            np.array([p.scores for p in found]).reshape(-1, k),
+            np.array([p.joints for p in predictions]).reshape(-1, k, 2),
+            np.array([p.scores for p in predictions]).reshape(-1, k),
             array,
             self.skeleton.joints,
         )
 
     def save(self, path: str | os.PathLike[str], state: Mapping[str, Tensor] | None = None) -> None:
-        """Writes a weights file; `state` replaces the weights of the network.
+        """Writes a weights file with the weights of the network, or with `state` in their place.
 
         Raises:
             OSError: If the file cannot be written; an older file of that name is kept.
-            ConfigError: If the model is an ensemble: a file holds one network.
+            ConfigError: If the model is an ensemble; a file contains one network.
         """
         if self.ensemble_members:
-            raise ConfigError(f"a weights file holds one network, not the {self.name}; save each, or export to ONNX")
+            raise ConfigError(
+                f"a weights file contains one network, not the {self.name}; save each network, or export to ONNX"
+            )
         description = WeightsDescription(
             network=self.name,
             model=self.network.config,
@@ -145,7 +147,7 @@ class PoseModel:
 
 
 def as_pose_model(model: PoseModel | str | os.PathLike[str], network: str | None = None) -> PoseModel:
-    """Returns `model` itself, or loads it from its path.
+    """Returns `model`, loaded if it is a path.
 
     Raises:
         ConfigError: If `network` is given for a model that is loaded already.
@@ -158,12 +160,11 @@ def as_pose_model(model: PoseModel | str | os.PathLike[str], network: str | None
 
 
 def load_pose_model(path: str | os.PathLike[str], network: str | None = None) -> PoseModel:
-    """Loads the model of a run folder or of one weights file.
+    """Loads the model of a run folder or of a weights file.
 
     Args:
         path: A run folder (its best network) or a .safetensors file.
-        network: Another network of the run by its name, or `ensemble`: all headline networks of the method, whose
-            heatmaps are averaged.
+        network: The name of another network of the run, or `ensemble` for all headline networks with averaged heatmaps.
 
     Raises:
         WeightsError: If there are no weights, or they are damaged or do not fit.
@@ -180,9 +181,9 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
 
 
 def weights_of(folder: Path) -> dict[str, Path]:
-    """Returns the weights files of a run by the name of their network, without temporary ones."""
-    found = sorted((folder / "weights").glob("*.safetensors"))
-    return {path.stem: path for path in found if not path.name.startswith(".")}
+    """Returns the weights files of a run by network name, without temporary files."""
+    paths = sorted((folder / "weights").glob("*.safetensors"))
+    return {path.stem: path for path in paths if not path.name.startswith(".")}
 
 
 def _load(weights: Path) -> PoseModel:
@@ -192,8 +193,8 @@ def _load(weights: Path) -> PoseModel:
         raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
     description, state = read_weights(weights)
     network = PoseNet(description.model, len(description.skeleton), description.levels, pretrained=False)
-    own = network.state_dict()
-    unfit = sorted(state.keys() ^ own.keys()) or [n for n in own if state[n].shape != own[n].shape]
+    expected = network.state_dict()
+    unfit = sorted(state.keys() ^ expected.keys()) or [n for n in expected if state[n].shape != expected[n].shape]
     if unfit:
         raise WeightsError(
             f"{weights}: {len(unfit)} tensors do not fit the network that its metadata describes, the first is "
@@ -213,7 +214,7 @@ def _load(weights: Path) -> PoseModel:
 
 
 def _weights_files(folder: Path, network: str) -> list[Path]:
-    """The weights files of a run's network or of its ensemble."""
+    """Returns the weights files of a run's network or of its ensemble."""
     if not folder.exists():
         raise WeightsError(f"no run folder {folder}; check the path")
     if not folder.is_dir():
@@ -228,7 +229,7 @@ def _weights_files(folder: Path, network: str) -> list[Path]:
 
 
 def _ensemble_names(folder: Path) -> tuple[str, ...]:
-    """The networks that form a run's ensemble; none where the method has one network or a file is missing."""
+    """Returns the networks of a run's ensemble; none if there is one headline network or a file is missing."""
     known = weights_of(folder)
     for path in known.values():
         with suppress(WeightsError):

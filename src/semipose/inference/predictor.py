@@ -1,4 +1,4 @@
-"""Runs networks over person crops: heatmaps, averaged over networks and mirror images, become joints."""
+"""Prediction of joints from person crops, with heatmaps averaged over networks and mirror images."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 
 
 class FrameCrops(Crops):
-    """Crops of the persons in one image (H, W, 3) uint8 RGB that is in memory."""
+    """Crops of the persons in one image in memory, (H, W, 3) uint8 RGB."""
 
     def __init__(self, frame: np.ndarray, persons: PoseDataset, geometry: CropGeometry) -> None:
         self.frame, self.dataset, self.geometry = frame, persons, geometry
@@ -41,7 +41,7 @@ class FrameCrops(Crops):
 
 @dataclass(frozen=True)
 class Predictor:
-    """How crops become predictions.
+    """Networks and settings that convert crops to predictions.
 
     Attributes:
         networks: One network, or several whose heatmaps are averaged (an ensemble).
@@ -70,9 +70,9 @@ class Predictor:
         return maps
 
     def predict(self, crops: Crops, progress: Progress = NO_PROGRESS) -> list[Prediction]:
-        """Returns one prediction per person of `crops`, in their order.
+        """Returns one prediction per person of `crops`, in the same order.
 
-        The networks run in evaluation mode and return to the mode that they were in.
+        The networks run in evaluation mode and are then set back to their previous mode.
         """
         modes = [network.training for network in self.networks]
         for network in self.networks:
@@ -90,7 +90,7 @@ class Predictor:
         return torch.stack([self.loss.heatmaps(n.forward_main(images)) for n in self.networks]).mean(dim=0)
 
     def _views(self, crops: Crops) -> Iterator[tuple[list[int], View]]:
-        """Batches of indices and their views; the next batches are decoded while the network works."""
+        """Yields batches of indices with their views; threads decode the next batches while the network runs."""
         indices, ahead = range(len(crops.dataset)), default_workers()
         chunks = [list(indices[i : i + self.batch]) for i in range(0, len(indices), self.batch)]
         with ThreadPoolExecutor(ahead) as pool:
@@ -135,18 +135,18 @@ def predict_dataset(
 
     Args:
         predictor: The networks.
-        persons: Whose boxes are used.
-        geometry: How a box becomes network input.
+        persons: The data set, whose boxes are used.
+        geometry: The crop of a box that is the network input.
         data_errors: Decides whether an unreadable image is an error or is left out.
-        name: What `data_errors` calls the set.
+        name: The name of the set in `data_errors`.
         progress: Shows the progress.
 
     Returns:
-        One prediction per person whose image can be read, and the images that cannot.
+        One prediction per person whose image can be read, and the images that cannot be read.
     """
     failed: dict[Path, str] = {}
-    found = predictor.predict(LazyCrops(persons, geometry, failed), progress)
+    predictions = predictor.predict(LazyCrops(persons, geometry, failed), progress)
     if failed:
         data_errors.on_unreadable(name)(persons.source, failed, len({p.image for p in persons.instances}))
-    pairs = zip(found, persons.instances, strict=True)
+    pairs = zip(predictions, persons.instances, strict=True)
     return [prediction for prediction, person in pairs if person.image not in failed], set(failed)

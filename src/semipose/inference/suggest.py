@@ -1,4 +1,4 @@
-"""Suggests which images to label next: those with the least confident predictions, with pre-labels to correct."""
+"""Selection of the images to label next, those with the least confident predictions, and pre-labels for them."""
 
 import logging
 import os
@@ -45,12 +45,12 @@ def suggest(
     on_error: ErrorPolicy = "skip",
     progress: Progress = NO_PROGRESS,
 ) -> list[Path]:
-    """Copies the images with the least confident joints to `out`, with pre-labels for a labeling tool.
+    """Copies the images with the least confident predictions to `out`, with pre-labels for a labeling tool.
 
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
-        source: A folder of images, a COCO file, or a video, of which one frame per second is considered.
-        count: Number of images.
+        source: A folder of images, a COCO file, or a video, from which one frame per second is taken.
+        count: Number of images to copy.
         out: Folder for the copies, `images`, and the pre-labels, `annotations.json`, in COCO's format.
         images: Image folder of a COCO file.
         boxes: A COCO detections file with person boxes; without one, the annotated boxes or the whole images are used.
@@ -58,13 +58,13 @@ def suggest(
         box_category: Id or name of the detector's category; the persons if not given.
         min_joint_score: Joints with a lower score have no pre-label.
         network: A network of the run folder, as in `load`.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
 
     Returns:
-        The annotation file, and the copied images, least confident first.
+        The annotation file, then the copied images, the least confident first.
 
     Raises:
         ConfigError: If a parameter cannot be used, or `out` contains annotations already.
@@ -75,7 +75,9 @@ def suggest(
     if not 0 <= min_joint_score <= 1:
         raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
     if (out / "annotations.json").exists() or (out / "images").exists():
-        raise ConfigError(f"`out`: {out} contains annotations.json or images, perhaps corrected; choose another folder")
+        raise ConfigError(
+            f"`out`: {out} has annotations.json or images already, perhaps corrected; choose another folder"
+        )
     make_folder(out)
     with TemporaryDirectory(dir=out, prefix=".frames") as frames:
         if source.suffix.lower() in SUFFIXES:
@@ -89,16 +91,16 @@ def suggest(
             ),
         )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
-        found, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
-        chosen = least_confident(found, count)
-        copies = _copy_images(persons.image_paths, chosen, out / "images")
+        predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
+        selected = least_confident(predictions, count)
+        copies = _copy_images(persons.image_paths, selected, out / "images")
     errors.write(out)
     log.info(DataAccount.of(persons, {"predicted on": len(found)}, {}).with_errors(errors, "images").describe())
     labels = PoseDataset(
         model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions", category=persons.category
     )
     write_coco(labels, out / "annotations.json")
-    scores = np.concatenate([p.scores for p in chosen])
+    scores = np.concatenate([p.scores for p in selected])
     log.info(
         "%d of %d joints have a pre-label (score %g or more, the highest is %.2g)",
         (scores >= min_joint_score).sum(),
@@ -112,8 +114,9 @@ def suggest(
 def least_confident(predictions: Sequence[Prediction], count: int) -> list[Prediction]:
     """Returns the predictions of the `count` least confident images, the least confident image first.
 
-    The confidence of a person is the mean score of its joints, that of an image the lowest of its persons. On LSP
-    Extended it found errors as well as the disagreement of a network with its mirror image or with another network.
+    The confidence of a person is the mean score of its joints. The confidence of an image is the lowest of its persons.
+    On LSP Extended this found errors as well as the disagreement between a network's predictions on an image and its
+    mirror image, and as well as the disagreement between two networks.
     """
     lowest: dict[int | str, float] = {}
     for prediction in predictions:
@@ -126,20 +129,20 @@ def least_confident(predictions: Sequence[Prediction], count: int) -> list[Predi
 def _copy_images(
     paths: dict[int | str, Path], predictions: Sequence[Prediction], folder: Path
 ) -> dict[int | str, Path]:
-    """Copies the images of the predictions; images of several folders keep their path below the common one."""
-    chosen = {p.image_id: paths[p.image_id].absolute() for p in predictions}
-    root = os.path.commonpath([path.parent for path in chosen.values()])
-    copies = {image_id: folder / path.relative_to(root) for image_id, path in chosen.items()}
+    """Copies the images of the predictions; images from several folders keep their path below the common folder."""
+    sources = {p.image_id: paths[p.image_id].absolute() for p in predictions}
+    root = os.path.commonpath([path.parent for path in sources.values()])
+    copies = {image_id: folder / path.relative_to(root) for image_id, path in sources.items()}
     for image_id, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(chosen[image_id], copy)
+        shutil.copyfile(sources[image_id], copy)
     return copies
 
 
 def _pre_labels(
     predictions: Sequence[Prediction], copies: dict[int | str, Path], min_joint_score: float
 ) -> list[Instance]:
-    """Predictions as annotations, numbered from 1; joints with a low score are unlabeled, at (0, 0) as in COCO."""
+    """Converts predictions to annotations with ids from 1; joints with a low score are unlabeled (COCO's (0, 0))."""
     return [
         Instance(
             copies[p.image_id],

@@ -1,4 +1,4 @@
-"""Predicts the joints in every frame of a video, and writes the video with the poses drawn."""
+"""Prediction of the joints in every frame of a video, and a copy of the video with drawn poses."""
 
 import logging
 import os
@@ -42,16 +42,16 @@ def predict_video(
 ) -> list[Path]:
     """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
-    Boxes and joints refer to the upright frame, as players and most detectors show it. If a video breaks off, the
-    predictions up to there are kept and a warning is logged.
+    Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
+    decoded, the predictions for the frames before it are kept and a warning is logged.
 
     Args:
         model: The model, on its device.
         source: The video.
         out: Folder of the files.
-        boxes: A COCO detections file whose image ids are frame numbers; without one the frame is one person.
-        draw: Whether the video with poses is written.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
+        draw: Whether to write the video with poses.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         progress: Shows the progress.
@@ -85,7 +85,7 @@ def predict_video(
             if number < 0:
                 raise
             log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
-    save_predictions(found, out / "predictions.json")
+    save_predictions(predictions, out / "predictions.json")
     return [out / "predictions.json", *([target] if draw else [])]
 
 

@@ -1,4 +1,4 @@
-"""Weights files: one safetensors file holds a network and, in its metadata, everything needed to use it."""
+"""Weights files: safetensors files with a network and, in the metadata, everything needed to use it."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from semipose.utils.section import Section
 FORMAT = 1
 """Version of the description; files of a later version are refused."""
 KEY = "semipose"
-"""Entry of the safetensors metadata that holds the description as JSON."""
+"""Key of the safetensors metadata whose value is the description as JSON."""
 
 
 class WeightsDescription(Section):
@@ -43,19 +43,19 @@ class WeightsDescription(Section):
     input_size: tuple[int, int]
     """Height and width of the input in pixels."""
     padding: float
-    """Factor by which a box grows before it fills the input."""
+    """Factor by which a box is enlarged before it is cropped."""
     loss: LossConfig
-    """Loss of the training, which determines how outputs become heatmaps."""
+    """Training loss, which determines the conversion of outputs to heatmaps."""
     decoder: Decoder
-    """How heatmaps become joints."""
+    """Conversion of heatmaps to joints."""
     headline_networks: tuple[str, ...] = ()
-    """Networks of the run whose mean score is the method's; together they are its ensemble."""
+    """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
     sha256: str = ""
     """SHA-256 of the file's tensor bytes."""
 
 
 def write_weights(path: Path, description: WeightsDescription, state: Mapping[str, Tensor]) -> None:
-    """Writes the tensors and their description to `path`, a .safetensors file, at once.
+    """Writes the tensors and their description to the .safetensors file `path`, atomically.
 
     Raises:
         OSError: If the file cannot be written; an older file of that name is kept.
@@ -64,7 +64,8 @@ def write_weights(path: Path, description: WeightsDescription, state: Mapping[st
     digest = hashlib.sha256(_tensor_bytes(save(tensors))).hexdigest()
     metadata = description.model_copy(update={"sha256": digest}).model_dump_json()
     with replacing(path) as temporary:
-        temporary.write_bytes(save(tensors, {KEY: metadata}))  # save_file creates files that only the owner can read
+        # save_file would create a file that only its owner can read
+        temporary.write_bytes(save(tensors, {KEY: metadata}))
 
 
 def read_weights(path: Path) -> tuple[WeightsDescription, dict[str, Tensor]]:
@@ -77,11 +78,11 @@ def read_weights(path: Path) -> tuple[WeightsDescription, dict[str, Tensor]]:
         content = path.read_bytes()
         state = load(content)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read ({str(error)[:80]}); take another copy of the file") from None
+        raise WeightsError(f"{path} cannot be read ({str(error)[:80]}); get another copy of the file") from None
     description = _parse(path, content[8 : 8 + _header_size(content)])
     if hashlib.sha256(_tensor_bytes(content)).hexdigest() != description.sha256:
         raise WeightsError(
-            f"{path} is damaged: the SHA-256 of its tensors differs from its metadata; take another copy of the file"
+            f"{path} is damaged: the SHA-256 of its tensors differs from its metadata; get another copy of the file"
         )
     return description, state
 
@@ -97,11 +98,11 @@ def read_description(path: Path) -> WeightsDescription:
             size = min(_header_size(file.read(8)), path.stat().st_size)
             return _parse(path, file.read(size))
     except OSError as error:
-        raise WeightsError(f"{path} cannot be read ({error.strerror}); take another copy of the file") from None
+        raise WeightsError(f"{path} cannot be read ({error.strerror}); get another copy of the file") from None
 
 
 def _header_size(content: bytes) -> int:
-    """Bytes of the JSON header, which the first 8 bytes of a safetensors file state."""
+    """Returns the size in bytes of the JSON header, which the first 8 bytes of a safetensors file encode."""
     return int.from_bytes(content[:8], "little")
 
 
@@ -118,12 +119,14 @@ def _parse(path: Path, header: bytes) -> WeightsDescription:
             f"{path} has no description of a network in its metadata; give a weights file written by semipose"
         ) from None
     if version != FORMAT:
-        raise WeightsError(f"{path} has format {version}, this semipose reads {FORMAT}; upgrade semipose")
+        raise WeightsError(
+            f"{path} has format {version}, but this version reads {FORMAT}; upgrade semipose"
+        )
     try:
         return WeightsDescription.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise WeightsError(
-            f"{path} has an unusable description of its network ({where}: {first['msg']}); train again"
+            f"{path} has an invalid description of its network ({where}: {first['msg']}); train again"
         ) from None

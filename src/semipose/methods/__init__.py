@@ -1,4 +1,4 @@
-"""All methods by name. A new method is one file and one line in METHODS."""
+"""The registry of all methods. A new method is one file and one line in METHODS."""
 
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union
 
@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[type[MethodOptions], type[Method]]] = {
     "multi_augs": (multi_augs.Config, multi_augs.MultiAugs),
     "trs": (trs.Config, trs.TeacherReviewerStudent),
 }
-"""Name to (options, method), in the order of tables."""
+"""The option class and the method class of each name, in the order of the tables."""
 
 
 class Variant(NamedTuple):
@@ -40,14 +40,14 @@ class Variant(NamedTuple):
     options: dict[str, Any]
     summary: str
     published: tuple[float, float, float]
-    """As `Method.published`."""
+    """Published scores, as in `Method.published`."""
 
 
 VARIANTS = {
     "akm+mixup": Variant(
         "akm",
         {"mixup": {"enabled": True}},
-        "akm with its Mixup branch, at the image and before layer 3",
+        "akm with its Mixup branch, applied to the image and before layer 3",
         (47.3, 56.1, 59.1),
     ),
     "multi_augs+dual": Variant(
@@ -57,7 +57,7 @@ VARIANTS = {
         (49.7, 58.8, 61.8),
     ),
 }
-"""Name to variant. A configuration may name a variant where it may name a method."""
+"""The variants by name. A configuration can name a variant in place of a method."""
 
 
 def _expand_variant(value: Any) -> Any:

@@ -21,11 +21,11 @@ class MixupConfig(Section):
     """The Mixup branch."""
 
     enabled: bool = False
-    """Adds the branch: `akm+mixup` of the tables."""
+    """Adds the branch; this is `akm+mixup` in the tables."""
     places: list[Place] = Field(["image", "layer3"], min_length=1)
-    """Where samples are mixed; of several places each step draws one. The paper's best: the image and layer 3."""
+    """Where samples are mixed; each step draws one of these places. The default is the paper's best setting."""
     beta: float = Field(1.0, ge=0.01)
-    """Both parameters of the Beta distribution of the mixing share. Not published."""
+    """Both parameters of the Beta distribution of the mixing weight. Not published."""
     weight: float = Field(1.0, ge=0)
     """λ_m as a multiple of `unlabeled_weight`. Not published."""
 
@@ -40,12 +40,12 @@ class Config(HardViewConfig):
 
 
 class AdaptiveKeypointMasking(SingleStudentMethod):
-    """L = L_s(f) + λ_u |f(hard) - M f(easy)|² + λ_m L_m, L_m of eq. 4.
+    """L = L_s(f) + λ_u |f(hard) - M f(easy)|² + λ_m L_m, where L_m is eq. 4.
 
-    As `single`, with a number of masks that grows with the joints which the network finds easy (section 3.2).
+    The method is `single` with more masks on samples that have more easy joints (section 3.2).
     """
 
-    summary = "as single, with more masks on easier samples; the variant akm+mixup adds a Mixup branch"
+    summary = "like single, with more masks on easier samples; the variant akm+mixup adds a Mixup branch"
     paper = "Meng, Li, Jiang: adaptive keypoint masking"
     published = (42.9, 53.1, 57.8)
     config: Config
@@ -68,7 +68,7 @@ class AdaptiveKeypointMasking(SingleStudentMethod):
         return Losses.from_terms(**terms)
 
     def place(self, info: StepInfo) -> Place:
-        """Returns one of the places, drawn on the host from the run's seed and the step."""
+        """Draws the place of this step on the CPU, from the run's seed and the step."""
         places = self.config.mixup.places
         seed = self.context.views.generator.initial_seed()
         return places[np.random.default_rng([seed, info.step]).integers(len(places))]
@@ -76,7 +76,7 @@ class AdaptiveKeypointMasking(SingleStudentMethod):
     def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Float[Tensor, ""]:
         """Returns a |f(X_m) - H_i|² + (1 - a) |f(X_m) - H_j|² for X_m = a X_i + (1 - a) X_j (eq. 4).
 
-        X are hard views, or their features at `place`; j is a permutation of the batch, a is drawn once a batch.
+        X are the hard views or their features at `place`, j permutes the batch, and a is drawn once per batch.
         """
         context = self.context
         generator, device = context.views.generator, hard.images.device

@@ -1,4 +1,4 @@
-"""The contract of a training method, and what the consistency methods share."""
+"""The abstract class of training methods, and the parts that consistency methods share."""
 
 import math
 from abc import ABC, abstractmethod
@@ -33,7 +33,7 @@ NOT_PUBLISHED = (math.nan, math.nan, math.nan)
 class StepInfo:
     """The position of a step in the training.
 
-    `step` of `steps` counts optimizer steps from 0. `ends_epoch` is true in the last step of an `epoch`.
+    `step` counts optimizer steps from 0, out of `steps`. `ends_epoch` is true in the last step of an `epoch`.
     """
 
     step: int
@@ -43,7 +43,7 @@ class StepInfo:
 
     @property
     def fraction(self) -> float:
-        """Share of the training that is done."""
+        """Finished fraction of the training."""
         return self.step / max(1, self.steps)
 
 
@@ -64,7 +64,7 @@ class MethodOptions(Section):
     """The base of every method's options."""
 
     weights_options: ClassVar[tuple[str, ...]] = ()
-    """Names of the options that give a run folder or a weights file."""
+    """Names of the options whose value is a run folder or a weights file."""
     name: str
     """Name of the method."""
 
@@ -77,25 +77,27 @@ class ConsistencyConfig(MethodOptions):
     unlabeled_weight: float = Field(1.0, ge=0)
     """Weight of the unlabeled loss."""
     burn_in: float = Field(0.0, ge=0, lt=1)
-    """Share of the training, at its beginning, that uses labeled data only; 0 in the papers."""
+    """Fraction of the training, at its beginning, that uses labeled data only; 0 in the papers."""
     ramp_up: float = Field(0.0, ge=0, lt=1)
-    """Share of the training after burn-in in which the unlabeled weight rises linearly from 0; 0 in the papers."""
+    """Fraction of the training, after burn-in, over which the unlabeled weight rises from 0; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)
-    """Joints whose peak in the teacher's heatmap is lower have no unlabeled loss; 0, as in the papers, keeps all."""
+    """Joints whose peak in the teacher's heatmap is lower than this have no unlabeled loss; 0, as in the papers, keeps
+    all joints."""
     target: Literal["heatmap", "gaussian"] = "heatmap"
-    """`heatmap`: the teacher's heatmap, resampled, as in the papers. `gaussian`: a new Gaussian at its joint."""
+    """`heatmap`: the teacher's heatmap, resampled, as in the papers. `gaussian`: a new Gaussian at the joint."""
     teacher_mode: TeacherMode = "train"
-    """BatchNorm of a teacher: `train` uses the statistics of the batch, as in the papers; `eval` running averages."""
+    """BatchNorm mode of a teacher: `train` uses batch statistics, as in the papers; `eval` uses running averages."""
     bn_stats_from_hard_views: bool = True
-    """BatchNorm's running averages include hard views, as in the papers; false keeps them to the labeled views, which
-    resemble the images of evaluation. With `teacher_mode: train` they include a teacher's easy views in both cases."""
+    """Whether a student's BatchNorm running averages include hard views, as in the papers. Otherwise they include only
+    the labeled views, which resemble the images of the evaluation. With `teacher_mode: train` the running averages of
+    a teacher always include its easy views."""
 
     def hard_view_augmentations(self) -> list[list[Augmentation]]:
         """Returns the augmentations of each hard view that a student gets in one step."""
         return [[]]
 
     def hard_view_statistics(self, student: nn.Module) -> AbstractContextManager[None]:
-        """Returns the context of a student's pass over a hard view (`bn_stats_from_hard_views`)."""
+        """Returns the context for a student's pass over a hard view; it implements `bn_stats_from_hard_views`."""
         return nullcontext() if self.bn_stats_from_hard_views else frozen_bn_stats(student)
 
 
@@ -112,12 +114,12 @@ class HardViewConfig(ConsistencyConfig):
 
 @dataclass(frozen=True)
 class ConsistencyTarget:
-    """What a student is compared with in one unlabeled term.
+    """The input and the targets of a student in one unlabeled loss term.
 
     Attributes:
         hard_view: The input of the student.
         teacher_heatmaps: Heatmaps (B, K, h, w) of each teacher on the easy view; the losses are added over teachers.
-        joint_weights: Weights (B, K) that multiply those of the joints; None weighs all alike.
+        joint_weights: Factors (B, K) of the joint weights; None for 1 everywhere.
     """
 
     hard_view: HardView
@@ -132,7 +134,7 @@ class MethodContext:
     Attributes:
         views: Draws the labeled, easy and hard views.
         loss: Compares outputs with target heatmaps.
-        build_network: Builds a PoseNet from a backbone's name (None: the configured one) and a number of levels.
+        build_network: Builds a PoseNet from a backbone name (None for the configured one) and a number of levels.
         load_network: Loads the PoseNet of a run folder or a weights file.
     """
 
@@ -142,11 +144,11 @@ class MethodContext:
     load_network: Callable[[str], PoseNet]
 
     def supervised_loss(self, network: PoseNet, labeled: LabeledView) -> Float[Tensor, ""]:
-        """Returns the loss of a network on labeled views, added over its levels."""
+        """Returns the loss of a network on labeled views, summed over its levels."""
         return self.loss(network(labeled.view.images), labeled.targets, labeled.weights)
 
     def pseudo_heatmaps(self, teacher: PoseNet, easy: View, config: ConsistencyConfig) -> Float[Tensor, "B K h w"]:
-        """Returns the teacher's heatmaps of level z on the easy view, without gradient."""
+        """Returns the teacher's level-z heatmaps on the easy view, without gradient."""
         with torch.no_grad(), in_mode(teacher, training=config.teacher_mode == "train"):
             return self.loss.heatmaps(teacher.forward_main(easy.images))
 
@@ -157,7 +159,7 @@ class MethodContext:
         augmentations: list[Augmentation],
         from_easy: Float[Tensor, "B 3 3"] | None = None,
     ) -> HardView:
-        """Returns the easy view augmented around the joints of `heatmaps`, then moved by the second affine.
+        """Returns the easy view augmented around the joints of `heatmaps`, then warped by the second affine.
 
         Args:
             easy: The easy view.
@@ -174,7 +176,7 @@ class MethodContext:
     def consistency_loss(
         self, student: PoseNet, target: ConsistencyTarget, config: ConsistencyConfig
     ) -> Float[Tensor, ""]:
-        """Returns Σ over teachers of |student(hard) - M teacher(easy)|², added over the student's levels."""
+        """Returns |student(hard) - M teacher(easy)|², summed over teachers and over the student's levels."""
         with config.hard_view_statistics(student):
             outputs = student(target.hard_view.images)
         total: Tensor = outputs.new_zeros((), dtype=torch.float32)
@@ -187,10 +189,10 @@ class MethodContext:
     def targets(
         self, heatmaps: Float[Tensor, "B K h w"], hard: HardView, config: ConsistencyConfig
     ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"], Bool[Tensor, "B 1 h w"] | None]:
-        """Returns a teacher's easy-view heatmaps as targets on the hard view.
+        """Converts a teacher's heatmaps on the easy view to targets on the hard view.
 
         Returns:
-            Target heatmaps, joint weights, and the cells that the easy view covers (None: no mask).
+            Target heatmaps, joint weights, and the mask of cells that the easy view covers (None for no mask).
         """
         warped, seen = self.views.warp_heatmaps(heatmaps, hard)
         heights = peaks(heatmaps)[1]
@@ -204,24 +206,24 @@ class MethodContext:
 
 
 class Method(nn.Module, ABC):
-    """A way of training: the networks, the losses of a step, and what follows the optimizer's step.
+    """A training method: its networks, the losses of a step, and the updates after the optimizer step.
 
-    A method is an nn.Module, so that its whole state is one state_dict. Every random draw of a step comes from
+    A method is an nn.Module, so its complete state is one state_dict. Every random draw of a step comes from
     `context.views.generator`.
     """
 
     summary: str
-    """What the method does, in one line."""
+    """One-line description of the method."""
     paper: str
-    """Where the method was published."""
+    """Authors and venue of the publication."""
     published: tuple[float, float, float]
-    """COCO val AP (ResNet-18) with 1K, 5K and 10K labels in the paper; nan where it gives none."""
+    """The paper's COCO val AP (ResNet-18) with 1K, 5K and 10K labels; nan where the paper gives none."""
     headline_networks: tuple[str, ...]
     """Names of the networks whose mean score is the method's score in the papers' tables."""
     schedule_restarts: tuple[float, ...] = ()
-    """Shares of the training at which the learning-rate schedule starts again."""
+    """Points, as fractions of the training, at which the learning-rate schedule starts again."""
     uses_unlabeled: bool = True
-    """Whether the method learns from unlabeled images."""
+    """Whether the method trains on unlabeled images."""
 
     def __init__(self, config: MethodOptions, context: MethodContext) -> None:
         super().__init__()
@@ -236,7 +238,7 @@ class Method(nn.Module, ABC):
         """Returns the networks that are evaluated and exported, by name."""
 
     def after_step(self, info: StepInfo) -> None:
-        """Updates teachers after the optimizer's step; does nothing by default."""
+        """Updates teachers after the optimizer step; does nothing by default."""
 
     def unlabeled_weight(self, info: StepInfo) -> float:
         """Returns the weight of the unlabeled loss in a step; 0 for a method that uses labels only."""
@@ -244,35 +246,35 @@ class Method(nn.Module, ABC):
 
 
 class ConsistencyMethod(Method):
-    """A method whose students learn to agree, on hard views, with teachers on the easy view.
+    """A method that trains students to predict on hard views what teachers predict on the easy view.
 
-    L = λ Σ L_s + w L_u: λ is `supervised_weight`, the sum runs over `supervised_networks`, and w is `unlabeled_weight`,
-    0 during burn-in. While w is 0, and without unlabeled images, L_s alone is minimized.
+    L = λ Σ L_s + w L_u. λ is `supervised_weight`, the sum runs over `supervised_networks`, and w is `unlabeled_weight`,
+    which is 0 during burn-in. While w is 0, and without unlabeled images, the loss is λ Σ L_s.
     """
 
     config: ConsistencyConfig
 
     @abstractmethod
     def supervised_networks(self) -> list[PoseNet]:
-        """Returns the networks that take the supervised loss."""
+        """Returns the networks that are trained with the supervised loss."""
 
     @abstractmethod
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
-        """Returns the losses of a step with unlabeled images, whose loss is multiplied by `weight`.
+        """Returns the losses of a step with unlabeled images; `weight` multiplies the unlabeled terms.
 
-        In train mode BatchNorm's running averages follow the order of the passes, which is part of the method:
-        teachers on the easy view, then students on labeled views, then students on hard views.
+        In train mode BatchNorm's running averages depend on the order of the passes. The order is therefore part of the
+        method: teachers on the easy view, then students on labeled views, then students on hard views.
         """
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Returns the losses of one step: supervised ones, and unlabeled ones unless their weight is 0."""
+        """Returns the supervised losses of one step, and the unlabeled ones unless their weight is 0."""
         view, weight = self.context.views.labeled(labeled), self.unlabeled_weight(info)
         if unlabeled is None or weight == 0:
             return Losses.from_terms(supervised=self.supervised_loss(view))
         return self.semi_supervised_losses(view, self.context.views.easy(unlabeled), weight, info)
 
     def unlabeled_weight(self, info: StepInfo) -> float:
-        """Returns 0 during burn-in, then a weight that rises linearly during the ramp."""
+        """Returns 0 during burn-in, then a weight that rises linearly over `ramp_up`."""
         config, since = self.config, info.fraction - self.config.burn_in
         if since < 0:
             return 0.0

@@ -1,4 +1,4 @@
-"""The cost of a method's step, in passes through a network, and the table of all methods."""
+"""The cost of a training step in passes through a network, and the table of all methods."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import LSP
 
 SIZE = 64
-"""Height and width of the input on which passes are counted."""
+"""Height and width of the input for which passes are counted."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The networks of a method, and a step's passes with gradient (`trained`) and without (`forward`)."""
+    """The number of networks of a method, and of passes per step with gradient (`trained`) and without (`forward`)."""
 
     networks: int
     trained: int
@@ -29,15 +29,15 @@ class Cost:
 
     @property
     def units(self) -> int:
-        """The cost in forward passes; a backward pass counts as two."""
+        """Cost in forward passes; a backward pass counts as two."""
         return 3 * self.trained + self.forward
 
 
 def describe_methods() -> list[dict[str, Any]]:
-    """Returns a row for every method and variant: paper, summary, cost of a step and published scores.
+    """Returns one row per method and variant: paper, summary, cost of a step and published scores.
 
-    `networks`, `trained`, `forward` and `units` are those of Cost. `published` is COCO val AP (ResNet-18) with 1K, 5K
-    and 10K labels, None where the paper gives none.
+    `networks`, `trained`, `forward` and `units` are the fields of Cost. `published` is COCO val AP (ResNet-18) with 1K,
+    5K and 10K labels; None where the paper gives no score.
     """
     rows = [_row(name, name, {}, method.summary, method.published) for name, (_, method) in METHODS.items()]
     return rows + [_row(name, *variant) for name, variant in VARIANTS.items()]
@@ -61,7 +61,7 @@ def _row(
 
 
 def step_cost(config: MethodOptions) -> Cost:
-    """Counts the passes of a step near the end of the training, with a tiny network and blank batches of two."""
+    """Returns the cost of a step near the end of the training, counted on a tiny network and blank batches of two."""
     passes: list[bool] = []
 
     def build_network(backbone: str | None, levels: int) -> PoseNet:
@@ -82,7 +82,7 @@ def step_cost(config: MethodOptions) -> Cost:
 
 
 class _PassCounter:
-    """A forward hook that records whether a pass takes gradients; copies of a network share it."""
+    """A forward hook that records whether each pass computes gradients; copies of a network share the hook."""
 
     def __init__(self, passes: list[bool]) -> None:
         self.passes = passes

@@ -1,4 +1,4 @@
-"""`data_distill`: as `pseudopose`, the teacher's heatmaps averaged over transforms (Radosavovic et al., CVPR 2018)."""
+"""`data_distill`: `pseudopose` with teacher heatmaps averaged over transforms (Radosavovic et al., CVPR 2018)."""
 
 import itertools
 from typing import Literal
@@ -19,15 +19,15 @@ class Config(pseudopose.Config):
 
     name: Literal["data_distill"] = "data_distill"  # type: ignore[assignment]
     teacher_scales: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1)
-    """Scales of the easy view, about its center, whose heatmaps are averaged."""
+    """Scale factors of the easy view (about its center) over which heatmaps are averaged."""
     teacher_flip: bool = True
-    """Averages over the mirror image of each scale as well."""
+    """Whether to average over the mirror image at each scale as well."""
 
 
 class DataDistill(pseudopose.PseudoPose):
-    """As PseudoPose with targets M mean over t of t⁻¹ teacher(t(easy)); t: `teacher_scales` × `teacher_flip`."""
+    """PseudoPose with targets M mean_t t⁻¹ teacher(t(easy)); t runs over `teacher_scales` × `teacher_flip`."""
 
-    summary = "as pseudopose, with the teacher's heatmaps averaged over scales and mirror images"
+    summary = "like pseudopose, with the teacher's heatmaps averaged over scales and mirror images"
     paper = "Radosavovic et al., CVPR 2018"
     published = (37.6, 51.6, 56.6)
     config: Config
@@ -43,7 +43,7 @@ class DataDistill(pseudopose.PseudoPose):
         return total / views.clamp_min(1)
 
     def _transformed(self, easy: View, scale: float, flip: bool) -> tuple[Tensor, Tensor]:
-        """Heatmaps of the transformed easy view, moved back to it, and the cells that the transformed view covers."""
+        """Returns the heatmaps of a transformed easy view, warped back, and the mask of the cells that it covers."""
         batch, device = len(easy), easy.images.device
         size, flip_order = self.context.views.input_size, self.context.views.skeleton.flip_order
         flipped, scales = torch.full((batch,), flip, device=device), torch.full((batch,), scale, device=device)

@@ -24,10 +24,10 @@ class Config(HardViewConfig):
 class Dual(ConsistencyMethod):
     """L = ½ (L_s(f1) + L_s(f2)) + w (|f1(hard2) - M f2(easy)|² + |f2(hard1) - M f1(easy)|²).
 
-    hard_i is augmented around the joints that f_i finds on the easy view.
+    hard_i is augmented around the joints that f_i predicts on the easy view.
     """
 
-    summary = "two networks, each of which learns on hard views from the other's easy views"
+    summary = "two networks; each learns on hard views from the other's predictions on easy views"
     paper = "Xie et al., ICCV 2021"
     published = (44.6, 55.6, 59.6)
     headline_networks = ("f1", "f2")
@@ -43,7 +43,7 @@ class Dual(ConsistencyMethod):
         return [self.f1, self.f2]
 
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
-        """Returns the supervised losses and each network's distance to the other."""
+        """Returns the supervised losses and the consistency loss of each network with the other."""
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.f1, easy, config)
         heatmaps2 = context.pseudo_heatmaps(self.f2, easy, config)

@@ -1,4 +1,4 @@
-"""`mean_teacher`: the teacher is the student's moving average (Tarvainen and Valpola, NeurIPS 2017)."""
+"""`mean_teacher`: the teacher is a moving average of the student (Tarvainen and Valpola, NeurIPS 2017)."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class Config(HardViewConfig):
 class MeanTeacher(SingleStudentMethod):
     """L = L_s(f) + w |f(hard) - M teacher(easy)|²; after each step teacher ← m teacher + (1 - m) f."""
 
-    summary = "a student learns from the exponential moving average of itself"
+    summary = "a student learns from an exponential moving average of its own weights"
     paper = "Tarvainen and Valpola, NeurIPS 2017"
     published = NOT_PUBLISHED
     headline_networks = ("teacher",)
@@ -36,11 +36,11 @@ class MeanTeacher(SingleStudentMethod):
         self.teacher = frozen_copy(self.f)
 
     def teacher_heatmaps(self, easy: View) -> Tensor:
-        """Returns the average's heatmaps."""
+        """Returns the heatmaps of the moving average."""
         return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
 
     def after_step(self, info: StepInfo) -> None:
-        """Moves the teacher toward the student."""
+        """Updates the moving average."""
         ema_update(self.teacher, self.f, warmup_momentum(self.config.momentum, info.step))
 
     def eval_networks(self) -> dict[str, PoseNet]:

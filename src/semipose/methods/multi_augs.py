@@ -20,7 +20,7 @@ from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledView, View
 
 PATHS: list[list[Augmentation]] = [[CutOcclude(), Cutout()], [JointCutout(), CutMix()], [JointCutout()], [CutOcclude()]]
-"""The paper's augmentations for 1K to 10K labels; with all of COCO and WILD it uses the first two paths only."""
+"""The paper's augmentations for 1K to 10K labels. For all of COCO with WILD the paper uses the first two paths only."""
 
 
 class Config(ConsistencyConfig):
@@ -28,7 +28,7 @@ class Config(ConsistencyConfig):
 
     name: Literal["multi_augs"] = "multi_augs"
     networks: Literal[1, 2] = 1
-    """One network that is its own teacher, or two that are each other's."""
+    """One network that is its own teacher, or two networks that are each other's teacher."""
     paths: list[list[Augmentation]] = Field(PATHS, min_length=1)
     """The augmentations of each hard view."""
     backbones: dict[Literal["f1", "f2"], str] = {}
@@ -42,11 +42,11 @@ class Config(ConsistencyConfig):
 class MultiAugs(ConsistencyMethod):
     """L = λ Σ_i L_s(f_i) + w Σ_i Σ_p |f_i(hard_p) - M teacher_i(easy)|² over paths p, with one M for all paths.
 
-    The teacher of a single network is itself; of two networks each is the other's teacher. Hard views are augmented
-    around the teacher's joints.
+    A single network is its own teacher; two networks are each other's teacher. Hard views are augmented around the
+    teacher's joints.
     """
 
-    summary = "as single, with several differently augmented hard views a step; multi_augs+dual has two networks"
+    summary = "like single, with several hard views per step; multi_augs+dual has two networks"
     paper = "Zhou et al., arXiv 2402.11566"
     published = (45.5, 56.2, 59.9)
     config: Config
@@ -63,18 +63,18 @@ class MultiAugs(ConsistencyMethod):
         return list(self.eval_networks().values())
 
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
-        """Returns the supervised losses and each network's distance to its teacher, added over paths."""
+        """Returns the supervised losses and each network's consistency loss with its teacher, summed over paths."""
         context, config = self.context, self.config
         networks = self.supervised_networks()
         heatmaps = [context.pseudo_heatmaps(network, easy, config) for network in networks]
         from_easy = context.views.second_affine(len(easy), easy.images.device)
-        targets = [  # of f1 those of the last network, of f2 those of the first
+        targets = [  # f1 takes the targets of the last network, f2 those of the first
             [ConsistencyTarget(context.hard_view(easy, maps, path, from_easy), [maps]) for path in config.paths]
             for maps in reversed(heatmaps)
         ]
         terms = {"supervised": self.supervised_loss(labeled)}
-        for number, (student, own) in enumerate(zip(networks, targets, strict=True), start=1):
-            losses = [context.consistency_loss(student, target, config) for target in own]
+        for number, (student, student_targets) in enumerate(zip(networks, targets, strict=True), start=1):
+            losses = [context.consistency_loss(student, target, config) for target in student_targets]
             terms[f"unlabeled_{number}"] = weight * torch.stack(losses).sum()
         return Losses.from_terms(**terms)
 

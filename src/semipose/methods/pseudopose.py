@@ -18,11 +18,11 @@ class Config(HardViewConfig):
     name: Literal["pseudopose"] = "pseudopose"
     weights_options = ("teacher",)
     teacher: str | None = None
-    """Run folder or weights file of the teacher; without it, the first part of this run trains one."""
+    """Run folder or weights file of the teacher; if not given, the first part of this run trains a teacher."""
     burn_in: float = Field(0.3, ge=0, lt=1)
-    """Share of the training that trains the teacher, with a learning-rate schedule of its own; 0 with `teacher`."""
+    """Fraction of the training that trains the teacher, on its own learning-rate schedule; 0 with `teacher`."""
     teacher_mode: TeacherMode = "eval"
-    """BatchNorm of the frozen teacher: its running averages (`eval`), or the statistics of the batch (`train`)."""
+    """BatchNorm mode of the frozen teacher: `eval` uses its running averages, `train` batch statistics."""
     augmentations: list[Augmentation] = []
 
     @model_validator(mode="after")
@@ -30,12 +30,12 @@ class Config(HardViewConfig):
         if self.teacher is not None:
             self.burn_in = 0.0
         elif self.burn_in == 0:
-            raise ValueError("burn_in 0 leaves no time to train a teacher; give method.teacher or a share above 0")
+            raise ValueError("burn_in 0 leaves no time to train a teacher; give method.teacher or a fraction above 0")
         return self
 
 
 class PseudoPose(SingleStudentMethod):
-    """First L = L_s(teacher), during `burn_in`; then L = L_s(f) + w |f(hard) - M teacher(easy)|²."""
+    """L = L_s(teacher) during `burn_in`, then L = L_s(f) + w |f(hard) - M teacher(easy)|²."""
 
     summary = "a teacher trained on labels, then frozen, gives targets to a new network"
     paper = "Xie et al., ICCV 2021"
@@ -51,7 +51,7 @@ class PseudoPose(SingleStudentMethod):
             self.teacher = frozen_copy(context.load_network(config.teacher))
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Returns the teacher's supervised loss while it is trained, afterwards the losses of the student."""
+        """Returns the supervised loss of the teacher while the teacher is trained, then the losses of the student."""
         training_teacher = unlabeled is not None and self.config.teacher is None and info.fraction < self.config.burn_in
         self.teacher.requires_grad_(training_teacher)
         if training_teacher:

@@ -18,7 +18,7 @@ class Config(HardViewConfig):
 
 
 class Single(SingleStudentMethod):
-    """L = L_s(f) + w |f(hard) - M f(easy)|², the easy side without gradient."""
+    """L = L_s(f) + w |f(hard) - M f(easy)|², without gradient through f(easy)."""
 
     summary = "one network learns on hard views to predict what it predicts on easy views"
     paper = "Xie et al., ICCV 2021"

@@ -1,4 +1,4 @@
-"""`sspcm`: two teachers and their earlier copies agree on pseudo labels for a student (Huang et al., CVPR 2023)."""
+"""`sspcm`: two teachers and their earlier copies select pseudo labels for a student (Huang et al., CVPR 2023)."""
 
 from typing import Literal
 
@@ -18,14 +18,16 @@ from semipose.utils.section import Section
 
 
 class OutlierConfig(Section):
-    """Which joints of a pseudo label are left out."""
+    """The rule by which joints of a pseudo label are left out."""
 
     criterion: Literal["peak", "distance", "both", "none"] = "peak"
-    """`peak` as in the released configuration, `distance` as in the paper's text, `both` (either is enough), `none`."""
+    """`peak`, as in the released configuration; `distance`, as in the paper; `both`: a joint is an outlier by either
+    criterion; `none`."""
     min_peak: float = Field(0.1, ge=0)
     """τ_s: a joint is an outlier when the mean of the two teachers' peaks is at or below it."""
     max_distance: float = Field(0.6, gt=0)
-    """τ_d: a joint is an outlier when the teachers' arg-max cells are this share of the map's diagonal apart."""
+    """τ_d: a joint is an outlier when the distance between the teachers' arg-max cells, as a fraction of the heatmap's
+    diagonal, is at or above it."""
 
 
 class Config(HardViewConfig):
@@ -34,7 +36,7 @@ class Config(HardViewConfig):
     name: Literal["sspcm"] = "sspcm"
     supervised_weight: float = Field(0.5, ge=0)
     lagged: bool = True
-    """Copies of the teachers at the end of the previous epoch take part in the choice of the pair."""
+    """Whether copies of the teachers from the end of the previous epoch take part in the choice of the pair."""
     outliers: OutlierConfig = OutlierConfig()
     """Outlier removal."""
     backbones: dict[Literal["T1", "T2", "S"], str] = {}
@@ -45,11 +47,11 @@ class Config(HardViewConfig):
 class Sspcm(ConsistencyMethod):
     """L = ½ Σ L_s + w (|T1(hard2) - M T2(easy)|² + |T2(hard1) - M T1(easy)|² + |S(hard) - M pseudo(easy)|²).
 
-    pseudo is, joint by joint, the mean heatmap of the pair of teachers or earlier copies that agrees best; outliers
-    among its joints weigh 0.
+    For each joint, pseudo is the mean heatmap of the pair of teachers (or their earlier copies) that agrees best.
+    Outlier joints have weight 0.
     """
 
-    summary = "two teachers and their copies of the epoch before agree on pseudo labels for a student"
+    summary = "two teachers and their copies from the previous epoch select pseudo labels for a student"
     paper = "Huang et al., CVPR 2023"
     published = (46.9, 57.5, 60.7)
     headline_networks = ("S",)
@@ -69,7 +71,7 @@ class Sspcm(ConsistencyMethod):
         return [self.T1, self.T2, self.S]
 
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
-        """Returns the supervised losses, those of the teachers against each other, and that of the student."""
+        """Returns the supervised losses, the consistency losses between the teachers, and that of the student."""
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.T1, easy, config)
         heatmaps2 = context.pseudo_heatmaps(self.T2, easy, config)
@@ -86,7 +88,7 @@ class Sspcm(ConsistencyMethod):
         )
 
     def pseudo_label(self, easy: View, heatmaps1: Tensor, heatmaps2: Tensor) -> Float[Tensor, "B K h w"]:
-        """Returns the mean heatmap of the most consistent pair; in the first epoch that of (T1, T2)."""
+        """Returns the mean heatmaps of the most consistent pair of each joint; of (T1, T2) in the first epoch."""
         mean = (heatmaps1 + heatmaps2) / 2
         if not self.config.lagged:
             return mean
@@ -108,9 +110,10 @@ class Sspcm(ConsistencyMethod):
 
 
 def most_consistent(pairs: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "B K h w"]:
-    """Returns, joint by joint, the mean heatmap of the pair whose arg-max cells are nearest to each other.
+    """Returns for each joint the mean heatmap of the pair with the nearest arg-max cells.
 
-    Of pairs at equal distance the first is taken (position-inconsistency pseudo label correction).
+    Among pairs with equal distance the first one is taken. The paper calls this position-inconsistency pseudo label
+    correction.
     """
     distances = torch.stack([inconsistency(a, b) for a, b in pairs])
     means = torch.stack([(a + b) / 2 for a, b in pairs])
@@ -119,13 +122,13 @@ def most_consistent(pairs: list[tuple[Tensor, Tensor]]) -> Float[Tensor, "B K h 
 
 
 def inconsistency(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K"]:
-    """Returns the distance between the arg-max positions in cells."""
+    """Returns the distance between the arg-max positions, in heatmap cells."""
     distance: Tensor = torch.linalg.vector_norm(peaks(a)[0] - peaks(b)[0], dim=-1)
     return distance
 
 
 def inliers(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"], config: OutlierConfig) -> Float[Tensor, "B K"]:
-    """Returns 1 for each joint of the two teachers' pseudo label that is used, 0 for an outlier."""
+    """Returns the weight of each joint of the two teachers' pseudo label: 1, or 0 for an outlier."""
     height, width = a.shape[-2:]
     far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
     weak = (peaks(a)[1] + peaks(b)[1]) / 2 <= config.min_peak

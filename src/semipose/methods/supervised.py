@@ -14,13 +14,13 @@ class Config(MethodOptions):
 
     name: Literal["supervised"] = "supervised"
     levels: int = Field(1, ge=1, le=3)
-    """Number of heatmap levels that are trained; level z alone is evaluated."""
+    """Number of heatmap levels that are trained; only level z is evaluated."""
 
 
 class Supervised(Method):
     """SimpleBaseline: L = L_s(f)."""
 
-    summary = "one network trained on labeled persons only: the baseline of every comparison"
+    summary = "one network trained on labeled persons only; the baseline of every comparison"
     paper = "Xiao et al., ECCV 2018"
     published = (31.5, 46.4, 51.1)
     headline_networks = ("f",)

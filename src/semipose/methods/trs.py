@@ -18,9 +18,9 @@ class ReviewersConfig(Section):
     """The reviewers R1 (of G) and R2 (of F)."""
 
     enabled: bool = True
-    """False leaves G and F as each other's only teachers: the ablation's base."""
+    """Whether there are reviewers; without them G and F are each other's only teachers, as in the ablation."""
     supervised: bool = True
-    """Reviewers take the supervised loss as well (eq. 9); false makes them pure moving averages."""
+    """Whether reviewers are also trained with the supervised loss (eq. 9); otherwise they are pure moving averages."""
     alpha: float = Field(0.99, ge=0, le=1)
     """Momentum of R1 after its warm-up (eq. 7). Not published."""
     beta: float = Field(0.99, ge=0, le=1)
@@ -34,23 +34,23 @@ class Config(HardViewConfig):
     supervised_weight: float = Field(0.5, ge=0)
     """λ of eq. 12."""
     levels: int = Field(2, ge=1, le=3)
-    """Heatmap levels L of multi-level feature learning (eq. 8); 1 switches it off, 2 is the paper's best."""
+    """Number of heatmap levels L of multi-level feature learning (eq. 8); 1 disables it, 2 is the paper's best."""
     reviewers: ReviewersConfig = ReviewersConfig()
     """The reviewers."""
     backbones: dict[Literal["G", "F"], str] = {}
-    """Backbones that differ from `model.backbone`, by network; a reviewer has that of its teacher."""
+    """Backbones that differ from `model.backbone`, by network; a reviewer has the same as its network."""
     augmentations: list[Augmentation] = [KeypointMix()]
 
 
 class TeacherReviewerStudent(ConsistencyMethod):
-    """L = λ L_sup + w (L_un1 + L_un2) (eq. 12), where G and F are both teacher and student in each step.
+    """L = λ L_sup + w (L_un1 + L_un2) (eq. 12), where G and F are both teacher and student in every step.
 
     L_sup = Σ over W in {G, F, R1, R2} of L_s(W) (eq. 3, 9)
     L_un1 = Σ over W in {G, R1} of |F(hard_G) - M W(easy)|² (eq. 5, 10)
     L_un2 = Σ over W in {F, R2} of |G(hard_F) - M W(easy)|² (eq. 6, 11)
 
-    All losses of a student are added over its levels (eq. 8); targets are the teachers' level z. hard_W is augmented
-    around the joints that W finds. After each step R1 ← α R1 + (1 - α) G and R2 ← β R2 + (1 - β) F (eq. 7).
+    All losses of a student are summed over its levels (eq. 8); targets are the teachers' level z. hard_W is augmented
+    around the joints that W predicts. After each step R1 ← α R1 + (1 - α) G and R2 ← β R2 + (1 - β) F (eq. 7).
     """
 
     summary = "two networks learn from each other and from the moving averages (reviewers) of both"
@@ -68,7 +68,7 @@ class TeacherReviewerStudent(ConsistencyMethod):
             self.R1, self.R2 = make_reviewer(self.G), make_reviewer(self.F)
 
     def supervised_networks(self) -> list[PoseNet]:
-        """Returns G, F and, where they are supervised, the reviewers."""
+        """Returns G, F and, if they are supervised, the reviewers."""
         reviewers = self.config.reviewers
         return [self.G, self.F, self.R1, self.R2] if reviewers.enabled and reviewers.supervised else [self.G, self.F]
 
@@ -88,7 +88,7 @@ class TeacherReviewerStudent(ConsistencyMethod):
         )
 
     def after_step(self, info: StepInfo) -> None:
-        """Moves the reviewers toward their teachers, buffers included (eq. 7)."""
+        """Updates the reviewers, buffers included, as moving averages of G and F (eq. 7)."""
         reviewers = self.config.reviewers
         if reviewers.enabled:
             ema_update(self.R1, self.G, warmup_momentum(reviewers.alpha, info.step))

@@ -1,4 +1,4 @@
-"""Moving averages of a method's networks, evaluated with them."""
+"""Moving averages of a method's networks, which are evaluated in addition to them."""
 
 from typing import cast
 
@@ -14,10 +14,10 @@ SUFFIX = "_average"
 
 
 class WithAverages(Method):
-    """A method and the average of each of its trained networks, named NAME_average.
+    """A method with a moving average of each of its trained networks; the average of NAME is NAME_average.
 
-    The averages take no part in the losses, so the networks are trained exactly as without them. Headline scores stay
-    those of the method's networks.
+    The averages do not enter the losses, so the networks train exactly as without them. The headline networks stay
+    those of the method.
 
     Reference: Polyak and Juditsky, 1992; exponential averages: Tarvainen and Valpola, 2017.
     """
@@ -41,7 +41,7 @@ class WithAverages(Method):
         return self.method.losses(labeled, unlabeled, info)
 
     def unlabeled_weight(self, info: StepInfo) -> float:
-        """Returns the weight of the method."""
+        """Returns the unlabeled weight of the method."""
         return self.method.unlabeled_weight(info)
 
     def after_step(self, info: StepInfo) -> None:

@@ -1,4 +1,4 @@
-"""The contract of a metric: what it gets, what it returns, and what the bootstrap needs of it."""
+"""The abstract classes of metrics: their input, their result, and the outcomes that the bootstrap resamples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from semipose.structures.predictions import Prediction
 
 @dataclass(frozen=True, eq=False)
 class MatchedDataset:
-    """A data set with its predictions, as `matching.match_dataset` builds it.
+    """A data set with its predictions, as built by `matching.match_dataset`.
 
     Attributes:
         truth: The annotated persons.
         predictions: All predictions, in any order.
-        matched: The prediction of each person of `truth`; None where there is none.
+        matched: The prediction of each person of `truth`; None for persons without one.
     """
 
     truth: PoseDataset
@@ -27,7 +27,7 @@ class MatchedDataset:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """What a metric finds on one data set.
+    """The values of a metric on one data set.
 
     Attributes:
         values: Values by public name, fractions from 0 to 1 or errors in pixels; None where the data lacks what the
@@ -47,11 +47,11 @@ class MetricResult:
 
 
 class Outcomes(ABC):
-    """The outcomes of one metric image by image: its value on any resample of the images follows from them."""
+    """Per-image outcomes of one metric, from which its value on any resample of the images is computed."""
 
     @abstractmethod
     def value(self, counts: np.ndarray) -> float:
-        """Returns the value with each image counted `counts` (I,) times; NaN where nothing can be measured."""
+        """Returns the value if image i occurs counts[i] times; NaN if nothing can be measured."""
 
 
 class Metric(ABC):
@@ -69,10 +69,10 @@ class Metric(ABC):
         """Returns the values of the metric on a data set."""
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes | None:
-        """Returns the outcomes by image for bootstrap intervals; None for a metric without intervals.
+        """Returns the per-image outcomes for bootstrap intervals; None for a metric without intervals.
 
         Args:
             data: The data set and its predictions.
-            numbers: A number for each image id, from 1: image i is at position i - 1 of `Outcomes.value`'s counts.
+            numbers: The number of each image id, from 1; image n is entry n - 1 of `counts` in `Outcomes.value`.
         """
         return None

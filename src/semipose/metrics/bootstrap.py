@@ -1,4 +1,4 @@
-"""Bootstrap over the images of a test set: intervals of metrics, and of differences between two networks.
+"""Bootstrap over the images of a test set: intervals of metrics and of differences between two networks.
 
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993.
 """
@@ -17,7 +17,7 @@ from semipose.structures.predictions import Prediction
 
 RESAMPLES = 1000
 MIN_IMAGES = 10
-"""Sets with fewer images get no intervals: the bootstrap needs more."""
+"""Smallest number of images for intervals."""
 LEVEL = 0.95
 
 Interval = tuple[float, float]
@@ -25,7 +25,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference between two values of a metric.
+    """The difference between the values of a metric for two sets of predictions.
 
     Attributes:
         value: First minus second.
@@ -41,23 +41,23 @@ class Difference:
 
 
 def outcomes(data: MatchedDataset, numbers: Mapping[int | str, int] | None = None) -> dict[str, Outcomes]:
-    """Returns the outcomes by image of every metric that has intervals, by its name in `METRICS`.
+    """Returns the per-image outcomes of every metric with intervals, by its name in `METRICS`.
 
     Args:
         data: The data set and its predictions.
-        numbers: Numbers of the images, from `image_numbers`; computed from `data` if not given.
+        numbers: Image numbers from `image_numbers`; computed from `data` if not given.
     """
     numbers = numbers or image_numbers(data.truth, data.predictions)
-    found = {name: metric.outcomes(data, numbers) for name, metric in METRICS.items()}
-    return {name: own for name, own in found.items() if own is not None}
+    by_metric = {name: metric.outcomes(data, numbers) for name, metric in METRICS.items()}
+    return {name: values for name, values in by_metric.items() if values is not None}
 
 
 def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, Interval | None]:
     """Returns 95 % intervals by metric; None where the value is None or the set has fewer than 10 images."""
     numbers = image_numbers(truth, predictions)
     resamples = _resamples(len(numbers))
-    found = outcomes(match_dataset(truth, predictions), numbers)
-    return {name: _interval(_values(own, resamples)) for name, own in found.items()}
+    by_metric = outcomes(match_dataset(truth, predictions), numbers)
+    return {name: _interval(_values(values, resamples)) for name, values in by_metric.items()}
 
 
 def differences(first: MatchedDataset, second: MatchedDataset) -> dict[str, Difference | None]:
@@ -125,10 +125,10 @@ def _predicted_by_both(first: MatchedDataset, second: MatchedDataset) -> tuple[M
 
 
 def _resamples(images: int, seed: int = 0) -> list[np.ndarray]:
-    """How often each image is drawn (I,) in each of 1,000 draws with replacement.
+    """Returns 1,000 resamples: how often each image (I,) is drawn, with replacement.
 
-    Persons of one image stay together, since they are not independent samples. (Neither are neighboring frames of a
-    video: intervals on such sets are too narrow.)
+    Images are resampled, not persons, because the persons in one image are not independent samples. (Neighboring frames
+    of a video are not independent either, so intervals on such sets are too narrow.)
     """
     if images < MIN_IMAGES:
         return []
@@ -136,12 +136,12 @@ def _resamples(images: int, seed: int = 0) -> list[np.ndarray]:
     return [np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(RESAMPLES)]
 
 
-def _values(found: Outcomes, resamples: list[np.ndarray]) -> np.ndarray:
-    return np.array([found.value(counts) for counts in resamples])
+def _values(metric_outcomes: Outcomes, resamples: list[np.ndarray]) -> np.ndarray:
+    return np.array([metric_outcomes.value(counts) for counts in resamples])
 
 
 def _interval(values: np.ndarray) -> Interval | None:
-    """The middle 95 % of resampled values; None where there are none or one of them could not be measured."""
+    """Returns the middle 95 % of resampled values; None if there are none or one could not be measured."""
     if not len(values) or np.isnan(values).any():
         return None
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which person."""
+"""Assignment of predictions to annotated persons."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from semipose.structures.predictions import Prediction, check_predictions, evalu
 
 
 def match_dataset(truth: PoseDataset, predictions: Sequence[Prediction]) -> MatchedDataset:
-    """Returns the data set with its predictions, matched by `match`.
+    """Returns the data set with its predictions, matched as `match` does.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set, or an annotation id occurs twice.
@@ -26,10 +26,11 @@ def match_dataset(truth: PoseDataset, predictions: Sequence[Prediction]) -> Matc
 def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Prediction | None]:
     """Returns the prediction of each person, in the order of `truth`; None for persons without one.
 
-    A prediction whose `annotation_id` occurs in its image belongs to that person (of two, the one with the higher
-    score). The others, made on detected boxes, are assigned greedily within each image: of all pairs with a person
-    that has no prediction yet, the pair with the highest OKS comes first. As in COCO's AP, the 20 detections of an
-    image with the highest scores take part. Crowds and persons without labeled joints get none.
+    A prediction whose `annotation_id` occurs in its image belongs to that person; if there are two, the one with the
+    higher score does. All other predictions, which were made on detected boxes, are assigned greedily within each
+    image: the pair of a person without prediction and a detection with the highest OKS is matched first. As in COCO's
+    AP, only the 20 detections with the highest scores in an image take part. Crowds and persons without labeled joints
+    get no prediction.
 
     Raises:
         DataError: If an annotation id occurs twice within an image.
@@ -40,7 +41,7 @@ def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Predict
         if position.setdefault((image_id, annotation_id), i) != i:
             raise DataError(
                 f"{truth.source}: annotation id {annotation_id} occurs twice in image {image_id!r}; "
-                "evaluate joined sets one by one"
+                "evaluate merged sets one by one"
             )
     is_evaluated = evaluated(truth)
     matched: list[Prediction | None] = [None] * len(truth)
@@ -77,7 +78,7 @@ def _assign_detections(
 
 
 def _similarity(person: Instance, poses: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
-    """OKS of a person with poses (n, K, 2); the area of the box replaces a missing area."""
+    """Returns the OKS of a person with poses (n, K, 2); the area of the box replaces a missing area."""
     assert person.joints is not None and person.visibility is not None
     area = person.area or max(person.box[2] * person.box[3], 1.0)
     return object_keypoint_similarity(person.joints, person.visibility, area, poses, sigmas)

@@ -1,4 +1,4 @@
-"""Object keypoint similarity and COCO's average precision over it, for any skeleton."""
+"""Object keypoint similarity (OKS) and COCO's average precision based on it, for any skeleton."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,48 +14,48 @@ from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 
 MAX_DETECTIONS = 20
-"""Predictions per image that COCO's keypoint evaluation keeps, those with the highest scores."""
+"""Number of predictions per image that COCO's keypoint evaluation uses, those with the highest scores."""
 THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
-"""OKS above which a prediction is correct; AP is the mean over them."""
+"""OKS thresholds at which a prediction is correct; AP is the mean over the thresholds."""
 RECALLS = np.linspace(0, 1, 101)
-"""Recalls at which COCO evaluates precision."""
+"""Recall values at which COCO evaluates precision."""
 NAMES = ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR")
 """The first entries of COCO's keypoint summary."""
 
 
 class KeypointAP(Metric):
-    """COCO's keypoint AP, AP50, AP75 and AR; AP_M and AP_L, of medium and large persons, as details."""
+    """COCO's keypoint AP, AP50, AP75 and AR, with AP_M and AP_L (medium and large persons) as details."""
 
     def evaluate(self, data: MatchedDataset) -> MetricResult:
         """Returns the values of `oks_scores`."""
-        found, details = oks_scores(data.truth, data.predictions), ("AP_M", "AP_L")
+        scores, details = oks_scores(data.truth, data.predictions), ("AP_M", "AP_L")
         no_area = evaluated(data.truth) & (data.truth.instances.areas <= 0)
         by_image = Counter(prediction.image_id for prediction in data.predictions)
         beyond = sum(max(0, count - MAX_DETECTIONS) for count in by_image.values())
         return MetricResult(
-            {name: value for name, value in found.items() if name not in details},
-            {name: found[name] for name in details},
+            {name: value for name, value in scores.items() if name not in details},
+            {name: scores[name] for name in details},
             counts={"no_area": int(no_area.sum())},
             notes=[f"AP: {beyond} predictions beyond the {MAX_DETECTIONS} of an image that COCO counts are left out"]
             * (beyond > 0),
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
-        """Returns COCO's matches by image."""
+        """Returns COCO's matches per image."""
         return coco_matches(data.truth, data.predictions, numbers)
 
 
 def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """Returns COCO keypoint AP, AP50, AP75, AP_M, AP_L and AR as fractions, with the sigmas of the skeleton.
+    """Returns COCO's AP, AP50, AP75, AP_M, AP_L and AR as fractions, with the sigmas of the skeleton.
 
-    AP and AR are means over the OKS thresholds .50, .55, … .95; areas (medium 32² to 96², large above, in square
-    pixels) and the scale of OKS come from `Instance.area`. As in COCO, crowds and persons without labeled joints are
-    ignored, and so are predictions that match them; predictions on images without persons count as errors;
-    `annotation_id` is not used. The values equal those of pycocotools on results without 'bbox' (the area of an
-    unmatched prediction is then that of the extent of its joints, which only matters for AP_M and AP_L).
+    AP and AR are means over the OKS thresholds .50, .55, … .95. `Instance.area` gives the scale of OKS and decides
+    which persons are medium (32² to 96² square pixels) and large (above). As in COCO, crowds and persons without
+    labeled joints are ignored, as are predictions that match them; predictions on images without persons count as
+    errors; `annotation_id` is not used. The values equal those of pycocotools on results without 'bbox', where the area
+    of an unmatched prediction is that of the extent of its joints; this affects only AP_M and AP_L.
 
     Returns:
-        Values by name; None where no person is in the area range, and for all if no evaluated person has an area.
+        Values by name; None where no person is in the area range. All are None if no evaluated person has an area.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set.
@@ -72,11 +72,11 @@ def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[st
         "categories": [{"id": 1, "name": "person"}],
     }
     annotated.createIndex()
-    found = COCO(print_function=_silent)
-    found.dataset = {**annotated.dataset, "annotations": _results(predictions, images)}
-    found.createIndex()
+    results = COCO(print_function=_silent)
+    results.dataset = {**annotated.dataset, "annotations": _results(predictions, images)}
+    results.createIndex()
     evaluation = _Evaluation(
-        annotated, found, "keypoints", print_function=_silent, kpt_oks_sigmas=list(truth.skeleton.sigmas)
+        annotated, results, "keypoints", print_function=_silent, kpt_oks_sigmas=list(truth.skeleton.sigmas)
     )
     evaluation.similarities = _similarities(truth, predictions, images)
     evaluation.params.maxDets = [MAX_DETECTIONS]
@@ -100,13 +100,13 @@ def object_keypoint_similarity(
 
     Args:
         truth_joints: (..., K, 2) in pixels.
-        visibility: (..., K); joints above 0 are labeled.
-        area: (...) of the persons in square pixels.
+        visibility: (..., K); a joint is labeled if its value is above 0.
+        area: (...) areas of the persons in square pixels.
         predicted: (..., K, 2) in pixels.
-        sigmas: K constants.
+        sigmas: OKS sigmas of the K joints.
 
     Returns:
-        (...) between 0 and 1; NaN for a person without labeled joints.
+        (...) values from 0 to 1; NaN for a person without labeled joints.
 
     Reference: COCO keypoint evaluation, https://cocodataset.org/#keypoints-eval.
     """
@@ -121,13 +121,15 @@ def object_keypoint_similarity(
 
 @dataclass(frozen=True)
 class CocoMatches(Outcomes):
-    """COCO's matches at every threshold, for areas of any size. Images count from 0, in COCO's order.
+    """COCO's matches at every threshold, for persons of any area.
+
+    Images are numbered from 0 in COCO's order. D is the number of detections, T of thresholds, I of images.
 
     Attributes:
-        images: (D,) image of each detection, by falling score.
+        images: (D,) image of each detection, sorted by descending score.
         hits: (T, D) whether the detection is a true positive.
-        misses: (T, D) whether it is a false positive; neither where it matches a person that is ignored.
-        positives: (I,) number of persons that are not ignored, by image.
+        misses: (T, D) whether it is a false positive; a detection that matches an ignored person is neither.
+        positives: (I,) number of persons in each image that are not ignored.
     """
 
     images: np.ndarray
@@ -136,9 +138,9 @@ class CocoMatches(Outcomes):
     positives: np.ndarray
 
     def value(self, counts: np.ndarray) -> float:
-        """Returns AP: precision, made to fall with recall, at 101 recalls, mean over the OKS thresholds.
+        """Returns AP: the mean over OKS thresholds and 101 recall values of the monotone precision envelope.
 
-        It is computed at true positives only: between two of them precision falls and recall stays.
+        Only true positives are evaluated: between two of them precision falls and recall does not change.
         """
         positives = counts @ self.positives
         if not positives:
@@ -156,7 +158,7 @@ class CocoMatches(Outcomes):
 
     @cached_property
     def _positions(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """By threshold, the positions of true positives and of ignored detections."""
+        """The positions of true positives and of ignored detections, by threshold."""
         pairs = zip(self.hits, self.misses, strict=True)
         return [(np.flatnonzero(hits), np.flatnonzero(~(hits | misses))) for hits, misses in pairs]
 
@@ -164,26 +166,26 @@ class CocoMatches(Outcomes):
 def coco_matches(
     truth: PoseDataset, predictions: Sequence[Prediction], numbers: Mapping[int | str, int]
 ) -> CocoMatches:
-    """Returns the matches behind `oks_scores`; `numbers` are those of all images, from 1.
+    """Returns the matches from which `oks_scores` follow; `numbers` numbers all images from 1.
 
-    No person is a positive if no evaluated person has an area.
+    If no evaluated person has an area, no person is a positive.
     """
     by_image, ranked = _persons_by_image(truth), _ranked(predictions)
-    counted, crowds = evaluated(truth), truth.instances.is_crowd
+    is_evaluated, crowds = evaluated(truth), truth.instances.is_crowd
     similarities = _similarities(truth, predictions, numbers)
     images, scores, hits, misses = [], [], [], []
     for image_id, number in numbers.items():
         detections = ranked.get(image_id, [])
         persons = np.array(by_image.get(image_id, []), np.int64)
-        order = np.argsort(~counted[persons], kind="stable")  # ignored persons last
+        order = np.argsort(~is_evaluated[persons], kind="stable")  # ignored persons last
         similarity = similarities.get(number, np.zeros((len(detections), len(persons))))[:, order]
-        matched, ignored = _greedy(similarity, counted[persons[order]], crowds[persons[order]])
+        matched, ignored = _greedy(similarity, is_evaluated[persons[order]], crowds[persons[order]])
         images += [number - 1] * len(detections)
         scores += [predictions[n].score for n in detections]
         hits.append(matched & ~ignored)
         misses.append(~matched)
     by_score = np.argsort(-np.array(scores), kind="stable")
-    measurable = counted if (counted & (truth.instances.areas > 0)).any() else np.zeros_like(counted)
+    measurable = is_evaluated if (is_evaluated & (truth.instances.areas > 0)).any() else np.zeros_like(is_evaluated)
     image_indices = np.array([numbers[image_id] - 1 for image_id in truth.instances.image_ids], np.int64)
     positives = np.bincount(image_indices[measurable], minlength=len(numbers))
     none = np.zeros((len(THRESHOLDS), 0), bool)
@@ -195,33 +197,33 @@ def coco_matches(
     )
 
 
-def _greedy(similarity: np.ndarray, counted: np.ndarray, crowds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCO's matching in one image: (T, D) whether a detection matches a person, and one that is ignored."""
+def _greedy(similarity: np.ndarray, is_evaluated: np.ndarray, crowds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns COCO's matches in one image: (T, D) whether a detection is matched, and to an ignored person."""
     matched = np.zeros((len(THRESHOLDS), len(similarity)), bool)
     ignored = matched.copy()
     for t, threshold in enumerate(THRESHOLDS):
-        taken = np.zeros(len(counted), bool)
+        taken = np.zeros(len(is_evaluated), bool)
         for d, row in enumerate(similarity):
-            best, chosen = min(threshold, 1 - 1e-10), -1
+            best, match = min(threshold, 1 - 1e-10), -1
             for g, value in enumerate(row):
                 if taken[g] and not crowds[g]:
                     continue
-                if chosen >= 0 and counted[chosen] and not counted[g]:
+                if match >= 0 and is_evaluated[match] and not is_evaluated[g]:
                     break
                 if value >= best:
-                    best, chosen = value, g
-            if chosen >= 0:
-                matched[t, d], ignored[t, d], taken[chosen] = True, not counted[chosen], True
+                    best, match = value, g
+            if match >= 0:
+                matched[t, d], ignored[t, d], taken[match] = True, not is_evaluated[match], True
     return matched, ignored
 
 
 def best_ranked(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Returns the predictions of one image that count: at most 20, by falling score, equal scores in their order."""
+    """Returns the at most 20 predictions of an image that are evaluated, by descending score; the sort is stable."""
     return sorted(predictions, key=lambda p: -p.score)[:MAX_DETECTIONS]
 
 
 def image_numbers(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[int | str, int]:
-    """Returns a number from 1 for each image, in the order of the ids: COCO needs numbers, and they decide ties."""
+    """Returns a number from 1 for each image, in the order of the ids: COCO needs numbers, and breaks ties by them."""
     ids: set[int | str] = {*truth.instances.image_ids, *(p.image_id for p in predictions)}
     numbers = sorted(i for i in ids if isinstance(i, int))
     texts = sorted(i for i in ids if isinstance(i, str))
@@ -230,7 +232,7 @@ def image_numbers(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict
 
 
 def _persons_by_image(truth: PoseDataset) -> dict[int | str, list[int]]:
-    """Indices of the persons of each image."""
+    """Returns the indices of the persons of each image."""
     by_image: dict[int | str, list[int]] = defaultdict(list)
     for n, image_id in enumerate(truth.instances.image_ids):
         by_image[image_id].append(n)
@@ -238,7 +240,7 @@ def _persons_by_image(truth: PoseDataset) -> dict[int | str, list[int]]:
 
 
 def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
-    """Indices of the predictions of each image that count, as `best_ranked` orders them."""
+    """Returns the indices of the evaluated predictions of each image, in the order of `best_ranked`."""
     ranked: dict[int | str, list[int]] = defaultdict(list)
     for n in sorted(range(len(predictions)), key=lambda n: -predictions[n].score):
         if len(ranked[predictions[n].image_id]) < MAX_DETECTIONS:
@@ -247,21 +249,21 @@ def _ranked(predictions: Sequence[Prediction]) -> dict[int | str, list[int]]:
 
 
 class _Evaluation(COCOeval_faster):  # type: ignore[misc]  # the package has no types
-    """COCO's matching and accumulation with similarities that are computed for all images at once."""
+    """COCO's matching and accumulation, with similarities that were computed for all images at once."""
 
     similarities: dict[int, np.ndarray]
 
     def computeOks(self, imgId: int, catId: int) -> Any:  # noqa: N802
-        """Returns the similarities of the best ranked predictions and the persons of an image; [] without either."""
+        """Returns the similarities of an image's best ranked predictions and persons; [] if it lacks either."""
         return self.similarities.get(imgId, [])
 
 
 def _similarities(
     truth: PoseDataset, predictions: Sequence[Prediction], images: Mapping[int | str, int]
 ) -> dict[int, np.ndarray]:
-    """OKS of each image's best ranked predictions (rows) with its persons (columns), by the image's number.
+    """Returns the OKS of the best ranked predictions (rows) with the persons (columns), by image number.
 
-    As in COCO, the similarity with a person without labeled joints uses the distance to its doubled box.
+    As in COCO, the OKS with a person without labeled joints uses the distance to the person's doubled box.
     """
     by_image, ranked = _persons_by_image(truth), _ranked(predictions)
     both = [image for image in images if by_image.get(image) and ranked.get(image)]
@@ -270,13 +272,13 @@ def _similarities(
     rows = np.concatenate([np.repeat(ranked[i], len(by_image[i])) for i in both])
     columns = np.concatenate([np.tile(by_image[i], len(ranked[i])) for i in both])
     persons = truth.instances
-    found = np.stack([p.joints for p in predictions])[rows]
+    predicted = np.stack([p.joints for p in predictions])[rows]
     labeled = persons.visibility[columns] > 0
-    distance = found - persons.joints[columns]
+    distance = predicted - persons.joints[columns]
     unlabeled = ~labeled.any(axis=1)
     corner, size = np.split(persons.boxes[columns[unlabeled], None], 2, axis=2)
-    outside = found[unlabeled]
-    distance[unlabeled] = np.maximum(0, corner - size - outside) + np.maximum(0, outside - corner - 2 * size)
+    points = predicted[unlabeled]
+    distance[unlabeled] = np.maximum(0, corner - size - points) + np.maximum(0, points - corner - 2 * size)
     labeled[unlabeled] = True
     variances = (2 * np.asarray(truth.skeleton.sigmas)) ** 2
     errors = (distance**2).sum(axis=-1) / variances / (persons.areas[columns, None] + np.spacing(1)) / 2
@@ -286,7 +288,7 @@ def _similarities(
 
 
 def _annotations(truth: PoseDataset, images: Mapping[int | str, int]) -> list[dict[str, Any]]:
-    """COCO annotations, numbered from 1: for faster_coco_eval id 0 means unmatched, and joined sets repeat ids."""
+    """Returns COCO annotations with new ids from 1: to faster_coco_eval 0 means unmatched; merged sets repeat ids."""
     p = truth.instances
     flat = np.concatenate([p.joints, p.visibility[..., None]], axis=2, dtype=np.float64).reshape(len(p), -1).tolist()
     counts = (p.visibility > 0).sum(axis=1).tolist()
@@ -307,7 +309,7 @@ def _annotations(truth: PoseDataset, images: Mapping[int | str, int]) -> list[di
 
 
 def _results(predictions: Sequence[Prediction], images: Mapping[int | str, int]) -> list[dict[str, Any]]:
-    """COCO results as `loadRes` completes them: area and box are those of the extent of the joints."""
+    """Returns COCO results completed as by `loadRes`: area and box are those of the extent of the joints."""
     if not predictions:
         return []
     joints, scores = np.stack([p.joints for p in predictions]), np.stack([p.scores for p in predictions])
@@ -330,4 +332,4 @@ def _results(predictions: Sequence[Prediction], images: Mapping[int | str, int])
 
 
 def _silent(*_: object) -> None:
-    """Replaces the printing of faster_coco_eval."""
+    """Prints nothing, in place of faster_coco_eval's `print`."""

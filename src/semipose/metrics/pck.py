@@ -16,14 +16,14 @@ NOT_IN_PCKH_TOTAL = ("pelvis", "thorax")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Correct joints of a data set.
+    """The fraction of correct joints on a data set.
 
     Attributes:
         total: Fraction of correct joints among all labeled joints of all measured persons; None without any.
         per_joint: The same by joint name.
-        persons: Persons that were measured.
-        unmeasured: Persons that are left out because their torso or head size is unknown.
-        missing: Measured persons without a prediction, whose joints are all wrong.
+        persons: Number of measured persons.
+        unmeasured: Number of persons left out because their torso or head size is unknown.
+        missing: Number of measured persons without a prediction; all their joints count as wrong.
         joints: Number of joints in `total`.
     """
 
@@ -36,14 +36,14 @@ class Accuracy:
 
     @property
     def by_joint(self) -> dict[str, float]:
-        """The fractions that are known by joint name, and the `total`."""
+        """The known fractions by joint name, and the `total`."""
         return {joint: v for joint, v in {**self.per_joint, "total": self.total}.items() if v is not None}
 
 
 def pck_torso(data: MatchedDataset, threshold: float = 0.2) -> Accuracy:
     """Returns PCK: a joint is correct when its error is at most `threshold` × the torso diagonal.
 
-    The diagonal goes from right shoulder to left hip; if the other one is labeled too, the longer one counts.
+    The diagonal is the distance from a shoulder to the opposite hip, the longer one if both are labeled.
 
     Reference: Yang and Ramanan, Articulated human detection with flexible mixtures of parts, TPAMI 2013.
     """
@@ -61,7 +61,7 @@ def pckh(data: MatchedDataset, threshold: float = 0.5) -> Accuracy:
 
 
 def torso_diagonal(person: Instance, skeleton: Skeleton) -> float | None:
-    """Returns the longer labeled distance from a shoulder to the opposite hip in pixels; None without one above 0."""
+    """Returns the longer labeled distance from a shoulder to the opposite hip in pixels; None if there is none."""
     if person.joints is None or person.visibility is None:
         return None
     lengths = []
@@ -77,17 +77,17 @@ class PCK(Metric):
 
     def evaluate(self, data: MatchedDataset) -> MetricResult:
         """Returns PCK@0.2."""
-        found = _torso_errors(data).accuracy(0.2)
+        accuracy = _torso_errors(data).accuracy(0.2)
         note = "no PCK@0.2: no person has a labeled shoulder and opposite hip (joints left_shoulder, right_hip, …)"
         return MetricResult(
-            {"PCK@0.2": found.total},
-            by_joint={"PCK@0.2": found.by_joint} if found.by_joint else {},
-            counts={"no_torso": found.unmeasured},
-            notes=() if found.total is not None else (note,),
+            {"PCK@0.2": accuracy.total},
+            by_joint={"PCK@0.2": accuracy.by_joint} if accuracy.by_joint else {},
+            counts={"no_torso": accuracy.unmeasured},
+            notes=() if accuracy.total is not None else (note,),
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
-        """Returns the correct joints by image."""
+        """Returns the correct joints per image."""
         return _torso_errors(data).outcomes(0.2, numbers)
 
 
@@ -97,23 +97,23 @@ class PCKh(Metric):
     def evaluate(self, data: MatchedDataset) -> MetricResult:
         """Returns PCKh@0.5 and PCKh@0.1."""
         errors = _head_errors(data)
-        found, strict = errors.accuracy(0.5), errors.accuracy(0.1)
-        by_joint = {"PCKh@0.5": found.by_joint, "PCKh@0.1": strict.by_joint}
+        accuracy, strict = errors.accuracy(0.5), errors.accuracy(0.1)
+        by_joint = {"PCKh@0.5": accuracy.by_joint, "PCKh@0.1": strict.by_joint}
         return MetricResult(
-            {"PCKh@0.5": found.total},
+            {"PCKh@0.5": accuracy.total},
             {"PCKh@0.1": strict.total},
             by_joint={name: values for name, values in by_joint.items() if values},
-            counts={"no_head_size": found.unmeasured},
+            counts={"no_head_size": accuracy.unmeasured},
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
-        """Returns the correct joints by image."""
+        """Returns the correct joints per image."""
         return _head_errors(data).outcomes(0.5, numbers)
 
 
 @dataclass(frozen=True)
 class CorrectJoints(Outcomes):
-    """`sums` (I, 2): correct and labeled joints of each image."""
+    """The outcomes of PCK; `sums` (I, 2) are the numbers of correct and of labeled joints of each image."""
 
     sums: np.ndarray
 
@@ -128,8 +128,8 @@ class _NormalizedErrors:
     """Joint errors in units of each person's size.
 
     `errors` (N, K): NaN where the joint is not labeled or the person not measured, infinite without a prediction.
-    `measured`, `predicted` (N,): measured persons, and those of them that have a prediction. `in_total` (K,): joints
-    that the total counts.
+    `measured`, `predicted` (N,): whether a person is measured, and whether it also has a prediction. `in_total` (K,):
+    whether a joint is part of the total.
     """
 
     data: MatchedDataset

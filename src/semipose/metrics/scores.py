@@ -16,7 +16,7 @@ from semipose.utils.text import plural
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
-    """What scores were measured on and how: two scores compare only if their protocols agree.
+    """The data and the settings of an evaluation; scores are comparable only if their protocols agree.
 
     Attributes:
         boxes: `ground truth` or the file of detections.
@@ -56,7 +56,7 @@ class EvaluationProtocol:
         leakage: str = "",
         decoder: str = "",
     ) -> "EvaluationProtocol":
-        """Returns the protocol of an evaluation on `truth`; crowds and persons without labels do not count."""
+        """Returns the protocol of an evaluation on `truth`, without its crowds and unlabeled persons."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
         return cls(
             boxes=boxes,
@@ -91,7 +91,7 @@ class EvaluationProtocol:
 
 @dataclass(frozen=True, repr=False)
 class Scores:
-    """The scores of one set of predictions, from all metrics of `METRICS`; `scores["AP"]` returns one of them.
+    """The scores of a set of predictions by all metrics in `METRICS`; `scores["AP"]` returns one of them.
 
     Attributes:
         values: Scores by public name: AP, AP50, AP75, AR, PCK@0.2 and PCKh@0.5 as fractions, pixel_error in pixels;
@@ -141,7 +141,7 @@ def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "") -> str:
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
-    """Returns every score that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
+    """Returns all scores that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set.
@@ -149,13 +149,13 @@ def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
     """
     data = match_dataset(truth, predictions)
     results = [metric.evaluate(data) for metric in METRICS.values()]
-    chosen, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
+    indices, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
     counts = {
-        "persons": len(chosen),
-        "images": len(set(truth.instances.take(chosen).image_ids)),
+        "persons": len(indices),
+        "images": len(set(truth.instances.take(indices).image_ids)),
         "predictions": len(predictions),
         "elsewhere": sum(p.image_id not in images for p in predictions),
-        "no_prediction": sum(data.matched[i] is None for i in chosen.tolist()),
+        "no_prediction": sum(data.matched[i] is None for i in indices.tolist()),
     }
     return Scores(
         values={name: value for result in results for name, value in result.values.items()},

@@ -16,17 +16,17 @@ STD = (0.229, 0.224, 0.225)
 """Normalization of every network's input (RGB, of values in [0, 1]), from ImageNet."""
 
 MIN_REDUCTION = 4
-"""Stages of a smaller stride than the heatmaps' have no head."""
+"""Smallest stride of a stage with a head, which is the stride of the heatmaps."""
 
 
 class Backbone(nn.Module):
-    """A timm network with its last L stages as feature maps, the deepest (level z) first.
+    """A timm network whose output is the feature maps of its last L stages, the deepest (level z) first.
 
     Args:
-        features: timm's network with `features_only`, whose `out_indices` are the L stages.
+        features: A timm network built with `features_only`, whose `out_indices` are the L stages.
 
     Attributes:
-        info: The table of stages that timm keeps.
+        info: timm's description of the stages.
         channels: Channels of each feature map.
         reductions: Stride of each feature map.
     """
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
 
     @staticmethod
     def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
-        """Returns timm's options for the stages that L = `levels` heads need.
+        """Returns the timm options that select the stages for L = `levels` heads.
 
         Raises:
             ConfigError: If the network has too few stages.
@@ -61,15 +61,15 @@ class Backbone(nn.Module):
         return {"out_indices": tuple(range(first, last + 1))}
 
     def freeze(self, stages: int) -> None:
-        """Keeps the weights and BatchNorm statistics of the first `stages` stages.
+        """Freezes the weights and BatchNorm statistics of the first `stages` stages.
 
         Raises:
-            ConfigError: If no stage in use would remain to be trained.
+            ConfigError: If no stage in use would be left to train.
         """
         names = self.info.module_name(list(range(max(self.info.out_indices) + 1)))
         if stages > len(names) - 1:
             raise ConfigError(f"`model.frozen_stages`: {stages} of {len(names)} stages; the last can't be frozen")
-        # timm lists modules in the order of the forward pass: everything up to the end of the stage is frozen.
+        # timm lists modules in the order of the forward pass, so everything up to the end of the stage is frozen.
         modules = [(n, m) for n, m in self.features.named_modules() if n]
         last = max(i for i, (n, _) in enumerate(modules) if _belongs_to(n, names[stages - 1]))
         inner = {n for n, _ in modules[: last + 1]}
@@ -86,27 +86,27 @@ class Backbone(nn.Module):
         return self
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        """Sets the statistics of the weights; images normalized by ImageNet's are converted to them."""
-        own_mean, own_std, target_mean, target_std = (torch.tensor(v) for v in (MEAN, STD, mean, std))
-        self.register_buffer("scale", (own_std / target_std).view(1, 3, 1, 1))
-        self.register_buffer("shift", ((own_mean - target_mean) / target_std).view(1, 3, 1, 1))
+        """Sets the normalization that the weights expect; `forward` converts images from ImageNet's to it."""
+        mean_in, std_in, mean_out, std_out = (torch.tensor(v) for v in (MEAN, STD, mean, std))
+        self.register_buffer("scale", (std_in / std_out).view(1, 3, 1, 1))
+        self.register_buffer("shift", ((mean_in - mean_out) / std_out).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the deepest first."""
         return self.features(images * self.scale + self.shift)[::-1]
 
     def module_before(self, layer: int) -> nn.Module:
-        """Returns the module whose output enters layer N in ResNet's counting, the stage of stride 2 ** (N + 1).
+        """Returns the module whose output is the input of layer N as ResNet counts layers (stride 2 ** (N + 1)).
 
         Raises:
             ConfigError: If the backbone has no such layer in use.
         """
         modules = dict(self.features.named_modules())
         ends = {entry["reduction"]: self._end_of_stage(entry["module"], modules) for entry in self.info.info}
-        before, own = ends.get(2**layer), ends.get(2 ** (layer + 1))
-        if before is None or own is None:
+        before, end = ends.get(2**layer), ends.get(2 ** (layer + 1))
+        if before is None or end is None:
             raise ConfigError(f"`method.mixup.places`: the backbone has no layer{layer}; use image or deconvolutions")
-        # A ResNet pools between its stem and layer 1; timm's table ends the stem before.
+        # A ResNet pools between its stem and layer 1; for timm the stem ends before the pooling.
         return modules["maxpool"] if layer == 1 and "maxpool" in modules else before
 
     def _end_of_stage(self, stage: str, modules: dict[str, nn.Module]) -> nn.Module | None:
@@ -114,7 +114,7 @@ class Backbone(nn.Module):
 
 
 class HighResolutionBackbone(Backbone):
-    """HRNet: level z is the branch of stride 4, further levels are the coarser branches of the last stage.
+    """HRNet: level z is the branch of stride 4, and further levels are the coarser branches of the last stage.
 
     Reference: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
     """
@@ -122,16 +122,16 @@ class HighResolutionBackbone(Backbone):
     def __init__(self, features: nn.Module) -> None:
         super().__init__(features)
         self.channels, self.reductions = self.channels[::-1], self.reductions[::-1]
-        # The pose network fuses the last stage into the branches in use only; timm's builds all four.
+        # The pose network needs the fused branches in use only; timm builds all four.
         stage4: Any = features.stage4
         stage4[-1].fuse_layers = stage4[-1].fuse_layers[: len(self.info.out_indices)]
 
     @staticmethod
     def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
-        """Returns timm's options for the first L = `levels` branches.
+        """Returns the timm options that select the first L = `levels` branches.
 
         Raises:
-            ConfigError: For another stage than the last, or more levels than branches.
+            ConfigError: If `stage` is not the last stage, or there are fewer branches than levels.
         """
         if stage != -1 or levels > 4:
             raise ConfigError(
@@ -140,7 +140,7 @@ class HighResolutionBackbone(Backbone):
         return {"feature_location": "", "out_indices": tuple(range(1, 1 + levels))}
 
     def freeze(self, stages: int) -> None:
-        """Raises ConfigError: the stages of an HRNet feed each other at all resolutions."""
+        """Raises ConfigError, because the stages of an HRNet exchange features at all resolutions."""
         raise ConfigError(f"`model.frozen_stages`: {stages}, but HRNet can't be frozen in part; use 0")
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -152,7 +152,7 @@ class HighResolutionBackbone(Backbone):
 
 
 FAMILIES: dict[str, type[Backbone]] = {"hrnet": HighResolutionBackbone}
-"""Backbones with a class of their own, by the first word of timm's model name."""
+"""Backbones that need their own class, by the first word of timm's model name."""
 
 
 def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone:
@@ -161,7 +161,7 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     Args:
         name: Name of a timm model.
         weights: `auto`, `none` or a file, as in `ModelConfig`.
-        stage: Stage of level z, counted from the last: -1, -2, …
+        stage: Stage of level z, counted from the last stage: -1, -2, …
         levels: Number of feature maps L.
 
     Raises:
@@ -189,7 +189,7 @@ def _feature_info(features: nn.Module) -> FeatureInfo:
 
 
 def _belongs_to(module: str, stage: str) -> bool:
-    """Whether a module is part of a stage; some of timm's wrappers write `stages.0` as `stages_0`."""
+    """Returns whether a module is part of a stage; some timm wrappers write `stages.0` as `stages_0`."""
     return any(module == s or module.startswith(s + ".") for s in (stage, stage.replace(".", "_")))
 
 

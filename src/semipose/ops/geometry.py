@@ -1,6 +1,6 @@
-"""Similarity transforms as 3×3 matrices, image warping, and heatmaps warped from one view to another.
+"""Similarity transforms as 3×3 matrices, and warping of images and heatmaps.
 
-The pixel convention of the package, which only this module knows: the center of a pixel has integer coordinates, so x
+This module alone implements the pixel convention of the package: the center of a pixel has integer coordinates, so x
 spans [-0.5, W - 0.5]; a horizontal flip is x -> W - 1 - x; an input pixel maps to its heatmap cell by
 (x + 0.5) / stride - 0.5. Matrices act on column vectors (x, y, 1) from the left, in pixels, so that a rotation stays a
 rotation on images that are not square.
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def in_float32(function: Callable[P, R]) -> Callable[P, R]:
-    """Disables autocast within a function: in bfloat16, coordinates near 200 are rounded to whole pixels."""
+    """Disables autocast within a function, because bfloat16 rounds coordinates near 200 to whole pixels."""
 
     @wraps(function)
     def without_autocast(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -51,7 +51,7 @@ def scaling(factor: Float[Tensor, "B 2"]) -> Matrices:
 
 
 def rotation(degrees: Float[Tensor, " B"]) -> Matrices:
-    """Returns matrices that rotate about the origin, from x toward y: clockwise in an image."""
+    """Returns matrices that rotate about the origin from x toward y, which is clockwise in an image."""
     radians = torch.deg2rad(degrees)
     cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
     rows = [cos, -sin, zero, sin, cos, zero, zero, zero, zero + 1]
@@ -59,7 +59,7 @@ def rotation(degrees: Float[Tensor, " B"]) -> Matrices:
 
 
 def horizontal_flip(width: int, flipped: Bool[Tensor, " B"], dtype: torch.dtype = torch.float32) -> Matrices:
-    """Returns the matrix of x -> width - 1 - x where `flipped`, the identity elsewhere."""
+    """Returns matrices of x -> width - 1 - x for `flipped` samples and the identity for others."""
     matrix = torch.eye(3, device=flipped.device, dtype=dtype).repeat(len(flipped), 1, 1)
     matrix[:, 0, 0] = torch.where(flipped, -1.0, 1.0)
     matrix[:, 0, 2] = torch.where(flipped, width - 1.0, 0.0)
@@ -67,20 +67,20 @@ def horizontal_flip(width: int, flipped: Bool[Tensor, " B"], dtype: torch.dtype 
 
 
 def image_center(size: Sequence[int], batch: int, device: torch.device | None = None) -> Float[Tensor, "B 2"]:
-    """Returns the center of an image of `size` = (height, width) in pixels, once per sample."""
+    """Returns the center, in pixels, of an image of `size` = (height, width), repeated for each sample."""
     height, width = size
     return cached_tensor(((width - 1) / 2, (height - 1) / 2), device).repeat(batch, 1)
 
 
 @lru_cache(maxsize=64)
 def cached_tensor(values: tuple[int | float, ...], device: torch.device | None = None) -> Tensor:
-    """Returns `values` as a tensor that stays on `device`; a copy from the host in each step would make a GPU wait."""
+    """Returns `values` as a tensor that stays on `device`; copying it in each step would make a GPU wait."""
     with torch.inference_mode(False):
         return torch.tensor(values, device=device)
 
 
 def inverse(matrices: Matrices) -> Matrices:
-    """Returns the inverse matrices without the check of `torch.linalg.inv`, for which the host waits for a GPU."""
+    """Returns inverse matrices without the check of `torch.linalg.inv`, which makes the CPU wait for a GPU."""
     return torch.linalg.inv_ex(matrices)[0]
 
 
@@ -111,12 +111,12 @@ def to_heatmap_grid(matrices: Matrices, stride: int) -> Matrices:
 
 @in_float32
 def transform_points(matrices: Matrices, points: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2"]:
-    """Maps the points (x, y) of each sample by its matrix."""
+    """Transforms the points (x, y) of each sample by the matrix of the sample."""
     return points @ matrices[:, :2, :2].transpose(1, 2) + matrices[:, None, :2, 2]
 
 
 def source_positions(matrices: Matrices, size: Sequence[int]) -> Float[Tensor, "B h w 2"]:
-    """Returns the position in the source, in pixels, of each pixel of a target of `size` = (h, w)."""
+    """Returns the source position, in pixels, of each pixel of a target of `size` = (h, w)."""
     height, width = size
     ys = torch.arange(height, device=matrices.device, dtype=matrices.dtype)
     xs = torch.arange(width, device=matrices.device, dtype=matrices.dtype)
@@ -143,10 +143,10 @@ def warp(images: Float[Tensor, "B C H W"], matrices: Matrices, size: Sequence[in
 def warp_uint8(
     images: UInt8[Tensor, "B C H W"], matrices: Matrices, size: Sequence[int], fill: Sequence[int]
 ) -> UInt8[Tensor, "B C h w"]:
-    """Resamples images on a CPU, where `grid_sample` is slow; within one gray level of `warp`.
+    """Resamples images on a CPU, where `grid_sample` is slow; equals `warp` to within one gray level.
 
     Args:
-        images: Source images; in channels-last memory they need no copy.
+        images: Source images; channels-last images need no copy.
         matrices: From source to target pixels.
         size: (h, w) of the target.
         fill: Color outside the source.
@@ -165,7 +165,7 @@ def warp_uint8(
 def _sample(images: Tensor, positions: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     extent = cached_tensor((width, height), positions.device)
-    grid = (2 * positions + 1) / extent - 1  # -1 and 1 are the outer edges -0.5 and W - 0.5 with align_corners=False
+    grid = (2 * positions + 1) / extent - 1  # with align_corners=False, -1 and 1 are the outer edges -0.5 and W - 0.5
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
@@ -183,12 +183,12 @@ def warp_heatmaps(
         heatmaps: Heatmaps of the first view.
         matrices: From the first view's input pixels to the second's.
         stride: Input pixels per heatmap cell.
-        flipped: Samples whose matrix contains a flip: their left and right joints are exchanged.
+        flipped: Which matrices contain a flip; left and right joints of these samples are exchanged.
         flip_order: Joint order of the flipped image (`Skeleton.flip_order`); needed with `flipped`.
 
     Returns:
-        The heatmaps of the second view, zero where the first view shows nothing, and the mask of the cells that lie on
-        the first view's heatmap (seen).
+        The heatmaps of the second view, zero outside the first view, and the mask `seen` of the cells that lie inside
+        the first view's heatmap.
     """
     height, width = heatmaps.shape[-2:]
     if flipped is not None:
@@ -205,12 +205,12 @@ def warp_heatmaps(
 def flip_joints(
     joints: Float[Tensor, "B K 2"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K 2"]:
-    """Exchanges left and right joints where `flipped`; their positions stay (`horizontal_flip` moves them)."""
+    """Exchanges left and right joints of `flipped` samples; positions do not move (`horizontal_flip` moves them)."""
     return torch.where(flipped[:, None, None], joints[:, cached_tensor(tuple(flip_order), joints.device)], joints)
 
 
 def flip_weights(
     weights: Float[Tensor, "B K"], flipped: Bool[Tensor, " B"], flip_order: Sequence[int]
 ) -> Float[Tensor, "B K"]:
-    """Exchanges the weights of left and right joints where `flipped`."""
+    """Exchanges the weights of left and right joints of `flipped` samples."""
     return torch.where(flipped[:, None], weights[:, cached_tensor(tuple(flip_order), weights.device)], weights)

@@ -1,6 +1,6 @@
 """Encoding of joints as Gaussian heatmaps and decoding by arg-max with quarter offset or DARK.
 
-Cell centers have integer coordinates, as pixel centers have.
+Cell centers have integer coordinates, like pixel centers.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ def encode(
 
     Args:
         joints: Positions in input pixels.
-        weights: Joint weights; joints of weight 0 get an empty map.
+        weights: Joint weights; joints with weight 0 get a heatmap of zeros.
         size: (h, w) of the heatmaps in cells.
         sigma: Standard deviation of the Gaussian in cells.
         stride: Input pixels per heatmap cell.
 
     Returns:
-        The heatmaps, with peak 1, and the weights, set to 0 where a joint lies outside its map.
+        The heatmaps, with peak 1, and the weights, set to 0 for joints outside the heatmap.
 
     Reference: Xiao et al., ECCV 2018; Zhang et al., "Distribution-Aware Coordinate Representation",
     CVPR 2020, section 3.2.
@@ -47,7 +47,7 @@ def encode(
 
 
 def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-    """Returns the cell (x, y) of the maximum of each heatmap and its value."""
+    """Returns the cell (x, y) and the value of each heatmap's maximum."""
     width = heatmaps.shape[-1]
     values, index = heatmaps.flatten(2).max(dim=2)
     return torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype), values
@@ -57,14 +57,14 @@ def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], F
 def decode(
     heatmaps: Float[Tensor, "B K h w"], stride: int, decoder: Decoder = "dark", sigma: float = 2.0
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-    """Finds the joint of each heatmap.
+    """Returns the position and the score of the joint of each heatmap.
 
     Args:
         heatmaps: Heatmaps with a peak near 1 where the network is certain.
         stride: Input pixels per heatmap cell.
-        decoder: `quarter` moves the maximum a quarter cell toward its higher neighbor, within 0.25 cells of the center
-            of an exact Gaussian. `dark` takes a Newton step on the logarithm of the smoothed map, within 0.02 cells
-            for a Gaussian two sigma away from the border.
+        decoder: `quarter` moves the maximum a quarter cell toward the higher neighbor; the error for an exact Gaussian
+            is at most 0.25 cells. `dark` takes a Newton step on the logarithm of the smoothed heatmap; the error for a
+            Gaussian at least two sigma from the border is at most 0.02 cells.
         sigma: Standard deviation of the target Gaussians in cells; only `dark` uses it.
 
     Returns:
@@ -78,7 +78,7 @@ def decode(
 
 
 def _quarter_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
-    """Returns a quarter cell toward the higher neighbor on each axis, 0 at the border."""
+    """Returns an offset of a quarter cell toward the higher neighbor on each axis; 0 at the border."""
     patch, inner = _neighbors(heatmaps, cells, 1)
     dx = patch[..., 1, 2] - patch[..., 1, 0]
     dy = patch[..., 2, 1] - patch[..., 0, 1]
@@ -86,7 +86,7 @@ def _quarter_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
 
 
 def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
-    """Returns a Newton step on the logarithm of the smoothed map at the maximum, at most one cell on each axis."""
+    """Returns a Newton step from the maximum on the logarithm of the smoothed heatmap, at most one cell per axis."""
     log_maps = _blur(heatmaps, sigma).clamp_min(1e-10).log()
     p, inner = _neighbors(log_maps, cells, 2)
     dx = 0.5 * (p[..., 2, 3] - p[..., 2, 1])
@@ -95,7 +95,7 @@ def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
     dyy = 0.25 * (p[..., 4, 2] - 2 * p[..., 2, 2] + p[..., 0, 2])
     dxy = 0.25 * (p[..., 3, 3] - p[..., 1, 3] - p[..., 3, 1] + p[..., 1, 1])
     determinant = dxx * dyy - dxy * dxy
-    # The Hessian of a maximum is negative definite; flat and noisy maps get no step.
+    # The Hessian at a maximum is negative definite; flat and noisy heatmaps get no step.
     peaked = (determinant > 1e-12) & (dxx < 0)
     safe = torch.where(peaked, determinant, torch.ones_like(determinant))
     step = torch.stack([-(dyy * dx - dxy * dy) / safe, -(dxx * dy - dxy * dx) / safe], dim=-1)
@@ -126,4 +126,4 @@ def _blur(heatmaps: Tensor, sigma: float) -> Tensor:
 
 
 DECODERS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"quarter": _quarter_offset, "dark": _dark_offset}
-"""Offsets from the maximum, in cells, by the name of the decoder: called with (heatmaps, cells, sigma)."""
+"""Functions of (heatmaps, cells, sigma) that return the offset from the maximum in cells, by name of the decoder."""

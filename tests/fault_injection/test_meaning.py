@@ -38,48 +38,6 @@ Content = dict[str, Any]
 Quirk = Callable[[Content, Path], bytes | None]
 """Changes the content of labels.json and the files below the folder; returns the file if it encodes it itself."""
 
-KNOWN: dict[str, str] = {
-    **dict.fromkeys(
-        [
-            "a byte-order mark",
-            "UTF-16",
-            "UTF-16 of the other byte order",
-            "two cameras with the same names",
-            "a folder in the names that is not there",
-            "the image folder in the names",
-            "back-slashes",
-            "percent-encoded",
-            "composed umlauts",
-            "decomposed umlauts",
-            "upper-case suffixes",
-            "lower-case suffixes",
-            "results of other images",
-            "results with image ids as texts",
-            "half of the results with image ids as texts",
-            "results that name paths of another computer",
-            "results that name stems",
-            "results with a byte-order mark",
-            "results in UTF-16",
-            "boxes with class ids as texts",
-            "boxes with image ids as texts",
-            "boxes with a byte-order mark",
-        ],
-        "C2 (image names, results, detections, encodings) is not merged yet",
-    ),
-    **dict.fromkeys(
-        [
-            "iscrowd as text",
-            "area of 0",
-            "half of the areas are 0",
-            "zero boxes",
-            "half of the boxes are zero",
-            "zero boxes and areas",
-        ],
-        "C3 (placeholders) is not merged yet",
-    ),
-}
-"""Quirks with wrong scores, and why; to be emptied."""
-
 RESULTS = "predictions.json"
 
 
@@ -365,15 +323,7 @@ SAME: dict[str, Quirk] = {
 """Other ways to write the same set: every score stays the same."""
 
 
-def parameters(names: dict[str, Any]) -> list[Any]:
-    """One parameter a quirk; those of `KNOWN` are expected to fail."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(reason=KNOWN[name], strict=False) if name in KNOWN else ())
-        for name in names
-    ]
-
-
-@pytest.mark.parametrize("name", parameters(SAME))
+@pytest.mark.parametrize("name", SAME)
 def test_another_way_to_write_a_set_changes_no_score(name, sound, base, tmp_path):
     labels = turned(sound, tmp_path, SAME[name])
     found = measure(labels)
@@ -383,7 +333,7 @@ def test_another_way_to_write_a_set_changes_no_score(name, sound, base, tmp_path
     np.testing.assert_allclose(found["poses"], base["poses"], atol=1e-3)
 
 
-@pytest.mark.parametrize("name", parameters(SAME))
+@pytest.mark.parametrize("name", SAME)
 def test_names_and_categories_stay_and_pycocotools_agrees_on_files_that_are_written(name, sound, tmp_path):
     """Of a set that is read, converted or merged; with the results of its labels and of a network."""
     labels = turned(sound, tmp_path, SAME[name])
@@ -459,7 +409,7 @@ ESTIMATED: dict[str, tuple[Quirk, Quirk]] = {
 """Placeholders, and the same set without the values that they stand for."""
 
 
-@pytest.mark.parametrize("name", parameters(ESTIMATED))
+@pytest.mark.parametrize("name", ESTIMATED)
 def test_placeholders_are_absent_values(name, sound, tmp_path):
     quirk, absent = ESTIMATED[name]
     found = []
@@ -496,7 +446,7 @@ REFUSED: dict[str, Quirk] = {
 """Records that have no meaning."""
 
 
-@pytest.mark.parametrize("name", parameters(REFUSED))
+@pytest.mark.parametrize("name", REFUSED)
 def test_records_without_a_meaning_are_refused_by_their_id(name, sound, tmp_path):
     with pytest.raises(DataError, match=r"annotation 1\b.*") as caught:
         read_annotations(turned(sound, tmp_path, REFUSED[name]))
@@ -566,7 +516,7 @@ SAME_RESULTS: dict[str, Callable[[Records, PoseDataset], bytes | None]] = {
 """Other ways to write the same results."""
 
 
-@pytest.mark.parametrize("name", parameters(SAME_RESULTS))
+@pytest.mark.parametrize("name", SAME_RESULTS)
 def test_another_way_to_write_results_changes_no_score(name, sound, base, tmp_path):
     """Or it is refused in one line that names the record."""
     labels = turned(sound, tmp_path, None)
@@ -641,7 +591,7 @@ SAME_BOXES: dict[str, Callable[[Records, PoseDataset], bytes | None]] = {
 """Other ways to write the same detections."""
 
 
-@pytest.mark.parametrize("name", parameters(SAME_BOXES))
+@pytest.mark.parametrize("name", SAME_BOXES)
 def test_another_way_to_write_boxes_changes_no_pose(name, sound, base, tmp_path):
     labels = turned(sound, tmp_path, None)
     persons = read_annotations(labels)
@@ -657,7 +607,6 @@ def test_another_way_to_write_boxes_changes_no_pose(name, sound, base, tmp_path)
         np.testing.assert_allclose(poses(out / RESULTS), base["poses"], atol=1e-3)
 
 
-@pytest.mark.xfail(reason="C2 is not merged yet", strict=False)
 def test_two_cameras_with_the_same_names_keep_their_boxes_and_scores(sound, base, tmp_path, caplog):
     """Predictions on the folder, with boxes that name relative paths, then their evaluation."""
     labels = turned(sound, tmp_path, cameras)
@@ -708,7 +657,7 @@ MIRRORED: dict[str, Callable[[str], str]] = {
 """Spellings of a side."""
 
 
-@pytest.mark.parametrize("name", parameters(MIRRORED))
+@pytest.mark.parametrize("name", MIRRORED)
 def test_a_mirrored_set_with_mirrored_names_gives_mirrored_poses(name, sound, tmp_path):
     """With the flip test a network does not know left from right, if the pairs are those of the names."""
     labels = turned(sound, tmp_path, joints_named(MIRRORED[name]))

@@ -75,7 +75,7 @@ class Evaluation:
 
         `pixel_error` holds mean, median, rmse, p90 and by_joint.
         """
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             **self.scores.as_dict(),
             "by_joint": self.scores.by_joint,
             "pixel_error": self.scores.pixel_error,
@@ -220,7 +220,7 @@ class _Settings:
         )
         source = os.fspath(boxes) if boxes else "ground truth"
         kept = without_images(truth, failed)
-        return _Predicted(loaded.path, name, name, kept, found, source, predictor.flip_test, loaded.decoder)
+        return _Predicted(loaded.path, name, name, kept, predictions, source, predictor.flip_test, loaded.decoder)
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
         run = _description_of_run(path)
@@ -296,7 +296,7 @@ def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) ->
     if missing:
         raise ConfigError(
             f"{name} predicts the {len(skeleton)} joints of {skeleton.name!r}, {truth.source} labels the "
-            f"{len(labeled)} of {labeled.name!r} (first difference: {missing[0]}); use data of its own skeleton"
+            f"{len(theirs)} of {theirs.name!r} (first difference: {missing[0]}); use data of its own skeleton"
         )
     sigmas = list(skeleton.sigmas)
     given: list[SigmaSource] = ["given"] * len(skeleton)

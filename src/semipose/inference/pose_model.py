@@ -112,7 +112,7 @@ class PoseModel:
             raise DataError("`boxes` must be finite [x, y, width, height] with width and height above 0")
         persons = [Instance(Path(), 0, -n - 1, (x, y, w, h)) for n, (x, y, w, h) in enumerate(array.tolist())]
         crops = FrameCrops(image, PoseDataset(self.skeleton, persons, "image", category=self.category), self.geometry)
-        found, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
+        predictions, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
         return Poses(
             np.array([p.joints for p in predictions]).reshape(-1, k, 2),
             np.array([p.scores for p in predictions]).reshape(-1, k),

@@ -95,9 +95,9 @@ def suggest(
         selected = least_confident(predictions, count)
         copies = _copy_images(persons.image_paths, selected, out / "images")
     errors.write(out)
-    log.info(DataAccount.of(persons, {"predicted on": len(found)}, {}).with_errors(errors, "images").describe())
+    log.info(DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images").describe())
     labels = PoseDataset(
-        model.skeleton, _pre_labels(chosen, copies, min_joint_score), "predictions", category=persons.category
+        model.skeleton, _pre_labels(selected, copies, min_joint_score), "predictions", category=persons.category
     )
     write_coco(labels, out / "annotations.json")
     scores = np.concatenate([p.scores for p in selected])

@@ -1,10 +1,16 @@
-"""Parameter names become options of the running command."""
+"""Parameter names become options of the running command, and any name can be printed."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 from typer.main import get_command
 
 from semipose.cli import app
 from semipose.cli.common import OPTIONS, print_table, translator
+from semipose.data.datasets import PEOPLE
+from tests.cli.conftest import coco
 
 
 def command(*words):
@@ -41,3 +47,14 @@ def test_tables_print_text_as_it_is(capsys):
     out = capsys.readouterr().out
     assert "[bold]a[/bold]" in out
     assert out.count("├") == 1
+
+
+def test_names_that_the_encoding_of_the_terminal_lacks_stop_nothing(tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    path = coco(tmp_path / "größe.json")
+    arguments = ["data", "check", str(path), "--images", str(PEOPLE / "images")]
+    done = subprocess.run(
+        [sys.executable, "-m", "semipose", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gr\\xf6\\xdfe.json" in done.stdout + done.stderr

@@ -45,3 +45,33 @@ def test_no_input_is_replaced(cli, trained, test_set, tmp_path):
     one_line(cli("predict", trained, photos, "--draw", "--out", photos / "below"), "--out")
     (tmp_path / "file").touch()
     one_line(cli("predict", trained, photos, "--out", tmp_path / "file"), "--out")
+
+
+def test_predictions_of_equal_names_in_two_folders_get_the_score_of_the_network(cli, trained, tmp_path):
+    """`file_name` holds the folder, and predictions for images that the set does not list are left out."""
+    content = json.loads((PEOPLE / "val.json").read_text())
+    first = {image["id"]: number for number, image in enumerate(content["images"][:12])}
+    for image in content["images"][:12]:
+        number = first[image["id"]]
+        name = f"cam{number % 2}/{number // 2:03}.jpg"
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PEOPLE / "images" / image["file_name"], tmp_path / "images" / name)
+        image["file_name"] = name
+    content["images"] = content["images"][:12]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in first]
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    content["images"] = content["images"][::2]
+    kept = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    (tmp_path / "half.json").write_text(json.dumps(content))
+    code, _, err = cli("predict", trained, tmp_path / "all.json", "--out", tmp_path / "found")
+    assert code == 0, err
+
+    for data in ("all.json", "half.json"):
+        scores = []
+        for source in (trained, tmp_path / "found" / "predictions.json"):
+            code, out, err = cli("evaluate", source, "--data", tmp_path / data, "--json")
+            assert code == 0, err
+            scores.append({name: json.loads(out)[name] for name in ("AP", "PCK@0.2")})
+        assert scores[0] == scores[1]
+    assert "predictions are for images outside" in err

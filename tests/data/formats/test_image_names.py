@@ -162,6 +162,12 @@ def test_images_of_two_folders_are_not_found_as_one(tmp_path):
     assert "prediction 1: images in the folders 'cam1' and 'cam2' would all be set/001.jpg" in problems[0]
 
 
+def test_other_folders_are_other_images_where_folders_are_named(tmp_path):
+    index = ImageIndex({1: Path("cam1/001.jpg"), 2: Path("cam1/002.jpg")}, {1: [1], 2: [2]})
+    names = [ImageReference(None, name) for name in ("cam1/001.jpg", "cam2/001.jpg", "cam2/002.jpg")]
+    assert index.locate(names, tmp_path / "p.json", "prediction", "set", None) == [1, None, None]
+
+
 def test_relative_names_tell_images_of_two_folders_apart():
     assert relative_names(PATHS)[101] == "cam2/001.jpg"
     assert relative_names(PATHS, Path("other"))[101] == "set/cam2/001.jpg"

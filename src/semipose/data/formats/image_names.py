@@ -58,6 +58,12 @@ class ImageReference:
         reference = cls(image_id_of(record.get("image_id")), name if isinstance(name, str) and name else None)
         return None if reference == cls(None) else reference
 
+    @property
+    def has_folder(self) -> bool:
+        """Whether the name has a folder."""
+        name = self.file_name or str(self.image_id)
+        return any(len(parts) > 1 for parts in spellings(name))
+
     def __str__(self) -> str:
         return repr(self.image_id if self.file_name is None else self.file_name)[:80]
 
@@ -125,6 +131,8 @@ class ImageIndex:
             DataError: If no record is for an image of `source`, or one is ambiguous and `problems` is None.
         """
         matches = [self._find(reference) for reference in references]
+        if any(ids and not folder and r.has_folder for r, (ids, folder) in zip(references, matches, strict=True)):
+            matches = [([], ()) if folder else (ids, ()) for ids, folder in matches]  # other folders are other images
         folders: dict[ImageId, set[Parts]] = defaultdict(set)
         for ids, folder in matches:
             if len(ids) == 1 and folder:

@@ -48,9 +48,10 @@ def test_the_other_network_evaluates_and_exports_by_its_file(tiny, tmp_path):
     train(config, run)
     weights = run / "weights" / f"{name}.safetensors"
     found = semipose.evaluate(weights, "people").scores.as_dict()
-    assert found == pytest.approx(
-        json.loads((run / "scores.json").read_text())["scores"][name], abs=0.005
-    )  # the crops of the run went through JPEG
+    expected = json.loads((run / "scores.json").read_text())["scores"][name]
+    # The crops of the run went through JPEG.
+    assert found.pop("pixel_error") == pytest.approx(expected.pop("pixel_error"), abs=0.5)
+    assert found == pytest.approx(expected, abs=0.005)
     exported = semipose.export(weights, tmp_path / "F.onnx")
     joints = len(read_dataset("people", None).skeleton)
     session = onnxruntime.InferenceSession(str(exported))

@@ -14,6 +14,7 @@ from semipose.data.data_errors import problems_first
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.registry import read_annotations
+from semipose.data.formats.values import is_id, is_number
 from semipose.data.images import ImageSize, decode_image, decoded_size, read_image_bytes
 from semipose.data.leakage import digests_of_equal_sizes, image_paths, shared_images
 from semipose.errors import ConfigError, DataError
@@ -423,6 +424,9 @@ def _recorded_sizes(path: Path) -> dict[int | str, tuple[int, int]]:
     """Width and height of images by id, as a COCO file records them; empty for other files."""
     try:
         records = read_json(path, "annotation file", _Records)["images"]
-        return {r["id"]: (r["width"], r["height"]) for r in records if r.get("width") and r.get("height")}
-    except (DataError, KeyError, TypeError, AttributeError):
+    except (DataError, KeyError):
         return {}
+    sizes: dict[Any, list[Any]] = {
+        r["id"]: [r.get("width"), r.get("height")] for r in records if isinstance(r, dict) and is_id(r.get("id"))
+    }
+    return {i: (w, h) for i, (w, h) in sizes.items() if is_number(w) and is_number(h) and w > 0 and h > 0}

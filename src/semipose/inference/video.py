@@ -63,7 +63,7 @@ def predict_video(
         DataError: If no frame can be read.
     """
     by_frame = _boxes_by_frame(Path(boxes), BoxSelection(min_score, box_category)) if boxes else None
-    predictor, found, number = model.predictor(flip_test=flip_test), [], -1
+    predictor, predictions, number = model.predictor(flip_test=flip_test), [], -1
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
@@ -75,11 +75,11 @@ def predict_video(
                 own = whole if by_frame is None else by_frame.get(number, [])
                 persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
                 dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
-                predictions = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
-                found += predictions
+                found = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
+                predictions += found
                 if video:
-                    joints = np.array([p.joints for p in predictions]).reshape(-1, len(model.skeleton), 2)
-                    scores = np.array([p.scores for p in predictions]).reshape(-1, len(model.skeleton))
+                    joints = np.array([p.joints for p in found]).reshape(-1, len(model.skeleton), 2)
+                    scores = np.array([p.scores for p in found]).reshape(-1, len(model.skeleton))
                     video.add(draw_pose(image, joints, scores, model.skeleton), frame)
         except DataError as error:
             if number < 0:

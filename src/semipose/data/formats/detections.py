@@ -113,7 +113,8 @@ def apply_detections(
     Raises:
         DataError: If no detection is in an image of the data set.
     """
-    detections = read_detections(boxes, BoxSelection(min_score, box_category), problems)
+    category = (persons.category.id, persons.category.name)
+    detections = read_detections(boxes, BoxSelection(min_score, box_category, category), problems)
     found = _locate(detections, ImageIndex.of_dataset(persons), Path(boxes), persons.source, problems)
     return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}", category=persons.category)
 

@@ -89,13 +89,13 @@ def test_a_run_that_has_ended_stays_as_it_is(tiny, tmp_path):
 def test_another_joint_batch_warns(tiny, tmp_path, caplog):
     train(tiny("single", **{"train.steps": 2}), tmp_path / "run")
     train(tiny("single", **{"train.steps": 4, "train.batch": 2}), tmp_path / "run", resume=True)
-    assert "the joint batch was 4 + 4 and is 2 + 4 now" in caplog.text
+    assert "the global batch was 4 + 4 and is now 2 + 4" in caplog.text
 
 
 def test_a_run_is_not_resumed_with_another_configuration(tiny, tmp_path):
     config = tiny("single", **{"train.steps": 2})
     train(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="already holds a run; set `resume`"):
+    with pytest.raises(ConfigError, match="already contains a run; set `resume`"):
         train(config, tmp_path / "run")
     with pytest.raises(WeightsError, match="method"):
         train(tiny("mean_teacher", **{"train.steps": 2}), tmp_path / "run", resume=True)

@@ -95,7 +95,7 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(tiny, tmp_path, monk
     assert [line.get("skipped") for line in lines] == [None, 1, None]
     assert all(math.isfinite(line["supervised"]) for line in lines)
     assert is_finite(tmp_path / "run")
-    assert "1 of 4 steps left out" in caplog.text
+    assert "1 of 4 steps skipped" in caplog.text
     optimizer = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["optimizer"]
     assert {float(values["step"]) for values in optimizer["state"].values()} == {11.0}
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from semipose.data.checks import DataReport
 
 MOST_SUSPICIOUS = 20
-"""Suspicious labels that a check prints."""
+"""Largest number of suspicious labels that `check` prints."""
 
 data_app = typer.Typer(help="Check, convert, merge and prepare data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 Annotations = Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")]
-Images = Annotated[Path | None, typer.Option(help="Image folder; searched next to the file if not given.")]
+Images = Annotated[Path | None, typer.Option(help="Image folder; if not given, it is searched next to the file.")]
 Container = Annotated[Path, typer.Option(help="COCO file to write.")]
 OnSkeleton = Annotated[
     str | None, typer.Option("--skeleton", help="Map the joints onto union, coco, mpii, ai_challenger or lsp.")
@@ -34,14 +34,15 @@ def check(
     images: Images = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
     against: Annotated[
-        Path | None, typer.Option(help="Another annotation file: list images that both have, by content.")
+        Path | None,
+        typer.Option(help="Another annotation file; images that both contain are listed, compared by content."),
     ] = None,
     against_images: Annotated[Path | None, typer.Option(help="Image folder of --against.")] = None,
     json: Json = False,
 ) -> None:
-    """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is one.
+    """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is any.
 
-    With --decode also list joints and boxes outside of their image, and images whose size is not the annotated one.
+    With --decode, also list joints and boxes outside their image, and images whose size is not the annotated one.
     """
     from semipose.data.checks import check_data
 
@@ -78,7 +79,7 @@ def _print_report(found: "DataReport", against: Path | None) -> None:
 
 @data_app.command(cls=Command)
 def convert(annotations: Annotations, out: Container, images: Images = None, skeleton: OnSkeleton = None) -> None:
-    """Write any known format as a COCO file; the images stay where they are."""
+    """Convert annotations of any known format to a COCO file; images are not copied."""
     from semipose.data.prepare import convert_annotations
 
     print(convert_annotations(annotations, out, images=images, skeleton=skeleton, progress=ConsoleProgress()))
@@ -87,15 +88,15 @@ def convert(annotations: Annotations, out: Container, images: Images = None, ske
 @data_app.command(cls=Command)
 def merge(
     annotations: Annotated[
-        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files, corrected ones last.")
+        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files; put corrected ones last.")
     ],
     out: Container,
     images: Annotated[
-        list[Path] | None, typer.Option(help="Image folder of each file in order, or one for all.")
+        list[Path] | None, typer.Option(help="Image folder of each file, in the same order, or one folder for all.")
     ] = None,
     skeleton: OnSkeleton = None,
 ) -> None:
-    """Write several annotation files as one; an image that several files label has the persons of the last one."""
+    """Merge annotation files into one; if several files label an image, the last file is used for it."""
     from semipose.data.prepare import merge_annotations
 
     print(merge_annotations(annotations, out, images=images or (), skeleton=skeleton, progress=ConsoleProgress()))
@@ -105,21 +106,23 @@ def merge(
 def frames(
     source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of videos.")],
     out: Annotated[Path, typer.Option(help="Folder of the images, for train --unlabeled.")],
-    every: Annotated[float, typer.Option(min=0, help="Least seconds between two frames; 0 considers all.")] = 1.0,
+    every: Annotated[
+        float, typer.Option(min=0, help="Smallest number of seconds between two frames; 0 considers all frames.")
+    ] = 1.0,
     min_change: Annotated[
         float, typer.Option(min=0, max=255, help="Gray levels by which some part of the frame must have changed.")
     ] = 8.0,
     json: Json = False,
 ) -> None:
-    """Write frames of videos as unlabeled images, without those that resemble the one written before."""
+    """Write frames of videos as unlabeled images, without frames that resemble the last one written."""
     from semipose.data.video import extract_frames, list_videos
 
     videos = list_videos(source)
-    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    written, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
-        print_json({"folder": str(out), "frames": len(found), "alike": alike})
+        print_json({"folder": str(out), "frames": len(written), "alike": alike})
     else:
-        print(f"{out}: {plural(len(found), 'frame')}; {alike} left out because they resemble the one before")
+        print(f"{out}: {plural(len(written), 'frame')}; {alike} left out because they resemble the last one written")
 
 
 @data_app.command(cls=Command)
@@ -129,7 +132,7 @@ def pack(
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
     min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
-    shard_size: Annotated[int, typer.Option(min=1, help="Persons in a shard.")] = 4000,
+    shard_size: Annotated[int, typer.Option(min=1, help="Number of persons per shard.")] = 4000,
     height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
     width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
@@ -153,10 +156,10 @@ def pack(
 
 @data_app.command(cls=Command)
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete all crops; trainings make them again.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all crops; trainings recreate them.")] = False,
     json: Json = False,
 ) -> None:
-    """Show where crops are cached ($SEMIPOSE_CACHE, else the user's cache folder) and how large they are."""
+    """Show the folder of cached crops ($SEMIPOSE_CACHE, else the user's cache folder) and its size."""
     from semipose.data.crop_cache import cache_size, clear_cache
     from semipose.utils.cache import cache_dir
 

@@ -18,13 +18,15 @@ def evaluate(
         str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded).")
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
-    boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
+    boxes: Annotated[
+        Path | None, typer.Option(help="COCO detections file with boxes to use instead of the annotated ones.")
+    ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this one on the same persons."),
+        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this run or file on the same persons."),
     ] = None,
     network: Network = None,
-    against_network: Annotated[str | None, typer.Option(help="As --network, of the run in --against.")] = None,
+    against_network: Annotated[str | None, typer.Option(help="As --network, for the run in --against.")] = None,
     flip_test: FlipTest = False,
     device: Device = "auto",
     on_error: OnError = "strict",

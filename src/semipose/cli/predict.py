@@ -13,21 +13,23 @@ from semipose.cli.progress import ConsoleProgress
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
     source: Annotated[
-        Path, typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; of a COCO file, those that it lists.")
+        Path,
+        typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; for a COCO file, the images that it lists."),
     ],
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
+        Path | None,
+        typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of predictions.json and drawn images.")] = Path("predictions"),
-    draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for predictions.json and drawings.")] = Path("predictions"),
+    draw: Annotated[bool, typer.Option("--draw", help="Also write images, or a video, with drawn poses.")] = False,
     network: Network = None,
     flip_test: FlipTest = False,
     min_score: Annotated[float, typer.Option(help="Boxes with a lower score are left out.")] = 0.0,
     device: Device = "auto",
     on_error: OnError = "skip",
 ) -> None:
-    """Find the joints of the persons in images or a video; write COCO results and, if asked, drawn poses."""
+    """Predict the joints of the persons in images or a video; write COCO results and, with --draw, drawings."""
     from semipose import api
 
     written = api.predict(

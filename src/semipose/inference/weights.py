@@ -116,9 +116,7 @@ def _parse(path: Path, header: bytes) -> WeightsDescription:
             f"{path} has no description of a network in its metadata; give a weights file written by semipose"
         ) from None
     if version != FORMAT:
-        raise WeightsError(
-            f"{path} has format {version}, but this version reads {FORMAT}; upgrade semipose"
-        )
+        raise WeightsError(f"{path} has format {version}, but this version reads {FORMAT}; upgrade semipose")
     try:
         return WeightsDescription.model_validate_json(text)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Tables of a study: one line per run as CSV, and mean ± std per row of the study as Markdown."""
+"""Tables of a study: a CSV file with one line per run, and a Markdown table of mean ± std over seeds."""
 
 import csv
 import json
@@ -13,10 +13,10 @@ from semipose.studies.runner import Outcome
 from semipose.utils.files import write_text
 
 METRICS = ("AP", "AP50", "PCK@0.2", "PCKh@0.5")
-"""Columns of the table, each where a run has it."""
+"""Metrics of the table; a metric has a column if any run has it."""
 
 MIN_GAP = 0.01
-"""Smallest gap between baseline and upper bound, as a fraction, of which a share is more than noise."""
+"""Smallest gap between baseline and upper bound, as a fraction, for which the gap recovered is reported."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Record:
 
     Attributes:
         run: The run.
-        scores: Fractions by metric: the mean over the networks that the method reports.
+        scores: Scores by metric, as fractions; the mean over the headline networks.
         split: Hash of the labeled and unlabeled persons.
-        protocol: How the scores were computed, in one sentence.
+        protocol: The data and the settings of the evaluation, in one line.
         seconds: Training time.
     """
 
@@ -39,7 +39,7 @@ class Record:
 
 
 def read_record(run: StudyRun, folder: Path) -> Record:
-    """Reads the scores of a finished run from its folder."""
+    """Returns the record of a finished run from its folder."""
     content = json.loads((folder / "scores.json").read_text())
     scores = content["scores"].get("mean") or content["scores"][content["headline_networks"][0]]
     return Record(run, scores, content["split"], content["protocol"], content.get("seconds", float("nan")))
@@ -65,7 +65,7 @@ def markdown(grid: StudyGrid, records: list[Record]) -> str:
 
 
 def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
-    """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds."""
+    """Returns header and rows: mean ± std over seeds of scores × 100, by row of the study and number of labels."""
     metrics = [m for m in METRICS if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
     head = ["", "labels", "seeds", *metrics, f"gap recovered ({grid.metric})", "units", "minutes"]
@@ -74,16 +74,16 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
     rows = []
     for name, row in grid.rows.items():
         for labels in [None] if row.all_labels else grid.labels:
-            own = [r for r in records if r.run.row == name and r.run.labels == labels]
-            if not own:
+            of_row = [r for r in records if r.run.row == name and r.run.labels == labels]
+            if not of_row:
                 continue
-            line = [name, str(labels or "all"), str(len(own))]
-            line += [mean_and_std([r.scores.get(m) for r in own]) for m in metrics]
-            line.append(gap_recovered(grid, own, records))
-            line.append(str(step_cost(grid.run_config(own[0].run).method).units))
-            line.append(f"{statistics.mean(r.seconds for r in own) / 60:.1f}")
+            line = [name, str(labels or "all"), str(len(of_row))]
+            line += [mean_and_std([r.scores.get(m) for r in of_row]) for m in metrics]
+            line.append(gap_recovered(grid, of_row, records))
+            line.append(str(step_cost(grid.run_config(of_row[0].run).method).units))
+            line.append(f"{statistics.mean(r.seconds for r in of_row) / 60:.1f}")
             if published:
-                compared = _compared(row.published.get(labels or 0), [r.scores.get(grid.metric) for r in own])
+                compared = _compared(row.published.get(labels or 0), [r.scores.get(grid.metric) for r in of_row])
                 line += compared if grid.comparable else compared[:1]
             rows.append(line)
     return head, rows
@@ -98,10 +98,10 @@ def mean_and_std(values: list[float | None]) -> str:
 
 
 def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> str:
-    """Returns (method − baseline) / (all labels − baseline) as the mean over seeds; – where the gap is too small."""
+    """Returns the mean over seeds of (method − baseline) / (all labels − baseline); – if the gap is too small."""
     baseline = next(iter(grid.rows))
     bound = next((name for name, row in grid.rows.items() if row.all_labels), None)
-    found = []
+    fractions = []
     for record in own:
         if record.run.row in (baseline, bound):
             continue
@@ -109,8 +109,8 @@ def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> 
         high = _score(grid, records, bound, None, record.run.seed)
         value = record.scores.get(grid.metric)
         if low is not None and high is not None and value is not None and high - low >= MIN_GAP:
-            found.append((value - low) / (high - low))
-    return f"{100 * statistics.mean(found):.0f} %" if found else "–"
+            fractions.append((value - low) / (high - low))
+    return f"{100 * statistics.mean(fractions):.0f} %" if fractions else "–"
 
 
 def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:
@@ -119,7 +119,7 @@ def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int 
 
 
 def _compared(published: float | None, values: list[float | None]) -> list[str]:
-    """The published score × 100, and how far the mean of ours differs from it."""
+    """Returns the published score × 100, and the difference of our mean score from it."""
     known = [100 * v for v in values if v is not None]
     if published is None or not known:
         return ["–" if published is None else f"{published:.1f}", "–"]

@@ -159,7 +159,7 @@ class StudyGrid(Section):
         return self.model_copy(update=changes)
 
     def runs(self) -> list[StudyRun]:
-        """Returns all runs in the order of seeds, so that an unfinished study has complete tables for the first seeds."""
+        """Returns all runs ordered by seed, so that an unfinished study has complete tables for the first seeds."""
         return [
             StudyRun(name, labels, seed)
             for seed in self.seeds

@@ -55,7 +55,7 @@ def test_averages_of_weights_resume_exactly(tiny, tmp_path, monkeypatch):
     found = weights(tmp_path / "whole")
     assert any(not torch.equal(t, found[f"f_average{n[1:]}"]) for n, t in found.items() if n.startswith("f."))
     interrupted(config, tmp_path / "stopped", monkeypatch, 3)
-    with pytest.raises(WeightsError, match=r"averages 'train.average', this run has 'none'"):
+    with pytest.raises(WeightsError, match=r"averages 'train.average', but this run has 'none'"):
         train(tiny("supervised", **{"train.select": "last", "train.steps": 6}), tmp_path / "stopped", resume=True)
     train(config, tmp_path / "stopped", resume=True)
     assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
@@ -135,7 +135,7 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
     assert len(after["labeled"]) == len(before["labeled"]) + 1
 
     train(tiny("single", **config | {"train.steps": 4}), tmp_path / "run", resume=True)
-    assert "of the labeled set changed since the run started: it continues" in caplog.text
+    assert "of the labeled set changed since the run started: the run continues" in caplog.text
 
 
 def test_a_resumed_run_warns_of_images_that_changed_places(tiny, small_people, tmp_path, caplog):

@@ -37,7 +37,7 @@ def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
         learned = [n for n in before if "running" not in n and "batches" not in n]
         assert all(torch.allclose(before[n], after[n], atol=1e-6) for n in learned)
     other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
-    with pytest.raises(ConfigError, match=r"`train\.start`: .*holds a test_resnet"):
+    with pytest.raises(ConfigError, match=r"`train\.start`: .*has the backbone test_resnet"):
         train(other, tmp_path / "other")
 
 

@@ -66,7 +66,7 @@ _MODULES = {
     "suggest": "semipose.api",
     "train": "semipose.api",
 }
-"""Where the names are that are imported when they are first used, because PyTorch takes seconds to load."""
+"""Modules of the names that are imported on first use, because PyTorch takes seconds to load."""
 
 
 def __dir__() -> list[str]:

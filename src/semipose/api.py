@@ -55,13 +55,13 @@ def train(
     resume: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> TrainResult:
-    """Trains a network and returns the scores of the selected weights.
+    """Trains a network and returns the scores of the kept weights.
 
     Args:
-        config: The configuration: a `RunConfig`, a YAML file or the name of a configuration of the package. A
-            resumed run has its own and needs none.
+        config: A `RunConfig`, a YAML file or the name of a configuration of the package. Not needed with `resume`,
+            because a run folder contains its configuration.
         out: The run folder; `runs/METHOD` if not given.
-        resume: Whether the run in `out` is continued exactly where it stopped.
+        resume: Whether to continue the run in `out` exactly where it stopped.
         progress: Shows the progress.
 
     Raises:
@@ -72,10 +72,10 @@ def train(
     if resume:
         if out is None:
             raise ConfigError("`resume` needs `out`, the folder of the run")
-        own = Path(out) / "config.yaml"
-        if not own.is_file():
+        saved = Path(out) / "config.yaml"
+        if not saved.is_file():
             raise ConfigError(f"`resume`: {os.fspath(out)} contains no run (no config.yaml); train without `resume`")
-        config = own if config is None else config
+        config = saved if config is None else config
     if config is None:
         raise ConfigError("`config` is missing; give a RunConfig, a YAML file or the name of a configuration")
     if not isinstance(config, RunConfig):
@@ -89,8 +89,8 @@ def load(path: PathLike, network: str | None = None) -> PoseModel:
 
     Args:
         path: A run folder (its best network) or a .safetensors file.
-        network: Another network of the run by its name, or `ensemble`: all networks whose mean score is the method's,
-            with averaged heatmaps.
+        network: The name of another network of the run, or `ensemble` for the networks whose mean score is the score
+            of the method, with averaged heatmaps.
 
     Raises:
         WeightsError: If there are no weights, or they are damaged.
@@ -134,10 +134,10 @@ def predict(
 
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
-        source: An image, a folder of images, a video or a COCO file, whose images are used.
-        out: Folder for predictions.json (COCO keypoint results) and drawings. With a COCO file and COCO's joints,
-            person_keypoints_NAME_semipose_results.json is written as COCO's server takes it. dropped.json lists what
-            was left out.
+        source: An image, a folder of images, a video, or a COCO file that lists images.
+        out: Folder for predictions.json (COCO keypoint results) and drawings. For a COCO file and COCO's joints,
+            person_keypoints_NAME_semipose_results.json is also written, for COCO's evaluation server. dropped.json
+            lists records and images that were left out.
         images: Image folder of a COCO file.
         boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
             images are used.
@@ -145,7 +145,7 @@ def predict(
         box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses are written.
         network: A network of the run folder, as in `load`.
-        flip_test: Whether heatmaps are averaged with those of the mirrored image.
+        flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
@@ -164,7 +164,7 @@ def predict(
     if boxes is None:
         refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"`out`: drawings in {out} would mix with the images of {source}; choose another folder")
+        raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:

@@ -1,4 +1,4 @@
-"""RunConfig: the sections of all parts, read from YAML and `section.key=value` overrides, validated in one place."""
+"""RunConfig: all sections of the configuration, read from YAML and from `section.key=value` overrides."""
 
 import logging
 import os
@@ -26,31 +26,31 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 FOLDER = Path(__file__).parent / "configs"
-"""Configurations by the name of their file."""
+"""Folder of the configurations of the package."""
 
 DEFAULT = "default"
-"""Name of the configuration that the command line starts from."""
+"""Name of the default configuration of the command line."""
 
 LABELS_ONLY = next(iter(METHODS))
-"""Name of the first method, which learns from labels alone."""
+"""Name of the method that uses labeled images only."""
 
 LIST = "method.augmentations"
-"""The list of augmentations, whose options are `method.augmentations.KIND.OPTION`."""
+"""Key of the list of augmentations; the key of one of their options is `method.augmentations.KIND.OPTION`."""
 
 
 class InputConfig(Section):
-    """Network input: its size, and how a person is cropped for it."""
+    """Network input: its size, and the crop of a person."""
 
     height: int = Field(256, ge=32, multiple_of=32)
     """Input height H in pixels."""
     width: int = Field(192, ge=32, multiple_of=32)
     """Input width W in pixels."""
     padding: float = Field(1.25, ge=1)
-    """The person box grows by this factor before it fills the input."""
+    """Factor by which the person box is enlarged before it is cropped."""
 
 
 class RunConfig(Section):
-    """Everything a run depends on; saved as config.yaml in its folder. The defaults are the papers' settings."""
+    """The configuration of a run, saved as config.yaml in its folder. The defaults are the papers' settings."""
 
     data: DataConfig = DataConfig()
     input: InputConfig = InputConfig()
@@ -63,7 +63,7 @@ class RunConfig(Section):
 
     @classmethod
     def describe_section(cls, name: str) -> str:
-        """Returns what a section is about."""
+        """Returns the description of a section."""
         section = type(cls.model_fields[name].default)
         return "The method and its options." if name == "method" else str(section.__doc__).partition("\n")[0]
 
@@ -75,23 +75,23 @@ class RunConfig(Section):
 def load_config(
     name_or_path: PathLike | None = None, overrides: Mapping[str, Any] | None = None, **sections: Any
 ) -> RunConfig:
-    """Returns the configuration that a file and overrides describe.
+    """Returns the configuration given by a file and overrides.
 
-    Where a file is given and nothing names a method, the run takes the method of the configuration `default` if its
-    data has unlabeled images, and otherwise the method that learns from labels alone.
+    If a file is given and neither it nor an override names a method, the method is that of the configuration `default`
+    if the data has unlabeled images, else that which uses labeled images only.
 
     Args:
         name_or_path: A YAML file, or the name of a configuration of the package; None for the papers' settings.
-        overrides: Values by dotted key, for example `{"train.lr": 0.01}`; they win over everything else.
-        sections: Nested values by section, for example `data={"train": "labels.json"}`; they win over the file.
+        overrides: Values by dotted key, for example `{"train.lr": 0.01}`; they override everything else.
+        sections: Nested values by section, for example `data={"train": "labels.json"}`; they override the file.
 
     Raises:
-        ConfigError: In one line, with the nearest valid name, if something is unknown or out of range.
+        ConfigError: If an option is unknown or a value is out of range; the message gives the nearest valid name.
     """
     tree = {} if name_or_path is None else read_config_file(name_or_path)
     given = {**dict(flatten(sections)), **(overrides or {})}
     if "train.epochs" in given:
-        given.setdefault("train.steps", None)  # they exclude each other, and the file may set steps
+        given.setdefault("train.steps", None)  # steps would replace epochs, and the file may set steps
     own = _as_method(tree.pop("method", None))
     for key, value in given.items():
         if key.partition(".")[0] != "method":
@@ -107,13 +107,13 @@ def load_config(
 
 
 def _choose_method(file: PathLike | None, own: dict[str, Any], named: Any, data: Callable[[], DataConfig]) -> Any:
-    """Returns the section `method` before single options are set, from that of the file and the name given by hand."""
+    """Returns the section `method` without single overrides, from the file's section and the overriding name."""
     if named is not None:
         if named == own.get("name"):
             return own
         unused = [f"method.{key}" for key in own if key != "name"]
         if unused and file != DEFAULT:
-            log.info(f"{', '.join(unused)} of {file} belong to another method than {named} and are not used")
+            log.info(f"{', '.join(unused)} of {file} do not belong to the method {named} and are ignored")
         return _as_method(named)
     if file is not None and ("name" not in own or file == DEFAULT):
         recipe = read_config_file(DEFAULT)["method"] if has_unlabeled(data()) else {}
@@ -124,7 +124,7 @@ def _choose_method(file: PathLike | None, own: dict[str, Any], named: Any, data:
 def describe_options(method: str) -> list[Option]:
     """Returns every option of a run with `method`, or a variant of one, with its default.
 
-    The options of each augmentation, `method.augmentations.KIND.OPTION`, follow where the method has such a list.
+    If the method has a list of augmentations, their options `method.augmentations.KIND.OPTION` follow.
     """
     config = load_config(None, {"method": method})
     rows = [Option("method", " | ".join([*METHODS, *VARIANTS]), method, "The training method.")]
@@ -138,7 +138,7 @@ def describe_options(method: str) -> list[Option]:
 
 
 def has_unlabeled(data: DataConfig) -> bool:
-    """Returns whether a run has images to learn from without their labels."""
+    """Returns whether a run has unlabeled images."""
     data = open_data_file(data) if data.train else data
     return data.labels is not None or data.unlabeled is not None
 
@@ -160,7 +160,7 @@ def config_names() -> dict[str, Path]:
 
 
 def read_config_file(name_or_path: PathLike) -> dict[str, Any]:
-    """Returns the sections that a YAML file, or a configuration of the package, sets."""
+    """Returns the sections in a YAML file or a configuration of the package."""
     path = Path(name_or_path)
     if not path.is_file():
         path = config_names().get(str(name_or_path), path)
@@ -174,12 +174,14 @@ def read_config_file(name_or_path: PathLike) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"configuration {path} is not YAML: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(content, dict | None):
-        raise ConfigError(f"configuration {path} is no table of sections; write for example train: {{steps: 1000}}")
+        raise ConfigError(
+            f"configuration {path} is not a mapping of sections; write for example train: {{steps: 1000}}"
+        )
     return content or {}
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of nested tables by dotted key."""
+    """Yields the values of nested mappings with dotted keys."""
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{key}.")
@@ -188,7 +190,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _as_method(value: Any) -> dict[str, Any]:
-    """Returns the section of a method that is given by its name alone, or the section itself."""
+    """Returns the section `method`; a name is expanded to a section."""
     return dict(value) if isinstance(value, dict) else {} if value is None else {"name": value}
 
 
@@ -206,20 +208,20 @@ def _set_augmentation(method: dict[str, Any], key: str, value: Any) -> None:
     kind, _, option = key.removeprefix(f"{LIST}.").partition(".")
     listed = method.get("augmentations", _default_augmentations(method["name"]))
     entries = [{"kind": e} if isinstance(e, str) else dict(e) for e in listed] if isinstance(listed, list) else []
-    chosen = [entry for entry in entries if entry.get("kind") == kind]
-    if not chosen or option in ("", "kind"):
+    selected = [entry for entry in entries if entry.get("kind") == kind]
+    if not selected or option in ("", "kind"):
         kinds = ", ".join(str(entry.get("kind")) for entry in entries)
         raise ConfigError(f"`{key}`: write {LIST}.KIND.OPTION=value with a KIND of the list, which is [{kinds}]")
-    for entry in chosen:
+    for entry in selected:
         entry[option] = value
     method["augmentations"] = entries
 
 
 def _default_augmentations(method: Any) -> list[dict[str, Any]]:
-    """Returns the augmentations that a method or variant has of its own."""
+    """Returns the default augmentations of a method or variant."""
     try:
         options = TypeAdapter(MethodConfig).validate_python({"name": method})
-    except ValidationError:  # an unknown method, which the validation of the whole reports
+    except ValidationError:  # an unknown method, which the final validation reports
         return []
     return [entry.model_dump() for entry in getattr(options, "augmentations", [])]
 

@@ -1,13 +1,13 @@
 """The exceptions that the package raises on purpose.
 
 SemiposeError
-├── InputError                  the user can fix it
+├── InputError                  the user can correct the input
 │   ├── DataError               annotations, detections, images
-│   │   ├── BrokenDataError     with the list of everything that is broken
+│   │   ├── BrokenDataError     with a list of all broken records and images
 │   │   └── MissingImagesError  the image folder is wrong or missing
 │   ├── ConfigError             parameters and configuration files
 │   └── WeightsError            checkpoints and pretrained weights
-└── RunError                    something failed although the input is right
+└── RunError                    a failure with correct input
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class SemiposeError(Exception):
 
 
 class InputError(SemiposeError):
-    """An input can't be used; the message names it, the place and the remedy."""
+    """An input can't be used; the message names the input, the place and the remedy."""
 
 
 class DataError(InputError):
@@ -45,7 +45,7 @@ class BrokenDataError(DataError):
         self.problems = tuple(str(DataError(problem)) for problem in problems)
 
     def listing(self, limit: int = 20) -> list[str]:
-        """Returns the first `limit` problems and how many follow; nothing for one problem, which the message names."""
+        """Returns the first `limit` problems and the number of others; empty if there is only one problem."""
         if len(self.problems) < 2:
             return []
         remaining = len(self.problems) - limit
@@ -73,16 +73,16 @@ class ConfigError(InputError):
 
 
 class WeightsError(InputError):
-    """A checkpoint or a file of pretrained weights does not fit."""
+    """A checkpoint or a weights file can't be used."""
 
 
 class RunError(SemiposeError):
-    """A run had to stop although its input was right."""
+    """A run failed although its input was correct."""
 
 
 @contextmanager
 def collect_errors(problems: list[str] | None) -> Iterator[None]:
-    """Appends the message of a DataError in the block to `problems` and goes on; without a list the error is raised."""
+    """Appends the message of a DataError in the block to `problems`; without a list, raises the error."""
     try:
         yield
     except DataError as error:

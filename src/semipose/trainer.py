@@ -1,4 +1,4 @@
-"""Builds data, method, optimizer and engine from a RunConfig and runs the training loop: here all parts meet."""
+"""Builds data, method, optimizer and engine from a RunConfig and runs the training loop."""
 
 import logging
 from contextlib import nullcontext
@@ -52,7 +52,7 @@ from semipose.utils.text import plural
 log = logging.getLogger(__name__)
 
 MEASURED_FROM = 200
-"""Steps from which `train.precision: auto` is measured on a CPU; shorter trainings compute in fp32."""
+"""Smallest number of steps for which `train.precision: auto` measures a CPU; shorter trainings use fp32."""
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS) -> TrainResult:
@@ -68,15 +68,15 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         The scores of the kept weights.
 
     Raises:
-        ConfigError: If `out` holds another run and `resume` is false, or another process uses it.
-        InterruptedTrainingError: After saving, when a signal arrived.
+        ConfigError: If `out` contains a run and `resume` is false, or another process uses `out`.
+        InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
     config = _with_absolute_paths(config)
     device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
     _report_unused_images(config, splits)
     if not resume and has_checkpoint(out / "last" / "state.pt"):
-        raise ConfigError(f"`out`: {out} already holds a run; set `resume` to continue it, or choose another folder")
+        raise ConfigError(f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder")
     make_folder(out)
     config = with_precision(config, splits.labeled.skeleton, device)
     with lock_run_dir(out) if is_main_process() else nullcontext(), process_group(device):
@@ -91,7 +91,7 @@ def _train(
     generator = torch.Generator(device).manual_seed(config.train.seed)
     engine = build_engine(config, splits.labeled.skeleton, device, generator)
 
-    # Crops, and what they are evaluated on.
+    # The crops of all sets, and checks for shared images.
     sets = _open_sets(config, splits, engine, out, progress)
     account = _account(splits, sets)
     images = training_images(sets, config.train.select)
@@ -155,7 +155,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     def build_network(backbone: str | None, levels: int) -> PoseNet:
         model = config.model
         if backbone is not None and backbone != model.backbone:
-            # A weights file belongs to the main backbone; another one takes its automatic weights.
+            # A weights file is for the main backbone; other backbones use their automatic weights.
             weights = "none" if model.weights == "none" else "auto"
             model = model.model_copy(update={"backbone": backbone, "weights": weights})
         if start is None or start.network.config.backbone != model.backbone:
@@ -182,14 +182,14 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
 
 
 def _start(config: RunConfig) -> PoseModel | None:
-    """The model that `train.start` names. Raises ConfigError if it has another backbone."""
+    """Returns the model that `train.start` names; raises ConfigError if it has another backbone."""
     if config.train.start is None:
         return None
     start = load_pose_model(config.train.start)
     if start.network.config.backbone != config.model.backbone:
         raise ConfigError(
-            f"`train.start`: {config.train.start} holds a {start.network.config.backbone}, `model.backbone` is "
-            f"{config.model.backbone}; take the same backbone"
+            f"`train.start`: {config.train.start} has the backbone {start.network.config.backbone}, "
+            f"`model.backbone` is {config.model.backbone}; use the same backbone"
         )
     return start
 
@@ -215,7 +215,7 @@ def build_engine(config: RunConfig, skeleton: Skeleton, device: torch.device, ge
 def with_precision(config: RunConfig, skeleton: Skeleton, device: torch.device) -> RunConfig:
     """Returns the configuration with `train.precision: auto` resolved, so that a resumed run computes the same.
 
-    On a CPU a long training is worth a measurement; several processes would disturb each other's and take fp32.
+    On a CPU only long trainings are measured. Several processes would disturb each other's measurement and use fp32.
     """
     if config.train.precision != "auto":
         return config
@@ -236,7 +236,7 @@ def _uses_unlabeled(config: RunConfig) -> bool:
 
 
 def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path, progress: Progress) -> TrainingSets:
-    """Cuts the crops of all sets; images that can't be read are left out or stop the run, set by set."""
+    """Opens the crops of all sets; the error policy of each set decides about images that can't be read."""
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     encoding = config.data.crop_encoding
 
@@ -272,7 +272,7 @@ def _account(splits: DataSplits, sets: TrainingSets) -> DataAccount:
 
 
 def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: torch.device) -> PairedLoader:
-    """The batches of the labeled crops and of the unlabeled ones: the run's own, shards, or both."""
+    """Returns the loader of labeled and unlabeled batches; unlabeled crops come from a crop cache, shards, or both."""
     unlabeled: Crops | None = sets.unlabeled
     uses_unlabeled = _uses_unlabeled(config)
     if splits.shards and uses_unlabeled:
@@ -293,7 +293,7 @@ def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: t
 
 
 def _joint_batch(config: RunConfig) -> tuple[int, int]:
-    """The labeled and unlabeled samples of a step over all processes."""
+    """Returns the global batch: labeled and unlabeled samples per step over all processes."""
     return config.train.batch * world_size(), config.train.unlabeled_batch * world_size()
 
 
@@ -301,7 +301,7 @@ def _joint_batch(config: RunConfig) -> tuple[int, int]:
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with its data file opened and every path absolute, so that it is valid in any folder."""
+    """Returns the configuration with its data file read and all paths absolute, so that it is valid in any folder."""
     config = config.model_copy(update={"data": with_absolute_paths(open_data_file(config.data))})
     for section, option in (("model", "weights"), ("train", "start"), *_method_paths(config)):
         part = getattr(config, section)
@@ -317,13 +317,13 @@ def _method_paths(config: RunConfig) -> list[tuple[str, str]]:
 
 
 def _starts(config: RunConfig) -> list[str]:
-    """Run folders and weights files whose networks this training takes over."""
+    """Returns the run folders and weights files whose networks this training starts from."""
     paths = [config.train.start, *(getattr(config.method, option) for _, option in _method_paths(config))]
     return [path for path in paths if path]
 
 
 def _identity(config: RunConfig, splits: DataSplits, sets: TrainingSets) -> dict[str, str]:
-    """What must not change between start and resume; `data` changes with any image name, box or label."""
+    """Returns the properties that must not change on resume; `data` changes with any image name, box or label."""
     datasets = {
         "labeled": sets.labeled.dataset,
         "unlabeled": sets.unlabeled.dataset if sets.unlabeled else None,
@@ -348,25 +348,25 @@ def _identity(config: RunConfig, splits: DataSplits, sets: TrainingSets) -> dict
 def _check_processes_agree(state: TrainingState, out: Path, resume: bool) -> None:
     """Raises ConfigError if processes, perhaps on several machines, have other data or another run folder."""
     ready = not resume or has_checkpoint(out / "last" / "state.pt")
-    found = all_gather((state.identity, ready))
-    different = [number for number, (identity, _) in enumerate(found) if identity != found[0][0]]
+    gathered = all_gather((state.identity, ready))
+    different = [number for number, (identity, _) in enumerate(gathered) if identity != gathered[0][0]]
     if different:
         raise ConfigError(f"process {different[0]} reads other data than process 0; every machine needs the same files")
-    if found[0][1] and not all(other for _, other in found):
-        raise ConfigError(f"`out`: {out} does not exist on every machine; choose a folder that all of them share")
+    if gathered[0][1] and not all(other for _, other in gathered):
+        raise ConfigError(f"`out`: {out} does not exist on every machine; choose a folder that all machines share")
 
 
 def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) -> TrainingState:
-    """Loads the last checkpoint and reports where the run continues and what has changed.
+    """Loads the last checkpoint and logs the step at which the run continues, and changes of the configuration.
 
-    With an unchanged joint batch the order of the data continues, whatever the number of processes.
+    If the global batch has not changed, the order of the data continues for any number of processes.
     """
     state = load_checkpoint(out / "last" / "state.pt", new.identity, engine.method, engine.optimizer)
     before, now = state.joint_batch, new.joint_batch
     if before != now:
         log.warning(
-            f"the joint batch was {before[0]} + {before[1]} and is {now[0]} + {now[1]} now: the data comes in another "
-            "order and epochs have another length; `train.batch` and `train.unlabeled_batch` restore it"
+            f"the global batch was {before[0]} + {before[1]} and is now {now[0]} + {now[1]}: the data comes in another "
+            "order and epochs have another length; set `train.batch` and `train.unlabeled_batch` to restore it"
         )
     state.joint_batch = now
     log.info(f"resuming at step {state.step}")
@@ -380,11 +380,13 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
 
 
 def _report_unused_images(config: RunConfig, splits: DataSplits) -> None:
-    """Reports if the method lacks unlabeled images, or has no use for those that are given."""
+    """Warns if the method has no unlabeled images, or does not use those that are given."""
     if _uses_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
-        log.warning("no unlabeled images: this run uses labeled ones alone; give `data.unlabeled` or `data.labels`")
+        log.warning("no unlabeled images: this run uses labeled images only; give `data.unlabeled` or `data.labels`")
     if config.data.unlabeled and not _uses_unlabeled(config):
-        log.warning(f"{config.method.name} uses labels alone; the unlabeled images only set the length of an epoch")
+        log.warning(
+            f"{config.method.name} uses labeled images only; the unlabeled images only set the length of an epoch"
+        )
 
 
 def _report_data(account: DataAccount, sets: TrainingSets) -> None:
@@ -400,14 +402,14 @@ def _report_data(account: DataAccount, sets: TrainingSets) -> None:
 
 
 def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None:
-    """Reports what is trained, and what makes its scores worth less."""
+    """Logs a summary of the training, and warnings about its labels and its validation set."""
     unlabeled, device = len(training.loader.unlabeled or ()), training.engine.device
     place = str(device) if world_size() == 1 else f"{world_size()} processes on {device.type}"
     held_out = f", {len(splits.validation)} for validation" if splits.validation else ""
     log.info(
         f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled persons{held_out}; "
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
-        f"({training.loader.steps_per_epoch} an epoch), {place}, split {splits.split.hash}"
+        f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
     )
     labeled = splits.labeled
     _report_skeleton(labeled.skeleton)

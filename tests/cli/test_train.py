@@ -124,7 +124,7 @@ def test_options_win_over_the_configuration(cli, start, tmp_path, monkeypatch):
 def test_options_of_another_method_are_reported(cli, start):
     _, _, err = cli("train", "small_trs", "--data", "people", "--method", "single")
     assert "method.unlabeled_weight" in err
-    assert "belong to another method than single" in err
+    assert "do not belong to the method single" in err
     assert start[0][0].loss.kind == "cross_entropy"
 
 

@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tiny, tmp_path, monk
     assert [read_checkpoint(p)["state"]["step"] for p in (path, previous(path))] == [3, 2]
     damage(path, "flipped")
     train(config, tmp_path / "run", resume=True)
-    assert "resuming from the one before" in caplog.text
+    assert "resuming from the previous one" in caplog.text
     assert_same_runs(tmp_path / "whole", tmp_path / "run")
 
 

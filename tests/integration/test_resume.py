@@ -55,7 +55,7 @@ def test_averages_of_weights_resume_exactly(tiny, tmp_path, monkeypatch):
     found = weights(tmp_path / "whole")
     assert any(not torch.equal(t, found[f"f_average{n[1:]}"]) for n, t in found.items() if n.startswith("f."))
     interrupted(config, tmp_path / "stopped", monkeypatch, 3)
-    with pytest.raises(WeightsError, match=r"averages 'train.average', this run has 'none'"):
+    with pytest.raises(WeightsError, match=r"averages 'train.average', but this run has 'none'"):
         train(tiny("supervised", **{"train.select": "last", "train.steps": 6}), tmp_path / "stopped", resume=True)
     train(config, tmp_path / "stopped", resume=True)
     assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
@@ -89,13 +89,13 @@ def test_a_run_that_has_ended_stays_as_it_is(tiny, tmp_path):
 def test_another_joint_batch_warns(tiny, tmp_path, caplog):
     train(tiny("single", **{"train.steps": 2}), tmp_path / "run")
     train(tiny("single", **{"train.steps": 4, "train.batch": 2}), tmp_path / "run", resume=True)
-    assert "the joint batch was 4 + 4 and is 2 + 4 now" in caplog.text
+    assert "the global batch was 4 + 4 and is now 2 + 4" in caplog.text
 
 
 def test_a_run_is_not_resumed_with_another_configuration(tiny, tmp_path):
     config = tiny("single", **{"train.steps": 2})
     train(config, tmp_path / "run")
-    with pytest.raises(ConfigError, match="already holds a run; set `resume`"):
+    with pytest.raises(ConfigError, match="already contains a run; set `resume`"):
         train(config, tmp_path / "run")
     with pytest.raises(WeightsError, match="method"):
         train(tiny("mean_teacher", **{"train.steps": 2}), tmp_path / "run", resume=True)
@@ -135,7 +135,7 @@ def test_a_resumed_run_warns_of_images_that_changed(tiny, small_people, tmp_path
     assert len(after["labeled"]) == len(before["labeled"]) + 1
 
     train(tiny("single", **config | {"train.steps": 4}), tmp_path / "run", resume=True)
-    assert "of the labeled set changed since the run started: it continues" in caplog.text
+    assert "of the labeled set changed since the run started: the run continues" in caplog.text
 
 
 def test_a_resumed_run_warns_of_images_that_changed_places(tiny, small_people, tmp_path, caplog):

@@ -48,7 +48,7 @@ def test_unfinished_run(finished_run, tmp_path):
     last = max(json.loads(line)["step"] for line in lines)
     (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 99, "ki')
     page = run_page(folder)
-    expected = f"No final scores: the log ends at step {last}; scores are those on validation at step {last}."
+    expected = f"No final scores: the log ends at step {last}; the scores are validation scores at step {last}."
     assert page.lines[0] == expected
     table = {row[0]: dict(zip(page.tables[0].head, row, strict=True)) for row in page.tables[0].rows}
     assert table["mean"]["PCK@0.2"] == f"{100 * evaluations[-1]['PCK@0.2']:.1f}"

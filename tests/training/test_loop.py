@@ -95,7 +95,7 @@ def test_steps_that_are_not_finite_are_left_out_and_counted(tiny, tmp_path, monk
     assert [line.get("skipped") for line in lines] == [None, 1, None]
     assert all(math.isfinite(line["supervised"]) for line in lines)
     assert is_finite(tmp_path / "run")
-    assert "1 of 4 steps left out" in caplog.text
+    assert "1 of 4 steps skipped" in caplog.text
     optimizer = read_checkpoint(tmp_path / "run" / "last" / "state.pt")["optimizer"]
     assert {float(values["step"]) for values in optimizer["state"].values()} == {11.0}
 
@@ -114,7 +114,7 @@ def test_a_diverged_training_goes_back_with_a_lower_rate(tiny, tmp_path, monkeyp
 
 def test_a_training_that_diverges_again_and_again_ends_with_its_last_good_state(tiny, tmp_path, monkeypatch):
     poison(monkeypatch, [5, 6, 7], always=True)
-    with pytest.raises(RunError, match=r"after 2 returns.+state\.pt is the last good one: lower `train\.lr`"):
+    with pytest.raises(RunError, match=r"after 2 returns.+state\.pt is the last good checkpoint: lower `train\.lr`"):
         train(tiny("single", **OPTIONS), tmp_path / "run")
     assert saved_state(tmp_path / "run").step == 4
     assert is_finite(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The command line: parses, calls the library, prints. One file a command; their order here is that of the help."""
+"""The command line: parses, calls the library, prints. One file per command, in the order of the help."""
 
 import os
 import sys
@@ -15,12 +15,12 @@ def main() -> None:
     """Runs a command: one line on stderr and exit code 2 for bad input, 1 for a failure; a traceback with --debug."""
     escape_unprintable()
     debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may follow the command, too
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]  # it may also follow the command
     try:
         if "LOCAL_RANK" in os.environ:
             from torch.distributed.elastic.multiprocessing.errors import record
 
-            record(app)()  # so that torchrun reports which process failed, and why
+            record(app)()  # makes torchrun report which process failed, and why
         else:
             app()
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What all commands share: the application, options by their names in the library, and printed results."""
+"""The parts that all commands share: the application, the names of options, and printing of results."""
 
 import io
 import json as json_module
@@ -32,25 +32,25 @@ OPTIONS = {
     "train.device": "--device",
     "train.seed": "--seed",
 }
-"""Options of the commands for values of the configuration, by their keys there."""
+"""Command-line options of configuration values, by the key in the configuration."""
 
 TEXT_COLUMNS = ("meaning", "summary", "type", "value", "default")
-"""Columns of tables that are aligned to the left, as the first one is."""
+"""Columns of tables that are aligned to the left, like the first one."""
 
 
 class CommandError(Exception):
-    """The end of a command that failed: its exit code, and what it prints on standard error."""
+    """The failure of a command, with its exit code and the lines for standard error."""
 
     def __init__(self, code: int, lines: list[str]) -> None:
-        """Takes the exit code and the lines, of which the last is the message."""
+        """Sets the exit code and the lines; the last line is the message."""
         super().__init__(lines[-1])
         self.code, self.lines = code, lines
 
 
 def describe_failure(error: Exception) -> CommandError:
-    """Returns exit code 2 for bad input, 130 or 143 for a signal and 1 for everything else, with one line.
+    """Returns exit code 2 for bad input, 130 or 143 for a signal, and 1 for all other errors, with a one-line message.
 
-    A list of what is broken in a data set comes before the line.
+    For broken data, a list of the problems precedes the message.
     """
     if isinstance(error, CommandError):
         return error
@@ -68,7 +68,7 @@ def describe_failure(error: Exception) -> CommandError:
 
 
 class Command(TyperCommand):
-    """A command whose messages name its own options where the library names parameters."""
+    """A command that replaces parameter names in messages of the library by its options."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
@@ -87,20 +87,20 @@ class Command(TyperCommand):
 
 
 def translator(command: TyperCommand) -> Callable[[str], str]:
-    """Returns a function that writes parameters in backticks as the command's options.
+    """Returns a function that replaces parameter names in backticks by the command's options.
 
     `` `boxes` `` becomes `--boxes`, `` `model.weights=none` `` becomes `--weights none`, and a switch
-    `` `resume=True` `` becomes `--resume`. What the command has no option for stays as it is.
+    `` `resume=True` `` becomes `--resume`. Parameters without an option are not changed.
     """
-    own = {name: option for name, option in OPTIONS.items() if any(option in p.opts for p in command.params)}
+    by_name = {name: option for name, option in OPTIONS.items() if any(option in p.opts for p in command.params)}
     named = {p.name: p for p in command.params if p.param_type_name == "option"}
-    own |= {str(name): parameter.opts[0] for name, parameter in named.items()}
+    by_name |= {str(name): parameter.opts[0] for name, parameter in named.items()}
 
     def option(match: re.Match[str]) -> str:
         name, value = match.groups()
-        if name not in own:
+        if name not in by_name:
             return match[0]
-        return own[name] if value in (None, "True") else f"{own[name]} {value}"
+        return by_name[name] if value in (None, "True") else f"{by_name[name]} {value}"
 
     return lambda text: re.sub(r"`([\w.]+)(?:=([^`\s]+))?`", option, text)
 
@@ -116,11 +116,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 
-FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the heatmaps of the mirror image.")]
+FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average heatmaps with those of the mirrored image.")]
 
 Network = Annotated[
     str | None,
-    typer.Option(help="A network of the run by its name, or ensemble; the run's best one if not given."),
+    typer.Option(help="Name of a network of the run, or ensemble; the best network if not given."),
 ]
 
 BoxCategory = Annotated[
@@ -129,7 +129,9 @@ BoxCategory = Annotated[
 
 OnError = Annotated[
     str,
-    typer.Option(metavar="strict|skip", help="Broken records and images: strict stops with a list, skip omits them."),
+    typer.Option(
+        metavar="strict|skip", help="Broken records and images: strict stops with a list, skip leaves them out."
+    ),
 ]
 
 

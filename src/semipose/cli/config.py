@@ -14,7 +14,7 @@ def config(
     method: Annotated[str | None, typer.Option(help="The method whose options are listed.")] = None,
     json: Json = False,
 ) -> None:
-    """List all options with type, default and meaning, or show what a configuration sets."""
+    """List all options with type, default and meaning, or show the values that a configuration sets."""
     if name is not None:
         _show_configuration(name, method, json)
     else:
@@ -35,7 +35,7 @@ def _list_options(method: str | None, json: bool) -> None:
         table += [[], [f"{section}:", "", "", description]]
         table += [[row.name, row.type, in_yaml(row.default), row.meaning] for row in options]
     print_table(f"Options of a run with {method}", ["option", "type", "default", "meaning"], table)
-    print(f"semipose config NAME shows what a configuration of the package sets: {', '.join(config_names())}")
+    print(f"semipose config NAME shows the values of a configuration: {', '.join(config_names())}")
 
 
 def _show_configuration(name: str, method: str | None, json: bool) -> None:
@@ -43,8 +43,8 @@ def _show_configuration(name: str, method: str | None, json: bool) -> None:
     from semipose.errors import ConfigError
 
     if method is not None:
-        raise ConfigError(f"`method`: {name} is shown as it is; leave this out")
-    load_config(name)  # raises ConfigError where it has a mistake
+        raise ConfigError(f"`method`: {name} is shown as it is; leave the method out")
+    load_config(name)  # raises ConfigError if it is invalid
     values = dict(flatten(read_config_file(name)))
     values = {"method" if key == "method.name" else key: value for key, value in values.items()}
     if json:
@@ -55,11 +55,11 @@ def _show_configuration(name: str, method: str | None, json: bool) -> None:
     for key, value in values.items():
         option = known.get(key)
         rows.append([key, in_yaml(value), *([in_yaml(option.default), option.meaning] if option else ["", ""])])
-    print_table(f"What {name} sets", ["option", "value", "default", "meaning"], rows)
+    print_table(f"Values of {name}", ["option", "value", "default", "meaning"], rows)
 
 
 def in_yaml(value: Any) -> str:
-    """Returns a value as it is written in a configuration; of augmentations only the names."""
+    """Returns a value as written in a configuration; augmentations are reduced to their names."""
     if isinstance(value, list):
         return f"[{', '.join(map(in_yaml, value))}]"
     if isinstance(value, dict):

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from semipose.data.checks import DataReport
 
 MOST_SUSPICIOUS = 20
-"""Suspicious labels that a check prints."""
+"""Largest number of suspicious labels that `check` prints."""
 
 data_app = typer.Typer(help="Check, convert, merge and prepare data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 Annotations = Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")]
-Images = Annotated[Path | None, typer.Option(help="Image folder; searched next to the file if not given.")]
+Images = Annotated[Path | None, typer.Option(help="Image folder; if not given, it is searched next to the file.")]
 Container = Annotated[Path, typer.Option(help="COCO file to write.")]
 OnSkeleton = Annotated[
     str | None, typer.Option("--skeleton", help="Map the joints onto union, coco, mpii, ai_challenger or lsp.")
@@ -38,12 +38,13 @@ def check(
     category: OnCategory = None,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every image as well.")] = False,
     against: Annotated[
-        Path | None, typer.Option(help="Another annotation file: list images that both have, by content.")
+        Path | None,
+        typer.Option(help="Another annotation file; images that both contain are listed, compared by content."),
     ] = None,
     against_images: Annotated[Path | None, typer.Option(help="Image folder of --against.")] = None,
     json: Json = False,
 ) -> None:
-    """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is one.
+    """Count persons, joints and sizes, and list every broken record by its id; exit code 2 if there is any.
 
     Also list what is suspicious: duplicates, joints at (0, 0) or outside of their box, and with --decode joints and
     boxes outside of their image, and images with another size than annotated or an EXIF orientation.
@@ -103,16 +104,16 @@ def convert(
 @data_app.command(cls=Command)
 def merge(
     annotations: Annotated[
-        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files, corrected ones last.")
+        list[Path], typer.Argument(metavar="ANNOTATIONS ...", help="Annotation files; put corrected ones last.")
     ],
     out: Container,
     images: Annotated[
-        list[Path] | None, typer.Option(help="Image folder of each file in order, or one for all.")
+        list[Path] | None, typer.Option(help="Image folder of each file, in the same order, or one folder for all.")
     ] = None,
     skeleton: OnSkeleton = None,
     category: OnCategory = None,
 ) -> None:
-    """Write several annotation files as one; an image that several files label has the persons of the last one."""
+    """Merge annotation files into one; if several files label an image, the last file is used for it."""
     from semipose.data.prepare import merge_annotations
 
     options = {"skeleton": skeleton, "category": category}
@@ -123,21 +124,23 @@ def merge(
 def frames(
     source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of videos.")],
     out: Annotated[Path, typer.Option(help="Folder of the images, for train --unlabeled.")],
-    every: Annotated[float, typer.Option(min=0, help="Least seconds between two frames; 0 considers all.")] = 1.0,
+    every: Annotated[
+        float, typer.Option(min=0, help="Smallest number of seconds between two frames; 0 considers all frames.")
+    ] = 1.0,
     min_change: Annotated[
         float, typer.Option(min=0, max=255, help="Gray levels by which some part of the frame must have changed.")
     ] = 8.0,
     json: Json = False,
 ) -> None:
-    """Write frames of videos as unlabeled images, without those that resemble the one written before."""
+    """Write frames of videos as unlabeled images, without frames that resemble the last one written."""
     from semipose.data.video import extract_frames, list_videos
 
     videos = list_videos(source)
-    found, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    written, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
     if json:
-        print_json({"folder": str(out), "frames": len(found), "alike": alike})
+        print_json({"folder": str(out), "frames": len(written), "alike": alike})
     else:
-        print(f"{out}: {plural(len(found), 'frame')}; {alike} left out because they resemble the one before")
+        print(f"{out}: {plural(len(written), 'frame')}; {alike} left out because they resemble the last one written")
 
 
 @data_app.command(cls=Command)
@@ -148,7 +151,7 @@ def pack(
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
     box_category: BoxCategory = None,
     min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
-    shard_size: Annotated[int, typer.Option(min=1, help="Persons in a shard.")] = 4000,
+    shard_size: Annotated[int, typer.Option(min=1, help="Number of persons per shard.")] = 4000,
     height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
     width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
@@ -173,10 +176,10 @@ def pack(
 
 @data_app.command(cls=Command)
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete all crops; trainings make them again.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all crops; trainings recreate them.")] = False,
     json: Json = False,
 ) -> None:
-    """Show where crops are cached ($SEMIPOSE_CACHE, else the user's cache folder) and how large they are."""
+    """Show the folder of cached crops ($SEMIPOSE_CACHE, else the user's cache folder) and its size."""
     from semipose.data.crop_cache import cache_size, clear_cache
     from semipose.utils.cache import cache_dir
 

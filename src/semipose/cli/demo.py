@@ -12,16 +12,16 @@ from semipose.cli.progress import ConsoleProgress
 @app.command(cls=Command)
 def demo(
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the demo's runs, table and sheet of images; runs/demo if not given.")
+        Path | None, typer.Option(help="Folder for the runs, the table and the example images; runs/demo if not given.")
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="A check of a minute; its scores mean nothing.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A one-minute check; its scores are meaningless.")] = False,
     upper_bound: Annotated[bool, typer.Option("--upper-bound", help="Also train on all labels.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train on the embedded images: few labels alone, then the same network with the other images unlabeled.
+    """Train on the embedded images: first on few labels, then on the same labels and unlabeled images.
 
-    A demo that was stopped continues when it is started again.
+    If the demo is stopped, run it again to continue.
     """
     from semipose.studies.demo import default_folder, run_demo
 

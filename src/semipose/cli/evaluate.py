@@ -40,10 +40,10 @@ def evaluate(
     box_category: BoxCategory = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this one on the same persons."),
+        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this run or file on the same persons."),
     ] = None,
     network: Network = None,
-    against_network: Annotated[str | None, typer.Option(help="As --network, of the run in --against.")] = None,
+    against_network: Annotated[str | None, typer.Option(help="As --network, for the run in --against.")] = None,
     flip_test: FlipTest = False,
     device: Device = "auto",
     on_error: OnError = "strict",

@@ -14,7 +14,7 @@ def export(
     out: Annotated[Path, typer.Option(help="ONNX file to write.")],
     network: Network = None,
 ) -> None:
-    """Write the network as ONNX; the file is run and compared with the network before it is kept."""
+    """Export the network to ONNX; the exported file is run and compared with the network."""
     from semipose import api
 
     print(api.export(run, out, network=network))

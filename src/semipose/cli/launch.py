@@ -1,4 +1,4 @@
-"""Trains in several processes of this machine, which torch's launcher starts as torchrun does."""
+"""Training in several processes on this machine, started by torch's launcher as torchrun does."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ NOISY = (
     "torch.distributed.launcher.api",
     "torch.multiprocessing.spawn",
 )
-"""Loggers of torch's launcher, whose messages repeat what the command prints at its end."""
+"""Loggers of torch's launcher; their messages repeat the error that the command prints at its end."""
 
 
 class _WorkerError(Exception):
-    """What ended a process, as JSON for the process that started it."""
+    """The failure of a process, as JSON for the process that started it."""
 
 
 def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainResult:
     """Trains in `train.devices` processes (0 = one for every GPU) and returns the result of the first.
 
     Raises:
-        CommandError: If a process failed or a signal arrived; all processes have ended then.
+        CommandError: If a process failed or a signal arrived; then all processes have ended.
     """
     count = requested_processes(config.train.device, config.train.devices)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cpus() // count)))
@@ -56,8 +56,8 @@ def train_in_processes(config: RunConfig, out: Path, *, resume: bool) -> TrainRe
 
 
 def _work(config: RunConfig, out: Path, resume: bool) -> TrainResult | None:
-    """Runs in each process."""
-    os.setsid()  # Ctrl-C then reaches the first process alone, which passes it on once
+    """Trains in one of the processes; returns the result in the first one."""
+    os.setsid()  # Ctrl-C then reaches only the parent process, which passes it on once
     configure_logging()
     first = is_main_process()
     try:

@@ -5,7 +5,7 @@ from semipose.cli.common import Command, Json, app, print_json, print_table
 
 @app.command(cls=Command)
 def methods(json: Json = False) -> None:
-    """List the methods: what a step costs, and the papers' COCO AP with 1K, 5K and 10K labels (ResNet-18)."""
+    """List the methods with the cost of a step and the published COCO AP with 1K, 5K and 10K labels (ResNet-18)."""
     from semipose.methods.cost import describe_methods
 
     rows = describe_methods()

@@ -13,11 +13,13 @@ from semipose.cli.progress import ConsoleProgress
 def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
     source: Annotated[
-        Path, typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; of a COCO file, those that it lists.")
+        Path,
+        typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; for a COCO file, the images that it lists."),
     ],
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
+        Path | None,
+        typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
     ] = None,
     box_category: BoxCategory = None,
     out: Annotated[Path, typer.Option(help="Folder of predictions.json and drawn images.")] = Path("predictions"),
@@ -28,7 +30,7 @@ def predict(
     device: Device = "auto",
     on_error: OnError = "skip",
 ) -> None:
-    """Find the joints of the persons in images or a video; write COCO results and, if asked, drawn poses."""
+    """Predict the joints of the persons in images or a video; write COCO results and, with --draw, drawings."""
     from semipose import api
 
     written = api.predict(

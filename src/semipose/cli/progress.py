@@ -13,7 +13,7 @@ from rich.progress import Progress as RichBars
 from semipose.utils.progress import Progress, ProgressBar
 
 SECONDS_BETWEEN_LINES = 60.0
-"""Where standard error is no terminal, a bar becomes a line this often."""
+"""Interval between lines of progress if standard error is not a terminal."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -22,7 +22,7 @@ class ConsoleHandler(logging.Handler):
     """Prints log messages above any progress bar."""
 
     def __init__(self, translate: Callable[[str], str]) -> None:
-        """Takes a function that is applied to each message."""
+        """Sets the function that is applied to each message."""
         super().__init__()
         self.translate = translate
 
@@ -32,10 +32,10 @@ class ConsoleHandler(logging.Handler):
 
 
 def configure_logging(translate: Callable[[str], str] = str) -> None:
-    """Prints the package's messages on standard error; of several processes only those of the first.
+    """Prints the package's log messages on standard error; with several processes only those of the first.
 
     Args:
-        translate: Writes the names of parameters in a message as options of the running command.
+        translate: Replaces parameter names in a message by options of the running command.
     """
     root, first = logging.getLogger(), os.environ.get("RANK", "0") == "0"
     for handler in [h for h in root.handlers if isinstance(h, ConsoleHandler)]:
@@ -61,7 +61,7 @@ class _Bar(ProgressBar):
 
 
 class ConsoleProgress(Progress):
-    """Bars on a terminal; where there is none, a line a minute for work that reports notes."""
+    """Progress bars on a terminal; without a terminal, one line per minute for tasks that report notes."""
 
     def start(self, description: str, total: int, done: int = 0) -> ProgressBar:
         """Returns a bar on standard error."""

@@ -15,20 +15,22 @@ def study(
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME|GRID.yaml [section.key=value ...]", help="A study, and options for all of its trainings."
+            metavar="NAME|GRID.yaml [section.key=value ...]", help="A study, and options for all its trainings."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder that holds the study's data sets.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at the same time.")] = 1,
+    data: Annotated[Path | None, typer.Option(help="Folder with the study's data sets.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of trainings at the same time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
-    scale: Annotated[float, typer.Option(help="Share of labels and epochs, for a smaller data set or a check.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(help="Fraction of labels and epochs, for a smaller data set or a check.")
+    ] = 1.0,
     show: Annotated[bool, typer.Option("--list", help="List the studies of the package.")] = False,
     json: Json = False,
 ) -> None:
-    """Train methods × labels × seeds and write one table, with the published scores next to ours.
+    """Train methods × labels × seeds and write one table, with published scores for comparison.
 
-    A study that was stopped continues with --resume.
+    Use --resume to continue a stopped study.
     """
     from semipose.config import parse_override
     from semipose.studies.grid import load_grid, presets
@@ -50,5 +52,5 @@ def study(
     if result.failures:
         raise RunError(
             f"{plural(len(result.failures), 'run')} of {len(result.outcomes)} failed, the first: {result.failures[0]}; "
-            f"correct that, then continue with --resume --out {folder}"
+            f"correct the cause, then continue with --resume --out {folder}"
         )

@@ -16,10 +16,11 @@ def suggest(
         Path, typer.Argument(metavar="FRAMES|VIDEO|COCO.json", help="Images: a folder, a video or a COCO file.")
     ],
     count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")],
-    out: Annotated[Path, typer.Option(help="Folder for copies of the images and their annotations.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for copies of the images, and annotations.json.")],
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
-        Path | None, typer.Option(help="COCO detections file with person boxes; else each image is one person.")
+        Path | None,
+        typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
     ] = None,
     box_category: BoxCategory = None,
     min_joint_score: Annotated[
@@ -29,7 +30,7 @@ def suggest(
     device: Device = "auto",
     on_error: OnError = "skip",
 ) -> None:
-    """Choose images to label next, those with the least confident joints, and pre-label them for a labeling tool."""
+    """Select the images with the least confident joints for labeling, and pre-label them for a labeling tool."""
     from semipose import api
 
     written = api.suggest(

@@ -24,14 +24,16 @@ def train(
         list[str] | None,
         typer.Argument(
             metavar="[CONFIG] [section.key=value ...]",
-            help="A YAML file or a name (semipose config lists them), default if not given; and further options.",
+            help="A YAML file or a name (semipose config lists names), default if not given; then further options.",
         ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Labeled persons: an annotation file, a DATA.yaml, or people (embedded).")
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
-    val: Annotated[str | None, typer.Option(help="Annotation file that selects the best weights.")] = None,
+    val: Annotated[
+        str | None, typer.Option(help="Annotation file for validation, which selects the best weights.")
+    ] = None,
     val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
     unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or an annotation file.")] = None,
     boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
@@ -46,11 +48,11 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of weights, order and augmentation.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of initial weights, data order and augmentation.")] = None,
     with_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     json: Json = False,
 ) -> None:
-    """Train a network; the run folder holds weights, metrics, predictions, scores, report and configuration."""
+    """Train a network and write a run folder with weights, metrics, predictions, scores, report and configuration."""
     from semipose import api
 
     given = {
@@ -72,7 +74,7 @@ def train(
 
 
 def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | None, resume: bool) -> "RunConfig":
-    """Returns the configuration of a new run, or that of the run in `out`, with the given options."""
+    """Returns the configuration of a new run, or of the run in `out`, with overrides."""
     from semipose.config import DEFAULT, load_config, parse_override
 
     files = [a for a in arguments if "=" not in a or Path(a).exists()]
@@ -82,11 +84,13 @@ def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | 
     if not resume:
         return load_config(files[0] if files else DEFAULT, options)
     if out is None:
-        raise ConfigError("`resume=True` continues the run in `out`; give that, too")
+        raise ConfigError("`resume=True` continues the run in `out`; give `out` as well")
     if files:
-        raise ConfigError(f"{files[0]}: `resume=True` continues with the run's own configuration; leave this out")
+        raise ConfigError(
+            f"{files[0]}: `resume=True` continues with the run's own configuration; leave the configuration out"
+        )
     if not (out / "config.yaml").is_file():
-        raise ConfigError(f"{out} holds no run to continue (no config.yaml); leave `resume=True` out")
+        raise ConfigError(f"{out} contains no run to continue (no config.yaml); leave `resume=True` out")
     return load_config(out / "config.yaml", options)
 
 
@@ -115,14 +119,14 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
         if line:
             print(line)
     if result.best and several:
-        print(f"best.safetensors is {result.best}; evaluate, predict and export use it, or another one with --network")
+        print(f"best.safetensors is {result.best}; evaluate, predict and export use it unless --network is given")
     if report:
         print(report)
     print(result.folder)
 
 
 def _write_report(folder: Path) -> Path | None:
-    """Writes report.html; a finished training does not fail because of it."""
+    """Writes report.html; if this fails, logs a warning and returns None."""
     from semipose.reports.html import write_report
 
     try:

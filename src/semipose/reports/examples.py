@@ -57,16 +57,16 @@ def pose_examples(
         truth: The annotated persons.
         matched: The prediction of each person, or None.
         title: Heading.
-        order: Errors and indices that choose the persons, as from `errors_by_person`; None takes their own errors.
-        each: Number of persons of each kind.
+        order: Errors and indices from `errors_by_person` that select the persons; None for the errors of `matched`.
+        each: Number of persons with the largest, the median and the smallest errors.
     """
     errors = errors_by_person(truth, matched)
     order = errors if order is None else order
     middle = max(0, len(order) // 2 - each // 2)
-    chosen = dict.fromkeys(index for _, index in [*order[:each], *order[middle : middle + each], *order[-each:]])
+    selected = dict.fromkeys(index for _, index in [*order[:each], *order[middle : middle + each], *order[-each:]])
     error_of = {index: error for error, index in errors}
     pictures = []
-    for index in chosen:
+    for index in selected:
         prediction = matched[index]
         if prediction is not None:
             label = f"person {truth[index].annotation_id}: error {error_of.get(index, float('nan')):.2f} torso"
@@ -76,7 +76,7 @@ def pose_examples(
 
 
 def _truth_and_prediction(truth: PoseDataset, person: Instance, prediction: Prediction, side: int = 190) -> np.ndarray:
-    """The part of the image around the person twice, with the true and with the predicted joints."""
+    """Returns the image around the person twice: with the annotated and with the predicted joints."""
     image = read_image(person.image)
     x, y, width, height = person.box
     margin = 0.15 * max(width, height)
@@ -96,7 +96,7 @@ def _truth_and_prediction(truth: PoseDataset, person: Instance, prediction: Pred
 
 
 def heatmap_examples(folder: Path, truth: PoseDataset, count: int = 4) -> Examples:
-    """Draws the maximum over the joint heatmaps of every network and level of a run, on `count` persons."""
+    """Draws the maximum over all joint heatmaps, for every network and level of a run, on `count` persons."""
     pictures: list[Picture] = []
     for path in weights_of(folder).values():
         model = load_pose_model(path)
@@ -106,15 +106,20 @@ def heatmap_examples(folder: Path, truth: PoseDataset, count: int = 4) -> Exampl
         with torch.no_grad():
             heatmaps = model.criterion.heatmaps(model.network(view.images)).numpy()
         for image, levels in zip(_to_rgb(view.images), heatmaps, strict=True):
-            for level, own in enumerate(levels):
+            for level, maps in enumerate(levels):
                 name = f"{path.stem}, level {'zp'[level] if level < 2 else level}" if len(levels) > 1 else path.stem
-                pictures.append(Picture(name, jpeg(overlay(image, own))))
-    return Examples("Heatmaps by network", "The maximum over all joints' heatmaps, on the same persons.", pictures)
+                pictures.append(Picture(name, jpeg(overlay(image, maps))))
+    return Examples(
+        "Heatmaps by network", "The maximum over the heatmaps of all joints, on the same persons.", pictures
+    )
 
 
 def view_examples(config: RunConfig, splits: DataSplits, count: int = 6) -> Examples:
-    """Draws easy views, and the hard views of them that the students learn on, for `count` unlabeled persons."""
-    title, text = "Easy and hard views", "The joints that augmentations refer to are random here, not predicted."
+    """Draws easy views, and the students' hard views of them, for `count` unlabeled persons."""
+    title, text = (
+        "Easy and hard views",
+        "The joints for the augmentations are drawn at random here; in a training the teacher predicts them.",
+    )
     if not isinstance(config.method, ConsistencyConfig) or splits.unlabeled is None:
         return Examples(title, text, [])
     size, skeleton = (config.input.height, config.input.width), splits.labeled.skeleton
@@ -137,6 +142,6 @@ def view_examples(config: RunConfig, splits: DataSplits, count: int = 6) -> Exam
 
 
 def _to_rgb(images: torch.Tensor) -> np.ndarray:
-    """Normalized images (B, 3, H, W) as uint8 (B, H, W, 3)."""
+    """Converts normalized images (B, 3, H, W) to uint8 (B, H, W, 3)."""
     colors = images.detach().permute(0, 2, 3, 1).float().numpy() * np.array(STD) + np.array(MEAN)
     return np.ascontiguousarray((np.clip(colors, 0, 1) * 255).round().astype(np.uint8))

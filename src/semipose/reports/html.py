@@ -1,4 +1,4 @@
-"""`report.html` of a run or a study: one self-contained page that opens offline."""
+"""`report.html` of a run or a study, a self-contained page that opens offline."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
     """Writes report.html into the folder of a run or a study and returns its path.
 
     Raises:
-        ConfigError: If the folder holds neither, or a package that reports need is not installed.
+        ConfigError: If the folder contains neither, or a package for reports is not installed.
         DataError: If there is nothing to report yet.
     """
     folder = Path(folder)
@@ -24,7 +24,7 @@ def write_report(folder: str | os.PathLike[str]) -> Path:
         page = run_page(folder)
     else:
         raise ConfigError(
-            f"{folder} holds neither a run (config.yaml) nor a study (study.json); give the folder of one"
+            f"{folder} contains neither a run (config.yaml) nor a study (study.json); give the folder of one"
         )
     path = folder / "report.html"
     write_text(path, render(page))

@@ -1,4 +1,4 @@
-"""A report as data, and its rendering as one self-contained HTML page."""
+"""The content of a report, and its rendering as a self-contained HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

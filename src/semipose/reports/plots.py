@@ -1,4 +1,4 @@
-"""Charts as SVG and images as JPEG, both as data URLs, so that a page loads nothing when it is viewed."""
+"""Charts as SVG and images as JPEG, both as data URLs, so that a page needs no other files."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
 class Chart:
-    """One chart; `url` is its SVG once the block of `new_chart` has ended."""
+    """A chart; after the block of `new_chart`, `url` is its SVG as a data URL."""
 
     def __init__(self, axes: "Axes") -> None:
         self.axes, self.url = axes, ""
@@ -30,7 +30,7 @@ class Chart:
 
 @contextmanager
 def new_chart(height: float) -> Iterator[Chart]:
-    """Opens a chart of this height in inches, without changing matplotlib's settings for others.
+    """Opens a chart with a height in inches, without a lasting change of matplotlib's settings.
 
     Raises:
         ConfigError: If matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The report of a run: scores, options, training curves and example images; of an unfinished run what there is."""
+"""The report of a run: scores, options, training curves and example images."""
 
 import json
 from collections import defaultdict
@@ -30,10 +30,10 @@ METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error")
 def run_page(folder: Path) -> Page:
     """Returns the report of a run.
 
-    An unfinished run has its curves, its last scores on the validation split and example images.
+    The report of an unfinished run has curves, the latest validation scores and example images.
 
     Raises:
-        DataError: If the run has not begun.
+        DataError: If the run has no log line yet.
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
     splits, dropped = load_splits(config.data), read_dropped(folder)
@@ -72,7 +72,7 @@ def run_page(folder: Path) -> Page:
 
 
 def read_log(folder: Path) -> list[Line]:
-    """Reads a run's metrics.jsonl, without a last line that is still being written.
+    """Returns the lines of a run's metrics.jsonl, without an incomplete last line.
 
     Raises:
         DataError: If there is no line yet.
@@ -83,12 +83,12 @@ def read_log(folder: Path) -> list[Line]:
             for line in path.read_text(encoding="utf-8").splitlines():
                 lines.append(json.loads(line))
     if not lines:
-        raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has not begun; try again later")
+        raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has only started; try again later")
     return lines
 
 
 def validation_lines(log: list[Line]) -> Iterator[tuple[str, Line]]:
-    """Yields the network's name and the line of each evaluation on the validation split."""
+    """Yields the name of the network and the log line of each evaluation on the validation split."""
     for line in log:
         kind, _, network = line["kind"].partition("/")
         if kind == "validation":
@@ -112,18 +112,18 @@ def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, list[Pic
 
 
 def _final_scores(folder: Path, step: int) -> dict[str, Any] | None:
-    """The content of scores.json; None before the end, and for a run that went on from there to `step`."""
+    """Returns the content of scores.json; None if there is none, or if the run has since continued to `step`."""
     path = folder / "scores.json"
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return results if results and results.get("step", step) >= step else None
 
 
 def _latest_scores(log: list[Line]) -> tuple[str, dict[str, Any]]:
-    """The state of an unfinished run in one line, and its last scores on the validation split by network."""
+    """Returns the state of an unfinished run in one line, and its latest validation scores by network."""
     evaluations = list(validation_lines(log))
     latest = max((line["step"] for _, line in evaluations), default=None)
     scores = {network: line for network, line in evaluations if line["step"] == latest}
-    source = f"scores are those on validation at step {latest}" if scores else "there are no scores yet"
+    source = f"the scores are validation scores at step {latest}" if scores else "there are no scores yet"
     return f"No final scores: the log ends at step {log[-1]['step']}; {source}.", scores
 
 
@@ -162,17 +162,17 @@ def _score_table(results: dict[str, Any]) -> Table:
 
 
 def _option_table(config: RunConfig) -> Table:
-    """The options that differ from the defaults of the same method."""
+    """Returns the options that differ from the defaults of the method."""
     default = load_config(None, {"method": config.method.name}).model_dump(mode="json")
     rows = [[key, str(value)] for key, value in _changes(default, config.model_dump(mode="json"), "")]
-    return Table("Options that are not the defaults", ["option", "value"], rows)
+    return Table("Options that differ from the defaults", ["option", "value"], rows)
 
 
-def _changes(default: dict[str, Any], own: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found = []
-    for key, value in own.items():
+def _changes(default: dict[str, Any], values: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    changes = []
+    for key, value in values.items():
         if isinstance(value, dict) and isinstance(default.get(key), dict):
-            found += _changes(default[key], value, f"{prefix}{key}.")
+            changes += _changes(default[key], value, f"{prefix}{key}.")
         elif value != default.get(key):
-            found.append((prefix + key, value))
-    return found
+            changes.append((prefix + key, value))
+    return changes

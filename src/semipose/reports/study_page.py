@@ -44,7 +44,7 @@ def study_page(folder: Path) -> Page:
 
 
 def _seed_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
-    """One chart for each number of labels, with a dot for each seed."""
+    """Returns one chart per number of labels, with one dot per seed."""
     charts = []
     for labels in sorted({r.run.labels for r in records if r.run.labels}):
         groups = {
@@ -57,18 +57,18 @@ def _seed_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
 
 
 def _label_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
-    """Score against labels, where there are several numbers of labels."""
+    """Returns a chart of score against labels, if there are several numbers of labels."""
     if len({r.run.labels for r in records if r.run.labels}) < 2:
         return []
     series: dict[str, list[tuple[float, float]]] = {}
     bands: dict[str, list[float]] = {}
     for name, row in grid.rows.items():
-        own = {
+        by_labels = {
             n: _scores(grid, [r for r in records if (r.run.row, r.run.labels) == (name, n)])
             for n in grid.labels
             if n is not None
         }
-        points = [(float(n), values) for n, values in own.items() if values]
+        points = [(float(n), values) for n, values in by_labels.items() if values]
         if points and not row.all_labels:
             series[name] = [(n, float(np.mean(values))) for n, values in points]
             bands[name] = [float(np.std(values)) for _, values in points]
@@ -77,7 +77,7 @@ def _label_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
 
 
 def _training_charts(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Picture]:
-    """Validation score against steps for each row."""
+    """Returns a chart of validation score against steps, with one curve per row."""
     series: dict[str, list[tuple[float, float]]] = {}
     for run, path in _first_runs(grid, runs).items():
         if not (path / "metrics.jsonl").is_file():
@@ -96,13 +96,13 @@ def _training_charts(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Pictur
 
 
 def _examples(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Examples]:
-    """The same persons for each row: the first row's largest, median and smallest errors."""
+    """Returns examples of the same persons for each row, selected by the errors of the first row."""
     finished = {run: path for run, path in _first_runs(grid, runs).items() if (path / "predictions.json").is_file()}
     if not finished:
         return []
     try:
         splits = load_splits(load_config(next(iter(finished.values())) / "config.yaml").data)
-    except DataError:  # the study was copied to a place without its data: the page has no example images
+    except DataError:  # the study was copied to a machine without its data: the page has no example images
         return []
     truth = splits.test or splits.validation
     assert truth is not None
@@ -112,12 +112,12 @@ def _examples(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Examples]:
     }
     order = errors_by_person(truth, next(iter(matched.values())))
     return [
-        pose_examples(truth, own, title=f"{name} on the same persons", order=order) for name, own in matched.items()
+        pose_examples(truth, row, title=f"{name} on the same persons", order=order) for name, row in matched.items()
     ]
 
 
 def _first_runs(grid: StudyGrid, runs: dict[StudyRun, Path]) -> dict[StudyRun, Path]:
-    """The runs of the first seed and number of labels, and those of all labels."""
+    """Returns the runs with the first seed and the first number of labels, or with all labels."""
     return {
         run: path for run, path in runs.items() if run.seed == grid.seeds[0] and run.labels in (grid.labels[0], None)
     }

@@ -1,1 +1,1 @@
-"""Studies: grids of trainings that become tables, and the demo."""
+"""Studies, which train a grid of runs and write tables, and the demo."""

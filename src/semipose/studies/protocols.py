@@ -1,4 +1,4 @@
-"""Protocols of published tables by name: persons, boxes, input size, schedule and metric."""
+"""Named protocols of published tables: persons, boxes, input size, schedule and metric."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,11 @@ class TableProtocol:
 
     Attributes:
         text: The protocol in one sentence.
-        files: Option -> path below the data folder, in the data set's usual layout.
+        files: Paths by option, relative to the data folder, in the usual layout of the data set.
         settings: Overrides by dotted key.
         labels: Numbers of persons that keep their labels; empty = all.
         metric: The metric of the table.
-        source: Where the data is published.
+        source: Source of the data.
         notes: Further sentences below the table.
     """
 
@@ -42,7 +42,7 @@ PAPERS: dict[str, Any] = {
     "evaluation.decoder": "quarter",
 }
 """Settings of the papers' tables: heatmap regression, Adam at 1e-3, last weights, no flip test, joints decoded with the
-quarter offset, and an unlabeled set that holds the labeled images too."""
+quarter offset, and an unlabeled set that also contains the labeled images."""
 
 COCO_FILES = {
     "data.train": "annotations/person_keypoints_train2017.json",
@@ -112,7 +112,7 @@ PROTOCOLS: dict[str, TableProtocol] = {
         labels=(10_000,),
         metric="PCKh@0.5",
         source=MPII_SOURCE,
-        notes=("The papers take 100,000 persons of AI Challenger; here every person of the file takes part.",),
+        notes=("The papers take 100,000 persons of AI Challenger; here all persons in the file are used.",),
     ),
     "mpii-1k": TableProtocol(
         text="1,000 persons of MPII labeled, the others unlabeled; PCKh@0.5 on MPII valid, annotated boxes",

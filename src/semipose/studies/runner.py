@@ -1,4 +1,4 @@
-"""Trains the runs of a study, each in a process of its own; finished runs are skipped, unfinished ones resumed."""
+"""Training of the runs of a study, each in its own process; finished runs are skipped, unfinished runs resumed."""
 
 import json
 import logging
@@ -25,15 +25,15 @@ from semipose.utils.files import make_folder, write_text
 logger = logging.getLogger(__name__)
 
 SECONDS_TO_SAVE = 60.0
-"""How long a run waits for the process of an earlier study that was killed and still saves the same run."""
+"""Longest time that a run waits while a process from a killed study still saves the same run."""
 
 STOPPED = (-2, -15, 130, 143)
-"""Exit codes of a process that was asked to stop (SIGINT, SIGTERM)."""
+"""Exit codes of a process that was stopped by SIGINT or SIGTERM."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run of the study after its training: its folder, and the reason if it failed."""
+    """The outcome of a run: its folder, and the reason if it failed."""
 
     run: StudyRun
     folder: Path
@@ -52,10 +52,10 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
         grid: The study.
         out: Folder of the study.
         data: Folder of the study's data files.
-        jobs: Number of runs trained at the same time. They are spread over the GPUs or, without one, share the CPU.
+        jobs: Number of runs trained at the same time. They are distributed over the GPUs, or share the CPU.
 
     Raises:
-        ConfigError: If `out` holds another study.
+        ConfigError: If `out` contains another study.
     """
     _save_grid(grid, out)
     runs, gpus = grid.runs(), torch.cuda.device_count()
@@ -85,19 +85,19 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
 
 
 def _save_grid(grid: StudyGrid, out: Path) -> None:
-    """Writes study.json, unless the folder has runs of another study or of other options."""
+    """Writes study.json; raises ConfigError if the folder contains runs of another study or with other options."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
     if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
         same = all(before.get(key) == now[key] for key in ("shared", "data"))
         if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
-            raise ConfigError(f"{out} holds another study or other options of this one; choose another `out`")
+            raise ConfigError(f"{out} contains another study, or this study with other options; choose another `out`")
     make_folder(out)
     write_text(path, content)
 
 
 def _write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:
-    """Writes the run's configuration; a resumed run keeps its own, whose open choices are resolved."""
+    """Writes the configuration of the run; a resumed run keeps its saved configuration, which is fully resolved."""
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(folder, SECONDS_TO_SAVE)
     begun = has_checkpoint(folder / "last" / "state.pt")
@@ -107,7 +107,7 @@ def _write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None,
 
 
 def _train(folder: Path, threads: int | None) -> str | None:
-    """Trains the run in a process of its own; returns the reason if it fails."""
+    """Trains the run in its own process; returns the reason if it fails."""
     command = [sys.executable, "-m", "semipose.studies.worker", str(folder)]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with (

@@ -1,4 +1,4 @@
-"""Runs a study: checks the data, trains the missing runs, writes the tables."""
+"""Running of a study: checks of the data, training of missing runs, and tables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ from semipose.studies.tables import read_record, write_tables
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study that has run: its table as a Markdown file, and what became of each run."""
+    """The result of a study: the path of its table (Markdown), and the outcome of each run."""
 
     table: Path
     outcomes: list[Outcome]
 
     @property
     def failures(self) -> list[str]:
-        """The reasons of the runs that failed."""
+        """The reasons why runs failed."""
         return [outcome.failure for outcome in self.outcomes if outcome.failure is not None]
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the path of the table and, for each run, its scores as fractions or the reason of its failure."""
+        """Returns the path of the table and, for each run, the scores as fractions or the reason of the failure."""
         return {"table": str(self.table), "runs": [_as_dict(outcome) for outcome in self.outcomes]}
 
 
@@ -36,32 +36,32 @@ def run_study(
     Args:
         grid: The study.
         out: Folder of the study.
-        data: Folder of the data files that the study names.
+        data: Folder of the study's data files.
         jobs: Number of runs trained at the same time.
         resume: Whether to continue the study in `out`.
 
     Raises:
         DataError: If files of the study are missing or its data cannot be used.
-        ConfigError: If `out` holds a study and `resume` is false.
+        ConfigError: If `out` contains a study and `resume` is false.
     """
     grid = grid.on_data(data)
     grid.check(repr(grid.title))
     if missing := grid.missing_files(data):
         raise DataError(
-            f"the study needs {', '.join(map(str, missing))}: give the folder that holds them as `data`, or one with "
-            f"train.json and val.json (COCO keypoint files){f'; {grid.source}' if grid.source else ''}"
+            f"the study needs {', '.join(map(str, missing))}: give the folder that contains them as `data`, or one "
+            f"with train.json and val.json (COCO keypoint files){f'; {grid.source}' if grid.source else ''}"
         )
     if (out / "study.json").exists() and not resume:
-        raise ConfigError(f"{out} already holds a study; continue it with `resume` or choose another `out`")
-    load_splits(grid.run_config(grid.runs()[0], data).data)  # errors in the data appear before the first run starts
+        raise ConfigError(f"{out} already contains a study; continue it with `resume` or choose another `out`")
+    load_splits(grid.run_config(grid.runs()[0], data).data)  # reports errors in the data before the first run starts
     outcomes = train_runs(grid, out, data=data, jobs=jobs)
     return StudyResult(write_tables(grid, outcomes, out), outcomes)
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
     run = outcome.run
-    found: dict[str, Any] = {"row": run.row, "labels": run.labels, "seed": run.seed}
+    content: dict[str, Any] = {"row": run.row, "labels": run.labels, "seed": run.seed}
     if outcome.failure is not None:
-        return {**found, "failure": outcome.failure}
+        return {**content, "failure": outcome.failure}
     record = read_record(run, outcome.folder)
-    return {**found, "scores": record.scores, "split": record.split, "seconds": record.seconds}
+    return {**content, "scores": record.scores, "split": record.split, "seconds": record.seconds}

@@ -1,4 +1,4 @@
-"""Tables of a study: one line per run as CSV, and mean ± std per row of the study as Markdown."""
+"""Tables of a study: a CSV file with one line per run, and a Markdown table of mean ± std over seeds."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ class Record:
         run: The run.
         scores: Fractions, or errors in pixels, by metric: the mean over the networks that the method reports.
         split: Hash of the labeled and unlabeled persons.
-        protocol: How the scores were computed, in one sentence.
+        protocol: The data and the settings of the evaluation, in one line.
         seconds: Training time.
     """
 
@@ -80,8 +80,8 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
     rows = []
     for name, row in grid.rows.items():
         for labels in [None] if row.all_labels else grid.labels:
-            own = [r for r in records if r.run.row == name and r.run.labels == labels]
-            if not own:
+            of_row = [r for r in records if r.run.row == name and r.run.labels == labels]
+            if not of_row:
                 continue
             line = [name, str(labels or "all"), str(len(own))]
             line += [mean_and_std([r.scores.get(m) for r in own], m) for m in metrics]
@@ -104,10 +104,10 @@ def mean_and_std(values: list[float | None], metric: str) -> str:
 
 
 def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> str:
-    """Returns (method − baseline) / (all labels − baseline) as the mean over seeds; – where the gap is too small."""
+    """Returns the mean over seeds of (method − baseline) / (all labels − baseline); – if the gap is too small."""
     baseline = next(iter(grid.rows))
     bound = next((name for name, row in grid.rows.items() if row.all_labels), None)
-    found = []
+    fractions = []
     for record in own:
         if record.run.row in (baseline, bound):
             continue

@@ -1,7 +1,7 @@
 """Trains one run of a study: `python -m semipose.studies.worker FOLDER`.
 
-FOLDER/plan.yaml holds the resolved configuration; a run that has a checkpoint is resumed. The log goes to standard
-error, its last line being the error of a run that failed.
+FOLDER/plan.yaml is the resolved configuration. A run with a checkpoint is resumed. The log is written to standard
+error; if the run fails, the last line is the error.
 """
 
 import logging
@@ -19,11 +19,11 @@ from semipose.training.checkpoint import has_checkpoint
 from semipose.training.signals import InterruptedTrainingError
 
 PLAN = "plan.yaml"
-"""The configuration of a run, in its folder."""
+"""Name of the configuration file in the folder of a run."""
 
 
 def main(folder: Path) -> int:
-    """Trains the run and returns the exit code: 0, 2 for invalid input, 1 for a failure, 128 + the signal."""
+    """Trains the run and returns the exit code: 0, 2 for invalid input, 1 for a failure, or 128 + signal number."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("semipose").setLevel(logging.INFO)
     stop_without_parent()
@@ -40,11 +40,11 @@ def main(folder: Path) -> int:
 
 
 def stop_without_parent() -> None:
-    """Sends this process SIGTERM when its standard input ends, which happens when its parent is gone."""
+    """Sends SIGTERM to this process when its standard input is closed, which means that its parent has ended."""
 
     def wait() -> None:
         with suppress(OSError):
-            while os.read(0, 4096):  # the file itself: the lock of sys.stdin would outlive the interpreter
+            while os.read(0, 4096):  # not sys.stdin, whose lock this thread would hold when the interpreter exits
                 pass
         os.kill(os.getpid(), signal.SIGTERM)
 

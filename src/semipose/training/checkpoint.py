@@ -1,4 +1,4 @@
-"""The state of a training, saved atomically and loaded without executing anything."""
+"""Checkpoints of a training, written atomically and loaded without executing code from the file."""
 
 import hashlib
 import io
@@ -25,17 +25,17 @@ MAGIC = b"SEMIPOSE"
 
 
 class NewerFormatError(WeightsError):
-    """A checkpoint of a later version of semipose: it is intact, so an earlier checkpoint does not replace it."""
+    """A checkpoint from a later version of semipose; it is intact, so no earlier checkpoint is loaded instead."""
 
 
 @dataclass
 class ProcessState:
-    """What each process has of its own.
+    """The part of the training state that differs between processes.
 
     Attributes:
-        generator: State of the generator of augmentations.
+        generator: State of the generator for augmentations.
         torch_rng: State of PyTorch's global generator.
-        meter: Loss terms since the last line of the log.
+        meter: Loss terms since the last log line.
     """
 
     generator: Tensor
@@ -45,14 +45,14 @@ class ProcessState:
 
 @dataclass
 class MonitorMemory:
-    """What the monitor remembers of a training.
+    """The state of the monitor, from earlier evaluations of a training.
 
     Attributes:
         best: The best validation score.
         distance: The distance between two networks' predictions at the best score.
         drifting: Evaluations in a row with a lower score and a smaller distance.
         halved: Evaluations in a row with less than half the best score.
-        reported: The warnings that were given.
+        reported: Names of the failures that were reported.
     """
 
     best: float = -math.inf
@@ -67,21 +67,21 @@ class TrainingState:
     """The state of a training apart from its weights and its optimizer.
 
     Attributes:
-        identity: What must not change between start and resume: method, backbone, skeleton, split, data.
-        joint_batch: Labeled and unlabeled samples per step over all processes.
+        identity: Properties that must not change between start and resume: method, backbone, skeleton, split, data.
+        joint_batch: The global batch: labeled and unlabeled samples per step over all processes.
         image_hashes: One hash over the images of each set.
-        step: Finished optimizer steps.
-        seconds: The time they took.
-        logged_seconds: `seconds` at the last line of the log.
-        log_bytes: Length of metrics.jsonl at this step, so that a resumed log has no line twice.
+        step: Number of finished optimizer steps.
+        seconds: Duration of these steps.
+        logged_seconds: `seconds` at the last log line.
+        log_bytes: Length of metrics.jsonl at this step; a resumed run continues the log from there.
         best_score: The best validation score.
-        best_step: Its step.
-        best_network: The network that led at this step.
+        best_step: The step of the best validation score.
+        best_network: The network with the highest score at this step.
         rate_factor: Factor of the learning rate, lowered when the training diverges.
-        rollbacks: How often the training went back to a checkpoint.
-        scaler: State of fp16's scaler of losses.
-        monitor: What the monitor remembers.
-        processes: What each process has of its own, by rank.
+        rollbacks: Number of times that the training went back to a checkpoint.
+        scaler: State of the loss scaler for fp16.
+        monitor: State of the monitor.
+        processes: State of each process, by rank.
     """
 
     identity: dict[str, str] = field(default_factory=dict)
@@ -102,10 +102,10 @@ class TrainingState:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TrainingState":
-        """Returns the state of which `dataclasses.asdict` made this dictionary.
+        """Returns the state from a dictionary that `dataclasses.asdict` made.
 
         Raises:
-            KeyError, TypeError: If it is not such a dictionary.
+            KeyError, TypeError: If the dictionary has other entries.
         """
         monitor = MonitorMemory(**content["monitor"])
         processes = [ProcessState(**{**p, "meter": LossMeter(**p["meter"])}) for p in content["processes"]]
@@ -113,13 +113,13 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, state: TrainingState, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Writes a checkpoint; the one before stays as `previous(path)`.
+    """Writes a checkpoint; the previous one is kept as `previous(path)`.
 
-    The file is written under another name and then renamed, so that `path` is complete at any time. It holds `MAGIC`,
-    the SHA-256 of the rest, and what torch.save writes.
+    The file is written under another name and then renamed, so that `path` is complete at any time. It contains
+    `MAGIC`, the SHA-256 of the remaining bytes, and the output of torch.save.
 
     Raises:
-        OSError: If it can't be written; the existing files are unchanged.
+        OSError: If the file can't be written; the existing files are unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -142,7 +142,7 @@ def save_checkpoint(path: Path, state: TrainingState, method: nn.Module, optimiz
 
 
 def previous(path: Path) -> Path:
-    """Returns the path of the checkpoint before `path`."""
+    """Returns the path of the previous checkpoint."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
@@ -152,10 +152,10 @@ def has_checkpoint(path: Path) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Returns the content of one checkpoint file, verified by its hash, without executing anything in it.
+    """Returns the content of a checkpoint file, verified by its hash, without executing code from the file.
 
     Raises:
-        WeightsError: If it is broken or of a newer version.
+        WeightsError: If the file is broken or was written by a newer version.
     """
     try:
         raw = path.read_bytes()
@@ -172,20 +172,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise WeightsError(f"checkpoint {path} can't be read ({str(error).splitlines()[0][:100]})") from None
     if version > FORMAT:
-        raise NewerFormatError(f"checkpoint {path} has format {version}, this semipose reads {FORMAT}: upgrade it")
+        raise NewerFormatError(
+            f"checkpoint {path} has format {version}, but this version reads {FORMAT}; upgrade semipose"
+        )
     return content
 
 
 def load_checkpoint(
     path: Path, identity: dict[str, str], method: nn.Module, optimizer: torch.optim.Optimizer
 ) -> TrainingState:
-    """Loads weights and optimizer and returns the state; a damaged checkpoint is replaced by the one before it.
+    """Loads weights and optimizer state and returns the state; falls back to the previous checkpoint if damaged.
 
     Args:
         path: The checkpoint.
-        identity: What must be equal in the checkpoint: method, backbone, skeleton, split, data.
-        method: Takes over the weights.
-        optimizer: Takes over its state.
+        identity: Properties that the checkpoint must share: method, backbone, skeleton, split, data.
+        method: Receives the weights.
+        optimizer: Receives its state.
 
     Raises:
         WeightsError: If neither checkpoint can be used or the identity differs.
@@ -196,11 +198,11 @@ def load_checkpoint(
     try:
         state = TrainingState.from_dict(content["state"])
     except (KeyError, TypeError):
-        raise WeightsError(f"checkpoint {path} holds no state of a training; start the run again") from None
+        raise WeightsError(f"checkpoint {path} contains no training state; start the run again") from None
     for key, value in identity.items():
         if state.identity.get(key) != value:
             raise WeightsError(
-                f"checkpoint {path} was made with {key} {state.identity.get(key)!r}, this run has {value!r}; "
+                f"checkpoint {path} was made with {key} {state.identity.get(key)!r}, but this run has {value!r}; "
                 "resume with the run's own configuration or choose another `out`"
             )
     try:
@@ -211,15 +213,15 @@ def load_checkpoint(
         reason = " ".join(str(error).split())[:160]
         raise WeightsError(
             f"checkpoint {path} does not fit this run ({reason}); resume it with its own configuration, on the kind of "
-            "device it was made on"
+            "device that it was made on"
         ) from None
     return state
 
 
 def _match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the optimizer's moments the memory layout of their weights, which may have changed.
+    """Gives the optimizer's moments the memory layout of the weights, which may differ from the saved layout.
 
-    Fused optimizers traverse both in the order of memory.
+    Fused optimizers iterate over both in memory order.
     """
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
@@ -228,7 +230,7 @@ def _match_memory_layout(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _newest(path: Path) -> dict[str, Any]:
-    """The content of `path`, else of the checkpoint before it."""
+    """Returns the content of `path` or, if it is damaged, of the previous checkpoint."""
     try:
         return read_checkpoint(path)
     except NewerFormatError:
@@ -236,13 +238,13 @@ def _newest(path: Path) -> dict[str, Any]:
     except WeightsError as error:
         older = previous(path)
         if not older.is_file():
-            raise WeightsError(f"{error}, and there is none before it; start the run again") from None
-        log.warning("%s; resuming from the one before, %s", error, older.name)
+            raise WeightsError(f"{error}, and there is no previous one; start the run again") from None
+        log.warning("%s; resuming from the previous one, %s", error, older.name)
         return read_checkpoint(older)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Makes `target` the same file as `source`: a hard link where the file system has them, else a copy."""
+    """Makes `target` a hard link to `source`, or a copy where the file system has no hard links."""
     with replacing(target) as temporary:
         try:
             os.link(source, temporary)
@@ -251,7 +253,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes renames in the folder durable, where folders can be synchronized."""
+    """Makes renames in the folder durable, on systems that can synchronize folders."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

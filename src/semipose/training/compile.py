@@ -1,4 +1,4 @@
-"""torch.compile for the networks of a method, in optimizer steps only, whose shapes never change."""
+"""torch.compile for the networks of a method, used only in optimizer steps, where shapes never change."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +10,11 @@ from semipose.models.pose_net import PoseNet
 
 
 def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
-    """Compiles backbone and heads of every network; networks of one architecture share the compiled code.
+    """Compiles backbone and heads of every network in place; equal networks share the compiled code.
 
     Args:
-        method: Its networks are compiled in place.
-        cuda_graphs: Whether a GPU replays each part as one graph; `begin_step` is then called before each step.
+        method: The method with the networks.
+        cuda_graphs: Whether a GPU replays each part as one graph; then `begin_step` must be called before each step.
     """
     _allow_recompilations(64)
     mode = "reduce-overhead" if cuda_graphs else None
@@ -25,10 +25,10 @@ def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
 
 
 def _allow_recompilations(count: int) -> None:
-    """Raises torch's limit of 8 variants of one function, which all networks share.
+    """Raises torch's limit of 8 compiled variants per function, which all networks share.
 
-    Each network needs several: with and without gradient, in training and evaluation mode. Past the limit torch falls
-    back to uncompiled code. torch.compile takes a limit of its own only in versions later than 2.11.
+    Each network needs several variants: with and without gradient, in training and evaluation mode. Beyond the limit
+    torch falls back to uncompiled code. torch.compile has a parameter for the limit only in versions after 2.11.
     """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, count)
 
@@ -41,10 +41,10 @@ def begin_step() -> None:
 def uncompiled() -> AbstractContextManager[object]:
     """Returns a context in which compiled networks run uncompiled.
 
-    It is for passes outside of steps: their last batches have other sizes, and each size would be compiled for a
-    minute and count toward the limit of variants.
+    It is for passes outside optimizer steps. Their last batches have other sizes; compiling each size would take a
+    minute, and each would count toward the limit of variants.
     """
-    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes seconds
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and the import would take seconds
         return nullcontext()
     eager: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return eager

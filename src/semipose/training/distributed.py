@@ -1,4 +1,4 @@
-"""Processes that train together: torchrun starts them, torch.distributed connects them."""
+"""Training in several processes, which torchrun starts and torch.distributed connects."""
 
 import os
 import sys
@@ -20,11 +20,11 @@ from semipose.utils.device import resolve_device
 Value = TypeVar("Value")
 
 TIMEOUT = timedelta(minutes=30)
-"""Processes that wait longer than this for another one end with an error."""
+"""Longest time that a process waits for another one before it ends with an error."""
 
 
 class LostProcessError(RunError):
-    """Another process of this training ended; the run can be resumed from its last checkpoint."""
+    """Raised when another process of this training ended; the run can be resumed from its last checkpoint."""
 
     def __init__(self) -> None:
         super().__init__("another process of this training ended; resume the run from its last checkpoint")
@@ -32,7 +32,7 @@ class LostProcessError(RunError):
 
 @dataclass(frozen=True)
 class Launch:
-    """The number of this process among those that torchrun started, on all machines and on this one."""
+    """The rank of this process and the number of processes, on all machines and on this machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -41,7 +41,7 @@ class Launch:
 
 
 def launch() -> Launch:
-    """Returns what torchrun's environment variables say, or a single process without them.
+    """Returns the launch that torchrun's environment variables describe; without them, that of a single process.
 
     Raises:
         ConfigError: If some of the variables are missing.
@@ -51,11 +51,11 @@ def launch() -> Launch:
     try:
         return Launch(*(int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"LOCAL_RANK is set, but {error} is not as torchrun sets it; start with torchrun") from None
+        raise ConfigError(f"LOCAL_RANK is set, but not as torchrun sets it ({error}); start with torchrun") from None
 
 
 def rank() -> int:
-    """Returns the number of this process."""
+    """Returns the rank of this process."""
     return launch().rank
 
 
@@ -65,12 +65,12 @@ def world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Returns whether this is the process that writes files and messages."""
+    """Returns whether this process writes files and messages."""
     return rank() == 0
 
 
 def requested_processes(device: str, devices: int) -> int:
-    """Returns how many processes on this machine `train.device` and `train.devices` ask for.
+    """Returns the number of processes on this machine that `train.device` and `train.devices` request.
 
     Raises:
         ConfigError: If there are fewer GPUs.
@@ -80,12 +80,12 @@ def requested_processes(device: str, devices: int) -> int:
     if processes > 1 and ":" in device:
         raise ConfigError(f"`train.device`: {device} is one GPU, `train.devices` asks for {processes}; write cuda")
     if processes > 1 and (device == "cuda" or gpus) and processes > gpus:
-        raise ConfigError(f"`train.devices`: {processes} requested, this machine has {gpus} GPUs; 0 takes all")
+        raise ConfigError(f"`train.devices`: {processes} requested, this machine has {gpus} GPUs; 0 uses all")
     return processes
 
 
 def process_device(device: str, devices: int) -> torch.device:
-    """Returns the device of this process: under torchrun every process on a machine has a GPU of its own.
+    """Returns the device of this process; under torchrun each process of a machine has its own GPU.
 
     Raises:
         ConfigError: If the device does not exist, or the number of processes is not the requested one.
@@ -104,7 +104,7 @@ def process_device(device: str, devices: int) -> torch.device:
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Connects the processes for the time of a block: gloo for tensors on CPUs, NCCL for tensors on GPUs.
+    """Connects the processes within the block: by gloo for tensors on CPUs, by NCCL for tensors on GPUs.
 
     Raises:
         LostProcessError: If the connection to another process breaks.
@@ -120,7 +120,7 @@ def process_group(device: torch.device) -> Iterator[None]:
             raise LostProcessError from None
         raise
     finally:
-        # After a failure NCCL would wait for processes that never answer. A signal ends all processes at one step.
+        # After a failure NCCL would wait for processes that never answer. A signal ends all processes at the same step.
         failed = sys.exception() is not None and not isinstance(sys.exception(), InterruptedTrainingError)
         if dist.is_initialized() and not (failed and device.type == "cuda"):
             dist.destroy_process_group()
@@ -129,8 +129,9 @@ def process_group(device: torch.device) -> Iterator[None]:
 def _connect(backend: str) -> None:
     """Joins the default process group.
 
-    torchrun's store outlives a group and holds the addresses of its processes. Each group takes a prefix of its own,
-    counted in the store, so that a second training in the same processes does not find the addresses of the first.
+    torchrun's store outlives a group and keeps the addresses of its processes. Each group therefore uses its own key
+    prefix, numbered by a counter in the store, so that a second training in the same processes does not read the
+    addresses of the first.
     """
     store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
     groups = store.add(f"semipose/{number}", 1)
@@ -148,7 +149,7 @@ def all_mean(value: Tensor) -> Tensor:
 
 
 def all_max(number: int) -> int:
-    """Returns the largest number of all processes; it travels between CPUs and never waits for a GPU."""
+    """Returns the maximum over all processes; it is exchanged between CPUs and never waits for a GPU."""
     if world_size() == 1:
         return number
     largest = torch.tensor([number])

@@ -1,4 +1,4 @@
-"""One optimizer step on a device: precision, gradient sharing between processes, clipping, steps left out."""
+"""One optimizer step on a device: precision, gradient averaging over processes, clipping, skipped steps."""
 
 import random
 import warnings
@@ -26,17 +26,17 @@ def seed_everything(seed: int) -> None:
 
 
 def make_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | None:
-    """Returns the scaler of losses for fp16 (`16-mixed`); other precisions need none."""
+    """Returns the loss scaler for fp16 (`16-mixed`); other precisions need none."""
     return torch.amp.GradScaler(device.type) if precision == "16-mixed" else None
 
 
 class Engine:
-    """A method and its optimizer on a device; with several processes it shares gradients between them.
+    """A method and its optimizer on a device; gradients are averaged over all processes.
 
     Args:
-        method: Moved to the device.
-        optimizer: Of the method's parameters.
-        device: Where tensors are.
+        method: The method; it is moved to the device.
+        optimizer: The optimizer of the method's parameters.
+        device: The device of all tensors.
         precision: 32-true, bf16-mixed or 16-mixed.
         cuda_graphs: Whether the method's networks are compiled to CUDA graphs.
     """
@@ -59,17 +59,17 @@ class Engine:
         self._parallel = _parallel(method, device) if world_size() > 1 else None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Returns a context that computes in the training's precision."""
+        """Returns the autocast context for the training's precision."""
         return torch.autocast(self.device.type, self._dtype) if self._dtype else nullcontext()
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """A context for passes outside of steps: the training's precision, no gradients, uncompiled networks."""
+        """Provides a context for passes outside steps: training precision, no gradients, uncompiled networks."""
         with torch.inference_mode(), uncompiled(), self.autocast():
             yield
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
-        """Returns the method's losses on batches that are on the device."""
+        """Returns the method's losses for batches that are on the device."""
         if self._cuda_graphs:
             begin_step()
         with self.autocast():
@@ -82,12 +82,12 @@ class Engine:
         """Takes one optimizer step, unless the loss or the gradient is not finite in any process.
 
         Args:
-            total: The loss, of `losses`.
-            clip: The largest norm of the gradient; None = any.
+            total: The total loss from `losses`.
+            clip: The largest gradient norm; None for no clipping.
 
         Returns:
-            Whether the step was taken, as a tensor on the device, so that the CPU need not wait for the GPU. Fused
-            optimizers decide on the device; with any other the CPU waits.
+            Whether the step was taken, as a tensor on the device, so that the CPU does not have to wait for the GPU.
+            Fused optimizers decide on the device; with other optimizers the CPU waits.
         """
         self.optimizer.zero_grad(set_to_none=True)
         (self.scaler.scale(total) if self.scaler else total).backward()  # type: ignore[no-untyped-call]
@@ -100,10 +100,10 @@ class Engine:
             norm = nn.utils.get_total_norm([p.grad for p in parameters])
         taken = torch.isfinite(norm) & self._finite_everywhere(total.detach())
         if self.scaler:
-            self.scaler.step(self.optimizer)  # leaves out steps whose gradient is not finite
+            self.scaler.step(self.optimizer)  # skips steps whose gradient is not finite
             self.scaler.update()
         elif self.optimizer.defaults.get("fused"):
-            # The attributes by which GradScaler makes fused optimizers leave out a step.
+            # GradScaler sets these attributes to make a fused optimizer skip a step.
             self.optimizer.grad_scale, self.optimizer.found_inf = None, (~taken).float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif bool(taken):
@@ -111,9 +111,10 @@ class Engine:
         return taken
 
     def _finite_everywhere(self, total: Tensor) -> Tensor:
-        """Whether the loss is finite in all processes. In the same message BatchNorm's running averages become means.
+        """Returns whether the loss is finite in all processes, and averages BatchNorm's buffers in the same message.
 
-        Everything that depends on them afterwards (moving averages of networks) is then equal in all processes.
+        Everything that depends on the buffers later, such as moving averages of networks, is then equal in all
+        processes.
         """
         finite = torch.isfinite(total)
         if self._parallel is None:
@@ -130,7 +131,7 @@ class Engine:
 
 
 class _Losses(nn.Module):
-    """A module whose forward pass is the method's losses: what DistributedDataParallel wraps."""
+    """A module for DistributedDataParallel, whose forward pass computes the method's losses."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -141,13 +142,13 @@ class _Losses(nn.Module):
 
 
 def _parallel(method: Method, device: torch.device) -> DistributedDataParallel:
-    """The method with shared gradients.
+    """Returns the method with gradients averaged over processes.
 
-    Which networks take part changes from step to step (burn-in, frozen copies), so parameters without a gradient are
-    searched in every step. Buffers are not broadcast: `Engine.step` averages them.
+    The networks that take part change from step to step (burn-in, frozen copies), so parameters without a gradient are
+    searched in every step. Buffers are not broadcast, because `Engine.step` averages them.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the successor of broadcast_buffers is missing in torch 2.11
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.11 has no replacement for broadcast_buffers yet
         return DistributedDataParallel(
             _Losses(method).to(device),
             device_ids=[device.index] if device.type == "cuda" else None,

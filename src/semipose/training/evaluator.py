@@ -1,4 +1,4 @@
-"""Evaluates a training: its networks on the validation set while it runs, the kept weights on the test set once."""
+"""Evaluation during a training on the validation set, and of the kept weights on the test set at its end."""
 
 import json
 import logging
@@ -45,16 +45,16 @@ NetworkScores = dict[str, float | None]
 SetName = Literal["validation", "test"]
 
 TIE_BREAKER = 1e-6
-"""Weight of PCK in the validation score: it decides between equal APs, such as the zeros at the beginning."""
+"""Weight of PCK in the validation score, so that PCK decides between equal APs, such as zeros at the beginning."""
 
 
 class EvaluationConfig(Section):
     """How networks are evaluated during and after a training."""
 
     flip_test: bool = False
-    """Average heatmaps with those of the mirror image; off in the papers' tables."""
+    """Whether to average heatmaps with those of the mirrored image; off in the papers' tables."""
     decoder: Decoder = "dark"
-    """How joints are decoded from heatmaps, here and wherever the network is used later: `dark` (DARK, sub-pixel), or
+    """Decoding of joints from heatmaps, here and in all later use of the network: `dark` (DARK, sub-pixel), or
     `quarter` (arg-max with a quarter offset), as in the papers' code."""
 
 
@@ -64,10 +64,10 @@ class TrainResult:
 
     Attributes:
         folder: The run folder.
-        scores: Scores of the kept weights by network; several headline networks add "mean" and "ensemble". Empty if
-            there is nothing to evaluate on.
-        headline_networks: The networks whose mean score is the method's.
-        protocol: What the scores were measured on and how, in one line.
+        scores: Scores of the kept weights by network, with "mean" and "ensemble" if there are several headline
+            networks; empty if there is neither a test nor a validation set.
+        headline_networks: The networks whose mean score is the score of the method.
+        protocol: The data and the settings of the evaluation, in one line.
         seconds: Duration of the training.
         best: The network of best.safetensors; None without scores.
         intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
@@ -96,7 +96,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Validation:
-    """The outcome of an evaluation on the validation set.
+    """The result of an evaluation on the validation set.
 
     Attributes:
         score: What selects the best weights: `selection_score` of the headline networks.
@@ -111,14 +111,14 @@ class Evaluator:
     """Evaluates the networks of a method and keeps the best weights.
 
     Args:
-        engine: The training's engine.
-        splits: Its validation and test sets.
-        geometry: How crops are cut.
-        loss: Turns outputs into heatmaps.
+        engine: The engine of the training.
+        splits: The data, with validation and test sets.
+        geometry: The geometry of the crops.
+        loss: Converts outputs to heatmaps.
         out: The run folder.
-        select: Whether the best weights on the validation set are kept or the last.
-        evaluation: Options of every evaluation.
-        encoding: How crops are cached.
+        select: Whether to keep the best weights on the validation set, or the last.
+        evaluation: Options of all evaluations.
+        encoding: The encoding of cached crops.
         progress: Reports the caching of crops.
 
     Attributes:
@@ -148,7 +148,7 @@ class Evaluator:
             ("test", splits.test, "test"),
         ]
         for which, persons, name in sets:
-            if persons is not None:  # cut before the training, so that unreadable images are reported at its beginning
+            if persons is not None:  # cropped before the training, so that unreadable images are reported before it
                 on_unreadable = splits.data_errors.on_unreadable(name)
                 crops = open_crop_cache(
                     persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
@@ -159,7 +159,7 @@ class Evaluator:
 
     @property
     def headline_networks(self) -> tuple[str, ...]:
-        """The networks whose mean score is the method's."""
+        """The networks whose mean score is the score of the method."""
         return tuple(self.engine.method.headline_networks)
 
     def image_digests(self, which: SetName) -> dict[Path, str]:
@@ -167,7 +167,7 @@ class Evaluator:
         return self.crops[which].image_digests if which in self.crops else {}
 
     def persons(self, which: SetName) -> PoseDataset | None:
-        """Returns the persons of a set that are evaluated."""
+        """Returns the evaluated persons of a set."""
         return self._truth.get(which)
 
     def validate(self, step: int, metrics: MetricsLog) -> Validation | None:
@@ -183,10 +183,10 @@ class Evaluator:
         return Validation(selected_by[headline], max(self.engine.method.eval_networks(), key=selected_by.__getitem__))
 
     def keep_weights(self, best_network: str) -> None:
-        """Keeps the current weights of all networks; they stay in memory until `write_weights` has written them.
+        """Keeps the current weights of all networks, in memory until `write_weights` has written them.
 
         Args:
-            best_network: The network that becomes best.safetensors.
+            best_network: The network for best.safetensors.
         """
         networks = self.engine.method.eval_networks()
         weights = {
@@ -198,10 +198,10 @@ class Evaluator:
             self.write_weights()
 
     def write_weights(self) -> None:
-        """Writes the kept weights that are not written yet: weights/NAME.safetensors and best.safetensors.
+        """Writes the kept weights to weights/NAME.safetensors and best.safetensors, unless this is done already.
 
         Raises:
-            OSError: If they can't be written; they stay in memory.
+            OSError: If the files can't be written; the weights then stay in memory.
         """
         if self._unsaved is None:
             return
@@ -215,11 +215,11 @@ class Evaluator:
         self._unsaved = None
 
     def test(self, state: TrainingState, images: TrainingImages) -> TrainResult:
-        """Evaluates the kept weights on the test set (else on validation) and writes predictions and scores.
+        """Evaluates the kept weights on the test set, or else the validation set, and writes predictions and scores.
 
         Args:
             state: The state at the end of the training.
-            images: The images of the training; the protocol says how many of the test set are among them.
+            images: The images of the training; the protocol reports how many of them are test images.
         """
         which: SetName = "test" if "test" in self._truth else "validation"
         truth = self._truth.get(which)
@@ -276,7 +276,7 @@ class Evaluator:
         )
 
     def _predict_all(self, which: SetName) -> dict[str, list[Prediction]]:
-        """Predictions of each network and, if there are several headline networks, of their ensemble."""
+        """Returns the predictions of each network and, if there are several headline networks, of their ensemble."""
         networks = self.engine.method.eval_networks()
         predictions = {name: self._predict(which, [network]) for name, network in networks.items()}
         if len(self.headline_networks) > 1:
@@ -284,7 +284,7 @@ class Evaluator:
         return predictions
 
     def _predict(self, which: SetName, networks: list[PoseNet]) -> list[Prediction]:
-        """One prediction per person; every process predicts its share."""
+        """Returns one prediction per person; the persons are divided among the processes."""
         predictor = Predictor(
             networks,
             self.loss.build(),
@@ -298,8 +298,8 @@ class Evaluator:
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:
-        """Scores by network; several headline networks add their mean and the ensemble."""
-        scores = {name: score(self._truth[which], found).as_dict() for name, found in predictions.items()}
+        """Returns the scores by network, with mean and ensemble if there are several headline networks."""
+        scores = {name: score(self._truth[which], values).as_dict() for name, values in predictions.items()}
         if "ensemble" in scores:
             ensemble = scores.pop("ensemble")
             scores |= {"mean": _mean([scores[name] for name in self.headline_networks]), "ensemble": ensemble}

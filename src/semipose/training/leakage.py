@@ -1,4 +1,4 @@
-"""Warnings of images that a training shares with the sets it is evaluated on."""
+"""Warnings about images that are both in the training and in the sets on which it is evaluated."""
 
 import logging
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class TrainingSets:
 
     Attributes:
         labeled: The labeled crops.
-        unlabeled: The unlabeled crops, if the method uses some.
-        evaluator: Holds the validation and test sets.
+        unlabeled: The unlabeled crops, if the method uses any.
+        evaluator: The evaluator, with the validation and test sets.
     """
 
     labeled: CropCache
@@ -48,12 +48,12 @@ class TrainingSets:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """One hash per set over the content of its images, in the order of its persons."""
+        """One hash per set over the content of its images, in the order of the persons."""
         return {name: content_digest("".join(images.values()).encode()) for name, images in self.digests.items()}
 
 
 def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> TrainingImages:
-    """Returns the images that a training uses, by purpose; validation images count if they select the weights."""
+    """Returns the images that a training uses, by purpose; validation images only if they select the weights."""
     digests = {name: set(images.values()) for name, images in sets.digests.items()}
     with_labels, without = digests["labeled"], digests["unlabeled"] - digests["labeled"]
     selecting = digests["validation"] if select == "best" else set()
@@ -61,11 +61,11 @@ def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> Trai
 
 
 def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
-    """Warns if training images are also in the test set, or labeled ones in a validation set given by the user.
+    """Warns if training images are in the test set, or labeled images in a validation set given by the user.
 
     Args:
         sets: The crops of the training.
-        held_out: Whether the validation persons were held out of the labeled set, whose images they may share.
+        held_out: Whether the validation persons were held out of the labeled set; they may then share its images.
     """
     digests = sets.digests
     compared: list[tuple[SetName, dict[Path, str]]] = [("test", digests["labeled"] | digests["unlabeled"])]
@@ -79,41 +79,41 @@ def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
         if shared:
             log.warning(
                 f"the training uses {plural(len(shared), 'image')} of the {which} set (the first: {shared[0][0]} is "
-                f"{shared[0][1]}); its scores come out too high"
+                f"{shared[0][1]}); its scores will be too high"
             )
 
 
 def with_images_of(images: TrainingImages, starts: Sequence[str], evaluator: Evaluator) -> TrainingImages:
-    """Adds the images of earlier trainings that this one starts from; warns if they are unknown or for validation.
+    """Adds the images of earlier trainings; warns if these are unknown or include validation images.
 
     Args:
         images: The images of this training.
-        starts: Run folders and weights files.
-        evaluator: Holds the validation set.
+        starts: Run folders and weights files from which this training starts.
+        evaluator: The evaluator, with the validation set.
     """
     for start in starts:
         before = find_training_images(Path(start))
         if before is None:
-            log.warning(f"{start} does not list the images it was trained on: scores on them would come out too high")
+            log.warning(f"{start} does not list its training images: scores on those images would be too high")
             continue
         shared = before.count(evaluator.image_digests("validation").values())
         if shared["labeled"]:
             log.warning(
                 f"{start} was trained on {shared['labeled']} of the {shared['of']} images of the validation set: its "
-                "scores come out too high; give other images with `data.val`"
+                "scores will be too high; give other images with `data.val`"
             )
         images = images.union(before)
     return images
 
 
 def with_images_before(images: TrainingImages, out: Path, hashes: dict[str, str], sets: TrainingSets) -> TrainingImages:
-    """Adds the images that a resumed run used before; warns if images have changed since it started.
+    """Adds the images that a resumed run used earlier; warns if images have changed since the run started.
 
     Args:
         images: The images that the run uses now.
         out: The run folder.
-        hashes: The hash of each set when the run started.
-        sets: The crops now.
+        hashes: The hash of each set at the start of the run.
+        sets: The present crops.
     """
     before, now, digests = read_training_images(out), sets.hashes, sets.digests
     changed = [name for name in now if now[name] != hashes[name]]
@@ -121,7 +121,7 @@ def with_images_before(images: TrainingImages, out: Path, hashes: dict[str, str]
         new = before.unused({image: v for name in changed for image, v in digests[name].items()}) if before else []
         first = f" ({plural(len(new), 'new image')}, the first: {new[0]})" if new else ""
         log.warning(
-            f"images of the {' and '.join(changed)} set changed since the run started{first}: it continues with the "
-            "present ones; restore the old ones to continue exactly"
+            f"images of the {' and '.join(changed)} set changed since the run started{first}: the run continues with "
+            "the present images; restore the old ones to continue exactly"
         )
     return before.union(images) if before else images

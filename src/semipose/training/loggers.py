@@ -1,4 +1,4 @@
-"""Where the metrics of a training go: metrics.jsonl, and TensorBoard events where tensorboard is installed."""
+"""Loggers for the metrics of a training: metrics.jsonl, and TensorBoard events if tensorboard is installed."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ Metrics = Mapping[str, float | str | None]
 
 
 class MetricsLogger(ABC):
-    """A place that metrics are written to."""
+    """The abstract class of loggers for metrics."""
 
     @abstractmethod
     def write(self, step: int, kind: str, values: Metrics) -> None:
@@ -25,15 +25,15 @@ class MetricsLogger(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Writes what is pending."""
+        """Writes pending values and closes the logger."""
 
 
 class JsonlLogger(MetricsLogger):
-    """One line of JSON per call. A line that can't be written is kept and written with the next one.
+    """A logger that writes one line of JSON per call; lines that can't be written are written with the next one.
 
     Args:
         path: The file.
-        size: Everything after this many bytes is removed first, so that a resumed log has no line twice.
+        size: Bytes of the file to keep; the rest is removed, so that a resumed run logs no line twice.
     """
 
     def __init__(self, path: Path, size: int = 0) -> None:
@@ -68,7 +68,7 @@ class JsonlLogger(MetricsLogger):
         if not self._pending:
             return
         with self._path.open("rb+") as file:
-            file.truncate(self._size)  # removes the half of a line that a full disk may have left
+            file.truncate(self._size)  # removes a partial line, which a full disk may have left
             file.seek(self._size)
             file.write(self._pending)
         self._size += len(self._pending)
@@ -76,7 +76,7 @@ class JsonlLogger(MetricsLogger):
 
 
 class TensorBoardLogger(MetricsLogger):
-    """Numbers as TensorBoard scalars named KIND/NAME.
+    """A logger that writes numbers as TensorBoard scalars named KIND/NAME.
 
     Raises:
         ConfigError: If tensorboard is not installed.
@@ -87,32 +87,32 @@ class TensorBoardLogger(MetricsLogger):
         self._writer = module.SummaryWriter(str(folder))
 
     def write(self, step: int, kind: str, values: Metrics) -> None:
-        """Writes the numbers among the values; what a full disk can't take is lost."""
+        """Writes the numbers among the values; a number is lost if the disk is full."""
         for name, value in values.items():
             if isinstance(value, int | float):
                 with suppress(OSError):
                     self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
-        """Closes the file of events."""
+        """Closes the events file."""
         with suppress(OSError):
             self._writer.close()
 
 
 class MetricsLog(MetricsLogger):
-    """The loggers of a run folder; none in processes other than the main one."""
+    """All loggers of a run folder; processes other than the main process have none."""
 
     def __init__(self, jsonl: JsonlLogger | None = None, others: Sequence[MetricsLogger] = ()) -> None:
         self._jsonl, self._others = jsonl, others
 
     @classmethod
     def open(cls, folder: Path, size: int = 0) -> "MetricsLog":
-        """Opens metrics.jsonl, shortened to `size` bytes, and, where tensorboard is installed, the folder events/."""
+        """Opens metrics.jsonl, truncated to `size` bytes, and the folder events/ if tensorboard is installed."""
         jsonl = JsonlLogger(folder / "metrics.jsonl", size)
         try:
             return cls(jsonl, [TensorBoardLogger(folder / "events")])
         except ConfigError as error:
-            log.info(f"{error}; metrics go to metrics.jsonl alone")
+            log.info(f"{error}; metrics are written to metrics.jsonl only")
             return cls(jsonl)
 
     @property

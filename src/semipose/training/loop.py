@@ -29,7 +29,7 @@ __all__ = ["InterruptedTrainingError", "Training"]
 log = logging.getLogger(__name__)
 
 MAX_ROLLBACKS = 2
-"""Times a diverged training goes back to its last checkpoint before it gives up."""
+"""Number of times that a diverged training goes back to its last checkpoint before it fails."""
 
 
 @dataclass
@@ -40,13 +40,13 @@ class Training:
         engine: The method and its optimizer on their device.
         loader: The batches of every step.
         config: The options of the section `train`.
-        state: Where the training stands.
+        state: The state of the training.
         generator: Draws views and augmentations.
         folder: The run folder.
-        metrics: Where losses and scores are logged.
+        metrics: Logs losses and scores.
         evaluator: Evaluates the networks and keeps weights.
         monitor: Warns of known failures.
-        name: What the progress bar is called.
+        name: Name of the progress bar.
         progress: Reports the progress.
     """
 
@@ -71,20 +71,20 @@ class Training:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole training."""
+        """Number of optimizer steps of the training."""
         return self.config.total_steps(self.loader.steps_per_epoch)
 
     @property
     def checkpoint(self) -> Path:
-        """The file of the last checkpoint."""
+        """Path of the last checkpoint."""
         return self.folder / "last" / "state.pt"
 
     def run(self) -> None:
         """Trains from the state's step to the last.
 
         Raises:
-            InterruptedTrainingError: After saving, when a signal arrived.
-            RunError: If the training diverges again and again.
+            InterruptedTrainingError: When a signal arrives, after the state is saved.
+            RunError: If the training diverges more than `MAX_ROLLBACKS` times.
         """
         config, state, steps, per_epoch = self.config, self.state, self.steps, self.loader.steps_per_epoch
         evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
@@ -96,14 +96,14 @@ class Training:
         with StopSignals() as signals, self.progress.start(self.name, steps, state.step) as bar:
             batches = self.loader.steps(state.step, steps)
             while state.step < steps:
-                # 1. Load: threads have prepared the batches.
+                # 1. Load a batch, which threads have prepared.
                 labeled, unlabeled = next(batches)
 
                 # 2. One optimizer step.
                 self.step(labeled, unlabeled)
                 last = state.step == steps
 
-                # 3. Log the mean losses since the last line; go back if they are not finite.
+                # 3. Log the mean losses since the last log line; roll back if the training diverged.
                 if last or state.step % config.log_every == 0:
                     losses = self._meter.mean()
                     if self._diverged(losses):
@@ -112,22 +112,22 @@ class Training:
                         continue
                     bar.update(state.step, self._log(losses, len(labeled) + len(unlabeled or ())))
 
-                # 4. Evaluate, keep the best weights.
+                # 4. Evaluate, and keep the best weights.
                 if last or state.step % evaluate_every == 0:
                     self._evaluate()
 
-                # 5. Save; a signal to one process ends all.
+                # 5. Save a checkpoint; a signal to one process ends all processes.
                 signal = all_max(signals.received)
                 if last or signal or state.step % config.checkpoint_every == 0 or state.step == retry_at:
                     saved = self.save()
                     retry_at = -1 if saved else state.step + config.log_every
                     if signal and not saved:
-                        raise RunError(f"stopped without saving: {self.folder} can't be written; see the line above")
+                        raise RunError(f"stopped without saving: {self.folder} can't be written; see the warning above")
                 if signal:
                     raise InterruptedTrainingError(signal)
 
     def step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None) -> None:
-        """Takes one optimizer step: losses, gradients, update, then the method's teachers."""
+        """Takes one optimizer step: losses, gradients, weights, then the teachers of the method."""
         engine, state, steps, per_epoch = self.engine, self.state, self.steps, self.loader.steps_per_epoch
         info = StepInfo(state.step, steps, state.step // per_epoch, ends_epoch=(state.step + 1) % per_epoch == 0)
         rate = learning_rate(self.config, state.step, steps, engine.method.schedule_restarts) * state.rate_factor
@@ -142,19 +142,19 @@ class Training:
         state.seconds = time.perf_counter() - self._started
 
     def save(self) -> bool:
-        """Writes the checkpoint; returns False, after a message, if it can't be written now.
+        """Writes the checkpoint; logs a warning and returns False if it can't be written now.
 
-        The main process writes, with what each process has of its own; the others wait.
+        The main process writes, with the state of every process; the others wait.
         """
-        own = ProcessState(self.generator.get_state(), torch.get_rng_state(), self._meter.to(torch.device("cpu")))
-        self.state.processes = all_gather(own)
+        process = ProcessState(self.generator.get_state(), torch.get_rng_state(), self._meter.to(torch.device("cpu")))
+        self.state.processes = all_gather(process)
         failed = is_main_process() and not self._write_checkpoint()
         return not all_max(failed)
 
     def _write_checkpoint(self) -> bool:
         state, engine = self.state, self.engine
         if not self._buffers_are_finite():
-            log.warning(f"step {state.step}: running averages of BatchNorm are not finite; the last checkpoint stays")
+            log.warning(f"step {state.step}: running averages of BatchNorm are not finite; the last checkpoint is kept")
             return False
         try:
             self.evaluator.write_weights()
@@ -163,19 +163,19 @@ class Training:
             save_checkpoint(self.checkpoint, state, engine.method, engine.optimizer)
         except OSError as error:
             log.warning(
-                f"step {state.step}: {self.folder} can't be written ({error.strerror}); the last checkpoint stays, the "
-                "run continues and tries again"
+                f"step {state.step}: {self.folder} can't be written ({error.strerror}); the last checkpoint is "
+                "kept, and the run continues and tries again"
             )
             return False
         return True
 
     def _log(self, losses: MeanLosses, samples: int) -> str:
-        """Writes a line of the log and returns a note for the progress bar; `samples` per step and process."""
+        """Writes a log line and returns a note for the progress bar; `samples` is the number per step and process."""
         state, values = self.state, dict(losses.terms)
         if losses.skipped:
             values["skipped"] = losses.skipped
             log.warning(
-                f"step {state.step}: {losses.skipped} of {losses.steps} steps left out: loss or gradient not finite"
+                f"step {state.step}: {losses.skipped} of {losses.steps} steps skipped: loss or gradient not finite"
             )
         speed = samples * world_size() * losses.steps / max(1e-9, state.seconds - state.logged_seconds)
         state.logged_seconds, self._meter = state.seconds, LossMeter()
@@ -183,7 +183,7 @@ class Training:
         return "  ".join(f"{n} {v:.4g}" for n, v in values.items()) + f"  {speed:.0f} samples/s"
 
     def _evaluate(self) -> None:
-        """Evaluates the networks and keeps their weights if they are to be the run's result."""
+        """Evaluates the networks and keeps their weights if they are the best, or if the last ones are to be kept."""
         state, validation = self.state, self.evaluator.validate(self.state.step, self.metrics)
         score = None if validation is None else validation.score
         rounded = None if score is None else round(score, 5)  # without the tie-breaker
@@ -197,9 +197,9 @@ class Training:
                 self.evaluator.keep_weights(state.best_network)
 
     def _diverged(self, losses: MeanLosses) -> bool:
-        """Whether half of the steps were left out, or steps were and the running averages are not finite.
+        """Returns whether half of the steps were skipped, or any step was and the running averages are not finite.
 
-        While fp16's scale is above 1 it may be too high; each step that is left out halves it.
+        With fp16 a loss scale of 1 or more may be too high; each skipped step halves the scale.
         """
         scale_is_high = self.engine.scaler is not None and self.engine.scaler.get_scale() >= 1
         if 2 * losses.skipped >= losses.steps and not scale_is_high:
@@ -207,38 +207,38 @@ class Training:
         return losses.skipped > 0 and not self._buffers_are_finite()
 
     def _buffers_are_finite(self) -> bool:
-        """Whether BatchNorm's running averages, which also follow steps that are left out, are finite."""
+        """Returns whether BatchNorm's running averages, which skipped steps also update, are finite."""
         return all(bool(b.isfinite().all()) for b in self.engine.method.buffers() if b.is_floating_point())
 
     def _roll_back(self, losses: MeanLosses) -> None:
         """Goes back to the last checkpoint with a tenth of the learning rate.
 
         Raises:
-            RunError: If this was done `MAX_ROLLBACKS` times.
+            RunError: If the training went back `MAX_ROLLBACKS` times already.
         """
         engine, rollbacks = self.engine, self.state.rollbacks + 1
-        what = (
+        event = (
             f"step {self.state.step}: loss or gradient not finite in {losses.skipped} of the last {losses.steps} steps"
         )
         if rollbacks > MAX_ROLLBACKS:
             raise RunError(
-                f"{what} again, after {MAX_ROLLBACKS} returns to a checkpoint with a lower rate; {self.checkpoint} is "
-                "the last good one: lower `train.lr` or set `train.clip`, and check the data"
+                f"{event} again, after {MAX_ROLLBACKS} returns to a checkpoint with a lower rate; {self.checkpoint} is "
+                "the last good checkpoint: lower `train.lr` or set `train.clip`, and check the data"
             )
         self.state = load_checkpoint(self.checkpoint, self.state.identity, engine.method, engine.optimizer)
         self.state.rate_factor, self.state.rollbacks = self.state.rate_factor / 10, rollbacks
         self._restore_process()
         self._started = time.perf_counter() - self.state.seconds
-        text = f"{what}; back to step {self.state.step} with {self.state.rate_factor:g} times the learning rate"
+        text = f"{event}; back to step {self.state.step} with {self.state.rate_factor:g} times the learning rate"
         log.warning(text)
         self.metrics.truncate(self.state.log_bytes)
         self.metrics.write(self.state.step, "warning", {"what": "diverged", "text": text})
         self.save()
 
     def _restore_process(self) -> None:
-        """Continues this process's random draws and the unfinished line of the log.
+        """Restores the random state of this process and the loss terms since the last log line.
 
-        If the number of processes has grown, the new ones draw by their number and the step.
+        If the number of processes has grown, the rank and the step seed the new ones.
         """
         number, saved = rank(), self.state.processes
         if number < len(saved):

@@ -1,4 +1,4 @@
-"""Loss terms between two lines of the log."""
+"""Loss terms between two log lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from semipose.training.distributed import all_mean
 
 @dataclass(frozen=True)
 class MeanLosses:
-    """Mean loss terms of the steps since the last line of the log.
+    """Mean loss terms of the steps since the last log line.
 
     Attributes:
         terms: The mean of each term over the steps that were taken.
         steps: The number of steps.
-        skipped: How many of them were left out because the loss or the gradient was not finite.
+        skipped: The number of steps that were skipped because the loss or the gradient was not finite.
     """
 
     terms: dict[str, float]
@@ -26,7 +26,7 @@ class MeanLosses:
 
 @dataclass
 class LossMeter:
-    """Sums of the loss terms since the last line of the log, kept on the device so that no step waits for them.
+    """Sums of the loss terms since the last log line, kept on the device so that no step waits for them.
 
     Attributes:
         sums: The sum of each term over the steps that were taken.
@@ -39,7 +39,7 @@ class LossMeter:
     steps: int = 0
 
     def add(self, terms: dict[str, Tensor], taken: Tensor) -> None:
-        """Adds one step's terms, unless the step was left out."""
+        """Adds the terms of one step, unless the step was skipped."""
         for name, term in terms.items():
             value = torch.where(taken, term.detach(), torch.zeros_like(term))
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
@@ -47,7 +47,7 @@ class LossMeter:
         self.steps += 1
 
     def mean(self) -> MeanLosses:
-        """Returns the means over steps and processes; all processes call it together."""
+        """Returns the means over steps and processes; all processes must call it together."""
         totals = all_mean(torch.stack([total.float() for total in (*self.sums.values(), self.taken)])).tolist()
         taken = round(totals.pop())
         terms = {name: total / max(1, taken) for name, total in zip(self.sums, totals, strict=True)}
@@ -61,7 +61,7 @@ class LossMeter:
 
     @classmethod
     def merged(cls, meters: Sequence["LossMeter"]) -> "LossMeter":
-        """Returns the mean of the meters of all processes, for a training that goes on with another number of them."""
+        """Returns the mean of the meters of all processes, for resuming with another number of processes."""
         if not meters:
             return cls()
         sums = {name: torch.stack([meter.sums[name] for meter in meters]).mean(dim=0) for name in meters[0].sums}

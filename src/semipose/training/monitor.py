@@ -1,4 +1,4 @@
-"""Follows the networks of a training: logs how they behave on unlabeled images, and warns of known failures once."""
+"""Monitoring of a training: peaks and agreement of its networks on unlabeled images, and warnings of known failures."""
 
 import logging
 import math
@@ -25,13 +25,13 @@ from semipose.training.loggers import MetricsLog
 log = logging.getLogger(__name__)
 
 PERSONS = 32
-"""Labeled and unlabeled persons that are sampled, the same ones each time."""
+"""Number of labeled and of unlabeled persons that are sampled; they are the same each time."""
 FIRST_STEP = 100
-"""Steps before which nothing is diagnosed: new networks show background."""
+"""First step at which failures are diagnosed; before it, untrained networks predict background."""
 COLLAPSED = 0.35
-"""Unlabeled peaks below this fraction of the labeled ones are a collapse; measured in docs/research/reliability.md."""
+"""Unlabeled peaks below this fraction of labeled peaks are a collapse; measured in docs/research/reliability.md."""
 BLANK = 0.05
-"""Labeled peaks below this, in the second half of a training, are background everywhere."""
+"""Labeled peaks below this value in the second half of a training mean background everywhere."""
 FALLEN = 0.15
 """A validation score this fraction of its best below it, `PATIENCE` evaluations in a row, has fallen."""
 HALVED = 0.5
@@ -41,7 +41,7 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """How the networks behave at one moment: means over persons and joints.
+    """Measurements of the networks at one step, as means over persons and joints.
 
     Attributes:
         peak_labeled: Highest value of a heatmap of a labeled image.
@@ -63,11 +63,11 @@ class Sample:
 
 @dataclass
 class TrainingMonitor:
-    """Samples the networks at each evaluation.
+    """A monitor that samples the networks at each evaluation.
 
     Args:
-        engine: The training's engine.
-        loss: Turns outputs into heatmaps.
+        engine: The engine of the training.
+        loss: Converts outputs to heatmaps.
         labeled: Labeled crops.
         unlabeled: Unlabeled crops; None in supervised trainings, which are not monitored.
     """
@@ -81,14 +81,14 @@ class TrainingMonitor:
     def update(
         self, step: int, steps: int, score: float | None, memory: MonitorMemory, metrics: MetricsLog
     ) -> list[str]:
-        """Logs a sample and returns the names of the failures it shows; each is reported once in a training.
+        """Logs a sample and returns the names of the failures found; each failure is reported once per training.
 
         Args:
-            step: Finished steps.
-            steps: Steps of the training.
+            step: Number of finished steps.
+            steps: Number of steps of the training.
             score: The validation score, if there is one.
-            memory: What is remembered of earlier evaluations; updated.
-            metrics: Where the sample and the warnings are logged.
+            memory: State from earlier evaluations; updated.
+            metrics: Logs the sample and the warnings.
         """
         if self.unlabeled is None or not is_main_process():
             return []
@@ -106,7 +106,7 @@ class TrainingMonitor:
         return list(failures)
 
     def sample(self, unlabeled: Crops) -> Sample:
-        """Returns how the networks behave now; moving averages of weights are left out."""
+        """Returns the present measurements; moving averages of weights are left out."""
         networks = [n for name, n in self.engine.method.eval_networks().items() if not name.endswith(AVERAGE)]
         modes = [network.training for network in networks]
         for network in networks:
@@ -147,19 +147,19 @@ class TrainingMonitor:
 def diagnose(
     sample: Sample, memory: MonitorMemory, score: float | None, weight: float, *, second_half: bool
 ) -> dict[str, str]:
-    """Returns the failures that a training shows, with the remedy, by name: blank, collapse, drift.
+    """Returns the failures of a training by name (blank, collapse, drift), with a message that gives the remedy.
 
     Args:
-        sample: How the networks behave now.
-        memory: What is remembered of earlier evaluations; updated.
+        sample: The present measurements.
+        memory: State from earlier evaluations; updated.
         score: The validation score, if there is one.
-        weight: The weight of the unlabeled loss now.
-        second_half: Whether half of the training is done.
+        weight: The present weight of the unlabeled loss.
+        second_half: Whether the training is in its second half.
     """
     failures = {}
     if sample.peak_labeled < BLANK and second_half:
         failures["blank"] = (
-            f"the network shows background everywhere (mean peak {sample.peak_labeled:.3f} on labeled, "
+            f"the network predicts background everywhere (mean peak {sample.peak_labeled:.3f} on labeled, "
             f"{sample.peak_unlabeled:.3f} on unlabeled images); "
         ) + (
             f"background minimizes an unlabeled loss of weight {weight:g}: lower `method.unlabeled_weight`, use harder "
@@ -192,7 +192,7 @@ def diagnose(
 
 
 def _remember(sample: Sample, memory: MonitorMemory, score: float, weight: float) -> None:
-    """Counts evaluations in a row whose score has fallen."""
+    """Counts consecutive evaluations with a fallen score."""
     if score > memory.best:
         memory.best, memory.distance, memory.drifting, memory.halved = score, sample.distance, 0, 0
         return
@@ -207,7 +207,7 @@ def _text(score: float) -> str:
 
 
 def entropy(heatmaps: Tensor) -> float:
-    """Returns the mean spatial entropy of heatmaps (B, K, h, w), as a fraction of the uniform map's.
+    """Returns the mean spatial entropy of heatmaps (B, K, h, w), relative to that of a uniform heatmap.
 
     Negative values count as 0.
     """

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name: a new one is a function and a line in its registry."""
+"""Optimizers and learning-rate schedules by name. A new one is a function and one line in its registry."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,22 +15,22 @@ class OptimConfig(Section):
     """Options of the optimizer and the learning rate."""
 
     optimizer: str = "adam"
-    """`adam`, as in the papers, or `adamw`, whose weight decay is decoupled from the gradient."""
+    """`adam`, as in the papers, or `adamw` with decoupled weight decay."""
     lr: float = Field(1e-3, gt=0)
-    """Learning rate at the beginning."""
+    """Initial learning rate."""
     schedule: str = "step"
-    """Learning rate over the training: `step` drops it at `drops`, as in the papers; `cosine` lowers it to zero."""
+    """Schedule of the learning rate: `step` drops it at `drops`, as in the papers; `cosine` anneals it to zero."""
     drops: tuple[float, ...] = (0.7, 0.9)
-    """Moments, as fractions of the training, at which the rate is multiplied by `drop_factor`; the papers' 70 and 90 of
-    100 epochs."""
+    """Points, as fractions of the training, at which the rate is multiplied by `drop_factor`; in the papers epochs 70
+    and 90 of 100."""
     drop_factor: float = Field(0.1, gt=0, le=1)
     """Factor of each drop."""
     warm_up: int = Field(0, ge=0)
-    """Steps over which the rate rises linearly from zero; 0 in the papers."""
+    """Number of steps over which the rate rises linearly from zero; 0 in the papers."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight decay of the optimizer; for `adam` an L2 penalty."""
     clip: float | None = Field(None, gt=0)
-    """Largest norm of the gradient; longer gradients are shortened to it."""
+    """Largest norm of the gradient; larger gradients are scaled down to it."""
 
     @field_validator("optimizer")
     @classmethod
@@ -69,22 +69,22 @@ OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], OptimConfig, bool], Opti
     "adam": adam,
     "adamw": adamw,
 }
-"""Optimizers by name: functions of the parameters, the options, and whether the device has fused kernels."""
+"""Optimizers by name: functions of parameters, options, and whether the device has fused kernels."""
 
 
 def build_optimizer(config: OptimConfig, method: nn.Module, device: torch.device) -> Optimizer:
-    """Returns the configured optimizer of all parameters that are trained."""
+    """Returns the configured optimizer for all trainable parameters."""
     trained = [p for p in method.parameters() if p.requires_grad]
     return OPTIMIZERS[config.optimizer](trained, config, device.type in ("cpu", "cuda"))
 
 
 def step_drops(config: OptimConfig, step: int, steps: int) -> float:
-    """Returns `drop_factor` to the power of the drops so far."""
+    """Returns `drop_factor` to the power of the number of drops so far."""
     return config.drop_factor ** sum(step >= drop * steps for drop in config.drops)
 
 
 def cosine(config: OptimConfig, step: int, steps: int) -> float:
-    """Returns half a period of the cosine, from 1 to 0.
+    """Returns cosine annealing from 1 to 0.
 
     Reference: Loshchilov and Hutter, ICLR 2017.
     """
@@ -92,17 +92,17 @@ def cosine(config: OptimConfig, step: int, steps: int) -> float:
 
 
 SCHEDULES: dict[str, Callable[[OptimConfig, int, int], float]] = {"step": step_drops, "cosine": cosine}
-"""Schedules by name: functions of the options, the step and the number of steps, whose value multiplies the rate."""
+"""Schedules by name: functions of options, step and number of steps that return a factor of the learning rate."""
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int, restarts: Sequence[float] = ()) -> float:
     """Returns the learning rate of a step.
 
     Args:
-        config: Names the schedule.
+        config: The options, with the name of the schedule.
         step: The step, from 0.
         steps: The number of steps of the training.
-        restarts: Moments, as fractions of the training, at which the schedule begins anew.
+        restarts: Points, as fractions of the training, at which the schedule starts again.
     """
     bounds = [0, *(math.ceil(share * steps) for share in restarts), steps]
     begin = max(bound for bound in bounds[:-1] if bound <= step)

@@ -1,4 +1,4 @@
-"""The arithmetic of a training: on a GPU by its capability, on a CPU by a short measurement."""
+"""Choice of the precision of a training: by capability on a GPU, by a short measurement on a CPU."""
 
 import hashlib
 import statistics
@@ -16,26 +16,26 @@ AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {
     "bf16-mixed": torch.bfloat16,
     "16-mixed": torch.float16,
 }
-"""The type that autocast computes in, by precision; None = no autocast."""
+"""The data type of autocast by precision; None = no autocast."""
 MIN_SPEEDUP = 1.15
-"""A CPU computes in bf16 if that is this many times as fast as fp32."""
+"""Smallest speedup over fp32 for which a CPU computes in bf16."""
 
 
 def gpu_precision() -> str:
-    """Returns `bf16-mixed` on GPUs that compute in it (emulation would be slower than fp32), else `32-true`."""
+    """Returns `bf16-mixed` for GPUs with bf16 (emulation would be slower than fp32), else `32-true`."""
     return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
 
 
 def cpu_supports_bf16() -> bool:
-    """Returns whether convolutions on this CPU can compute in bf16; PyTorch has no public function for it."""
+    """Returns whether this CPU has bf16 convolutions; PyTorch has no public function for this."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def cpu_precision(model: ModelConfig, joints: int, input_size: tuple[int, int]) -> str:
     """Returns the faster of `bf16-mixed` and `32-true` on this CPU.
 
-    Forward and backward passes of both alternate for a second or two. The result is kept in the cache folder: the same
-    training computes the same the next time, however busy the machine is. The global random state does not change.
+    Forward and backward passes of both alternate for a second or two. The result is kept in the cache folder, so that a
+    repeated training uses the same precision even if the machine is busy. The global random state does not change.
 
     Args:
         model: The network to measure.
@@ -59,7 +59,7 @@ def cpu_precision(model: ModelConfig, joints: int, input_size: tuple[int, int]) 
 
 
 def bf16_speedup(model: ModelConfig, joints: int, input_size: tuple[int, int]) -> float:
-    """Returns how many times as fast as fp32 passes in bf16 are on this CPU, the median of three."""
+    """Returns the speedup of bf16 passes over fp32 passes on this CPU, as the median of three."""
     with torch.random.fork_rng(devices=[]):
         network = PoseNet(model, joints, pretrained=False).to(memory_format=torch.channels_last)
         images = torch.randn(8, 3, *input_size).to(memory_format=torch.channels_last)

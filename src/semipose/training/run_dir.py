@@ -1,4 +1,4 @@
-"""The lock of a run folder: one process writes to it at a time."""
+"""The lock of a run folder, so that only one process at a time writes to it."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from semipose.utils.files import write_text
 
 @contextmanager
 def lock_run_dir(folder: Path) -> Iterator[None]:
-    """Locks a run folder for this process; the operating system unlocks it when the process ends, however it ends.
+    """Locks a run folder for this process; the operating system releases the lock when the process ends.
 
     Raises:
-        ConfigError: If another process holds the lock, with its number and machine.
+        ConfigError: If another process holds the lock; the message names its id and its machine.
     """
     lock, owner = FileLock(folder / ".lock"), folder / ".owner.json"
     try:
@@ -39,7 +39,7 @@ def lock_run_dir(folder: Path) -> Iterator[None]:
 
 
 def wait_until_free(folder: Path, seconds: float) -> bool:
-    """Waits until no process holds the lock of a run folder; returns False if one still does after `seconds`."""
+    """Waits until a run folder is unlocked; returns False if it is still locked after `seconds`."""
     if not folder.is_dir():
         return True
     try:
@@ -50,7 +50,7 @@ def wait_until_free(folder: Path, seconds: float) -> bool:
 
 
 def _remove_unfinished_files(folder: Path) -> None:
-    """Removes temporary files (`utils.files.replacing`) of processes that were killed."""
+    """Removes temporary files (see `utils.files.replacing`) of killed processes."""
     for leftover in [*folder.glob(".*.tmp.*"), *folder.glob("*/.*.tmp.*")]:
         number = leftover.name[1:].partition(".")[0]
         if number.isdigit() and not _is_running(int(number)):

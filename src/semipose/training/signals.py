@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a training after the step in progress, with everything saved."""
+"""Handling of SIGINT and SIGTERM: the training ends after the current step and saves its state."""
 
 import logging
 import signal
@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 class InterruptedTrainingError(Exception):
-    """A signal ended the training after its state was saved; `signal` is the number of the signal."""
+    """Raised when a signal ended the training after its state was saved; `signal` is the number of the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
@@ -18,12 +18,12 @@ class InterruptedTrainingError(Exception):
 class StopSignals:
     """A context that records SIGINT and SIGTERM instead of ending the process; a second signal ends it at once.
 
-    Outside the main thread Python allows no signal handlers; signals then keep their usual effect.
+    Python allows signal handlers only in the main thread; in other threads signals keep their usual effect.
     """
 
     def __init__(self) -> None:
         self.received = 0
-        """Number of the signal that arrived; 0 = none."""
+        """Number of the received signal; 0 = none."""
         self._previous: dict[int, signal.Handlers] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

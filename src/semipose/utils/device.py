@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Selection of the device."""
 
 import torch
 
@@ -6,7 +6,7 @@ from semipose.errors import ConfigError
 
 
 def resolve_device(device: str, parameter: str = "device") -> torch.device:
-    """Returns the device that a name stands for; `auto` is the first GPU if there is one, else the CPU.
+    """Returns the device with a given name; `auto` is the first GPU if there is one, else the CPU.
 
     Args:
         device: auto, cpu, cuda, cuda:N or mps.

@@ -12,10 +12,10 @@ def import_extra(module: str, extra: str, purpose: str) -> ModuleType:
     Args:
         module: Name of the module, for example `av`.
         extra: The extra of semipose that installs it, for example `video`.
-        purpose: What it is needed for; completes "… needs the package".
+        purpose: The subject of the error message "… needs the package".
 
     Raises:
-        ConfigError: If it is not installed.
+        ConfigError: If the package is not installed.
     """
     try:
         return importlib.import_module(module)

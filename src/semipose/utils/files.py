@@ -1,4 +1,4 @@
-"""Files that are always complete: written under a temporary name, then renamed; and checks of paths to write to."""
+"""Atomic writing of files, under a temporary name that is then renamed, and checks of output paths."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ from semipose.errors import ConfigError
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path that is renamed to `path` at the end and removed when an error occurs.
 
-    It lies in the same folder and has the same suffix, since some writers choose the format by the suffix.
+    The temporary file is in the same folder and has the same suffix, because some writers choose the format by suffix.
     """
     temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
@@ -37,7 +37,7 @@ def make_folder(path: Path) -> None:
     """Creates the output folder `path`.
 
     Raises:
-        ConfigError: If it cannot be created, or no file can be created in it.
+        ConfigError: If the folder cannot be created or is not writable.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def check_output_file(path: Path, *inputs: Path) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Returns whether a file exists; a name that no file system accepts (too long, a null byte) does not."""
+    """Returns whether a file exists; false for invalid names (too long, null bytes)."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Progress of long work: functions report it here, and their caller decides how it is displayed."""
+"""The interface by which long-running functions report progress; the caller decides how to display it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ Item = TypeVar("Item")
 
 
 class ProgressBar(ABC):
-    """The progress of one piece of work."""
+    """The progress of one task."""
 
     @abstractmethod
     def update(self, done: int, note: str = "") -> None:
@@ -33,7 +33,7 @@ class Progress(ABC):
 
     @abstractmethod
     def start(self, description: str, total: int, done: int = 0) -> ProgressBar:
-        """Returns the bar of a piece of work with `total` units (0 = unknown), `done` of them finished already."""
+        """Returns the bar of a task with `total` units (0 = unknown), `done` of which are finished."""
 
     def track(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
         """Yields the items and reports each as one finished unit."""

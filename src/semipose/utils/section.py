@@ -1,4 +1,4 @@
-"""The base of all configuration sections, what their options are, and what is wrong with a value in one line."""
+"""The base class of configuration sections, the list of their options, and one-line validation errors."""
 
 import difflib
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class Option:
-    """An option by its dotted name, with its type in words, its default and its meaning."""
+    """An option with its dotted name, its type in words, its default and its meaning."""
 
     name: str
     type: str
@@ -26,7 +26,7 @@ class Option:
 
 
 def list_options(section: BaseModel, prefix: str = "") -> Iterator[Option]:
-    """Yields the options of a section and of the sections in it; the values of `section` are the defaults."""
+    """Yields the options of a section and its subsections, with the values of `section` as defaults."""
     values = section.model_dump(mode="json")
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
@@ -37,7 +37,7 @@ def list_options(section: BaseModel, prefix: str = "") -> Iterator[Option]:
 
 
 def type_in_words(annotation: Any) -> str:
-    """Returns for example `strict | skip`, `int or null`, `list of float`."""
+    """Returns a type in words, for example `strict | skip`, `int or null`, `list of float`."""
     inner = [type_in_words(part) for part in get_args(annotation) if part not in (NoneType, ...)]
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, get_args(annotation)))
@@ -53,13 +53,13 @@ def type_in_words(annotation: Any) -> str:
 
 
 def _meaning(section: type[BaseModel], name: str) -> str:
-    """Returns the description of a field; a class that only changes the default keeps that of its base."""
+    """Returns the description of a field, or that of the base class if the field only changes the default."""
     bases = [base for base in section.__mro__ if issubclass(base, BaseModel) and name in base.model_fields]
     return " ".join(next((d for base in bases if (d := base.model_fields[name].description)), "").split())
 
 
 def describe_error(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
-    """Returns the dotted name of the first wrong option, and what is wrong there, with the nearest valid name."""
+    """Returns the dotted name of the first invalid option, and the reason with the nearest valid name."""
     first = error.errors()[0]
     where, sections = [], [root]
     for part in first["loc"]:
@@ -88,7 +88,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yields the sections that a type names, in unions and lists too."""
+    """Yields the sections in a type, including those in unions and lists."""
     if isinstance(annotation, type) and get_origin(annotation) is None:
         if issubclass(annotation, BaseModel):
             yield annotation

@@ -1,6 +1,6 @@
-"""Wording of messages."""
+"""Text helpers for messages."""
 
 
 def plural(number: int, noun: str) -> str:
-    """Returns for example `1 image` or `3 images`."""
+    """Returns a number with its noun, for example `1 image` or `3 images`."""
     return f"{number} {noun}" + "s" * (number != 1)

@@ -83,13 +83,13 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
             of_row = [r for r in records if r.run.row == name and r.run.labels == labels]
             if not of_row:
                 continue
-            line = [name, str(labels or "all"), str(len(own))]
-            line += [mean_and_std([r.scores.get(m) for r in own], m) for m in metrics]
-            line.append(gap_recovered(grid, own, records))
-            line.append(str(step_cost(grid.run_config(own[0].run).method).units))
-            line.append(f"{statistics.mean(r.seconds for r in own) / 60:.1f}")
+            line = [name, str(labels or "all"), str(len(of_row))]
+            line += [mean_and_std([r.scores.get(m) for r in of_row], m) for m in metrics]
+            line.append(gap_recovered(grid, of_row, records))
+            line.append(str(step_cost(grid.run_config(of_row[0].run).method).units))
+            line.append(f"{statistics.mean(r.seconds for r in of_row) / 60:.1f}")
             if published:
-                compared = _compared(grid.metric, row.published.get(labels or 0), own)
+                compared = _compared(grid.metric, row.published.get(labels or 0), of_row)
                 line += compared if grid.comparable else compared[:1]
             rows.append(line)
     return head, rows
@@ -117,8 +117,8 @@ def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> 
         if low is None or high is None or value is None:
             continue
         if low - high >= MIN_GAP_OF_ERROR * low if is_error(grid.metric) else high - low >= MIN_GAP:
-            found.append((value - low) / (high - low))
-    return f"{100 * statistics.mean(found):.0f} %" if found else "–"
+            fractions.append((value - low) / (high - low))
+    return f"{100 * statistics.mean(fractions):.0f} %" if fractions else "–"
 
 
 def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:

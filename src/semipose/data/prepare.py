@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from semipose.data.account import DataAccount, unusable_by_reason
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import map_to_skeleton
 from semipose.data.formats.categories import CategoryChoice
@@ -131,10 +132,11 @@ def pack_images(
     if source.is_dir():
         persons = read_folder(source, COCO, boxes=boxes, min_score=min_score, box_category=box_category)
     else:
-        persons = read_annotations(source, images, labels=False, skeleton=COCO).usable()
-    left_out = pack(persons, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
-    if left_out:
-        log.info("%d of %d persons left out: their images can't be read", left_out, len(persons))
+        persons = read_annotations(source, images, labels=False, skeleton=COCO)
+    usable = persons.usable()
+    unread = pack(usable, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
+    left_out = {**unusable_by_reason(persons), "in images that can't be read": unread}
+    log.info(DataAccount.of(persons, {"packed": len(usable) - unread}, left_out).describe())
     return out / SHARD_TABLE
 
 
@@ -152,6 +154,7 @@ def _read(
     left_out = [joint for joint in persons.skeleton.joints if mapped.skeleton.find(joint) is None]
     if left_out:
         log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))
+    log.info(DataAccount.of(persons, {}, {}).describe())
     return mapped
 
 

@@ -112,7 +112,7 @@ def test_parameters_without_an_effect_and_outputs_over_inputs_are_refused(model,
         (folder, {"device": "cuda:99"}, "`device`: 'cuda:99'"),
         (folder, {"network": "f"}, "`network`"),
         (small_people, {"images": folder, "boxes": boxes}, "`out`: .*predictions.json is an input file"),
-        (tmp_path, {"draw": True}, "`out`: drawings .* would mix"),
+        (tmp_path, {"draw": True}, "`out`: drawings .* would be mixed"),
     ):
         with pytest.raises(semipose.ConfigError, match=message):
             semipose.predict(model, source, out=tmp_path, **parameters)

@@ -86,7 +86,7 @@ def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
     frames.mkdir()
     shutil.copy(next((PEOPLE / "images").iterdir()), frames)
     train(tiny("supervised", **{"train.steps": 1, "data.unlabeled": str(frames)}), tmp_path / "unlabeled")
-    assert "supervised uses labels alone" in caplog.text
+    assert "supervised uses labeled images only" in caplog.text
 
 
 def test_pairs_and_sigmas_are_reported_once(tiny, tmp_path, caplog):

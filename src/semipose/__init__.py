@@ -1,4 +1,4 @@
-"""Train 2D human pose networks from few labeled and many unlabeled images.
+"""Train 2D pose networks from few labeled and many unlabeled images.
 
 ```python
 config = semipose.load_config("small", data={"train": "labels.json", "unlabeled": "frames/"})

@@ -4,6 +4,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -150,7 +151,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     Raises:
         ConfigError: If `train.start` or another weights file does not fit the configuration.
     """
-    start = _start(config)
+    start = _start(config, skeleton)
 
     def build_network(backbone: str | None, levels: int) -> PoseNet:
         model = config.model
@@ -181,7 +182,7 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
     return build_method(config.method, MethodContext(views, config.loss.build(), build_network, load_network))
 
 
-def _start(config: RunConfig) -> PoseModel | None:
+def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
     """Returns the model that `train.start` names; raises ConfigError if it has another backbone."""
     if config.train.start is None:
         return None
@@ -191,6 +192,11 @@ def _start(config: RunConfig) -> PoseModel | None:
             f"`train.start`: {config.train.start} has the backbone {start.network.config.backbone}, "
             f"`model.backbone` is {config.model.backbone}; use the same backbone"
         )
+    same_joints = start.skeleton.keys == skeleton.keys
+    heads = (
+        "and heads" if same_joints else f"(heads are new: its {len(start.skeleton)} joints are not those of the data)"
+    )
+    log.info(f"networks start with the backbone {heads} of {config.train.start}")
     return start
 
 
@@ -383,6 +389,8 @@ def _report_unused_images(config: RunConfig, splits: DataSplits) -> None:
     """Warns if the method has no unlabeled images, or does not use those that are given."""
     if _uses_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
         log.warning("no unlabeled images: this run uses labeled images only; give `data.unlabeled` or `data.labels`")
+    if splits.unlabeled is None and splits.shards is None and not _uses_unlabeled(config):
+        log.info("no unlabeled images are given: the training uses labeled images only")
     if config.data.unlabeled and not _uses_unlabeled(config):
         log.warning(
             f"{config.method.name} uses labeled images only; the unlabeled images only set the length of an epoch"
@@ -431,12 +439,14 @@ def _report_skeleton(skeleton: Skeleton) -> None:
     """Reports what is inferred from joint names: which joints are mirrored, and how strictly they are scored."""
     log.info(f"{skeleton.describe_pairs()}; OKS sigmas: {skeleton.describe_sigmas()}")
     if not skeleton.flip_pairs:
+        joints = shorten(", ".join(skeleton.joints), 120, placeholder=" …")
         log.warning(
-            f"no joint of {', '.join(skeleton.joints)[:120]} is in a left/right pair: no image is mirrored; if there "
+            f"no joint of {joints} is in a left/right pair: no image is mirrored; if there "
             "are pairs, give `data.flip_pairs` or name them left_… and right_…"
         )
     elif skeleton.one_sided:
+        joints = shorten(", ".join(skeleton.one_sided), 120, placeholder=" …")
         log.warning(
-            f"{', '.join(skeleton.one_sided)[:120]}: names a side and has no partner, and is not exchanged in mirrored "
+            f"{joints}: names a side and has no partner, and is not exchanged in mirrored "
             "images; give `data.flip_pairs`"
         )

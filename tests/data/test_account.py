@@ -94,8 +94,8 @@ def test_train_evaluate_and_predict_log_the_account(mixed, tiny, tmp_path, caplo
     with caplog.at_level(logging.INFO):
         evaluation = evaluate(tmp_path / "run", mixed, device="cpu")
     found = evaluation.as_dict()["data"]
-    assert (found["used"], found["boxes_from_labels"]) == ({"scored": 5}, 1)
-    assert "5 scored; left out: 1 without a box" in caplog.text
+    assert (found["used"], found["boxes_from_labels"]) == ({"scored": 5, "of them missed (no prediction)": 1}, 1)
+    assert "5 scored, 1 of them missed (no prediction); left out: 1 without a box" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
         predict(tmp_path / "run", mixed, out=tmp_path / "found", device="cpu")

@@ -151,7 +151,7 @@ def test_paths_become_absolute(monkeypatch, tmp_path):
     assert config.images is None
 
 
-def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path, caplog):
+def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path):
     """With a folder that holds all images: held-out ones are not trained on, labeled ones are not used twice."""
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -164,7 +164,7 @@ def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_
     options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
     plain = load_splits(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
     assert len(plain.unlabeled) == 80 - inside
-    assert f"{inside} images of `data.train` left out of the unlabeled set" in caplog.text
+    assert plain.account.left_out["of the unlabeled set: in images of the labeled set"] == inside
     held_out = {p.image.resolve() for p in plain.validation.instances}
     with_labeled = load_splits(DataConfig(**options, unlabeled=str(folder)))
     assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
@@ -212,11 +212,12 @@ def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):
     np.testing.assert_array_equal(found.validation[0].joints[:, 0], [2, 3, 1])
 
 
-def test_copies_of_held_out_images_are_left_out_of_the_unlabeled_set(tmp_path, caplog):
-    plain = read_dataset("people", None).subset(range(12))
+def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
+    everything = read_dataset("people", None)
+    plain = everything.subset(range(12))
     write_coco(plain, tmp_path / "set.json")
     (tmp_path / "frames").mkdir()
-    for n, path in enumerate(plain.instances.paths):
+    for n, path in enumerate(everything.subset(range(16)).instances.paths):
         shutil.copy(path, tmp_path / "frames" / f"copy{n}.jpg")
     config = {
         "train": str(tmp_path / "set.json"),
@@ -224,8 +225,7 @@ def test_copies_of_held_out_images_are_left_out_of_the_unlabeled_set(tmp_path, c
         "unlabeled": str(tmp_path / "frames"),
     }
     splits = load_splits(DataConfig(**config, validation=3, include_labeled=False))
-    held_out = {Path(path).read_bytes() for path in splits.validation.instances.paths}
-    used = [Path(path).read_bytes() for path in splits.unlabeled.instances.paths]
-    assert not held_out & set(used)
-    assert len(used) == 9
-    assert "3 images of `data.train` left out of the unlabeled set" in caplog.text
+    assert [Path(path).name for path in splits.unlabeled.instances.paths] == [f"copy{n}.jpg" for n in range(12, 16)]
+    assert splits.account.left_out == {"of the unlabeled set: in images of the labeled set": 12}
+    with_labeled = load_splits(DataConfig(**config, validation=3)).unlabeled
+    assert len(with_labeled) == 9 + 4

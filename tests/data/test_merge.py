@@ -54,3 +54,17 @@ def test_sets_with_different_joints_are_an_error():
     other = PoseDataset(infer_skeleton(["nose", "tail"], name="other"), [person("a", 1)], "other")
     with pytest.raises(ConfigError, match=r"different joints \(one of them: neck\)"):
         merge([PoseDataset(TWO, [person("a", 1)], "first"), other])
+
+
+def test_a_copy_of_an_image_is_the_same_image(tmp_path):
+    """As `suggest` copies images; copies within one set stay apart, and so do other images of the same size."""
+    for name, content in (("old/a", b"1"), ("old/b", b"2"), ("old/again", b"2"), ("new/a", b"1"), ("new/c", b"3")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    old, new = (str(tmp_path / folder) for folder in ("old", "new"))
+    first = PoseDataset(TWO, [person(f"{old}/a", 1), person(f"{old}/b", 2), person(f"{old}/again", 3)], "first")
+    second = PoseDataset(TWO, [person(f"{new}/a", 4), person(f"{new}/c", 5)], "second")
+    merged = merge([first, second])
+    assert positions(merged.persons) == [("b", 2), ("again", 3), ("a", 4), ("c", 5)]
+    assert merged.replaced == 1
+    assert {p.image.parent.name for p in merged.persons.instances if p.image.name == "a"} == {"old"}

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ NAMES = ["head", "left_hand", "right_hand"]
 
 def save_image(path: Path, size=(40, 30)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (9, 9, 9)).save(path)
+    Image.new("RGB", size, tuple(crc32(str(path).encode()).to_bytes(4)[:3])).save(path)  # each another image
 
 
 def save_coco(path: Path, persons: dict[str, list[float]], names=NAMES, empty=()) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
@@ -106,7 +106,7 @@ def translator(command: TyperCommand) -> Callable[[str], str]:
 
 
 app = typer.Typer(
-    help="Train 2D human pose networks from few labels and many unlabeled images.",
+    help="Train 2D pose networks from few labels and many unlabeled images.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -168,7 +168,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Prints a table; an empty row draws a line."""
     table = Table(title=title or None, title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 or column in TEXT_COLUMNS else "right")
+        justify: JustifyMethod = "left" if number == 0 or column in TEXT_COLUMNS else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=number == 0)
     for row in rows:
         if row:
             table.add_row(*map(escape, row))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import Command, Json, app, print_json, print_table
+from semipose.cli.common import Command, CommandError, Json, app, print_json, print_table
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -24,10 +24,13 @@ def demo(
     If the demo is stopped, run it again to continue.
     """
     from semipose.studies.demo import default_folder, run_demo
+    from semipose.training.signals import InterruptedTrainingError
 
-    result = run_demo(
-        out or default_folder(fast, seed), fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress()
-    )
+    folder = out or default_folder(fast, seed)
+    try:
+        result = run_demo(folder, fast=fast, upper_bound=upper_bound, seed=seed, progress=ConsoleProgress())
+    except InterruptedTrainingError as error:
+        raise CommandError(128 + error.signal, ["stopped and saved; run the command again to continue"]) from None
     if json:
         print_json(result.as_dict())
         return

@@ -1,7 +1,7 @@
 """The data sets of a run (labeled, unlabeled, validation, test) and the section of the configuration for them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from semipose.data.account import DataAccount, untrainable_by_reason
+from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
 from semipose.data.data_errors import DataErrors, OnErrorConfig
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
@@ -23,7 +23,6 @@ from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
-from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -284,11 +283,16 @@ def load_splits(config: DataConfig) -> DataSplits:
         validation = _evaluation_set(config, errors, dataset, "val", config.val, config.val_images)
     if config.test or train == "people":
         test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
-    labeled, unlabeled = dataset.subset(split.labeled), _unlabeled(config, errors, dataset, split)
+    labeled = dataset.subset(split.labeled)
+    unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split)
     sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
     used = {name: len(persons) for name, persons in sets.items() if persons is not None}
     with_held_out = len(dataset) - len({*split.labeled, *split.unlabeled, *split.validation})
-    left_out = {**untrainable_by_reason(read), "in images of held-out persons": with_held_out}
+    left_out = {
+        **untrainable_by_reason(read),
+        "in images of held-out persons": with_held_out,
+        **{f"of the unlabeled set: {reason}": count for reason, count in unlabeled_left_out.items()},
+    }
     return DataSplits(
         labeled,
         unlabeled,
@@ -366,22 +370,30 @@ def _read_with_images(
         return read(fallback)
 
 
-def _unlabeled(config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split) -> PoseDataset | None:
-    """The persons that lost their labels and those of `data.unlabeled`; None if all images are labeled."""
+def _unlabeled(
+    config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split
+) -> tuple[PoseDataset | None, dict[str, int]]:
+    """The persons that lost their labels and those of `data.unlabeled`, if any, and what of the latter is left out."""
     lost = len(split.labeled) + len(split.validation) < len(train)
     own = train.subset(split.unlabeled).without_labels() if lost and split.unlabeled else None
     if config.unlabeled is None:
-        return own
+        return own, {}
     if own is None and config.include_labeled:
         own = train.subset(split.labeled).without_labels()
     path = Path(config.unlabeled)
     if is_sharded(path):
-        return own
-    more = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
-    more = _without_shared_images(more, train, [Path(train.instances.paths[i]) for i in split.validation])
+        return own, {}
+    read = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
+    usable = read.usable()
+    more = _without_shared_images(usable, train)
+    left_out = {
+        **read.left_out,
+        **unusable_by_reason(read),
+        "in images of the labeled set": len(usable) - len(more),
+    }
     if not len(more):
-        return own
-    return own.concat(more.without_labels()) if own else more.without_labels()
+        return own, left_out
+    return own.concat(more.without_labels()) if own else more.without_labels(), left_out
 
 
 def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
@@ -399,22 +411,14 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
     def read(folder: str | None) -> PoseDataset:
         return read_annotations(path, folder, labels=False, skeleton=skeleton, problems=problems, category=choice)
 
-    return _read_with_images(read, None, config.images).usable()
+    return _read_with_images(read, None, config.images)
 
 
-def _without_shared_images(more: PoseDataset, train: PoseDataset, held_out: Sequence[Path]) -> PoseDataset:
-    """The persons of `more` without those in images of the training set.
+def _without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:
+    """The persons of `more` without those in images of the training set and in copies of them.
 
-    Images of held-out persons, and copies of them, must not be trained on; images of the others are in the unlabeled
-    set already.
+    Images of held-out persons must not be trained on; the others are in the unlabeled set already.
     """
-    own = set(train.instances.paths)
-    names = {Path(path).name for path in own}
-    candidates = [path for path in set(more.instances.paths) if Path(path).name in names]  # resolving paths is slow
-    resolved = {Path(path).resolve() for path in own} if candidates else set()
-    shared = {path for path in candidates if Path(path).resolve() in resolved}
-    shared |= {str(copy) for _, copy in shared_images(held_out, map(Path, more.instances.paths))}
-    if not shared:
-        return more
-    log.warning("%s: %s of `data.train` left out of the unlabeled set", more.source, plural(len(shared), "image"))
-    return more.subset(i for i, path in enumerate(more.instances.paths) if path not in shared)
+    own, paths = list(map(Path, train.instances.paths)), list(map(Path, more.instances.paths))
+    shared = {copy for _, copy in shared_images(own, paths)}.union(own)
+    return more.subset(i for i, path in enumerate(paths) if path not in shared)

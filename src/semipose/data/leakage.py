@@ -107,6 +107,26 @@ def digests_of_equal_sizes(paths: Iterable[Path]) -> dict[Path, str]:
     return {path: content_digest(path.read_bytes()) for group in groups for path in group}
 
 
+def first_copies(sets: Iterable[Iterable[Path]]) -> list[dict[Path, Path]]:
+    """Finds, for each image of several sets, the same image (the file or a copy of it) in an earlier set.
+
+    Copies within a set stay apart.
+
+    Returns:
+        For each set, the first such path by image; the resolved path of an image that no earlier set has.
+    """
+    resolved = [{path: path.resolve() for path in images} for images in sets]
+    digests = digests_of_equal_sizes(path for images in resolved for path in images.values())
+    earlier: dict[Path | str, Path] = {}
+    found: list[dict[Path, Path]] = []
+    for images in resolved:
+        keys = {file: digests.get(file, file) for file in images.values()}
+        found.append({path: earlier.get(keys[file], file) for path, file in images.items()})
+        for file, key in keys.items():
+            earlier.setdefault(key, file)
+    return found
+
+
 def image_paths(dataset: PoseDataset) -> list[Path]:
     """Returns every image of a data set once, including those without persons."""
     with_persons = map(Path, dict.fromkeys(dataset.instances.paths))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semipose.data.leakage import first_copies, image_paths
 from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import evaluated, is_evaluated
@@ -29,30 +30,32 @@ class MergedDataset:
 def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
     """Merges data sets over the joints of the first; all ids are new and count from 1.
 
-    Where several sets have labeled persons in an image (the same file), those of the last set are used, so that
-    corrected labels replace earlier ones. A set that lists an image without persons, with a crowd or with boxes without
-    joints replaces nothing there.
+    Where several sets have labeled persons in an image (the same file, or a copy of it), those of the last set are
+    used, so that corrected labels replace earlier ones. A set that lists an image without persons, with a crowd or with
+    boxes without joints replaces nothing there.
 
     Raises:
         ConfigError: If the sets have different joints.
     """
     first = datasets[0]
+    for persons in datasets:
+        _require_same_joints(persons, first)
+    same = first_copies(map(image_paths, datasets))
     last_labeled: dict[Path, int] = {}
     last_listed: dict[Path, int] = {}
     files: dict[Path, Path] = {}
-    for number, persons in enumerate(datasets):
-        _require_same_joints(persons, first)
-        for image in persons.image_paths.values():
-            files.setdefault(image.resolve(), image)
-            last_listed[image.resolve()] = number
+    for number, (persons, image_of) in enumerate(zip(datasets, same, strict=True)):
+        for path, image in image_of.items():
+            files.setdefault(image, path)
+            last_listed[image] = number
         labeled = persons.instances.take(np.flatnonzero(evaluated(persons)))
-        last_labeled |= {Path(path).resolve(): number for path in set(labeled.paths)}
+        last_labeled |= {image_of[Path(path)]: number for path in set(labeled.paths)}
     image_ids = {image: number for number, image in enumerate(files, start=1)}
     merged: list[Instance] = []
     replaced = set()
-    for number, persons in enumerate(datasets):
+    for number, (persons, image_of) in enumerate(zip(datasets, same, strict=True)):
         for person in persons.to_skeleton(first.skeleton).instances:
-            image = person.image.resolve()
+            image = image_of[person.image]
             if last_labeled.get(image, number) == number:
                 annotation_id = len(merged) + 1
                 merged.append(

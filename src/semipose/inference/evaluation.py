@@ -164,7 +164,7 @@ class _Predicted:
     truth: PoseDataset
     predictions: list[Prediction]
     boxes: str
-    flip_test: bool = False
+    flip_test: bool | None = None
     decoder: str = ""
 
     @property
@@ -184,7 +184,8 @@ class _Predicted:
             decoder=self.decoder,
         )
         scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
-        used = {"scored": scores.counts["persons"]}
+        missed = scores.counts["no_prediction"]
+        used = {"scored": scores.counts["persons"]} | ({"of them missed (no prediction)": missed} if missed else {})
         account = DataAccount.of(self.truth, used, unlabeled_by_reason(self.truth)).with_errors(data_errors, "data")
         return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), account, around)
 

@@ -20,7 +20,7 @@ class EvaluationProtocol:
 
     Attributes:
         boxes: `ground truth` or the file of detections.
-        flip_test: Whether heatmaps were averaged with those of the mirrored image.
+        flip_test: Whether heatmaps were averaged with those of the mirrored image; None if unknown.
         sigmas: Where the OKS sigmas come from: the known skeleton, or given, by body part, or by default.
         n_persons: Number of evaluated persons.
         n_images: Number of their images.
@@ -33,7 +33,7 @@ class EvaluationProtocol:
     """
 
     boxes: str
-    flip_test: bool
+    flip_test: bool | None
     sigmas: str
     n_persons: int
     n_images: int
@@ -50,7 +50,7 @@ class EvaluationProtocol:
         truth: PoseDataset,
         *,
         boxes: str,
-        flip_test: bool,
+        flip_test: bool | None,
         weights_selection: str,
         left_out: str = "",
         leakage: str = "",
@@ -78,7 +78,7 @@ class EvaluationProtocol:
             (
                 f"{self.source}: {plural(self.n_persons, 'person')} in {plural(self.n_images, 'image')}",
                 f"boxes: {self.boxes}",
-                f"flip test: {'on' if self.flip_test else 'off'}",
+                *([] if self.flip_test is None else [f"flip test: {'on' if self.flip_test else 'off'}"]),
                 *([f"decoder: {self.decoder}"] if self.decoder else []),
                 f"OKS sigmas: {self.sigmas}",
                 *([f"AP measures little: {', '.join(self.ap_caveats)}"] if self.ap_caveats else []),

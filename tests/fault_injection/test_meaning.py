@@ -372,6 +372,8 @@ def _ids_sort(persons: PoseDataset) -> bool:
 
 def test_merged_sets_score_as_by_pycocotools(sound, tmp_path):
     first, second = turned(sound, tmp_path / "a", None), turned(sound, tmp_path / "b", SAME["image ids as texts"])
+    for image in (path for path in (tmp_path / "b").rglob("*") if path.suffix in (".jpg", ".png")):
+        image.write_bytes(image.read_bytes() + b"\0")  # other bytes; copies would be merged
     merge_annotations([first, second], tmp_path / "both.json")
     persons = read_annotations(tmp_path / "both.json", tmp_path)
     assert len(persons) == 16

@@ -118,6 +118,7 @@ BACKBONES = {"backbones": XIE}
 METHOD_OPTIONS = {
     "supervised": {"levels": TRS},
     "mean_teacher": {**CONSISTENCY, **HARD_VIEW, "momentum": MEAN_TEACHER},
+    "late_teacher": {**CONSISTENCY, **HARD_VIEW, "momentum": MEAN_TEACHER},
     "pseudopose": {**CONSISTENCY, **HARD_VIEW, "teacher": XIE},
     "data_distill": {
         **CONSISTENCY,

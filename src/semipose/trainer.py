@@ -134,7 +134,8 @@ def _train(
         training.run()
     finally:
         metrics.close()
-    return replace(sets.evaluator.test(training.state, images), data=account.as_dict())
+    result = sets.evaluator.test(training.state, images, learned_from_unlabeled=training.learns_from_unlabeled)
+    return replace(result, data=account.as_dict())
 
 
 # Method and engine
@@ -419,6 +420,11 @@ def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None
         f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
     )
+    if training.loader.unlabeled is not None and not training.learns_from_unlabeled:
+        log.warning(
+            f"{training.steps} steps are too few to learn all that the labels teach: no unlabeled image is used; raise "
+            "`train.steps` or give `method.burn_in`"
+        )
     labeled = splits.labeled
     _report_skeleton(labeled.skeleton)
     known = np.any(labeled.instances.visibility > 0, axis=0).tolist()

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from safetensors.torch import load_file
 
 from semipose.data.datasets import PEOPLE
+from semipose.metrics.gain import Gain
 from semipose.trainer import train
 from semipose.training.evaluator import Evaluator, TrainResult, selection_score
 from tests.integration.runs import saved_state
@@ -96,3 +98,30 @@ def test_a_result_shows_its_scores(tmp_path):
     assert "F (best): AP 50.0  pixel_error 7.0" in text
     assert "R: AP 25.0" in text
     assert text.endswith("the protocol")
+
+
+def gains(value: float):
+    """Replaces the measurement: a gain of `value` on any set."""
+    return lambda truth, ours, alone, which: Gain("PCK@0.2", value, (value - 0.01, value + 0.01), len(truth), which)
+
+
+@pytest.mark.parametrize("value", [0.03, -0.03])
+def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path, monkeypatch, caplog, value):
+    monkeypatch.setattr("semipose.training.evaluator.measure_gain", gains(value))
+    config = tiny("late_teacher", **{"method.burn_in": 0.5, "train.steps": 4, "train.select": "last"})
+    result = train(config, tmp_path / "run")
+    assert result.gain.value == value
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["gain"]["value"] == value
+    best = (tmp_path / "run" / "best.safetensors").read_bytes()
+    alone = (tmp_path / "run" / "weights" / "labels_alone.safetensors").read_bytes()
+    assert (best == alone) == (value < 0)
+    assert (result.best == "labels_alone") == (value < 0)
+    assert ("best.safetensors is the labels-alone network; 24 labeled persons are few" in caplog.text) == (value < 0)
+
+
+def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
+    result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
+    assert result.gain is None
+    assert "2 steps are too few to learn all that the labels teach: no unlabeled image is used" in caplog.text
+    teacher, alone = (load_file(tmp_path / "run" / "weights" / f"{n}.safetensors") for n in ("teacher", "labels_alone"))
+    assert all(teacher[name].equal(alone[name]) for name in teacher)

@@ -1,10 +1,13 @@
 """Optimizers and learning-rate schedules."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
 
+from semipose.methods.base import Method
 from semipose.training.config import TrainConfig
 from semipose.training.optim import OPTIMIZERS, SCHEDULES, OptimConfig, build_optimizer, learning_rate
 
@@ -34,6 +37,7 @@ def test_only_trained_parameters_are_optimized(name, kind):
     network = nn.Linear(2, 2)
     network.bias.requires_grad_(False)
     config = OptimConfig(optimizer=name, lr=0.5, weight_decay=0.25)
+    network.parameter_groups = Method.parameter_groups.__get__(network)
     optimizer = build_optimizer(config, network, torch.device("cpu"))
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
@@ -45,7 +49,8 @@ def test_a_new_optimizer_is_one_entry(monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "sgd", lambda parameters, config, fused: torch.optim.SGD(parameters, lr=config.lr))
     monkeypatch.setitem(SCHEDULES, "constant", lambda config, step, steps: 1.0)
     config = TrainConfig(optimizer="sgd", schedule="constant")
-    assert isinstance(build_optimizer(config, nn.Linear(1, 1), torch.device("cpu")), torch.optim.SGD)
+    method = SimpleNamespace(parameter_groups=lambda: [{"params": nn.Linear(1, 1).parameters()}])
+    assert isinstance(build_optimizer(config, method, torch.device("cpu")), torch.optim.SGD)
     assert learning_rate(config, 99, 100) == config.lr
 
 

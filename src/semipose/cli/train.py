@@ -107,6 +107,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "best": result.best,
                 "intervals": result.intervals,
                 "pixel_error": result.pixel_error,
+                "gain": result.gain and result.gain.as_dict(),
                 "data": result.data,
                 "out": str(result.folder),
             }
@@ -123,6 +124,8 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     if report:
         print(report)
     print(result.folder)
+    if result.gain:
+        print(result.gain.describe())
 
 
 def _write_report(folder: Path) -> Path | None:

@@ -111,6 +111,7 @@ class PairedLoader:
         pin_memory: bool = False,
     ) -> None:
         self.labeled, self.unlabeled, self.workers, self._pin_memory = labeled, unlabeled, workers, pin_memory
+        self.passes_per_step = batch * world_size / max(1, len(labeled))
         self._labeled_stream = IndexStream(len(labeled), batch, seed, rank, world_size)
         self._unlabeled_stream: IndexStream | ShardStream | None = None
         if isinstance(unlabeled, ShardedCrops):

@@ -8,6 +8,7 @@ from semipose.methods import (
     akm,
     data_distill,
     dual,
+    late_teacher,
     mean_teacher,
     multi_augs,
     pseudopose,
@@ -21,6 +22,7 @@ from semipose.methods.base import Method, MethodContext, MethodOptions
 METHODS: dict[str, tuple[type[MethodOptions], type[Method]]] = {
     "supervised": (supervised.Config, supervised.Supervised),
     "mean_teacher": (mean_teacher.Config, mean_teacher.MeanTeacher),
+    "late_teacher": (late_teacher.Config, late_teacher.LateTeacher),
     "pseudopose": (pseudopose.Config, pseudopose.PseudoPose),
     "data_distill": (data_distill.Config, data_distill.DataDistill),
     "single": (single.Config, single.Single),

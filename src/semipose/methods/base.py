@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,6 +25,14 @@ from semipose.utils.section import Section
 
 TeacherMode = Literal["train", "eval"]
 
+ParameterGroups = list[dict[str, Any]]
+"""Parameter groups of a torch optimizer."""
+
+BURN_IN_STEPS = 600
+"""Smallest number of steps of an automatic burn-in."""
+BURN_IN_PASSES = 20
+"""Smallest number of passes over the labeled persons in an automatic burn-in."""
+
 NOT_PUBLISHED = (math.nan, math.nan, math.nan)
 """The `published` scores of a method whose paper gives none."""
 
@@ -34,12 +42,14 @@ class StepInfo:
     """The position of a step in the training.
 
     `step` counts optimizer steps from 0, out of `steps`. `ends_epoch` is true in the last step of an `epoch`.
+    `passes_per_step` is the fraction of the labeled persons that a step uses.
     """
 
     step: int
     steps: int
     epoch: int
     ends_epoch: bool = False
+    passes_per_step: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -76,8 +86,9 @@ class ConsistencyConfig(MethodOptions):
     """Weight of each network's supervised loss."""
     unlabeled_weight: float = Field(1.0, ge=0)
     """Weight of the unlabeled loss."""
-    burn_in: float = Field(0.0, ge=0, lt=1)
-    """Fraction of the training, at its beginning, that uses labeled data only; 0 in the papers."""
+    burn_in: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
+    """Fraction of the training, at its beginning, that uses labeled data only; 0 in the papers. `auto`: until the
+    labels teach little more, which takes `BURN_IN_STEPS` steps and `BURN_IN_PASSES` passes over the labeled persons."""
     ramp_up: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training, after burn-in, over which the unlabeled weight rises from 0; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)
@@ -224,6 +235,9 @@ class Method(nn.Module, ABC):
     """Points, as fractions of the training, at which the learning-rate schedule starts again."""
     uses_unlabeled: bool = True
     """Whether the method trains on unlabeled images."""
+    baseline_network: str | None = None
+    """Name of a network that learns from the labels alone, to measure the gain from unlabeled images; None if there is
+    no such network."""
 
     def __init__(self, config: MethodOptions, context: MethodContext) -> None:
         super().__init__()
@@ -239,6 +253,13 @@ class Method(nn.Module, ABC):
 
     def after_step(self, info: StepInfo) -> None:
         """Updates teachers after the optimizer step; does nothing by default."""
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Returns the trainable parameters in the groups of the optimizer.
+
+        A group's `lr_scale` multiplies the learning rate, as in timm.
+        """
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def unlabeled_weight(self, info: StepInfo) -> float:
         """Returns the weight of the unlabeled loss in a step; 0 for a method that uses labels only."""
@@ -275,10 +296,20 @@ class ConsistencyMethod(Method):
 
     def unlabeled_weight(self, info: StepInfo) -> float:
         """Returns 0 during burn-in, then a weight that rises linearly over `ramp_up`."""
-        config, since = self.config, info.fraction - self.config.burn_in
+        config = self.config
+        burn_in = self.burn_in_steps(info) / max(1, info.steps) if config.burn_in == "auto" else config.burn_in
+        since = info.fraction - burn_in
         if since < 0:
             return 0.0
         return config.unlabeled_weight * min(1.0, since / config.ramp_up if config.ramp_up else 1.0)
+
+    def burn_in_steps(self, info: StepInfo) -> int:
+        """Returns the number of steps with labels only; it is the same in every step of a training."""
+        if self.config.burn_in != "auto":
+            return math.ceil(self.config.burn_in * info.steps)
+        if not info.passes_per_step:
+            return BURN_IN_STEPS
+        return max(BURN_IN_STEPS, math.ceil(BURN_IN_PASSES / info.passes_per_step))
 
     def supervised_loss(self, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns λ Σ L_s over the supervised networks."""

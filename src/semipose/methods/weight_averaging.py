@@ -4,7 +4,7 @@ from typing import cast
 
 from torch import nn
 
-from semipose.methods.base import Losses, Method, StepInfo
+from semipose.methods.base import Losses, Method, ParameterGroups, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
@@ -34,7 +34,7 @@ class WithAverages(Method):
         )
         self.summary, self.paper, self.published = method.summary, method.paper, method.published
         self.headline_networks, self.schedule_restarts = method.headline_networks, method.schedule_restarts
-        self.uses_unlabeled = method.uses_unlabeled
+        self.uses_unlabeled, self.baseline_network = method.uses_unlabeled, method.baseline_network
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Returns the losses of the method."""
@@ -43,6 +43,10 @@ class WithAverages(Method):
     def unlabeled_weight(self, info: StepInfo) -> float:
         """Returns the unlabeled weight of the method."""
         return self.method.unlabeled_weight(info)
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Returns the parameter groups of the method."""
+        return self.method.parameter_groups()
 
     def after_step(self, info: StepInfo) -> None:
         """Updates the method's teachers, then the averages."""

@@ -13,6 +13,7 @@ from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
 from semipose.metrics.bootstrap import describe
+from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match
 from semipose.metrics.registry import axis_title, column_title, shown, value_text
 from semipose.metrics.scores import describe_pixel_error, score
@@ -54,9 +55,11 @@ def run_page(folder: Path) -> Page:
         charts += own
         protocol, scores = results["protocol"], results["scores"]
     intervals = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
+    gain = Gain(**results["gain"]).describe() if results and results.get("gain") else ""
     lines = [
         protocol,
         intervals,
+        gain,
         *notes,
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
         splits.account.describe(),

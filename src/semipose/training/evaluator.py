@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
+from semipose.metrics.gain import Gain, explain_harm, measure_gain
 from semipose.metrics.oks_scale import ap_caveats
 from semipose.metrics.registry import value_text
 from semipose.metrics.scores import EvaluationProtocol, score
@@ -72,6 +74,8 @@ class TrainResult:
         best: The network of best.safetensors; None without scores.
         intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
         pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
+        gain: What the unlabeled images brought; None for a method that does not measure it, and without enough persons
+            to measure it on.
         data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
@@ -83,6 +87,7 @@ class TrainResult:
     best: str | None = None
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     pixel_error: Mapping[str, Any] | None = None
+    gain: Gain | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -91,7 +96,8 @@ class TrainResult:
         for name, scores in self.scores.items():
             shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in scores.items() if v is not None)
             lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
-        return "\n".join([*lines, f"  {self.protocol}"])
+        gain = [f"  {self.gain.describe()}"] if self.gain else []
+        return "\n".join([*lines, f"  {self.protocol}", *gain])
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,9 @@ class Evaluator:
         log.info(f"step {step}: validation " + "  ".join(f"{n} {_short(values)}" for n, values in scores.items()))
         headline = "mean" if len(self.headline_networks) > 1 else self.headline_networks[0]
         selected_by = {name: selection_score(found, self.ap_caveats) for name, found in scores.items()}
-        return Validation(selected_by[headline], max(self.engine.method.eval_networks(), key=selected_by.__getitem__))
+        method = self.engine.method
+        candidates = [name for name in method.eval_networks() if name != method.baseline_network]
+        return Validation(selected_by[headline], max(candidates, key=selected_by.__getitem__))
 
     def keep_weights(self, best_network: str) -> None:
         """Keeps the current weights of all networks, in memory until `write_weights` has written them.
@@ -214,12 +222,13 @@ class Evaluator:
                 model.save(self.out / "best.safetensors", weights[name])
         self._unsaved = None
 
-    def test(self, state: TrainingState, images: TrainingImages) -> TrainResult:
+    def test(self, state: TrainingState, images: TrainingImages, *, learned_from_unlabeled: bool) -> TrainResult:
         """Evaluates the kept weights on the test set, or else the validation set, and writes predictions and scores.
 
         Args:
             state: The state at the end of the training.
             images: The images of the training; the protocol reports how many of them are test images.
+            learned_from_unlabeled: Whether unlabeled images had a part in the training, whose gain is then measured.
         """
         which: SetName = "test" if "test" in self._truth else "validation"
         truth = self._truth.get(which)
@@ -228,6 +237,7 @@ class Evaluator:
             return TrainResult(self.out, {}, self.headline_networks, protocol, state.seconds)
         self._load_kept_weights()
         predictions = self._predict_all(which)
+        gain = self._gain(which, predictions, state) if learned_from_unlabeled else None
         scores = self._scores(predictions, which)
         protocol = self._protocol(which, truth, images).describe()
         result = TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds)
@@ -246,9 +256,35 @@ class Evaluator:
             "best": state.best_network,
             "intervals": found,
             "pixel_error": pixel_error,
+            "gain": gain and gain.as_dict(),
         }
         write_text(self.out / "scores.json", json.dumps(content, indent=1))
-        return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error)
+        return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error, gain=gain)
+
+    def _gain(self, which: SetName, predictions: dict[str, list[Prediction]], state: TrainingState) -> Gain | None:
+        """Measures the gain from unlabeled images; if they did harm, best.safetensors becomes the labels-alone network.
+
+        Validation persons decide this, so that the choice does not depend on the test set.
+        """
+        method = self.engine.method
+        alone, ours = method.baseline_network, self.headline_networks[0]
+        if alone is None:
+            return None
+        gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which)
+        deciding = gain
+        if which == "test" and "validation" in self._truth:
+            networks = method.eval_networks()
+            first, second = (self._predict("validation", [networks[name]]) for name in (ours, alone))
+            deciding = measure_gain(self._truth["validation"], first, second, "validation")
+        if deciding is not None and deciding.is_harm:
+            state.best_network = alone
+            if is_main_process():
+                shutil.copyfile(self.out / "weights" / f"{alone}.safetensors", self.out / "best.safetensors")
+            log.warning(
+                f"{deciding.describe()}: best.safetensors is the labels-alone network; "
+                f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
+            )
+        return gain
 
     def _load_kept_weights(self) -> None:
         try:

@@ -75,6 +75,18 @@ class Training:
         return self.config.total_steps(self.loader.steps_per_epoch)
 
     @property
+    def learns_from_unlabeled(self) -> bool:
+        """Whether the training reaches steps with unlabeled images."""
+        last = self.step_info(self.steps - 1)
+        return self.loader.unlabeled is not None and self.engine.method.unlabeled_weight(last) > 0
+
+    def step_info(self, step: int) -> StepInfo:
+        """Returns the position of a step."""
+        per_epoch = self.loader.steps_per_epoch
+        ends_epoch = (step + 1) % per_epoch == 0
+        return StepInfo(step, self.steps, step // per_epoch, ends_epoch, self.loader.passes_per_step)
+
+    @property
     def checkpoint(self) -> Path:
         """Path of the last checkpoint."""
         return self.folder / "last" / "state.pt"
@@ -128,11 +140,11 @@ class Training:
 
     def step(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None) -> None:
         """Takes one optimizer step: losses, gradients, weights, then the teachers of the method."""
-        engine, state, steps, per_epoch = self.engine, self.state, self.steps, self.loader.steps_per_epoch
-        info = StepInfo(state.step, steps, state.step // per_epoch, ends_epoch=(state.step + 1) % per_epoch == 0)
-        rate = learning_rate(self.config, state.step, steps, engine.method.schedule_restarts) * state.rate_factor
+        engine, state = self.engine, self.state
+        info = self.step_info(state.step)
+        rate = learning_rate(self.config, state.step, info.steps, engine.method.schedule_restarts) * state.rate_factor
         for group in engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         on_device = unlabeled.to(engine.device) if unlabeled is not None else None
         losses = engine.losses(labeled.to(engine.device), on_device, info)
         taken = engine.step(losses.total, self.config.clip)

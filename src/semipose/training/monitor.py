@@ -94,6 +94,7 @@ class TrainingMonitor:
             return []
         sample = self.sample(self.unlabeled)
         metrics.write(step, "monitor", asdict(sample))
+        memory.confidence = sample.peak_unlabeled / max(sample.peak_labeled, 1e-6)
         if step < FIRST_STEP:
             return []
         weight = self.engine.method.unlabeled_weight(StepInfo(step, steps, 0))

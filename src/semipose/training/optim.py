@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field, field_validator
-from torch import nn
 from torch.optim import Optimizer
 
+from semipose.methods.base import Method, ParameterGroups
 from semipose.utils.section import Section
 
 
@@ -49,7 +49,7 @@ def _known(name: str, names: Sequence[str]) -> str:
     return name
 
 
-def adam(parameters: Sequence[nn.Parameter], config: OptimConfig, fused: bool) -> Optimizer:
+def adam(parameters: ParameterGroups, config: OptimConfig, fused: bool) -> Optimizer:
     """Returns Adam.
 
     Reference: Kingma and Ba, ICLR 2015.
@@ -57,7 +57,7 @@ def adam(parameters: Sequence[nn.Parameter], config: OptimConfig, fused: bool) -
     return torch.optim.Adam(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-def adamw(parameters: Sequence[nn.Parameter], config: OptimConfig, fused: bool) -> Optimizer:
+def adamw(parameters: ParameterGroups, config: OptimConfig, fused: bool) -> Optimizer:
     """Returns AdamW.
 
     Reference: Loshchilov and Hutter, ICLR 2019.
@@ -65,17 +65,16 @@ def adamw(parameters: Sequence[nn.Parameter], config: OptimConfig, fused: bool) 
     return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], OptimConfig, bool], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[ParameterGroups, OptimConfig, bool], Optimizer]] = {
     "adam": adam,
     "adamw": adamw,
 }
 """Optimizers by name: functions of parameters, options, and whether the device has fused kernels."""
 
 
-def build_optimizer(config: OptimConfig, method: nn.Module, device: torch.device) -> Optimizer:
-    """Returns the configured optimizer for all trainable parameters."""
-    trained = [p for p in method.parameters() if p.requires_grad]
-    return OPTIMIZERS[config.optimizer](trained, config, device.type in ("cpu", "cuda"))
+def build_optimizer(config: OptimConfig, method: Method, device: torch.device) -> Optimizer:
+    """Returns the configured optimizer for the parameter groups of the method."""
+    return OPTIMIZERS[config.optimizer](method.parameter_groups(), config, device.type in ("cpu", "cuda"))
 
 
 def step_drops(config: OptimConfig, step: int, steps: int) -> float:

@@ -1,0 +1,98 @@
+"""`late_teacher`: labels alone first, then a mean teacher, next to a network that learns from the labels alone."""
+
+import copy
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from semipose.augment.masking import JointCutout
+from semipose.augment.registry import Augmentation
+from semipose.methods.base import (
+    NOT_PUBLISHED,
+    HardViewConfig,
+    Losses,
+    MethodContext,
+    ParameterGroups,
+    SingleStudentMethod,
+    StepInfo,
+    TeacherMode,
+)
+from semipose.models.pose_net import PoseNet
+from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
+from semipose.structures.batches import LabeledView, View
+
+FINISH = 0.3
+"""Steps in which the labels-alone network is finished, as a fraction of burn-in: the last 30 % of the papers' steps."""
+LR_SCALE = 0.1
+"""Factor of the learning rate in these steps: one drop of the papers' schedule."""
+
+
+class Config(HardViewConfig):
+    """Options of `late_teacher`."""
+
+    name: Literal["late_teacher"] = "late_teacher"
+    momentum: float = Field(0.99, ge=0, lt=1)
+    """Momentum m of the teacher after its warm-up."""
+    burn_in: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    min_peak: float = Field(0.5, ge=0)
+    target: Literal["heatmap", "gaussian"] = "gaussian"
+    teacher_mode: TeacherMode = "eval"
+    bn_stats_from_hard_views: bool = False
+    augmentations: list[Augmentation] = [JointCutout()]
+
+
+class LateTeacher(SingleStudentMethod):
+    """L = L_s(f) + w |f(hard) - M teacher(easy)|² after burn-in; after each step teacher ← m teacher + (1 - m) f.
+
+    When burn-in ends, a copy of f is finished on labels alone with a tenth of the learning rate, while f goes on with
+    both losses. The copy is the network that the same labels give without unlabeled images.
+
+    Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
+    """
+
+    summary = "labels alone until they teach little more, then a mean teacher; tells the gain over labels alone"
+    paper = "semipose"
+    published = NOT_PUBLISHED
+    headline_networks = ("teacher",)
+    baseline_network = "labels_alone"
+    config: Config
+
+    def __init__(self, config: Config, context: MethodContext) -> None:
+        super().__init__(config, context)
+        self.teacher = frozen_copy(self.f)
+        self.labels_alone = copy.deepcopy(self.f)
+
+    def teacher_heatmaps(self, easy: View) -> Tensor:
+        """Returns the heatmaps of the moving average."""
+        return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
+
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+        """Returns the losses of the student, and at first that of the labels-alone network."""
+        losses = super().semi_supervised_losses(labeled, easy, weight, info)
+        burn_in = self.burn_in_steps(info)
+        if info.step >= burn_in + math.ceil(FINISH * burn_in):
+            return losses
+        alone = self.context.supervised_loss(self.labels_alone, labeled)
+        return Losses(losses.total + alone, {**losses.terms, "labels_alone": alone.detach()})
+
+    def after_step(self, info: StepInfo) -> None:
+        """Updates the moving average; until the end of burn-in the labels-alone network is the same network."""
+        ema_update(self.teacher, self.f, warmup_momentum(self.config.momentum, info.step))
+        following, burn_in = info.step + 1, self.burn_in_steps(info)
+        if following == burn_in:
+            ema_update(self.labels_alone, self.f, 0.0)
+        elif following < burn_in:
+            ema_update(self.labels_alone, self.teacher, 0.0)
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Returns the parameters of f, and those of the labels-alone network with a tenth of the learning rate."""
+        return [
+            {"params": [p for p in self.f.parameters() if p.requires_grad]},
+            {"params": [p for p in self.labels_alone.parameters() if p.requires_grad], "lr_scale": LR_SCALE},
+        ]
+
+    def eval_networks(self) -> dict[str, PoseNet]:
+        """Returns the teacher, the student and the labels-alone network."""
+        return {"teacher": self.teacher, "student": self.f, "labels_alone": self.labels_alone}

@@ -1,0 +1,110 @@
+"""`late_teacher`: labels alone, then the losses of `mean_teacher`, and a copy that is finished on labels alone."""
+
+import copy
+
+import pytest
+import torch
+
+from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS, StepInfo
+from semipose.methods.late_teacher import Config, LateTeacher
+from semipose.methods.mean_teacher import Config as MeanTeacherConfig
+from tests.methods import helpers, reference
+
+
+@pytest.fixture
+def build():
+    """(method, spy): the method with augmented images that are known exactly."""
+
+    def make(**options):
+        config, spy = Config(**options), helpers.Spy()
+        config.augmentations = [spy]
+        return LateTeacher(config, helpers.make_context(helpers.SIZE)), spy
+
+    return make
+
+
+def info(step: int, steps: int = 100) -> StepInfo:
+    return StepInfo(step, steps, 0)
+
+
+def test_losses_of_a_step_after_burn_in(build, batches):
+    """While the labels-alone network is finished, its supervised loss is a third term."""
+    labeled, unlabeled = batches
+    method, _ = build(burn_in=0.5, min_peak=0, target="heatmap", teacher_mode="train")
+    with torch.no_grad():
+        for number, network in enumerate((method.teacher, method.labels_alone)):  # they start equal; a mix-up must show
+            for parameter in network.parameters():
+                parameter.mul_(0.8 - 0.1 * number)
+    networks = helpers.doubles(method)
+    value = method.losses(labeled, unlabeled, info(50))
+    recording = method.context.views.recording
+    heatmaps = networks["teacher"].forward_main(recording.easy[0].images.double())
+    terms = [
+        reference.supervised_loss(networks["f"], recording, labeled),
+        reference.consistency_loss(networks["f"], heatmaps, recording, 0),
+        reference.supervised_loss(networks["labels_alone"], recording, labeled),
+    ]
+    for name, term in zip(("supervised", "unlabeled", "labels_alone"), terms, strict=True):
+        helpers.assert_close(value.terms[name], term)
+    helpers.assert_close(value.total, sum(terms))
+
+
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [
+        (49, {"supervised"}),
+        (50, {"supervised", "unlabeled", "labels_alone"}),
+        (64, {"supervised", "unlabeled", "labels_alone"}),
+        (65, {"supervised", "unlabeled"}),  # burn-in takes 50 steps, finishing 15
+    ],
+)
+def test_when_each_term_is_learned(build, batches, step, names):
+    method, _ = build(burn_in=0.5)
+    assert method.losses(*batches, info(step)).terms.keys() == names
+
+
+def test_the_labels_alone_network_never_sees_unlabeled_images(build, batches):
+    method, _ = build(burn_in=0.5)
+    method.losses(*batches, info(70)).total.backward()
+    assert all(p.grad is None for p in method.labels_alone.parameters())
+    assert any(p.grad is not None for p in method.f.parameters())
+
+
+def test_labels_alone_is_the_teacher_until_burn_in_ends_and_then_starts_as_the_student(build):
+    method, _ = build(burn_in=0.5)
+    with torch.no_grad():
+        for parameter in method.f.parameters():
+            parameter.add_(1)
+    method.after_step(info(10))
+    assert helpers.same(method.labels_alone, method.teacher.state_dict())
+    method.after_step(info(49))
+    assert helpers.same(method.labels_alone, method.f.state_dict())
+    before = copy.deepcopy(method.labels_alone.state_dict())
+    method.after_step(info(50))
+    assert helpers.same(method.labels_alone, before)
+
+
+def test_parameter_groups(build):
+    method, _ = build()
+    student, alone = method.parameter_groups()
+    assert [id(p) for p in student["params"]] == [id(p) for p in method.f.parameters()]
+    assert [id(p) for p in alone["params"]] == [id(p) for p in method.labels_alone.parameters()]
+    assert (student.get("lr_scale", 1), alone["lr_scale"]) == (1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("passes_per_step", "steps"),
+    [(0.0, BURN_IN_STEPS), (1.0, BURN_IN_STEPS), (0.004, BURN_IN_PASSES / 0.004)],
+)
+def test_automatic_burn_in_takes_steps_and_passes(build, passes_per_step, steps):
+    method, _ = build()
+
+    def weight(step: int) -> float:
+        return method.unlabeled_weight(StepInfo(step, 10_000, 0, passes_per_step=passes_per_step))
+
+    assert method.burn_in_steps(StepInfo(5, 10_000, 0, passes_per_step=passes_per_step)) == steps
+    assert (weight(int(steps) - 1), weight(int(steps))) == (0, 1)
+
+
+def test_any_consistency_method_can_take_an_automatic_burn_in():
+    assert MeanTeacherConfig(burn_in="auto").burn_in == "auto"

@@ -76,8 +76,7 @@ def test_the_method_where_none_is_named(tmp_path):
     for given in ({"data.labels": 20}, {"data.unlabeled": "frames"}, {"data.train": str(data)}):
         config = load_config(path, {"data.train": "labels.json", **given})
         assert (config.method.name, config.method.burn_in) == (recipe["name"], 0.2)
-        assert config.method.min_peak == recipe["min_peak"]
-        assert load_config(DEFAULT, {"data.train": "labels.json", **given}).method.burn_in == recipe["burn_in"]
+        assert load_config(DEFAULT, {"data.train": "labels.json", **given}).method.name == recipe["name"]
     assert load_config(DEFAULT, {"data.train": "labels.json"}).method == RunConfig().method
     assert load_config("small", {"data.train": "labels.json"}).method == RunConfig().method
     assert load_config(None, {"data.train": "labels.json", "data.labels": 20}).method == RunConfig().method

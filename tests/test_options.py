@@ -28,6 +28,7 @@ MACHINE = "infrastructure: fits a run to the machine"
 RUN = "infrastructure: what a run folder keeps, and how often"
 
 RUN_OPTIONS = {
+    "auto": MACHINE,
     "data.train": DATA,
     "data.images": DATA,
     "data.skeleton": "infrastructure: data sets with different joints train one network",

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -38,6 +38,15 @@ LIST = "method.augmentations"
 """Key of the list of augmentations; the key of one of their options is `method.augmentations.KIND.OPTION`."""
 
 
+AUTO_GROUPS = {
+    "network": ("model.backbone", "model.stage", "model.head_channels"),
+    "input": ("input.height", "input.width", "loss.sigma"),
+    "batch": ("train.batch", "train.unlabeled_batch"),
+    "steps": ("train.steps", "train.epochs"),
+}
+"""The options of each group that `auto` can name."""
+
+
 class InputConfig(Section):
     """Network input: its size, and the crop of a person."""
 
@@ -60,11 +69,16 @@ class RunConfig(Section):
     views: ViewsConfig = ViewsConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    auto: tuple[Literal["network", "input", "batch", "steps"], ...] = ()
+    """What is chosen for the machine and the data when the training starts. A group is left out once one of its options
+    is given."""
 
     @classmethod
     def describe_section(cls, name: str) -> str:
         """Returns the description of a section."""
         section = type(cls.model_fields[name].default)
+        if name == "auto":
+            return "Groups of options that are chosen when the training starts."
         return "The method and its options." if name == "method" else str(section.__doc__).partition("\n")[0]
 
     def save(self, path: PathLike) -> None:
@@ -93,6 +107,8 @@ def load_config(
     if "train.epochs" in given:
         given.setdefault("train.steps", None)  # steps would replace epochs, and the file may set steps
     own = _as_method(tree.pop("method", None))
+    if "auto" in tree:
+        tree["auto"] = [group for group in tree["auto"] if not set(AUTO_GROUPS.get(group, ())) & given.keys()]
     for key, value in given.items():
         if key.partition(".")[0] != "method":
             _set(tree, key, value)

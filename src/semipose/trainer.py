@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from semipose.augment.views import ViewSampler
+from semipose.auto import choose_options
 from semipose.config import RunConfig, load_config
 from semipose.data.account import DataAccount
 from semipose.data.checks import Suspicion, log_suspicions, suspicious_labels
@@ -76,6 +77,9 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
     _report_unused_images(config, splits)
+    config, reasons = choose_options(config, splits, device)
+    for reason in reasons:
+        log.info(reason)
     if not resume and has_checkpoint(out / "last" / "state.pt"):
         raise ConfigError(f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder")
     make_folder(out)

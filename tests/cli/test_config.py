@@ -5,6 +5,7 @@ import json
 import pytest
 
 from semipose.config import config_names
+from semipose.data.datasets import PEOPLE
 from tests.cli.conftest import one_line
 
 
@@ -50,3 +51,16 @@ def test_a_file_and_a_wrong_file(cli, tmp_path):
     (tmp_path / "mine.yaml").write_text("train: {stps: 3}\n")
     one_line(cli("config", tmp_path / "mine.yaml"), "did you mean 'steps'")
     one_line(cli("config", "small", "--method", "trs"), "--method")
+
+
+def test_the_choices_for_this_machine_without_training(cli, small_people):
+    where = ("--data", str(small_people), "--images", str(PEOPLE / "images"), "--labels", "24")
+    code, out, err = cli("config", "--explain", *where)
+    assert code == 0, err
+    assert out.splitlines()[1].startswith("steps: ")
+    assert "method: late_teacher" in out
+    chosen = json.loads(cli("config", "--explain", *where, "--json")[1])
+    assert chosen["config"]["auto"] == []
+    assert len(chosen["reasons"]) == 2
+    one_line(cli("config", "--explain"), "give --data")
+    one_line(cli("config", *where), "belong to --explain")

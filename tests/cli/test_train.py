@@ -62,7 +62,7 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
     assert code == 0, err
     assert [(trained / name).read_bytes() for name in files] == before
     found = json.loads(out)
-    assert set(found) == {"scores", "headline_networks", "protocol", "best", "intervals", "pixel_error", "data", "out"}
+    assert set(found) == {"scores", "headline_networks", "protocol", "best", "intervals", "pixel_error", "gain", "data", "out"}
     assert set(found["scores"]["G"]) >= {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5"}
     one_line(cli("train", *TINY, "--data", "people", "--out", trained), "--resume")
 
@@ -104,7 +104,7 @@ def test_the_default_configuration(cli, start, tmp_path, monkeypatch):
     cli("train", "--data", "people", "--labels", 20)
     cli("train", "--data", "people")
     (semi, folder, resume), (labels_only, second, _) = start
-    assert (semi.method.burn_in, semi.method.target, semi.train.steps) == (0.35, "gaussian", 2000)
+    assert (semi.method.name, semi.method.burn_in, semi.train.steps) == ("late_teacher", "auto", 2000)
     assert (semi.loss.kind, semi.input.height, labels_only.input.height) == ("cross_entropy", 96, 96)
     assert labels_only.method.name == "supervised"
     assert (folder, second, resume) == (Path("runs", semi.method.name), Path("runs/supervised"), False)

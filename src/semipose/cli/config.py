@@ -5,17 +5,30 @@ from typing import Annotated, Any
 
 import typer
 
-from semipose.cli.common import Command, Json, app, print_json, print_table
+from semipose.cli.common import Command, CommandError, Json, app, print_json, print_table
 
 
 @app.command(cls=Command)
 def config(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|CONFIG.yaml]", help="A configuration to show.")] = None,
     method: Annotated[str | None, typer.Option(help="The method whose options are listed.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what a training on --data would choose for this machine, and why.")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="With --explain: the labeled persons.")] = None,
+    images: Annotated[str | None, typer.Option(help="With --explain: image folder of --data.")] = None,
+    unlabeled: Annotated[str | None, typer.Option(help="With --explain: the unlabeled images.")] = None,
+    labels: Annotated[int | None, typer.Option(help="With --explain: this many persons keep their labels.")] = None,
     json: Json = False,
 ) -> None:
     """List all options with type, default and meaning, or show the values that a configuration sets."""
-    if name is not None:
+    given = {"data.train": data, "data.images": images, "data.unlabeled": unlabeled, "data.labels": labels}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if explain:
+        _explain(name, method, overrides, json)
+    elif overrides:
+        raise CommandError(2, ["--data, --images, --unlabeled and --labels belong to --explain; add it"])
+    elif name is not None:
         _show_configuration(name, method, json)
     else:
         _list_options(method, json)
@@ -36,6 +49,24 @@ def _list_options(method: str | None, json: bool) -> None:
         table += [[row.name, row.type, in_yaml(row.default), row.meaning] for row in options]
     print_table(f"Options of a run with {method}", ["option", "type", "default", "meaning"], table)
     print(f"semipose config NAME shows the values of a configuration: {', '.join(config_names())}")
+
+
+def _explain(name: str | None, method: str | None, overrides: dict[str, Any], json: bool) -> None:
+    from semipose.auto import choose_options
+    from semipose.config import DEFAULT, load_config
+    from semipose.data.datasets import load_splits
+    from semipose.utils.device import resolve_device
+
+    if "data.train" not in overrides:
+        raise CommandError(2, ["--explain needs the labeled persons; give --data"])
+    config = load_config(name or DEFAULT, overrides | ({"method": method} if method else {}))
+    device = resolve_device(config.train.device)
+    chosen, reasons = choose_options(config, load_splits(config.data), device)
+    if json:
+        print_json({"config": chosen.model_dump(mode="json"), "reasons": reasons, "device": str(device)})
+        return
+    for line in (*reasons, f"method: {chosen.method.name}, device: {device}"):
+        print(line)
 
 
 def _show_configuration(name: str, method: str | None, json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from semipose.augment.color import RandAugment
 from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
 from semipose.methods.base import (
@@ -40,7 +41,7 @@ class Config(HardViewConfig):
     target: Literal["heatmap", "gaussian"] = "gaussian"
     teacher_mode: TeacherMode = "eval"
     bn_stats_from_hard_views: bool = False
-    augmentations: list[Augmentation] = [JointCutout()]
+    augmentations: list[Augmentation] = [RandAugment(), JointCutout()]
 
 
 class LateTeacher(SingleStudentMethod):

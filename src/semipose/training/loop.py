@@ -28,6 +28,11 @@ __all__ = ["InterruptedTrainingError", "Training"]
 
 log = logging.getLogger(__name__)
 
+TIMED_STEPS = 20
+"""Number of steps after which the expected duration is logged."""
+COST_RATIO = 7 / 3
+"""Duration of a step with unlabeled images as a multiple of a step with labels only: `mean_teacher`, equal batches."""
+
 MAX_ROLLBACKS = 2
 """Number of times that a diverged training goes back to its last checkpoint before it fails."""
 
@@ -114,6 +119,8 @@ class Training:
                 # 2. One optimizer step.
                 self.step(labeled, unlabeled)
                 last = state.step == steps
+                if state.step == TIMED_STEPS:
+                    log.info(f"expected duration: {self._expected_duration()} for {steps} steps")
 
                 # 3. Log the mean losses since the last log line; roll back if the training diverged.
                 if last or state.step % config.log_every == 0:
@@ -152,6 +159,15 @@ class Training:
         self._meter.add(losses.terms, taken)
         state.step += 1
         state.seconds = time.perf_counter() - self._started
+
+    def _expected_duration(self) -> str:
+        """Returns the expected duration of all steps, in words, from that of the first steps."""
+        every = max(1, self.steps // 100)
+        positions = range(0, self.steps, every)
+        with_unlabeled = [self.engine.method.unlabeled_weight(self.step_info(n)) > 0 for n in positions]
+        costs = [COST_RATIO if some and not with_unlabeled[0] else 1.0 for some in with_unlabeled]
+        minutes = self.state.seconds / self.state.step * self.steps * sum(costs) / len(costs) / 60
+        return f"{minutes:.0f} minutes" if minutes >= 1.5 else "about a minute"
 
     def save(self) -> bool:
         """Writes the checkpoint; logs a warning and returns False if it can't be written now.

@@ -1,0 +1,110 @@
+"""Choice of network, input size, batch and steps for the machine and the data, for the options that nobody gave."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from semipose.config import RunConfig
+from semipose.data.crops import CropGeometry
+from semipose.data.datasets import DataSplits
+from semipose.data.shards import read_table
+from semipose.methods import METHODS
+from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS
+
+log = logging.getLogger(__name__)
+
+GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256}
+GPU_INPUT = {"input.height": 256, "input.width": 192, "loss.sigma": 2.0}
+"""The network and input size of the papers, for a GPU. On a CPU those of the configuration stay."""
+
+SMALL_BATCH, BATCH = 16, 32
+"""Labeled persons a step, below and from `FEW` labeled persons on."""
+FEW = 64
+UNLABELED_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps with unlabeled images: passes over them, and bounds of the number of steps."""
+
+    passes: int
+    least: int
+    most: int
+
+
+BUDGETS = {"cpu": Budget(6, 1000, 2400), "gpu": Budget(30, 5000, 40_000)}
+
+
+def choose_options(config: RunConfig, splits: DataSplits, device: torch.device) -> tuple[RunConfig, list[str]]:
+    """Chooses the options that the configuration leaves open in `auto`.
+
+    Args:
+        config: The configuration.
+        splits: The data of the run.
+        device: The device of the training.
+
+    Returns:
+        The complete configuration, and the reasons of the choices, one line each.
+    """
+    if not config.auto:
+        return config, []
+    values: dict[str, Any] = {}
+    if device.type != "cpu":
+        values |= (GPU_NETWORK if "network" in config.auto else {}) | (GPU_INPUT if "input" in config.auto else {})
+    labeled, unlabeled = len(splits.labeled), _unlabeled(config, splits)
+    if "batch" in config.auto:
+        values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
+    config = _with(config, values)
+    burn_in, teaching = _steps(config, labeled, unlabeled, device)
+    if "steps" in config.auto:
+        config = _with(config, {"train.steps": burn_in + teaching})
+    return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, burn_in, device)
+
+
+def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
+    """The number of unlabeled persons that the method uses."""
+    if not METHODS[config.method.name][1].uses_unlabeled:
+        return 0
+    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    packed = sum(shard.count for shard in read_table(splits.shards, geometry)) if splits.shards else 0
+    return len(splits.unlabeled or ()) + packed
+
+
+def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> tuple[int, int]:
+    """The steps with labels only, and the steps with unlabeled images too."""
+    burn_in = max(BURN_IN_STEPS, math.ceil(BURN_IN_PASSES * labeled / config.train.batch))
+    if not unlabeled:
+        return round(burn_in / 0.7), 0  # the rate drops in the last 30 %
+    budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
+    wanted = math.ceil(budget.passes * unlabeled / config.train.unlabeled_batch)
+    return burn_in, min(budget.most, max(budget.least, wanted))
+
+
+def _reasons(config: RunConfig, labeled: int, unlabeled: int, burn_in: int, device: torch.device) -> list[str]:
+    cpu, train = device.type == "cpu", config.train
+    why = "small enough for a CPU; a GPU would take resnet50 at 256×192" if cpu else "the usual size on a GPU"
+    network = (
+        f"network: {config.model.backbone} at {config.input.height}×{config.input.width} ({why}), "
+        f"batch {train.batch}" + (f" + {train.unlabeled_batch}" if unlabeled else "")
+    )
+    if not unlabeled:
+        return [network, f"steps: {train.steps}, on {labeled} labeled persons"]
+    teaching = (train.steps or 0) - burn_in
+    return [
+        network,
+        f"steps: {train.steps}; the first {burn_in} on {labeled} labeled persons alone, {teaching} with {unlabeled} "
+        f"unlabeled ones ({teaching * train.unlabeled_batch / unlabeled:.1f} passes)",
+    ]
+
+
+def _with(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other values by dotted key."""
+    for key, value in values.items():
+        section, _, option = key.partition(".")
+        changed = getattr(config, section).model_copy(update={option: value}) if option else value
+        config = config.model_copy(update={section: changed})
+    return config

@@ -1,0 +1,66 @@
+"""What is chosen for the machine and the data, where nothing is given."""
+
+import pytest
+import torch
+
+from semipose.auto import choose_options
+from semipose.config import DEFAULT, load_config
+from semipose.data.datasets import PEOPLE, load_splits
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+
+
+@pytest.fixture
+def choose(small_people):
+    def make(device=CPU, **given):
+        data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images"), "data.labels": 24}
+        config = load_config(DEFAULT, {**data, **given})
+        return choose_options(config, load_splits(config.data), device)
+
+    return make
+
+
+def test_a_cpu_keeps_the_small_network(choose):
+    config, reasons = choose()
+    assert (config.model.backbone, config.input.height, config.input.width) == ("tf_efficientnet_lite0", 96, 96)
+    assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
+    assert config.train.steps == 600 + 1000
+    assert config.auto == ()
+    assert reasons[0].startswith("network: tf_efficientnet_lite0 at 96×96 (small enough for a CPU")
+    assert "the first 600 on 24 labeled persons alone, 1000 with" in reasons[1]
+
+
+def test_a_gpu_takes_the_papers_network(choose):
+    config, reasons = choose(GPU)
+    assert (config.model.backbone, config.model.stage, config.model.head_channels) == ("resnet50", -1, 256)
+    assert (config.input.height, config.input.width, config.loss.sigma) == (256, 192, 2)
+    assert config.train.steps == 600 + 5000
+    assert "the usual size on a GPU" in reasons[0]
+
+
+def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
+    config, reasons = choose(**{"data.labels": None})
+    assert config.method.name == "supervised"
+    assert config.train.steps == round(600 / 0.7)
+    assert reasons[1].startswith(f"steps: {config.train.steps}, on ")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"train.steps": 7}, ("train", "steps", 7)),
+        ({"train.batch": 4}, ("train", "batch", 4)),
+        ({"input.height": 128}, ("input", "height", 128)),
+        ({"model.backbone": "resnet18"}, ("model", "backbone", "resnet18")),
+        ({"train.epochs": 3}, ("train", "steps", None)),
+    ],
+)
+def test_given_values_are_kept(choose, given, kept):
+    config, _ = choose(GPU, **given)
+    section, option, value = kept
+    assert getattr(getattr(config, section), option) == value
+
+
+def test_other_configurations_leave_nothing_open(choose):
+    config = load_config("small", {"data.train": "people"})
+    assert choose_options(config, load_splits(config.data), GPU) == (config, [])

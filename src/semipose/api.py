@@ -1,36 +1,19 @@
 """The public functions: train, load, evaluate, predict, suggest and export."""
 
-import logging
 import os
 from pathlib import Path
 
 from semipose.config import RunConfig, load_config
-from semipose.data.account import DataAccount
-from semipose.data.checks import log_suspicions, suspicious_labels
-from semipose.data.data_errors import ErrorPolicy
-from semipose.data.formats.coco_results import save_predictions, save_submission
-from semipose.data.formats.image_names import relative_names
-from semipose.data.images import read_image_sizes
-from semipose.data.leakage import image_paths
-from semipose.data.prediction_images import prediction_dataset
-from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
-from semipose.inference.draw import draw_predictions
 from semipose.inference.evaluation import Evaluation, evaluate
 from semipose.inference.onnx import export_onnx
-from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model, load_pose_model
-from semipose.inference.predictor import predict_dataset
+from semipose.inference.predict import predict
 from semipose.inference.suggest import suggest
-from semipose.inference.video import predict_video
-from semipose.structures.skeletons import COCO
 from semipose.trainer import train as train_run
 from semipose.training.evaluator import TrainResult
-from semipose.utils.device import resolve_device
-from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 
-log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 __all__ = [
@@ -112,88 +95,3 @@ def export(model: PoseModel | PathLike, out: PathLike, *, network: str | None = 
         RunError: If the heatmaps of the file differ from those of the model.
     """
     return export_onnx(as_pose_model(model, network), out)
-
-
-def predict(
-    model: PoseModel | PathLike,
-    source: PathLike,
-    *,
-    out: PathLike,
-    images: PathLike | None = None,
-    boxes: PathLike | None = None,
-    min_score: float = 0.0,
-    box_category: int | str | None = None,
-    draw: bool = False,
-    network: str | None = None,
-    flip_test: bool = False,
-    device: str = "auto",
-    on_error: ErrorPolicy = "skip",
-    progress: Progress = NO_PROGRESS,
-) -> list[Path]:
-    """Predicts the poses of the persons in images or a video, and writes them to a folder.
-
-    Args:
-        model: A model, a run folder or a weights file. A model is moved to `device`.
-        source: An image, a folder of images, a video, or a COCO file that lists images.
-        out: Folder for predictions.json (COCO keypoint results) and drawings. For a COCO file and COCO's joints,
-            person_keypoints_NAME_semipose_results.json is also written, for COCO's evaluation server. dropped.json
-            lists records and images that were left out.
-        images: Image folder of a COCO file.
-        boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
-            images are used.
-        min_score: Boxes with a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
-        draw: Whether images (or a video) with the poses are written.
-        network: A network of the run folder, as in `load`.
-        flip_test: Whether to average heatmaps with those of the mirrored image.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
-        progress: Shows the progress.
-
-    Returns:
-        The files written, predictions.json first.
-
-    Raises:
-        DataError: If the images or boxes cannot be used.
-        ConfigError: If a parameter has no effect, or a file in `out` would replace an input.
-    """
-    model, source, out = as_pose_model(model, network), Path(source), Path(out)
-    errors = data_errors_for(on_error)
-    if source.suffix.lower() != ".json":
-        refuse_unused(f"{source.name} is not a COCO file", images=images)
-    if boxes is None:
-        refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
-    if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
-    check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
-    model.to(resolve_device(device))
-    if source.suffix.lower() in VIDEO_SUFFIXES:
-        return predict_video(
-            *(model, source, out),
-            boxes=boxes,
-            draw=draw,
-            flip_test=flip_test,
-            min_score=min_score,
-            box_category=box_category,
-            progress=progress,
-        )
-    persons = errors.read(
-        "images",
-        lambda problems: prediction_dataset(
-            source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
-        ),
-    )
-    predictor = model.predictor(flip_test=flip_test)
-    predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
-    errors.write(out)
-    account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
-    log.info(account.describe())
-    log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
-    written = [out / "predictions.json"]
-    folder = source if source.is_dir() else None if images is None else Path(images)
-    save_predictions(predictions, written[0], files=relative_names(persons.image_paths, folder))
-    numbered = all(isinstance(p.image_id, int) for p in predictions)
-    if source.suffix == ".json" and model.skeleton.keys == COCO.joints and numbered:
-        written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
-        save_submission(predictions, written[1])
-    return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else [])

@@ -37,6 +37,25 @@ def test_convert_and_merge(cli, small_people, tmp_path):
     assert code == 0, err
     assert text.strip() == str(out)
     assert len(read_coco(out, PEOPLE / "images")) == 460
+    code, text, err = cli("data", "merge", small_people, out, "--out", tmp_path / "again.json", *IMAGES, "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["files"] == [str(tmp_path / "again.json")]
+    assert (found["data"]["persons"], found["data"]["used"]) == (520, {"written": 460})
+    assert found["data"]["left_out"] == {"in images that a later file labels": 60}
+    code, text, err = cli("data", "convert", out, "--out", tmp_path / "copy.json", *IMAGES, "--json")
+    assert code == 0, err
+    assert json.loads(text) == {
+        "files": [str(tmp_path / "copy.json")],
+        "data": {
+            "source": str(out),
+            "images": 460,
+            "persons": 460,
+            "used": {"written": 460},
+            "left_out": {},
+            "boxes_from_labels": 0,
+        },
+    }
     code, _, err = cli("data", "convert", out, "--out", tmp_path / "lsp.json", *IMAGES, "--skeleton", "lsp")
     assert code == 0, err
     assert "eye" in err  # joints that LSP has not
@@ -71,6 +90,12 @@ def test_pack(cli, tmp_path):
     code, out, err = cli("data", "pack", photos, "--out", tmp_path / "shards", "--shard-size", 2)
     assert code == 0, err
     assert Path(out.strip()).is_file()
+    (photos / "broken.jpg").write_bytes(b"broken")
+    code, out, err = cli("data", "pack", photos, "--out", tmp_path / "again", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["files"] == [str(tmp_path / "again" / "shards.json")]
+    assert (found["data"]["used"], found["data"]["left_out"]) == ({"packed": 5}, {"unreadable images": 1})
     small = coco(tmp_path / "small.json")
     one_line(cli("data", "pack", small, "--boxes", "b.json", "--out", tmp_path / "p"), "--boxes")
     one_line(cli("data", "pack", photos, "--images", photos, "--out", tmp_path / "p"), "--images")

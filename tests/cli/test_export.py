@@ -12,10 +12,11 @@ from tests.cli.conftest import one_line
 
 def test_the_mean_of_an_ensemble(cli, trained, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble")
+    code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble", "--json")
     assert code == 0, err
+    assert json.loads(out) == {"path": str(tmp_path / "pose.onnx")}
     images = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
-    (maps,) = onnxruntime.InferenceSession(out.strip()).run(None, {"images": images})
+    (maps,) = onnxruntime.InferenceSession(tmp_path / "pose.onnx").run(None, {"images": images})
     models = [semipose.load(trained, network=name) for name in ("G", "F")]
     with torch.inference_mode():
         raw = [model.network.forward_main(torch.from_numpy(images)) for model in models]

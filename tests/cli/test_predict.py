@@ -22,6 +22,26 @@ def test_files_written(cli, trained, tmp_path):
     assert [len(prediction["keypoints"]) for prediction in found] == [51, 51]
 
 
+def test_json(cli, trained, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.full((50, 80, 3), 40, np.uint8))
+    (folder / "b.png").write_bytes(b"broken")
+    code, out, err = cli("predict", trained, folder, "--out", tmp_path / "found", "--json")
+    assert code == 0, err
+    assert json.loads(out) == {
+        "files": [str(tmp_path / "found" / "predictions.json")],
+        "data": {
+            "source": str(folder),
+            "images": 1,
+            "persons": 1,
+            "used": {"predicted on": 1},
+            "left_out": {"broken records": 1},
+            "boxes_from_labels": 0,
+        },
+    }
+
+
 def test_annotated_boxes_of_a_coco_file(cli, trained, test_set, tmp_path):
     code, _, err = cli("predict", trained, *test_set[1:], "--out", tmp_path / "found", "--flip-test")
     assert code == 0, err

@@ -22,3 +22,9 @@ def test_images_to_label_next(cli, trained, tmp_path):
     labels = read_coco(out / "annotations.json", out / "images")
     assert (labels.instances.visibility == 2).all()
     one_line(cli("suggest", trained, frames, "--count", 2, "--out", out), "--out")
+    code, text, err = cli("suggest", trained, frames, "--count", 9, "--out", tmp_path / "all", "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["files"][0] == str(tmp_path / "all" / "annotations.json")
+    assert (len(found["files"]), found["data"]["used"]) == (6, {"predicted on": 5})
+    assert "--count is 9, but 5 images of" in err

@@ -61,7 +61,7 @@ def read_positions(path: Path, root: Path) -> dict[str, list[float]]:
 
 def test_every_person_stays_in_its_image(two, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    out = merge_annotations(two, tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "b"])
+    out, _ = merge_annotations(two, tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "b"])
     assert read_positions(out, tmp_path) == {
         "a/1.jpg": [1.0, 2.0],
         "a/2.jpg": [3.0],
@@ -83,7 +83,7 @@ def test_joints_are_matched_by_name(two, tmp_path):
     content = json.loads(two[1].read_text())
     content["annotations"][0]["keypoints"] = [1, 1, 2, 20, 20, 1, 30, 30, 2]  # head, right hand, left hand
     two[1].write_text(json.dumps(content))
-    out = merge_annotations(two, tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "b"])
+    out, _ = merge_annotations(two, tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "b"])
     persons = read_coco(out, tmp_path)
     person = next(p for p in persons.instances if p.image.parent.name == "b" and p.image.name == "1.jpg")
     assert np.array_equal(person.joints, [[1, 1], [30, 30], [20, 20]])
@@ -93,7 +93,9 @@ def test_joints_are_matched_by_name(two, tmp_path):
 def test_corrected_labels_replace_earlier_ones(two, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     corrected = save_coco(tmp_path / "corrected.json", {"1.jpg": [11.0], "2.jpg": [12.0, 13.0]})
-    out = merge_annotations([*two, corrected], tmp_path / "all.json", images=[tmp_path / n for n in "aba"])
+    out, account = merge_annotations([*two, corrected], tmp_path / "all.json", images=[tmp_path / n for n in "aba"])
+    assert (account.persons, account.used) == (8, {"written": 5})
+    assert account.left_out == {"in images that a later file labels": 3}
     assert read_positions(out, tmp_path) == {
         "b/1.jpg": [4.0],
         "b/deep/3.jpg": [5.25],
@@ -101,7 +103,7 @@ def test_corrected_labels_replace_earlier_ones(two, tmp_path, caplog):
         "a/2.jpg": [12.0, 13.0],
     }
     assert "2 images: the labels of the last file with labeled persons are used" in caplog.text
-    out = merge_annotations([corrected, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
+    out, _ = merge_annotations([corrected, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
 
 
@@ -112,12 +114,12 @@ def test_crowds_boxes_without_joints_and_empty_images_replace_nothing(two, tmp_p
     content["annotations"][0]["iscrowd"] = 1
     content["annotations"][1]["keypoints"] = [0] * 9
     later.write_text(json.dumps(content))
-    out = merge_annotations([two[0], later], tmp_path / "all.json", images=[tmp_path / "a"])
+    out, _ = merge_annotations([two[0], later], tmp_path / "all.json", images=[tmp_path / "a"])
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
     assert "2 images: a later file has no labeled persons" in caplog.text
     assert "of the last file" not in caplog.text
     caplog.clear()
-    out = merge_annotations([later, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
+    out, _ = merge_annotations([later, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
     assert "labeled persons" not in caplog.text
 
@@ -126,7 +128,7 @@ def test_relative_folders(two, tmp_path, monkeypatch):
     """File names in the result stay inside its image folder, however the folders were given."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    out = merge_annotations(two, Path("all.json"), images=[Path("../a"), tmp_path / "project" / ".." / "b"])
+    out, _ = merge_annotations(two, Path("all.json"), images=[Path("../a"), tmp_path / "project" / ".." / "b"])
     assert read_positions(out, tmp_path) == {
         "a/1.jpg": [1.0, 2.0],
         "a/2.jpg": [3.0],
@@ -139,7 +141,7 @@ def test_a_link_is_the_image_that_it_points_to(two, tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "1.jpg").symlink_to(tmp_path / "a" / "1.jpg")
     corrected = save_coco(tmp_path / "corrected.json", {"1.jpg": [11.0]})
-    out = merge_annotations([two[0], corrected], tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "c"])
+    out, _ = merge_annotations([two[0], corrected], tmp_path / "all.json", images=[tmp_path / "a", tmp_path / "c"])
     assert read_positions(out, tmp_path / "a") == {"2.jpg": [3.0], "1.jpg": [11.0]}
 
 
@@ -163,7 +165,7 @@ def test_files_that_can_not_be_merged(two, tmp_path):
 
 
 def test_convert(two, tmp_path):
-    out = convert_annotations(two[0], tmp_path / "coco.json", images=tmp_path / "a")
+    out, _ = convert_annotations(two[0], tmp_path / "coco.json", images=tmp_path / "a")
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
     with pytest.raises(ConfigError, match=r"`skeleton`: 'dog' is unknown"):
         convert_annotations(two[0], out, images=tmp_path / "a", skeleton="dog")
@@ -171,7 +173,7 @@ def test_convert(two, tmp_path):
 
 def test_joints_that_a_skeleton_lacks_are_named(small_people, tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    out = convert_annotations(small_people, tmp_path / "lsp.json", images=PEOPLE / "images", skeleton="lsp")
+    out, _ = convert_annotations(small_people, tmp_path / "lsp.json", images=PEOPLE / "images", skeleton="lsp")
     assert read_coco(out, PEOPLE / "images").skeleton is LSP
     assert "lsp has no nose, left_eye, right_eye, left_ear, right_ear; left out" in caplog.text
 

@@ -61,7 +61,7 @@ def shards(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("shards")
     write_coco(read_dataset("people", None).subset(range(100, 140)), folder / "people.json")
-    table = pack_images(
+    table, _ = pack_images(
         folder / "people.json", folder / "packed", images=PEOPLE / "images", shard_size=4, input_size=(64, 64)
     )
     assert is_sharded(table.parent)

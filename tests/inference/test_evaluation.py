@@ -87,6 +87,13 @@ def test_labels_as_predictions_score_one(tmp_path):
     data = annotations(tmp_path / "a.json", persons=range(30))
     found = evaluate(tmp_path / "labels.json", data, images=IMAGES)
     assert found.as_dict()["AP"] == found.as_dict()["PCK@0.2"] == 1
+    assert found.data.left_out == {}
+    records = json.loads((tmp_path / "labels.json").read_text())
+    records += [records[0] | change for change in ({"category_id": 3}, {"image_id": 99999}, {"image_id": 99998})]
+    (tmp_path / "more.json").write_text(json.dumps(records))
+    more = evaluate(tmp_path / "more.json", data, images=IMAGES)
+    assert more.scores == found.scores
+    assert more.data.left_out == {"predictions for other images": 2, "predictions of another category": 1}
     with pytest.raises(ConfigError, match=r"`boxes`, `flip_test`: labels.json contains predictions already"):
         evaluate(tmp_path / "labels.json", data, images=IMAGES, boxes="boxes.json", flip_test=True)
 
@@ -113,6 +120,13 @@ def test_detected_boxes_replace_the_annotated_ones(run, tmp_path):
     own = evaluate(run, data, images=IMAGES)
     detected = evaluate(run, data, images=IMAGES, boxes=tmp_path / "boxes.json")
     assert detected.scores["PCK@0.2"] == own.scores["PCK@0.2"]
+    assert detected.data.left_out == own.data.left_out == {}
+    boxes += [boxes[0] | change for change in ({"category_id": 3}, {"image_id": 99999}, {"bbox": [1]})]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes[1:]))
+    detected = evaluate(run, data, images=IMAGES, boxes=tmp_path / "boxes.json", on_error="skip")
+    counts = {"boxes of another category": 1, "boxes in other images": 1, "broken boxes": 1}
+    assert detected.data.left_out == counts
+    assert detected.data.used == {"scored": 30, "of them missed (no prediction)": 1}
     assert "boxes.json" in detected.protocol.describe()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from semipose.data.formats.coco import read_coco
 from semipose.errors import ConfigError
-from semipose.inference.suggest import least_confident, suggest
+from semipose.inference.suggest import least_confident, suggest, suggest_with_account
 from semipose.structures.predictions import Prediction
 
 
@@ -54,6 +54,11 @@ def test_copies_and_pre_labels_of_the_least_confident_images(model, frames, tmp_
     assert [p.annotation_id for p in labels.instances] == [1, 2, 3]
 
 
+def test_fewer_images_than_asked_for(model, frames, tmp_path, caplog):
+    assert len(suggest(model, frames, count=9, out=tmp_path / "label")) == 5
+    assert f"`count` is 9, but 4 images of {frames} can be suggested; all are" in caplog.text
+
+
 def test_joints_with_a_low_score_have_no_pre_label(model, frames, tmp_path):
     suggest(model, frames, count=1, out=tmp_path / "label", min_joint_score=1)
     (record,) = json.loads((tmp_path / "label" / "annotations.json").read_text())["annotations"]
@@ -63,10 +68,12 @@ def test_joints_with_a_low_score_have_no_pre_label(model, frames, tmp_path):
 def test_frames_of_a_video_are_suggested(model, tmp_path):
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 1, (64, 96))
-    for n in range(5):
+    for n in (0, 1, 2, 2, 3, 4):
         writer.write(np.full((96, 64, 3), 50 * n, np.uint8))
     writer.release()
-    written = suggest(model, path, count=2, out=tmp_path / "label")
+    written, account = suggest_with_account(model, path, count=2, out=tmp_path / "label")
+    assert (account.source, account.images) == (str(path), 5)
+    assert account.left_out == {"frames that resemble the one before": 1}
     assert [p.parent.name for p in written[1:]] == ["images", "images"]
     assert {p.name for p in (tmp_path / "label").iterdir()} == {"images", "annotations.json"}
 

@@ -1,6 +1,7 @@
 """Videos: a prediction per frame and person, drawings, and what is kept of a video that breaks off."""
 
 import json
+import logging
 from fractions import Fraction
 
 import cv2
@@ -30,7 +31,7 @@ def predictions(folder):
 
 
 def test_every_frame_is_predicted_and_drawn(model, clip, tmp_path):
-    written = predict_video(model, clip, tmp_path, draw=True)
+    written, _ = predict_video(model, clip, tmp_path, draw=True)
     assert [path.name for path in written] == ["predictions.json", "clip_pose.mp4"]
     assert [p["image_id"] for p in predictions(tmp_path)] == [0, 1, 2, 3, 4]
     with av.open(str(written[1])) as container:
@@ -39,12 +40,20 @@ def test_every_frame_is_predicted_and_drawn(model, clip, tmp_path):
 
 
 def test_boxes_belong_to_frames_by_number(model, clip, tmp_path, caplog):
-    records = [{"image_id": n, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9} for n in (1, 1, 3, "x.jpg")]
+    caplog.set_level(logging.INFO)
+    records = [{"image_id": n, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9} for n in (1, 1, 3, 9, "x.jpg")]
     (tmp_path / "boxes.json").write_text(json.dumps(records))
-    predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
+    _, account = predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
     assert [p["image_id"] for p in predictions(tmp_path)] == [1, 1, 3]
+    assert (account.images, account.persons, account.used) == (5, 3, {"predicted on": 3})
+    assert account.left_out == {
+        "boxes without a frame number": 1,
+        "boxes of frames that the video does not have": 1,
+        "frames without a box": 3,
+    }
+    assert "3 persons in 5 images; 3 predicted on" in caplog.text
     assert "1 detections without a frame number" in caplog.text
-    (tmp_path / "boxes.json").write_text(json.dumps(records[3:]))
+    (tmp_path / "boxes.json").write_text(json.dumps(records[4:]))
     with pytest.raises(DataError, match="no detection has a frame number"):
         predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
 
@@ -111,7 +120,7 @@ VARIABLE = [0, 33, 66, 100, 400, 420, 1420, 1453, 2453, 2500]
 def test_drawn_videos_keep_the_times_of_their_frames(model, tmp_path, name, ticks, time_base, rate):
     source = write_video(tmp_path / name, ticks, time_base, rate)
     (tmp_path / "out").mkdir()
-    written = predict_video(model, source, tmp_path / "out", draw=True)[1]
+    (_, written), _ = predict_video(model, source, tmp_path / "out", draw=True)
     drawn, duration = times_and_duration(written)
     expected = [float((tick - ticks[0]) * time_base) for tick in ticks]
     np.testing.assert_allclose([float(t) for t in drawn], expected, rtol=0, atol=1e-3)

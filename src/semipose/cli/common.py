@@ -4,8 +4,9 @@ import io
 import json as json_module
 import re
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, JustifyMethod
@@ -15,6 +16,9 @@ from typer.core import TyperCommand
 
 from semipose.cli.progress import configure_logging
 from semipose.errors import BrokenDataError, InputError, SemiposeError
+
+if TYPE_CHECKING:
+    from semipose.data.account import DataAccount
 
 OPTIONS = {
     "data.train": "--data",
@@ -152,6 +156,14 @@ def escape_unprintable() -> None:
 def print_json(value: Any) -> None:
     """Prints one line of JSON."""
     print(json_module.dumps(value))
+
+
+def print_written(paths: Sequence[Path], account: "DataAccount", *, json: bool) -> None:
+    """Prints the files that a command wrote, one a line; as JSON with the account of the data that it read."""
+    if json:
+        print_json({"files": list(map(str, paths)), "data": account.as_dict()})
+    else:
+        print(*paths, sep="\n")
 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:

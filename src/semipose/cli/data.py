@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semipose.cli.common import BoxCategory, Command, Json, app, print_json, print_table, translator
+from semipose.cli.common import BoxCategory, Command, Json, app, print_json, print_table, print_written, translator
 from semipose.cli.progress import ConsoleProgress
 from semipose.utils.text import plural
 
@@ -93,12 +93,14 @@ def convert(
     images: Images = None,
     skeleton: OnSkeleton = None,
     category: OnCategory = None,
+    json: Json = False,
 ) -> None:
     """Write any known format as a COCO file; the images stay where they are."""
     from semipose.data.prepare import convert_annotations
 
     options = {"skeleton": skeleton, "category": category}
-    print(convert_annotations(annotations, out, images=images, **options, progress=ConsoleProgress()))
+    written, account = convert_annotations(annotations, out, images=images, **options, progress=ConsoleProgress())
+    print_written([written], account, json=json)
 
 
 @data_app.command(cls=Command)
@@ -112,12 +114,14 @@ def merge(
     ] = None,
     skeleton: OnSkeleton = None,
     category: OnCategory = None,
+    json: Json = False,
 ) -> None:
     """Merge annotation files into one; if several files label an image, the last file is used for it."""
     from semipose.data.prepare import merge_annotations
 
     options = {"skeleton": skeleton, "category": category}
-    print(merge_annotations(annotations, out, images=images or (), **options, progress=ConsoleProgress()))
+    written, account = merge_annotations(annotations, out, images=images or (), **options, progress=ConsoleProgress())
+    print_written([written], account, json=json)
 
 
 @data_app.command(cls=Command)
@@ -155,11 +159,12 @@ def pack(
     height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
     width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
     padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
+    json: Json = False,
 ) -> None:
     """Crop the persons of a large unlabeled set into shards; a training reads a few of them at a time."""
     from semipose.data.prepare import pack_images
 
-    table = pack_images(
+    table, account = pack_images(
         source,
         out,
         images=images,
@@ -171,7 +176,7 @@ def pack(
         padding=padding,
         progress=ConsoleProgress(),
     )
-    print(table)
+    print_written([table], account, json=json)
 
 
 @data_app.command(cls=Command)

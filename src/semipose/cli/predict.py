@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import BoxCategory, Command, Device, FlipTest, Network, OnError, app
+from semipose.cli.common import BoxCategory, Command, Device, FlipTest, Json, Network, OnError, app, print_written
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -29,11 +29,12 @@ def predict(
     min_score: Annotated[float, typer.Option(help="Boxes with a lower score are left out.")] = 0.0,
     device: Device = "auto",
     on_error: OnError = "skip",
+    json: Json = False,
 ) -> None:
     """Predict the joints of the persons in images or a video; write COCO results and, with --draw, drawings."""
-    from semipose import api
+    from semipose.inference.predict import predict_with_account
 
-    written = api.predict(
+    written, account = predict_with_account(
         run,
         source,
         images=images,
@@ -48,5 +49,4 @@ def predict(
         on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
-    for path in written:
-        print(path)
+    print_written(written, account, json=json)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import BoxCategory, Command, Device, Network, OnError, app
+from semipose.cli.common import BoxCategory, Command, Device, Json, Network, OnError, app, print_written
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -29,11 +29,12 @@ def suggest(
     network: Network = None,
     device: Device = "auto",
     on_error: OnError = "skip",
+    json: Json = False,
 ) -> None:
     """Select the images with the least confident joints for labeling, and pre-label them for a labeling tool."""
-    from semipose import api
+    from semipose.inference.suggest import suggest_with_account
 
-    written = api.suggest(
+    written, account = suggest_with_account(
         run,
         frames,
         count=count,
@@ -47,5 +48,4 @@ def suggest(
         on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
-    for path in written:
-        print(path)
+    print_written(written, account, json=json)

@@ -2,7 +2,9 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, unusable_by_reason
@@ -33,7 +35,7 @@ def convert_annotations(
     skeleton: str | None = None,
     category: str | None = None,
     progress: Progress = NO_PROGRESS,
-) -> Path:
+) -> tuple[Path, DataAccount]:
     """Writes an annotation file of any known format as a COCO file.
 
     Args:
@@ -45,10 +47,12 @@ def convert_annotations(
         progress: Reports the images whose size was read.
 
     Returns:
-        The file written.
+        The file written, and the account of the data set.
     """
     persons = _read(annotations, images, skeleton, category)
-    return _write(persons, Path(out), [annotations], progress)
+    account = DataAccount.of(persons, {"written": len(persons)}, {})
+    log.info(account.describe())
+    return _write(persons, Path(out), [annotations], progress), account
 
 
 def merge_annotations(
@@ -59,7 +63,7 @@ def merge_annotations(
     skeleton: str | None = None,
     category: str | None = None,
     progress: Progress = NO_PROGRESS,
-) -> Path:
+) -> tuple[Path, DataAccount]:
     """Writes several annotation files as one COCO file.
 
     Args:
@@ -71,7 +75,7 @@ def merge_annotations(
         progress: Reports the images whose size was read.
 
     Returns:
-        The file written.
+        The file written, and the account of all data sets as one.
     """
     if len(images) not in (0, 1, len(annotations)):
         raise ConfigError(
@@ -79,6 +83,8 @@ def merge_annotations(
         )
     folders = list(images) if len(images) == len(annotations) else [next(iter(images), None)] * len(annotations)
     sets = [_read(file, folder, skeleton, category) for file, folder in zip(annotations, folders, strict=True)]
+    for persons in sets:
+        log.info(DataAccount.of(persons, {}, {}).describe())
     categories = dict.fromkeys(persons.category for persons in sets)
     if len(categories) > 1:
         listed = ", ".join(f"{c.name} (id {c.id})" for c in categories)
@@ -91,7 +97,20 @@ def merge_annotations(
             "%s: a later file has no labeled persons, the labels of an earlier one are kept",
             plural(merged.kept, "image"),
         )
-    return _write(merged.persons, Path(out), annotations, progress)
+    account = _account_of_merged(sets, merged.persons)
+    log.info(account.describe())
+    return _write(merged.persons, Path(out), annotations, progress), account
+
+
+def _account_of_merged(sets: Sequence[PoseDataset], merged: PoseDataset) -> DataAccount:
+    """The account of all sets, of which some persons are replaced in the merged set."""
+    left_out: Counter[str] = Counter()
+    for persons in sets:
+        left_out.update(persons.left_out)
+    read = sum(map(len, sets))
+    left_out["in images that a later file labels"] = read - len(merged)
+    account = DataAccount.of(merged, {"written": len(merged)}, left_out)
+    return replace(account, persons=read)
 
 
 def pack_images(
@@ -106,7 +125,7 @@ def pack_images(
     input_size: tuple[int, int] = (256, 192),
     padding: float = 1.25,
     progress: Progress = NO_PROGRESS,
-) -> Path:
+) -> tuple[Path, DataAccount]:
     """Crops the persons of an unlabeled set and writes them as shards, for sets too large to crop in every training.
 
     Args:
@@ -122,7 +141,7 @@ def pack_images(
         progress: Reports the images that were read.
 
     Returns:
-        The file that lists the shards.
+        The file that lists the shards, and the account of the set.
     """
     source, out = Path(source), Path(out)
     if source.is_dir() and images:
@@ -136,8 +155,9 @@ def pack_images(
     usable = persons.usable()
     unread = pack(usable, CropGeometry(input_size, padding), out, size=shard_size, progress=progress)
     left_out = {**unusable_by_reason(persons), "in images that can't be read": unread}
-    log.info(DataAccount.of(persons, {"packed": len(usable) - unread}, left_out).describe())
-    return out / SHARD_TABLE
+    account = DataAccount.of(persons, {"packed": len(usable) - unread}, left_out)
+    log.info(account.describe())
+    return out / SHARD_TABLE, account
 
 
 def _read(
@@ -154,7 +174,6 @@ def _read(
     left_out = [joint for joint in persons.skeleton.joints if mapped.skeleton.find(joint) is None]
     if left_out:
         log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))
-    log.info(DataAccount.of(persons, {}, {}).describe())
     return mapped
 
 

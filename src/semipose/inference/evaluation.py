@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -16,7 +17,7 @@ from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
 from semipose.data.datasets import DataConfig, open_data_file, read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
-from semipose.data.formats.detections import apply_detections
+from semipose.data.formats.detections import NO_BOX, apply_detections
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.errors import ConfigError, DataError, WeightsError
@@ -166,6 +167,7 @@ class _Predicted:
     boxes: str
     flip_test: bool | None = None
     decoder: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def matched(self) -> MatchedDataset:
@@ -186,7 +188,8 @@ class _Predicted:
         scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
         missed = scores.counts["no_prediction"]
         used = {"scored": scores.counts["persons"]} | ({"of them missed (no prediction)": missed} if missed else {})
-        account = DataAccount.of(self.truth, used, unlabeled_by_reason(self.truth)).with_errors(data_errors, "data")
+        left_out = {**unlabeled_by_reason(self.truth), **self.left_out}
+        account = DataAccount.of(self.truth, used, left_out).with_errors(data_errors, "data")
         return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), account, around)
 
 
@@ -221,14 +224,22 @@ class _Settings:
         )
         source = os.fspath(boxes) if boxes else "ground truth"
         kept = without_images(truth, failed)
-        return _Predicted(loaded.path, name, name, kept, predictions, source, predictor.flip_test, loaded.decoder)
+        left_out = {reason: count for reason, count in persons.left_out.items() if reason != NO_BOX} if boxes else {}
+        if broken := len(self.data_errors.records.get("boxes", ())):
+            left_out["broken boxes"] = broken
+        return _Predicted(
+            loaded.path, name, name, kept, predictions, source, predictor.flip_test, loaded.decoder, left_out
+        )
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
         run = _description_of_run(path)
         truth = _with_joints_of(run.skeleton if run else None, truth, str(path))
-        found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth))
-        found = _of_category(found, truth, path)
-        return _Predicted(path, path.name, "a predictions file", truth, found, f"of {path.name}")
+        left_out: Counter[str] = Counter()
+        found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth, left_out))
+        kept = _of_category(found, truth, path)
+        left_out["predictions of another category"] = len(found) - len(kept)
+        left_out["broken predictions"] = len(self.data_errors.records.get(path.name, ()))
+        return _Predicted(path, path.name, "a predictions file", truth, kept, f"of {path.name}", left_out=left_out)
 
 
 def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:

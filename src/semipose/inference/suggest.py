@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +24,7 @@ from semipose.structures.predictions import Prediction
 from semipose.utils.device import resolve_device
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
@@ -69,6 +71,43 @@ def suggest(
     Raises:
         ConfigError: If a parameter cannot be used, or `out` contains annotations already.
     """
+    paths, _ = suggest_with_account(
+        model,
+        source,
+        count=count,
+        out=out,
+        images=images,
+        boxes=boxes,
+        min_score=min_score,
+        box_category=box_category,
+        min_joint_score=min_joint_score,
+        network=network,
+        flip_test=flip_test,
+        device=device,
+        on_error=on_error,
+        progress=progress,
+    )
+    return paths
+
+
+def suggest_with_account(
+    model: PoseModel | PathLike,
+    source: PathLike,
+    *,
+    count: int,
+    out: PathLike,
+    images: PathLike | None = None,
+    boxes: PathLike | None = None,
+    min_score: float = 0.0,
+    box_category: int | str | None = None,
+    min_joint_score: float = 0.2,
+    network: str | None = None,
+    flip_test: bool = False,
+    device: str = "auto",
+    on_error: ErrorPolicy = "skip",
+    progress: Progress = NO_PROGRESS,
+) -> tuple[list[Path], DataAccount]:
+    """Does the same as `suggest`; returns the files written and the account of the images and persons."""
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
     if count < 1:
         raise ConfigError(f"`count` is {count}; give 1 or more")
@@ -79,15 +118,16 @@ def suggest(
             f"`out`: {out} has annotations.json or images already, perhaps corrected; choose another folder"
         )
     make_folder(out)
+    folder, alike = source, 0
     with TemporaryDirectory(dir=out, prefix=".frames") as frames:
         if source.suffix.lower() in SUFFIXES:
             refuse_unused(f"{source.name} is a video", boxes=boxes, images=images)
-            extract_frames([source], Path(frames), progress=progress)
-            source = Path(frames)
+            folder = Path(frames)
+            _, alike = extract_frames([source], folder, progress=progress)
         persons = errors.read(
             "images",
             lambda problems: prediction_dataset(
-                source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
+                folder, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
             ),
         )
         predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
@@ -95,7 +135,13 @@ def suggest(
         selected = least_confident(predictions, count)
         copies = _copy_images(persons.image_paths, selected, out / "images")
     errors.write(out)
-    log.info(DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images").describe())
+    left_out = {"frames that resemble the one before": alike}
+    account = DataAccount.of(persons, {"predicted on": len(predictions)}, left_out).with_errors(errors, "images")
+    account = account if folder == source else replace(account, source=str(source))
+    log.info(account.describe())
+    if len(copies) < count:
+        available = plural(len(copies), "image")
+        log.warning("`count` is %d, but %s of %s can be suggested; all are", count, available, source)
     labels = PoseDataset(
         model.skeleton, _pre_labels(selected, copies, min_joint_score), "predictions", category=persons.category
     )
@@ -108,7 +154,7 @@ def suggest(
         min_joint_score,
         scores.max(),
     )
-    return [out / "annotations.json", *copies.values()]
+    return [out / "annotations.json", *copies.values()], account
 
 
 def least_confident(predictions: Sequence[Prediction], count: int) -> list[Prediction]:

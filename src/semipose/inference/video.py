@@ -2,12 +2,14 @@
 
 import logging
 import os
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semipose.data.account import DataAccount
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
@@ -39,7 +41,7 @@ def predict_video(
     min_score: float = 0.0,
     box_category: int | str | None = None,
     progress: Progress = NO_PROGRESS,
-) -> list[Path]:
+) -> tuple[list[Path], DataAccount]:
     """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
@@ -57,12 +59,14 @@ def predict_video(
         progress: Shows the progress.
 
     Returns:
-        The files written.
+        The files written, and the account of the frames and persons.
 
     Raises:
         DataError: If no frame can be read.
     """
-    by_frame = _boxes_by_frame(Path(boxes), BoxSelection(min_score, box_category)) if boxes else None
+    by_frame, left_out = (
+        _boxes_by_frame(Path(boxes), BoxSelection(min_score, box_category)) if boxes else (None, Counter[str]())
+    )
     predictor, predictions, number = model.predictor(flip_test=flip_test), [], -1
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
@@ -85,23 +89,31 @@ def predict_video(
             if number < 0:
                 raise
             log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
+    frames_read, persons_read = number + 1, len(predictions)
+    if by_frame is not None:
+        left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons_read
+        left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
+    account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
+    log.info(account.describe())
     save_predictions(predictions, out / "predictions.json")
-    return [out / "predictions.json", *([target] if draw else [])]
+    return [out / "predictions.json", *([target] if draw else [])], account
 
 
-def _boxes_by_frame(path: Path, selection: BoxSelection) -> dict[int, list[Box]]:
+def _boxes_by_frame(path: Path, selection: BoxSelection) -> tuple[dict[int, list[Box]], Counter[str]]:
+    """The selected boxes of each frame, and by reason the number of the others."""
     by_frame: dict[int, list[Box]] = {}
-    detections = read_detections(path, selection)
+    detections, left_out = read_detections(path, selection)
     for detection in detections:
         frame = None if detection.image.image_id is None else id_value(detection.image.image_id)
         if isinstance(frame, int):
             by_frame.setdefault(frame, []).append(detection.box)
     if not by_frame:
         raise DataError(f"{path}: no detection has a frame number (0, 1, …) as its image_id")
-    left_out = len(detections) - sum(map(len, by_frame.values()))
-    if left_out:
-        log.warning("%s: %d detections without a frame number as image_id are left out", path, left_out)
-    return by_frame
+    unnumbered = len(detections) - sum(map(len, by_frame.values()))
+    if unnumbered:
+        log.warning("%s: %d detections without a frame number as image_id are left out", path, unnumbered)
+    left_out["boxes without a frame number"] = unnumbered
+    return by_frame, left_out
 
 
 class _VideoWriter:

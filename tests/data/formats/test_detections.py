@@ -56,9 +56,18 @@ def test_low_scores_other_categories_and_flat_boxes_are_left_out(images):
         {"image_id": 36, "category_id": 18},
         {"image_id": 36, "bbox": [1, 2, 0, 5]},
     )
-    assert len(read_folder(images, COCO, boxes=path, min_score=0.5)) == 1
+    folder = read_folder(images, COCO, boxes=path, min_score=0.5)
+    assert len(folder) == 1
+    assert folder.left_out == {
+        "boxes of another category": 1,
+        "boxes of no area": 1,
+        "boxes of a lower score": 1,
+        "images without a box": 3,
+    }
     image = ImageReference(36)
-    assert read_detections(path) == [Detection(image, (1, 2, 5, 6), 0.5), Detection(image, (1, 2, 5, 6), 0.4)]
+    found, left_out = read_detections(path)
+    assert found == [Detection(image, (1, 2, 5, 6), 0.5), Detection(image, (1, 2, 5, 6), 0.4)]
+    assert left_out == {"boxes of another category": 1, "boxes of no area": 1}
     with pytest.raises(DataError, match=r"0\.95"):
         read_folder(images, COCO, boxes=path, min_score=0.95)
 
@@ -78,7 +87,9 @@ def test_ambiguous_names_are_refused(images):
         read_folder(images, COCO, boxes=boxes(images, {"image_id": "a"}))
     problems: list[str] = []
     path = boxes(images, {"image_id": "a"}, {"image_id": 36})
-    assert len(read_folder(images, COCO, boxes=path, problems=problems)) == len(problems) == 1
+    persons = read_folder(images, COCO, boxes=path, problems=problems)
+    assert len(persons) == len(problems) == 1
+    assert "boxes in other images" not in persons.left_out  # it is among the problems
 
 
 @pytest.mark.parametrize(
@@ -125,7 +136,7 @@ def test_no_box_of_the_category(images):
 )
 def test_scores_that_are_no_probabilities(images, caplog, scores, expected, message):
     path = boxes(images, *({"image_id": 36, "score": score} for score in scores))
-    assert [d.score for d in read_detections(path)] == pytest.approx(expected)
+    assert [d.score for d in read_detections(path)[0]] == pytest.approx(expected)
     assert message in caplog.text
 
 
@@ -183,8 +194,9 @@ def test_detections_of_other_images_only(images):
 
 
 def test_detections_of_other_images_are_counted(images, caplog):
-    apply_detections(annotated(images), boxes(images, {"image_id": 5}, {"image_id": 1000}))
+    found = apply_detections(annotated(images), boxes(images, {"image_id": 5}, {"image_id": 1000}))
     assert "1 of 2 detections are for images outside annotated" in caplog.text
+    assert found.left_out == {"boxes in other images": 1, "images without a box": 1}
 
 
 @needs_data

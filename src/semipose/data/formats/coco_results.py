@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,7 @@ def load_predictions(
     skeleton: Skeleton,
     problems: list[str] | None = None,
     truth: PoseDataset | None = None,
+    left_out: Counter[str] | None = None,
 ) -> list[Prediction]:
     """Reads the predictions of a COCO keypoint results file.
 
@@ -85,6 +87,7 @@ def load_predictions(
         truth: The data set that the predictions are for. A record with a `file_name` belongs to its image of that
             name, whatever the `image_id`, because images of a folder are numbered differently. Predictions for other
             images are left out and counted in a warning.
+        left_out: A counter to which the number of these is added.
 
     Returns:
         The predictions, in the order of the file.
@@ -104,7 +107,10 @@ def load_predictions(
             references.append(ImageReference.of(record) or ImageReference(prediction.image_id))
     if truth is None or not found:
         return found
+    ambiguous = len(problems or ())
     ids = ImageIndex.of_dataset(truth).locate(references, path, "prediction", truth.source, problems)
+    if left_out is not None:
+        left_out["predictions for other images"] += ids.count(None) - (len(problems or ()) - ambiguous)
     return [replace(p, image_id=i) for p, i in zip(found, ids, strict=True) if i is not None]
 
 

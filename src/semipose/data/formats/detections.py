@@ -21,6 +21,15 @@ log = logging.getLogger(__name__)
 Category = int | str | None
 """The id or the name of a category; None where a detector gives none."""
 
+OTHER_CATEGORY, LOW_SCORE, NO_AREA, OTHER_IMAGE, NO_BOX = (
+    "boxes of another category",
+    "boxes of a lower score",
+    "boxes of no area",
+    "boxes in other images",
+    "images without a box",
+)
+"""Reasons for which detections, or images, are left out."""
+
 PERSON: tuple[Category, ...] = (1, "person")
 """Id and name of persons where nothing else says what they are."""
 
@@ -58,15 +67,18 @@ class BoxSelection:
 
 def read_detections(
     path: str | os.PathLike[str], selection: BoxSelection | None = None, problems: list[str] | None = None
-) -> list[Detection]:
+) -> tuple[list[Detection], Counter[str]]:
     """Reads the selected boxes of a COCO detections file `[{image_id, category_id, bbox, score}]`.
 
-    `file_name` may replace `image_id`. What is left out is counted in warnings.
+    `file_name` may replace `image_id`.
 
     Args:
         path: The file.
         selection: Which detections are used; all persons if not given.
         problems: Collects one line for each broken record, which is then left out.
+
+    Returns:
+        The boxes, and by reason the number of boxes that are left out, which warnings state as well.
 
     Raises:
         DataError: If the file cannot be used, a record is broken and `problems` is None, or nothing is selected.
@@ -74,8 +86,9 @@ def read_detections(
     path, selection = Path(path), selection or BoxSelection()
     records = read_json_list(path, "detections file", "[{image_id, category_id, bbox, score}, …]")
     wanted = _of_category(records, selection, path)
+    left_out = Counter({OTHER_CATEGORY: len(records) - len(wanted)})
     found: list[Detection] = []
-    unscored = flat = 0
+    unscored = 0
     for number, record in wanted:
         with collect_errors(problems):
             detection = _detection(record, f"{path}: detection {number}")
@@ -83,12 +96,14 @@ def read_detections(
             if detection.box[2] > 0 and detection.box[3] > 0:
                 found.append(detection)
             else:
-                flat += 1
+                left_out[NO_AREA] += 1
     if unscored:
         log.warning("%s: %s without a score: 1 is used", path, plural(unscored, "detection"))
-    if flat:
+    if flat := left_out[NO_AREA]:
         log.warning("%s: %s with an empty box left out", path, plural(flat, "detection"))
-    return _confident(_as_fractions(found, path), selection.min_score, path)
+    kept = _confident(_as_fractions(found, path), selection.min_score, path)
+    left_out[LOW_SCORE] = len(found) - len(kept)
+    return kept, +left_out
 
 
 def apply_detections(
@@ -113,10 +128,10 @@ def apply_detections(
     Raises:
         DataError: If no detection is in an image of the data set.
     """
-    category = (persons.category.id, persons.category.name)
-    detections = read_detections(boxes, BoxSelection(min_score, box_category, category), problems)
-    found = _locate(detections, ImageIndex.of_dataset(persons), Path(boxes), persons.source, problems)
-    return PoseDataset(persons.skeleton, found, f"{persons.source} with boxes {boxes}", category=persons.category)
+    selection = BoxSelection(min_score, box_category, (persons.category.id, persons.category.name))
+    found, left_out = _persons(ImageIndex.of_dataset(persons), Path(boxes), selection, persons.source, problems)
+    source = f"{persons.source} with boxes {boxes}"
+    return PoseDataset(persons.skeleton, found, source, category=persons.category, left_out=left_out)
 
 
 def read_detected_persons(
@@ -145,23 +160,27 @@ def read_detected_persons(
     Raises:
         DataError: If no detection is in one of the images.
     """
-    detections = read_detections(boxes, BoxSelection(min_score, box_category), problems)
-    found = _locate(detections, ImageIndex.of_folder(images, folder), Path(boxes), str(folder), problems)
-    return PoseDataset(skeleton, found, str(folder))
+    selection = BoxSelection(min_score, box_category)
+    found, left_out = _persons(ImageIndex.of_folder(images, folder), Path(boxes), selection, str(folder), problems)
+    return PoseDataset(skeleton, found, str(folder), left_out=left_out)
 
 
-def _locate(
-    detections: Sequence[Detection], index: ImageIndex, boxes: Path, source: str, problems: list[str] | None
-) -> list[Instance]:
-    """Persons in the images of the detections."""
+def _persons(
+    index: ImageIndex, boxes: Path, selection: BoxSelection, source: str, problems: list[str] | None
+) -> tuple[list[Instance], dict[str, int]]:
+    """The persons in the images of the selected detections, and by reason the number of what is left out."""
+    detections, left_out = read_detections(boxes, selection, problems)
+    broken = len(problems or ())
     ids = index.locate([d.image for d in detections], boxes, "detection", source, problems)
+    left_out[OTHER_IMAGE] = ids.count(None) - (len(problems or ()) - broken)
+    left_out[NO_BOX] = len(index.paths) - len({*ids} - {None})
     found: list[Instance] = []
     for detection, image_id in zip(detections, ids, strict=True):
         if image_id is not None:
             box, area = detection.box, estimate_area(detection.box)
             path, number = index.paths[image_id], -len(found) - 1
             found.append(Instance(path, image_id, number, box, area=area, score=detection.score))
-    return found
+    return found, dict(+left_out)
 
 
 def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> list[tuple[int, Any]]:

@@ -137,4 +137,5 @@ def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: 
         raise DataError(
             f"{source}: none of its {len(images)} images can be opened; they may be truncated or mislabeled"
         )
-    return PoseDataset(skeleton, persons, source)
+    left_out = {"unreadable images": len(broken)} if broken and problems is None else {}
+    return PoseDataset(skeleton, persons, source, left_out=left_out)

@@ -1,0 +1,113 @@
+"""Predictions of images, videos and COCO files: the files written, and the account of what was left out."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+import semipose
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
+from semipose.data.formats.coco_results import load_predictions
+from semipose.inference.predict import predict_with_account
+
+
+def test_predict_on_a_folder_writes_results_and_drawings(model, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, name in enumerate(("b.jpg", "a.png")):
+        cv2.imwrite(str(folder / name), np.full((50 + 30 * number, 80, 3), 40 * number, np.uint8))
+    (folder / "c.jpg").write_bytes(b"broken")
+    written = semipose.predict(model, folder, out=tmp_path / "found", draw=True)
+    assert [path.name for path in written] == ["predictions.json", "a_pose.jpg", "b_pose.jpg"]
+    found = json.loads(written[0].read_text())
+    assert [p["file_name"] for p in found] == ["a.png", "b.jpg"]
+    assert [len(p["keypoints"]) for p in found] == [51, 51]
+    assert cv2.imread(str(written[1])).shape == (80, 80, 3)
+    assert "images" in json.loads((tmp_path / "found" / "dropped.json").read_text())
+    with pytest.raises(semipose.DataError, match="`on_error`"):
+        semipose.predict(model, folder, out=tmp_path / "strict", on_error="strict")
+
+
+def test_predict_on_the_images_of_a_coco_list_writes_a_submission(model, small_people, tmp_path):
+    persons = read_coco(small_people, PEOPLE / "images")
+    image_list = tmp_path / "image_info_test-dev2017.json"
+    image_list.write_text(json.dumps({**json.loads(small_people.read_text()), "annotations": []}))
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    parameters = {"images": PEOPLE / "images", "out": tmp_path / "found"}
+    with pytest.raises(semipose.ConfigError):
+        semipose.predict(model, image_list, **parameters)
+    written = semipose.predict(model, image_list, boxes=tmp_path / "boxes.json", **parameters)
+    assert written[1].name == "person_keypoints_test-dev2017_semipose_results.json"
+    assert len(COCO(str(small_people)).loadRes(str(written[1])).getAnnIds()) == len(boxes)
+    records = json.loads(written[1].read_text())
+    assert {frozenset(r) for r in records} == {frozenset(("image_id", "category_id", "keypoints", "score"))}
+    own = load_predictions(written[0], persons.skeleton)
+    assert np.allclose(records[3]["keypoints"][0::3], own[3].joints[:, 0], atol=0.006)
+
+
+def test_predict_on_an_image_with_boxes_of_a_detector(model, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), 90, np.uint8))
+    records = [{"image_id": "a.png", "category_id": 1, "bbox": [5, 5, 40 + n, 40], "score": n / 10} for n in range(10)]
+    (tmp_path / "boxes.json").write_text(json.dumps(records))
+    parameters = {"boxes": tmp_path / "boxes.json", "out": tmp_path / "found"}
+    written = semipose.predict(model, tmp_path / "a.png", min_score=0.65, **parameters)
+    assert [p["bbox"][2] for p in json.loads(written[0].read_text())] == [47, 48, 49]
+
+
+def test_predict_on_a_video(model, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    (written,) = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "found")
+    assert len(json.loads(written.read_text())) == 3
+
+
+def test_parameters_without_an_effect_and_outputs_over_inputs_are_refused(model, small_people, tmp_path):
+    folder = PEOPLE / "images"
+    boxes = tmp_path / "predictions.json"
+    boxes.write_text("[]")
+    for source, parameters, message in (
+        (folder, {"images": folder}, "`images`: images is not a COCO file"),
+        (folder, {"min_score": 0.5}, "`min_score`: .*`boxes`"),
+        (folder, {"on_error": "ignore"}, "`on_error`"),
+        (folder, {"device": "cuda:99"}, "`device`: 'cuda:99'"),
+        (folder, {"network": "f"}, "`network`"),
+        (small_people, {"images": folder, "boxes": boxes}, "`out`: .*predictions.json is an input file"),
+        (tmp_path, {"draw": True}, "`out`: drawings .* would be mixed"),
+    ):
+        with pytest.raises(semipose.ConfigError, match=message):
+            semipose.predict(model, source, out=tmp_path, **parameters)
+    assert boxes.read_text() == "[]"
+
+
+def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), np.full((60, 80, 3), 90, np.uint8))
+    usual = {"image_id": "a.png", "category_id": 1, "bbox": [5, 5, 40, 40], "score": 0.9}
+    changes = [{}, {"score": 0.2}, {"category_id": 3}, {"bbox": [5, 5, 0, 9]}, {"image_id": "c.png"}, {"bbox": [1]}]
+    (tmp_path / "boxes.json").write_text(json.dumps([usual | change for change in changes]))
+    parameters = {"boxes": tmp_path / "boxes.json", "min_score": 0.5, "out": tmp_path / "found"}
+    paths, account = predict_with_account(model, folder, **parameters)
+    assert paths == semipose.predict(model, folder, **parameters)
+    assert account.as_dict() == {
+        "source": str(folder),
+        "images": 1,
+        "persons": 1,
+        "used": {"predicted on": 1},
+        "left_out": {
+            "boxes of another category": 1,
+            "boxes of no area": 1,
+            "boxes of a lower score": 1,
+            "boxes in other images": 1,
+            "images without a box": 1,
+            "broken records": 1,
+        },
+        "boxes_from_labels": 0,
+    }

@@ -94,6 +94,17 @@ def test_to_skeleton_matches_joints_by_name(expected):
             np.testing.assert_array_equal(joint, person.joints[FACE.index(name)] if known else [0, 0])
 
 
+def test_joints_match_wherever_their_names_have_the_side():
+    paws = infer_skeleton(["nose", "front_left_paw", "front_right_paw"])
+    joints = np.arange(6.0).reshape(3, 2)
+    person = Instance(Path("a"), 1, 1, (0, 0, 9, 9), joints, np.full(3, 2, np.int8))
+    other = infer_skeleton(["right_front_paw", "FrontPaw.L", "nose"])
+    mapped = PoseDataset(paws, [person], "set").to_skeleton(other)
+    assert mapped.skeleton.joints == other.joints
+    np.testing.assert_array_equal(mapped[0].joints, joints[[2, 1, 0]])
+    assert (mapped[0].visibility == 2).all()
+
+
 def test_coordinates_are_float32_where_that_is_exact():
     for value, dtype in ((3.25, np.float32), (639.0, np.float32), (0.1, np.float64), (2.0**24 + 1, np.float64)):
         joints = np.full((3, 2), value)

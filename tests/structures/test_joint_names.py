@@ -2,7 +2,7 @@
 
 import pytest
 
-from semipose.structures.joint_names import body_part, find_pairs, normalize, side_of
+from semipose.structures.joint_names import body_part, find_pairs, matching_keys, normalize, side_of
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,28 @@ def test_body_part_is_the_name_without_its_side():
     assert body_part("leftwrist", paired=False) == "wrist"
     assert body_part("rear", paired=False) == "rear"
     assert body_part("rear", paired=True) == "ear"
+
+
+def test_the_place_of_the_side_does_not_matter_for_matching():
+    for name in ("front_left_paw", "left_front_paw", "Front Paw.L", "frontPaw_left", "l_front_paw"):
+        assert matching_keys([name]) == ("left_front_paw",)
+    for name in ("hip_left", "L hip", "leftHip", "lefthip"):
+        assert matching_keys([name]) == ("left_hip",)
+    assert matching_keys(["rear", "LF_paw", "nose", "left"]) == ("rear", "lf_paw", "nose", "left")
+    both = ["left_eye_right_corner", "right_eye_left_corner"]
+    assert matching_keys(both) == tuple(both)
+
+
+def test_joints_of_one_set_that_would_match_the_same_joint_match_none():
+    keys = matching_keys(["left_front_paw", "front_left_paw", "nose"])
+    assert len(set(keys)) == 3
+    assert not set(keys[:2]) & {*matching_keys(["left_front_paw"]), *matching_keys(["front_left_paw"])}
+
+
+def test_numbered_paws_are_paired_only_where_the_numbers_agree():
+    """The paws of the mirror-mouse set of Lightning Pose; a training warns of joints that name a side alone."""
+    assert find_pairs(["paw1LH_top", "paw2LF_top", "paw3RF_top", "paw4RH_top", "nose_top"]) == ()
+    assert find_pairs(["paw1LH", "paw1RH", "paw3RF", "paw4LF"]) == ((0, 1),)
 
 
 def test_normalized_names():

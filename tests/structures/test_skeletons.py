@@ -1,5 +1,6 @@
 """The known skeletons, and skeletons inferred from joint names."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,22 @@ def test_names_stay_and_are_found_in_any_spelling():
     assert found.joints == ("paw1LH_top", "Left Hip", "rightHip")
     assert found.find("left_hip") == 1
     assert found.index("right_hip") == 2
+
+
+def test_numbered_paws_without_a_partner_are_named():
+    found = infer_skeleton(["paw1LH", "paw2LF", "paw3RF", "paw4RH", "nose"])
+    assert found.flip_pairs == ()
+    assert found.one_sided == ("paw1LH", "paw2LF", "paw3RF", "paw4RH")
+    assert infer_skeleton(["paw1LH", "paw1RH", "paw3RF", "paw4LF"]).one_sided == ("paw3RF", "paw4LF")
+
+
+def test_a_joint_is_found_by_a_name_with_the_side_at_another_place():
+    found = infer_skeleton(["nose", "front_left_paw", "front_right_paw"])
+    assert found.find("left_front_paw") == found.find("frontPawL", "left_front_paw") == 1
+    assert found.joints[1] == "front_left_paw"
+    sides_last = [re.sub(r"(left|right)_(\w+)", r"\2_\1", name) for name in COCO.joints]
+    assert sides_last[-1] == "ankle_right"
+    assert infer_skeleton(sides_last) == replace(COCO, joints=tuple(sides_last))
 
 
 def test_sigmas_come_from_body_parts_on_word_boundaries_only():

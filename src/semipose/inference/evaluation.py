@@ -314,7 +314,7 @@ def _with_joints_of(skeleton: Skeleton | None, truth: PoseDataset, name: str) ->
     given: list[SigmaSource] = ["given"] * len(skeleton)
     sources = list(skeleton.sigma_sources) or given
     for i, key in enumerate(skeleton.keys):
-        j = theirs.find(key)
+        j = theirs.keys.index(key) if key in theirs.keys else None
         if j is not None and not (sources[i] == "given" and "given" not in theirs.sigma_sources[j : j + 1]):
             sigmas[i] = theirs.sigmas[j]
             sources[i] = theirs.sigma_sources[j] if theirs.sigma_sources else "given"

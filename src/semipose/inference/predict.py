@@ -142,7 +142,7 @@ def predict_with_account(
     folder = source if source.is_dir() else None if images is None else Path(images)
     save_predictions(predictions, written[0], files=relative_names(persons.image_paths, folder))
     numbered = all(isinstance(p.image_id, int) for p in predictions)
-    if source.suffix == ".json" and model.skeleton.keys == COCO.joints and numbered:
+    if source.suffix == ".json" and model.skeleton.keys == COCO.keys and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
     return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else []), account

@@ -339,7 +339,8 @@ class PoseDataset:
     def to_skeleton(self, skeleton: Skeleton) -> "PoseDataset":
         """Returns the persons with another skeleton, whose joints are matched by name; missing joints are unlabeled.
 
-        Joints match whose names differ only in spelling, such as `leftWrist` and `left_wrist`.
+        Joints match whose names differ only in spelling or in the place of their side, such as `frontLeftPaw` and
+        `left_front_paw`.
         """
         if skeleton == self.skeleton:
             return self

@@ -32,8 +32,30 @@ def words(name: str) -> list[str]:
 
 
 def normalize(name: str) -> str:
-    """Returns the name in lower snake case, by which the joints of different sets are matched."""
+    """Returns the name in lower snake case."""
     return "_".join(words(name)).lower()
+
+
+def matching_keys(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns what the joints of different sets are matched by: the name in lower snake case, its side in front.
+
+    `front_left_paw` and `FrontPaw.L` become `left_front_paw`; the other words keep their order. Names with several side
+    words (`left_eye_right_corner`) stay as they are. Joints of one set that would have the same key keep their
+    spelling, and match no other spelling.
+    """
+    keys = [_side_first(name) for name in names]
+    return tuple(
+        key if keys.count(key) == 1 else f"{normalize(name)} (as spelled)"
+        for key, name in zip(keys, names, strict=True)
+    )
+
+
+def _side_first(name: str) -> str:
+    stated = [word for word in map(str.lower, words(name)) if word in _SIDE_WORDS or _joined_side(word)]
+    if len(stated) != 1:
+        return normalize(name)
+    side = _SIDE_WORDS.get(stated[0]) or _joined_side(stated[0])
+    return f"{side}_{body_part(name, paired=False)}".rstrip("_")
 
 
 def side_of(name: str) -> Side | None:

@@ -8,7 +8,7 @@ from math import inf
 from typing import Literal
 
 from semipose.errors import DataError
-from semipose.structures.joint_names import Side, body_part, find_pairs, normalize, side_of
+from semipose.structures.joint_names import Side, body_part, find_pairs, matching_keys, normalize, side_of
 from semipose.utils.text import plural
 
 SIGMAS = {
@@ -54,8 +54,8 @@ class Skeleton:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The joint names in lower snake case, by which the joints of different sets are matched."""
-        return tuple(map(normalize, self.joints))
+        """What the joints of different sets are matched by: names in lower snake case with their side in front."""
+        return matching_keys(self.joints)
 
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
@@ -90,8 +90,8 @@ class Skeleton:
         """
         found = self.find(joint)
         if found is None:
-            near = get_close_matches(normalize(joint), self.keys, n=1)
-            hint = f"did you mean {self.joints[self.keys.index(near[0])]!r}?" if near else f"it has: {self._listed}"
+            near = get_close_matches(normalize(joint), self._spelled, n=1)
+            hint = f"did you mean {self.joints[self._spelled[near[0]]]!r}?" if near else f"it has: {self._listed}"
             raise DataError(f"skeleton {self.name!r} has no joint {joint!r}; {hint}")
         return found
 
@@ -100,10 +100,12 @@ class Skeleton:
 
         The spelling does not matter, and `left_hip` also finds `hip_left` and `L hip`.
         """
-        found = (
-            self._by_side.get(key) if key not in self.keys else self.keys.index(key) for key in map(normalize, names)
-        )
-        return next((index for index in found if index is not None), None)
+        for name in names:
+            (key,) = matching_keys([name])
+            for index_of, wanted in ((self._spelled, normalize(name)), (self._by_key, key), (self._by_side, key)):
+                if wanted in index_of:
+                    return index_of[wanted]
+        return None
 
     def describe_pairs(self) -> str:
         """Returns the left and right joints in words."""
@@ -164,6 +166,15 @@ class Skeleton:
         return changed
 
     @cached_property
+    def _spelled(self) -> dict[str, int]:
+        """Index of each joint by its name in lower snake case."""
+        return {normalize(joint): i for i, joint in enumerate(self.joints)}
+
+    @cached_property
+    def _by_key(self) -> dict[str, int]:
+        return {key: i for i, key in enumerate(self.keys)}
+
+    @cached_property
     def _by_side(self) -> dict[str, int]:
         """Index of each joint by its side and body part, as in `left_hip`, wherever its name states the side."""
         sides = [(self.side(i), body_part(joint, paired=True), i) for i, joint in enumerate(self.joints)]
@@ -204,7 +215,7 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
             same = "twice" if joints[first] == joints[i] else f"and {joints[i]!r}, which is the same name"
             raise DataError(f"skeleton {name!r} names joint {joints[first]!r} {same}; every joint needs its own name")
     for known in SKELETONS.values():
-        if list(known.joints) == keys:
+        if known.keys == matching_keys(joints):
             return known if known.joints == joints else replace(known, joints=joints)
     pairs = find_pairs(joints)
     paired = {i for pair in pairs for i in pair}

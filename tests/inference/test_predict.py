@@ -49,6 +49,20 @@ def test_predict_on_the_images_of_a_coco_list_writes_a_submission(model, small_p
     assert np.allclose(records[3]["keypoints"][0::3], own[3].joints[:, 0], atol=0.006)
 
 
+def test_predictions_keep_the_category_of_each_person(model, small_people, tmp_path):
+    content = json.loads(small_people.read_text())
+    content["categories"] = [content["categories"][0] | {"id": n, "name": name} for n, name in ((4, "cat"), (9, "dog"))]
+    for record in content["annotations"]:
+        record["category_id"] = 9 if record["id"] % 3 == 0 else 4
+    small_people.write_text(json.dumps(content))
+    (written, *_) = semipose.predict(model, small_people, images=PEOPLE / "images", out=tmp_path / "found")
+    own = {record["id"]: record["category_id"] for record in content["annotations"]}
+    found = json.loads(written.read_text())
+    assert {p["annotation_id"]: p["category_id"] for p in found} == own
+    evaluation = semipose.evaluate(written, small_people, images=PEOPLE / "images", category="all")
+    assert evaluation.data.left_out == {}
+
+
 def test_predict_on_an_image_with_boxes_of_a_detector(model, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((60, 80, 3), 90, np.uint8))
     records = [{"image_id": "a.png", "category_id": 1, "bbox": [5, 5, 40 + n, 40], "score": n / 10} for n in range(10)]

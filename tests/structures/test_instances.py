@@ -37,6 +37,7 @@ def persons(draw) -> Instance:
         score=draw(numbers),
         is_crowd=draw(st.booleans()),
         head_size=draw(st.none() | numbers),
+        category_id=draw(st.none() | ids),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.data.leakage import first_copies, image_paths
 from semipose.errors import ConfigError
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import Category, Instance, PoseDataset
 from semipose.structures.predictions import evaluated, is_evaluated
 
 
@@ -32,7 +32,8 @@ def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
 
     Where several sets have labeled persons in an image (the same file, or a copy of it), those of the last set are
     used, so that corrected labels replace earlier ones. A set that lists an image without persons, with a crowd or with
-    boxes without joints replaces nothing there.
+    boxes without joints replaces nothing there. Persons get the category of the first set, or its member that has the
+    name of their own category.
 
     Raises:
         ConfigError: If the sets have different joints.
@@ -54,12 +55,18 @@ def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
     merged: list[Instance] = []
     replaced = set()
     for number, (persons, image_of) in enumerate(zip(datasets, same, strict=True)):
+        category_ids = _category_ids(persons.category, first.category)
         for person in persons.to_skeleton(first.skeleton).instances:
             image = image_of[person.image]
             if last_labeled.get(image, number) == number:
-                annotation_id = len(merged) + 1
                 merged.append(
-                    replace(person, image=files[image], image_id=image_ids[image], annotation_id=annotation_id)
+                    replace(
+                        person,
+                        image=files[image],
+                        image_id=image_ids[image],
+                        annotation_id=len(merged) + 1,
+                        category_id=category_ids.get(persons.category_id_of(person)),
+                    )
                 )
             elif is_evaluated(person):
                 replaced.add(image)
@@ -68,6 +75,12 @@ def merge(datasets: Sequence[PoseDataset]) -> MergedDataset:
     source = " + ".join(persons.source for persons in datasets)
     kept = sum(last_listed[image] > number for image, number in last_labeled.items())
     return MergedDataset(PoseDataset(first.skeleton, merged, source, empty_images, first.category), len(replaced), kept)
+
+
+def _category_ids(own: Category, first: Category) -> dict[int | str, int | str | None]:
+    """By id of a set's category the id of the first set's member of the same name; None if there is none."""
+    by_name = {member.name: member.id for member in first.members}
+    return {part.id: by_name.get(part.name) for part in own.parts}
 
 
 def _require_same_joints(persons: PoseDataset, first: PoseDataset) -> None:

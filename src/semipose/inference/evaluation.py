@@ -245,7 +245,7 @@ class _Settings:
 def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:
     """The predictions of the persons' category; COCO's evaluation does not compare the others with them either."""
     category = truth.category
-    kept = [p for p in predictions if p.category_id in (category.id, *category.merged_ids)]
+    kept = [p for p in predictions if p.category_id in [part.id for part in category.parts]]
     if predictions and not kept:
         raise DataError(
             f"{path}: no prediction (the first: category_id {predictions[0].category_id!r}) has the category of "

@@ -119,7 +119,7 @@ class Predictor:
                 scores=value,
                 score=float(person.score * value.mean()),
                 box=person.box,
-                category_id=crops.dataset.category.id,
+                category_id=crops.dataset.category_id_of(person),
             )
 
 

@@ -198,6 +198,7 @@ def _pre_labels(
             p.joints * (p.scores >= min_joint_score)[:, None],
             np.where(p.scores >= min_joint_score, 2, 0).astype(np.int8),
             area=estimate_area(p.box),
+            category_id=p.category_id,
         )
         for number, p in enumerate(predictions, start=1)
     ]

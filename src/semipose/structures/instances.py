@@ -39,6 +39,7 @@ class Instance:
         is_crowd: Whether the box holds a group of persons.
         head_size: Length in pixels that normalizes PCKh, where the data set gives one.
         box_from_labels: Whether the box is the extent of the labeled joints, because the data set gives none.
+        category_id: Id of the person's own category, where the data set has several; None for the data set's.
     """
 
     image: Path
@@ -52,6 +53,7 @@ class Instance:
     is_crowd: bool = False
     head_size: float | None = None
     box_from_labels: bool = False
+    category_id: int | str | None = None
 
     @property
     def labeled(self) -> bool:
@@ -80,6 +82,7 @@ class Instances(Sequence[Instance]):
         is_crowd: (N,) whether the box holds a group of persons.
         head_sizes: (N,) in pixels, NaN where the data set gives none.
         box_from_labels: (N,) whether the box is the extent of the labeled joints.
+        category_ids: (N,) ids of the persons' own categories, None where that is the data set's.
     """
 
     images: tuple[tuple[int | str, str], ...]
@@ -94,6 +97,7 @@ class Instances(Sequence[Instance]):
     is_crowd: np.ndarray
     head_sizes: np.ndarray
     box_from_labels: np.ndarray
+    category_ids: np.ndarray
 
     @classmethod
     def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
@@ -136,6 +140,7 @@ class Instances(Sequence[Instance]):
             is_crowd=bool(self.is_crowd[index]),
             head_size=None if np.isnan(head_size) else head_size,
             box_from_labels=bool(self.box_from_labels[index]),
+            category_id=self.category_ids[index],
         )
 
     @property
@@ -203,6 +208,7 @@ def _columns(
         np.array([p.is_crowd for p in instances], bool),
         np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
         np.array([p.box_from_labels for p in instances], bool),
+        np.array([p.category_id for p in instances], object),
     ]
 
 
@@ -227,12 +233,17 @@ class Category:
     Attributes:
         id: Its id, as in the annotation file.
         name: Its name, likewise.
-        merged_ids: Ids of further categories of the file that are read as this one.
+        members: The categories of the file that are read as this one; the first has its id. None if it is one itself.
     """
 
     id: int | str
     name: str
-    merged_ids: tuple[int | str, ...] = ()
+    members: tuple["Category", ...] = ()
+
+    @property
+    def parts(self) -> tuple["Category", ...]:
+        """The categories of the file: its members, or itself if it has none."""
+        return self.members or (self,)
 
 
 PERSON = Category(1, "person")
@@ -303,6 +314,10 @@ class PoseDataset:
 
     def __getitem__(self, index: int) -> Instance:
         return self.instances[index]
+
+    def category_id_of(self, person: Instance) -> int | str:
+        """Returns the id of a person's own category."""
+        return self.category.id if person.category_id is None else person.category_id
 
     def subset(self, indices: Iterable[int]) -> "PoseDataset":
         """Returns the persons at `indices`, in that order."""

@@ -20,7 +20,7 @@ class Prediction:
         scores: (K,) confidence of each joint.
         score: Confidence of the person, by which AP ranks.
         box: x, y, width and height in pixels.
-        category_id: Id of the data set's category.
+        category_id: Id of the person's category.
     """
 
     image_id: int | str
@@ -37,7 +37,7 @@ def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:
 
     Crowds and persons without labeled joints have none; joints without a label have score 0.
     """
-    return [_truth(p, persons.category.id) for p in persons.instances if is_evaluated(p)]
+    return [_truth(p, persons.category_id_of(p)) for p in persons.instances if is_evaluated(p)]
 
 
 def is_evaluated(person: Instance) -> bool:

@@ -10,9 +10,14 @@ from semipose.data.datasets import PEOPLE
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.detections import apply_detections
+from semipose.data.merge import merge
 from semipose.errors import DataError
 from semipose.structures.instances import Category
+from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.structures.skeletons import COCO
+
+CAT_AND_DOG = Category(4, "cat + dog", (Category(4, "cat"), Category(9, "dog")))
 
 
 @pytest.fixture
@@ -49,8 +54,9 @@ def test_several_categories_need_a_choice(animals, caplog):
     assert (len(dogs), dogs.category) == (3, Category(9, "dog"))
     assert "category dog of cat (id 4), dog (id 9)" in caplog.text
     both = read(animals(), "all")
-    assert (len(both), both.category) == (6, Category(4, "cat + dog", (9,)))
+    assert (len(both), both.category) == (6, CAT_AND_DOG)
     assert "read as one" in caplog.text
+    assert read(animals(), "cat + dog").category == CAT_AND_DOG  # what a network that was trained on both asks for
 
 
 def test_the_only_category_with_annotations_is_read(animals):
@@ -70,6 +76,46 @@ def test_category_survives_everything_that_changes_a_set(animals, tmp_path):
     shutil.copytree(PEOPLE / "images", tmp_path / "images")
     write_coco(dogs, tmp_path / "again.json")
     assert read(tmp_path / "again.json").category == dogs.category
+
+
+def test_persons_keep_their_own_category(animals, tmp_path):
+    path = animals()
+    own = [4, 9] * 3
+    both = read(path, "all")
+    for changed in (both, both.without_labels(), both.usable(), both.concat(both).subset(range(6))):
+        assert [changed.category_id_of(p) for p in changed.instances] == own
+    assert [p.category_id for p in ground_truth_as_predictions(both)] == own
+    shutil.copytree(PEOPLE / "images", tmp_path / "images")
+    write_coco(both, tmp_path / "again.json")
+    content = json.loads((tmp_path / "again.json").read_text())
+    assert [(c["id"], c["name"]) for c in content["categories"]] == [(4, "cat"), (9, "dog")]
+    assert [r["category_id"] for r in content["annotations"]] == own
+    assert read(tmp_path / "again.json", "all").category == CAT_AND_DOG
+
+
+def test_merged_persons_get_the_category_of_their_name(animals, tmp_path):
+    first = read(animals(), "all")
+
+    def change(content):
+        content["categories"][0]["name"] = "dog"
+        content["categories"][1]["name"] = "horse"
+
+    second = read(animals(change), "all")
+    merged = merge([first.subset(range(3)), second.subset(range(3, 6))]).persons
+    assert merged.category == CAT_AND_DOG
+    assert [merged.category_id_of(p) for p in merged.instances] == [4, 9, 4, 4, 9, 4]  # horses become the first: cats
+
+
+def test_detections_keep_their_own_category(animals, tmp_path):
+    both = read(animals(), "all")
+    boxes = [
+        {"image_id": p.image_id, "category_id": category, "bbox": list(p.box), "score": 1}
+        for p, category in zip(both.instances, ("4", 9, "Dog", 9, 4, 7), strict=True)
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    found = apply_detections(both, tmp_path / "boxes.json")
+    assert [found.category_id_of(p) for p in found.instances] == [4, 9, 9, 9, 4]
+    assert found.left_out["boxes of another category"] == 1
 
 
 def test_pairs_and_sigmas_of_the_category(animals, tmp_path):

@@ -66,7 +66,7 @@ def test_low_scores_other_categories_and_flat_boxes_are_left_out(images):
     }
     image = ImageReference(36)
     found, left_out = read_detections(path)
-    assert found == [Detection(image, (1, 2, 5, 6), 0.5), Detection(image, (1, 2, 5, 6), 0.4)]
+    assert found == [Detection(image, (1, 2, 5, 6), 0.5, 1), Detection(image, (1, 2, 5, 6), 0.4, 1)]
     assert left_out == {"boxes of another category": 1, "boxes of no area": 1}
     with pytest.raises(DataError, match=r"0\.95"):
         read_folder(images, COCO, boxes=path, min_score=0.95)

@@ -73,9 +73,7 @@ def read_categories(
     if candidates:
         skeleton = _skeleton(chosen, path)
     assert skeleton is not None
-    name = " + ".join(_category(c).name for c in chosen) if len(chosen) < 4 else PERSON.name
-    ids = [c["id"] for c in chosen]
-    return ReadCategories(frozenset(ids), skeleton, Category(ids[0], name, tuple(ids[1:])))
+    return ReadCategories(frozenset(c["id"] for c in chosen), skeleton, _as_one(chosen))
 
 
 def _choose(
@@ -93,8 +91,8 @@ def _choose(
     if named:
         log.info("%s: category %s of %s", path, choice.name, listed)
         return named[:1]
-    if choice.name == ALL:
-        log.info("%s: the categories %s are read as one, with id %s", path, listed, candidates[0]["id"])
+    if choice.name in (ALL, " + ".join(_category(c).name for c in candidates)):
+        log.info("%s: the categories %s are read as one", path, listed)
         return candidates
     ids = used_ids()
     used = [c for c in candidates if c["id"] in ids]
@@ -113,6 +111,14 @@ def _choose(
 def _category(category: dict[str, Any]) -> Category:
     name = category.get("name")
     return Category(category["id"], name if isinstance(name, str) and name else PERSON.name)
+
+
+def _as_one(categories: list[dict[str, Any]]) -> Category:
+    members = tuple(map(_category, categories))
+    if len(members) == 1:
+        return members[0]
+    name = " + ".join(member.name for member in members) if len(members) < 4 else PERSON.name
+    return Category(members[0].id, name, members)
 
 
 def _skeleton(chosen: list[dict[str, Any]], path: Path) -> Skeleton:

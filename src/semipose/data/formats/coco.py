@@ -326,6 +326,7 @@ class _Reader:
             is_crowd=is_crowd,
             head_size=require_number(head_size, f"{where}: head_size") if head_size else None,
             box_from_labels=estimated is not None,
+            category_id=record.get("category_id") if len(self.category_ids) > 1 else None,
         )
 
 

@@ -33,16 +33,17 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     root = Path(os.path.commonpath([image.parent for image in files.values()]))
     items = progress.track(files.items(), len(files), "reading image sizes")
     images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in items]
-    category: dict[str, Any] = {
-        "id": persons.category.id,
-        "name": persons.category.name,
+    joints: dict[str, Any] = {
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
+        **_given(persons.skeleton),
     }
-    category |= _given(persons.skeleton)
+    categories = [{"id": category.id, "name": category.name, **joints} for category in persons.category.parts]
     first = int(min(persons.instances.annotation_ids, default=1) == 0)
-    records = [_record(person, person.annotation_id + first, persons.category.id) for person in persons.instances]
-    write_text(path, json.dumps({"images": images, "annotations": records, "categories": [category]}))
+    records = [
+        _record(person, person.annotation_id + first, persons.category_id_of(person)) for person in persons.instances
+    ]
+    write_text(path, json.dumps({"images": images, "annotations": records, "categories": categories}))
     return root
 
 

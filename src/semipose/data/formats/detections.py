@@ -3,9 +3,10 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from semipose.data.formats.image_names import ImageIndex, ImageReference, id_value, image_id_of
@@ -42,11 +43,13 @@ class Detection:
         image: How the image is named.
         box: x, y, width and height in pixels.
         score: The detector's score, 1 where it gives none.
+        category: The id of its category, or the name where it gives no id.
     """
 
     image: ImageReference
     box: tuple[float, float, float, float]
     score: float = 1.0
+    category: Category = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class BoxSelection:
         min_score: Detections of a lower score are left out; percentages are divided by 100 first.
         category: Id or name of the category; None for the persons of the data set or, where all detections have the
             category 0, for these.
-        persons: Id and name of the persons of the data set.
+        persons: Ids and names of the persons of the data set.
     """
 
     min_score: float = 0.0
@@ -128,8 +131,11 @@ def apply_detections(
     Raises:
         DataError: If no detection is in an image of the data set.
     """
-    selection = BoxSelection(min_score, box_category, (persons.category.id, persons.category.name))
-    found, left_out = _persons(ImageIndex.of_dataset(persons), Path(boxes), selection, persons.source, problems)
+    parts = persons.category.parts
+    selection = BoxSelection(min_score, box_category, tuple(value for part in parts for value in (part.id, part.name)))
+    own_ids = {_category_value(value): part.id for part in persons.category.members for value in (part.name, part.id)}
+    index = ImageIndex.of_dataset(persons)
+    found, left_out = _persons(index, Path(boxes), selection, persons.source, problems, own_ids)
     source = f"{persons.source} with boxes {boxes}"
     return PoseDataset(persons.skeleton, found, source, category=persons.category, left_out=left_out)
 
@@ -166,7 +172,12 @@ def read_detected_persons(
 
 
 def _persons(
-    index: ImageIndex, boxes: Path, selection: BoxSelection, source: str, problems: list[str] | None
+    index: ImageIndex,
+    boxes: Path,
+    selection: BoxSelection,
+    source: str,
+    problems: list[str] | None,
+    category_ids: Mapping[Category, int | str] = MappingProxyType({}),
 ) -> tuple[list[Instance], dict[str, int]]:
     """The persons in the images of the selected detections, and by reason the number of what is left out."""
     detections, left_out = read_detections(boxes, selection, problems)
@@ -179,7 +190,8 @@ def _persons(
         if image_id is not None:
             box, area = detection.box, estimate_area(detection.box)
             path, number = index.paths[image_id], -len(found) - 1
-            found.append(Instance(path, image_id, number, box, area=area, score=detection.score))
+            category = category_ids.get(detection.category)
+            found.append(Instance(path, image_id, number, box, area=area, score=detection.score, category_id=category))
     return found, dict(+left_out)
 
 
@@ -263,4 +275,4 @@ def _detection(record: Any, where: str) -> Detection:
     if numbers is None:
         raise DataError(f"{where} needs a 'bbox' of four finite numbers and a 'score'")
     x, y, width, height, value = numbers.tolist()
-    return Detection(image, (x, y, width, height), value)
+    return Detection(image, (x, y, width, height), value, next(iter(_categories(record)), None))

@@ -17,4 +17,4 @@ def test_a_metric_must_evaluate_and_needs_no_intervals() -> None:
 
     with pytest.raises(TypeError, match="evaluate"):
         Empty()
-    assert Constant().outcomes(MatchedDataset(PoseDataset(COCO, [], "nothing"), [], []), {}) is None
+    assert Constant().outcomes(MatchedDataset(PoseDataset(COCO, [], "nothing"), [], []), {}) == {}

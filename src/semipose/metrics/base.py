@@ -68,11 +68,11 @@ class Metric(ABC):
     def evaluate(self, data: MatchedDataset) -> MetricResult:
         """Returns the values of the metric on a data set."""
 
-    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes | None:
-        """Returns the per-image outcomes for bootstrap intervals; None for a metric without intervals.
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:
+        """Returns the per-image outcomes of the values that have bootstrap intervals, by public name; none by default.
 
         Args:
             data: The data set and its predictions.
             numbers: The number of each image id, from 1; image n is entry n - 1 of `counts` in `Outcomes.value`.
         """
-        return None
+        return {}

@@ -41,19 +41,19 @@ class Difference:
 
 
 def outcomes(data: MatchedDataset, numbers: Mapping[int | str, int] | None = None) -> dict[str, Outcomes]:
-    """Returns the per-image outcomes of every metric with intervals, by its name in `METRICS`.
+    """Returns the per-image outcomes of every value with intervals, by its public name.
 
     Args:
         data: The data set and its predictions.
         numbers: Image numbers from `image_numbers`; computed from `data` if not given.
     """
     numbers = numbers or image_numbers(data.truth, data.predictions)
-    by_metric = {name: metric.outcomes(data, numbers) for name, metric in METRICS.items()}
-    return {name: values for name, values in by_metric.items() if values is not None}
+    by_metric = (metric.outcomes(data, numbers) for metric in METRICS.values())
+    return {name: own for values in by_metric for name, own in values.items()}
 
 
 def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, Interval | None]:
-    """Returns 95 % intervals by metric; None where the value is None or the set has fewer than 10 images."""
+    """Returns 95 % intervals by public name; None where the value is None or the set has fewer than 10 images."""
     numbers = image_numbers(truth, predictions)
     resamples = _resamples(len(numbers))
     by_metric = outcomes(match_dataset(truth, predictions), numbers)
@@ -61,28 +61,33 @@ def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str
 
 
 def differences(first: MatchedDataset, second: MatchedDataset) -> dict[str, Difference | None]:
-    """Returns the differences by metric between two sets of predictions for the same persons, paired by image.
+    """Returns the differences by public name between two sets of predictions for the same persons, paired by image.
 
     Errors are compared on the persons that have a prediction in both sets: a person that one of them lacks would
     otherwise make its mean error lower.
     """
     numbers = image_numbers(first.truth, [*first.predictions, *second.predictions])
-    resamples, everything = _resamples(len(numbers)), np.ones(len(numbers), np.int64)
+    resamples = _resamples(len(numbers))
     common = _predicted_by_both(first, second)
     found: dict[str, Difference | None] = {}
-    for name, metric in METRICS.items():
+    for metric in METRICS.values():
         ours, theirs = (metric.outcomes(data, numbers) for data in (common if metric.is_error else (first, second)))
-        if ours is None or theirs is None:
-            continue
-        gains = _values(ours, resamples) - _values(theirs, resamples)
-        around = _interval(gains)
-        if around is None:
-            found[name] = None
-            continue
-        value = float(ours.value(everything) - theirs.value(everything))
-        higher = float((gains > 0).mean() + (gains == 0).mean() / 2)
-        found[name] = Difference(value, around, higher, metric.is_error)
+        for name in ours:
+            found[name] = _difference(ours[name], theirs[name], resamples, metric.is_error)
     return found
+
+
+def _difference(
+    ours: Outcomes, theirs: Outcomes, resamples: list[np.ndarray], lower_is_better: bool
+) -> Difference | None:
+    gains = _values(ours, resamples) - _values(theirs, resamples)
+    around = _interval(gains)
+    if around is None:
+        return None
+    everything = np.ones(len(resamples[0]), np.int64)
+    value = float(ours.value(everything) - theirs.value(everything))
+    higher = float((gains > 0).mean() + (gains == 0).mean() / 2)
+    return Difference(value, around, higher, lower_is_better)
 
 
 def describe(found: Mapping[str, Interval | None], of: str = "") -> str:

@@ -40,9 +40,9 @@ class KeypointAP(Metric):
             * (beyond > 0),
         )
 
-    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:
         """Returns COCO's matches per image."""
-        return coco_matches(data.truth, data.predictions, numbers)
+        return {"AP": coco_matches(data.truth, data.predictions, numbers)}
 
 
 def oks_scores(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, float | None]:

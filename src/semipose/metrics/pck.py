@@ -86,9 +86,9 @@ class PCK(Metric):
             notes=() if accuracy.total is not None else (note,),
         )
 
-    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:
         """Returns the correct joints per image."""
-        return _torso_errors(data).outcomes(0.2, numbers)
+        return {"PCK@0.2": _torso_errors(data).outcomes(0.2, numbers)}
 
 
 class PCKh(Metric):
@@ -106,9 +106,9 @@ class PCKh(Metric):
             counts={"no_head_size": accuracy.unmeasured},
         )
 
-    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:
         """Returns the correct joints per image."""
-        return _head_errors(data).outcomes(0.5, numbers)
+        return {"PCKh@0.5": _head_errors(data).outcomes(0.5, numbers)}
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,22 @@ class PixelError(Metric):
             notes=_notes(data),
         )
 
-    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Outcomes:
-        """Returns the distances by image."""
+    def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:
+        """Returns the distances by image, for the mean, the median, the root mean square and the 90th percentile."""
         distances = pixel_errors(data)
         images = np.array([numbers[i] - 1 for i in data.truth.instances.image_ids], np.int64)
-        sums = np.zeros((len(numbers), 2))
-        np.add.at(sums, images, np.stack([np.nansum(distances, axis=1), (~np.isnan(distances)).sum(axis=1)], axis=1))
-        return _SumsOfDistances(sums)
+        columns = (np.nansum(distances, axis=1), np.nansum(distances**2, axis=1), (~np.isnan(distances)).sum(axis=1))
+        sums = np.zeros((len(numbers), 3))
+        np.add.at(sums, images, np.stack(columns, axis=1))
+        images = np.repeat(images, distances.shape[1])[~np.isnan(distances).ravel()]
+        known = distances[~np.isnan(distances)]
+        order = np.argsort(known, kind="stable")
+        return {
+            "pixel_error": _MeanDistance(sums[:, [0, 2]]),
+            "pixel_error_median": _Percentile(known[order], images[order], 50),
+            "pixel_error_rmse": _RootMeanSquare(sums[:, [1, 2]]),
+            "pixel_error_p90": _Percentile(known[order], images[order], 90),
+        }
 
 
 def pixel_errors(data: MatchedDataset) -> np.ndarray:
@@ -61,7 +70,7 @@ def _statistics(distances: np.ndarray) -> tuple[float, float, float, float]:
 
 
 @dataclass(frozen=True)
-class _SumsOfDistances(Outcomes):
+class _MeanDistance(Outcomes):
     """`sums` (I, 2): the sum of the distances of each image and their number."""
 
     sums: np.ndarray
@@ -70,6 +79,33 @@ class _SumsOfDistances(Outcomes):
         """Returns the mean distance."""
         total, number = counts @ self.sums
         return float(total / number) if number else np.nan
+
+
+@dataclass(frozen=True)
+class _RootMeanSquare(_MeanDistance):
+    """`sums` (I, 2): the sum of the squared distances of each image and their number."""
+
+    def value(self, counts: np.ndarray) -> float:
+        """Returns the root of the mean squared distance."""
+        return float(np.sqrt(super().value(counts)))
+
+
+@dataclass(frozen=True)
+class _Percentile(Outcomes):
+    """All D distances in ascending order (D,), the image of each (D,), and which percentile is the value."""
+
+    distances: np.ndarray
+    images: np.ndarray
+    percent: float
+
+    def value(self, counts: np.ndarray) -> float:
+        """Returns the percentile of the distances as often as their image occurs, as `numpy.percentile` does."""
+        last = np.cumsum(counts[self.images])  # how many of the repeated distances are up to each one
+        if not len(last) or not last[-1]:
+            return np.nan
+        position = (last[-1] - 1) * self.percent / 100
+        low, high = self.distances[np.searchsorted(last, [np.floor(position), np.ceil(position)], side="right")]
+        return float(low + (high - low) * (position % 1))
 
 
 def _notes(data: MatchedDataset) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typer.main import get_command
 import semipose
 from semipose.augment.views import eval_view
 from semipose.cli import app
-from semipose.data.datasets import DataConfig
+from semipose.data.data_config import DataConfig
 from semipose.data.loader import unlabeled_batch
 from semipose.inference.predictor import FrameCrops
 from semipose.methods import METHODS, VARIANTS

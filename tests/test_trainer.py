@@ -1,7 +1,5 @@
-"""A run from its configuration: where networks start, the precision that is kept, what is refused and reported."""
+"""A run from its configuration: where networks start, the precision that is kept, what is refused."""
 
-import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +7,6 @@ import torch
 import yaml
 
 from semipose import load, trainer
-from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
 from semipose.structures.skeletons import LSP
@@ -76,26 +73,3 @@ def test_cuda_graphs_need_a_gpu(tiny, tmp_path):
 def test_several_processes_need_torchrun(tiny, tmp_path):
     with pytest.raises(ConfigError, match="start with torchrun"):
         train(tiny("supervised", **{"train.devices": 2}), tmp_path / "run")
-
-
-def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    train(tiny("single", **{"train.steps": 1, "data.labels": None}), tmp_path / "labels")
-    assert "no unlabeled images" in caplog.text
-    frames = tmp_path / "frames"
-    frames.mkdir()
-    shutil.copy(next((PEOPLE / "images").iterdir()), frames)
-    train(tiny("supervised", **{"train.steps": 1, "data.unlabeled": str(frames)}), tmp_path / "unlabeled")
-    assert "supervised uses labeled images only" in caplog.text
-
-
-def test_pairs_and_sigmas_are_reported_once(tiny, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    few = {"train.steps": 1, "data.sigmas": {"nose": 0.5}}
-    train(tiny("supervised", **few, **{"data.flip_pairs": [["left_eye", "right_eye"]]}), tmp_path / "one")
-    assert caplog.text.count("1 left/right pair (left_eye ↔ right_eye); OKS sigmas: ") == 1
-    assert "left_ear, right_ear" in caplog.text
-    assert "names a side and has no partner" in caplog.text
-    caplog.clear()
-    train(tiny("supervised", **few, **{"data.flip_pairs": []}), tmp_path / "none")
-    assert "no image is mirrored" in caplog.text

@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
-from semipose.data.datasets import DataConfig, open_data_file
+from semipose.data.data_config import DataConfig, open_data_file
 from semipose.errors import ConfigError
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS, MethodConfig

@@ -4,19 +4,17 @@ import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from textwrap import shorten
 
-import numpy as np
 import torch
 
 from semipose.augment.views import ViewSampler
 from semipose.auto import choose_options
 from semipose.config import RunConfig, load_config
 from semipose.data.account import DataAccount
-from semipose.data.checks import Suspicion, log_suspicions, suspicious_labels
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.datasets import DataSplits, load_splits, open_data_file, with_absolute_paths
+from semipose.data.data_config import open_data_file, with_absolute_paths
+from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
@@ -25,7 +23,6 @@ from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
-from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.models.pose_net import PoseNet
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
@@ -47,9 +44,9 @@ from semipose.training.monitor import TrainingMonitor
 from semipose.training.optim import build_optimizer
 from semipose.training.precision import cpu_precision, gpu_precision
 from semipose.training.run_dir import lock_run_dir
+from semipose.training.summary import log_data, log_training, warn_of_unused_images
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
-from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     config = _with_absolute_paths(config)
     device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
-    _report_unused_images(config, splits)
+    warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
     config, reasons = choose_options(config, splits, device)
     for reason in reasons:
         log.info(reason)
@@ -132,8 +129,8 @@ def _train(
         name=config.method.name,
         progress=progress,
     )
-    _announce(config, splits, training)
-    _report_data(account, sets)
+    log_training(config.model, (config.input.height, config.input.width), splits, training)
+    log_data(account, sets)
     try:
         training.run()
     finally:
@@ -385,78 +382,3 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
         log.info("options have changed: config.yaml is rewritten")
         config.save(out / "config.yaml")
     return state
-
-
-# Messages
-
-
-def _report_unused_images(config: RunConfig, splits: DataSplits) -> None:
-    """Warns if the method has no unlabeled images, or does not use those that are given."""
-    if _uses_unlabeled(config) and splits.unlabeled is None and splits.shards is None:
-        log.warning("no unlabeled images: this run uses labeled images only; give `data.unlabeled` or `data.labels`")
-    if splits.unlabeled is None and splits.shards is None and not _uses_unlabeled(config):
-        log.info("no unlabeled images are given: the training uses labeled images only")
-    if config.data.unlabeled and not _uses_unlabeled(config):
-        log.warning(
-            f"{config.method.name} uses labeled images only; the unlabeled images only set the length of an epoch"
-        )
-
-
-def _report_data(account: DataAccount, sets: TrainingSets) -> None:
-    """Reports what is used of the data, and how many labels are suspicious."""
-    log.info(account.describe())
-    found: dict[str, list[Suspicion]] = {}
-    for name, crops in sets.crops.items():
-        if name != "unlabeled":
-            suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
-            found.setdefault(crops.dataset.source, []).extend(suspicions)
-    for source, suspicions in found.items():
-        log_suspicions(source, suspicions)
-
-
-def _announce(config: RunConfig, splits: DataSplits, training: Training) -> None:
-    """Logs a summary of the training, and warnings about its labels and its validation set."""
-    unlabeled, device = len(training.loader.unlabeled or ()), training.engine.device
-    place = str(device) if world_size() == 1 else f"{world_size()} processes on {device.type}"
-    held_out = f", {len(splits.validation)} for validation" if splits.validation else ""
-    log.info(
-        f"{training.name}: {len(training.loader.labeled.dataset)} labeled and {unlabeled} unlabeled persons{held_out}; "
-        f"{config.model.backbone}, {config.input.height}×{config.input.width}, {training.steps} steps "
-        f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
-    )
-    if training.loader.unlabeled is not None and not training.learns_from_unlabeled:
-        log.warning(
-            f"{training.steps} steps are too few to learn all that the labels teach: no unlabeled image is used; raise "
-            "`train.steps` or give `method.burn_in`"
-        )
-    labeled = splits.labeled
-    _report_skeleton(labeled.skeleton)
-    known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
-    missing = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
-    if missing:
-        log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
-    persons, caveats = training.evaluator.persons("validation"), training.evaluator.ap_caveats
-    if config.train.select == "best" and caveats:
-        log.info(f"AP measures little here ({', '.join(caveats)}): the lowest pixel error selects the weights")
-    if config.train.select == "best" and persons is not None and len(persons) < MIN_IMAGES:
-        log.warning(
-            f"{plural(len(persons), 'person')} for validation: too few to select weights by; give `data.val`, a larger "
-            "`data.validation`, or set `train.select` to last"
-        )
-
-
-def _report_skeleton(skeleton: Skeleton) -> None:
-    """Reports what is inferred from joint names: which joints are mirrored, and how strictly they are scored."""
-    log.info(f"{skeleton.describe_pairs()}; OKS sigmas: {skeleton.describe_sigmas()}")
-    if not skeleton.flip_pairs:
-        joints = shorten(", ".join(skeleton.joints), 120, placeholder=" …")
-        log.warning(
-            f"no joint of {joints} is in a left/right pair: no image is mirrored; if there "
-            "are pairs, give `data.flip_pairs` or name them left_… and right_…"
-        )
-    elif skeleton.one_sided:
-        joints = shorten(", ".join(skeleton.one_sided), 120, placeholder=" …")
-        log.warning(
-            f"{joints}: names a side and has no partner, and is not exchanged in mirrored "
-            "images; give `data.flip_pairs`"
-        )

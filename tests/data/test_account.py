@@ -9,8 +9,9 @@ from PIL import Image
 
 from semipose.api import evaluate, predict, train
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
+from semipose.data.data_config import DataConfig
 from semipose.data.data_errors import DataErrors
-from semipose.data.datasets import PEOPLE, DataConfig, load_splits
+from semipose.data.datasets import PEOPLE, load_splits
 from semipose.data.formats.coco import read_coco
 from semipose.errors import ConfigError, DataError
 

@@ -9,8 +9,9 @@ import pytest
 from scipy.io import savemat
 
 from semipose.cli import main
+from semipose.data.data_config import DataConfig
 from semipose.data.data_errors import DataErrors, describe_dropped
-from semipose.data.datasets import PEOPLE, DataConfig, load_splits
+from semipose.data.datasets import PEOPLE, load_splits
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.trainer import train

@@ -1,4 +1,4 @@
-"""Data sets: options, data files, skeletons that are mapped joint by name, and the parts of a run."""
+"""Data sets: options, skeletons that are mapped joint by name, and the parts of a run."""
 
 import json
 import shutil
@@ -7,14 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.data.datasets import (
-    PEOPLE,
-    DataConfig,
-    load_splits,
-    open_data_file,
-    read_dataset,
-    with_absolute_paths,
-)
+from semipose.data.data_config import DataConfig, open_data_file
+from semipose.data.datasets import PEOPLE, load_splits, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
@@ -116,41 +110,6 @@ def test_unlabeled_data_of_other_kinds_are_errors():
         load_splits(DataConfig(train="people", unlabeled="walk.mp4"))
 
 
-def test_a_data_file_fills_what_is_not_set(tmp_path):
-    path = tmp_path / "data.yaml"
-    path.write_text("train: labels.json\nimages: photos\nlabels: 20\nval: /data/val.json\n")
-    config = open_data_file(DataConfig(train=str(path), labels=30))
-    assert (config.train, config.images) == (str(tmp_path / "labels.json"), str(tmp_path / "photos"))
-    assert (config.labels, config.val) == (30, "/data/val.json")
-    plain = DataConfig(train="labels.json")
-    assert open_data_file(plain) is plain
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("train: [", "is not YAML"),
-        ("images: photos", "needs a key 'train'"),
-        ("train: a.json\ncolor: red", "unknown key 'color'"),
-        ("train: a.json\nlabels: 0", "labels: "),
-    ],
-)
-def test_broken_data_files_are_errors(tmp_path, content, message):
-    path = tmp_path / "data.yaml"
-    path.write_text(content)
-    with pytest.raises(DataError, match=rf"data\.yaml.*{message}"):
-        open_data_file(DataConfig(train=str(path)))
-    with pytest.raises(DataError, match="gone"):
-        open_data_file(DataConfig(train="gone.yaml"))
-
-
-def test_paths_become_absolute(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    config = with_absolute_paths(DataConfig(train="people", unlabeled="frames", val="/data/val.json"))
-    assert (config.train, config.unlabeled, config.val) == ("people", str(tmp_path / "frames"), "/data/val.json")
-    assert config.images is None
-
-
 def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path):
     """With a folder that holds all images: held-out ones are not trained on, labeled ones are not used twice."""
     folder = tmp_path / "photos"
@@ -195,11 +154,6 @@ def test_wrong_skeletons_are_one_line_errors(tmp_path):
         load_splits(DataConfig(train=path, flip_pairs=[("left_eye", "right_eyee")]))
     with pytest.raises(ConfigError, match=r"`data.category`.*no 'horse' but 'person'"):
         load_splits(DataConfig(train=path, category="horse"))
-    with pytest.raises(ValueError, match="nearest valid name is 'coco'"):
-        DataConfig(train=path, skeleton="coca")
-    (tmp_path / "skeleton.yaml").write_text("flip_pair: []\n")
-    with pytest.raises(DataError, match=r"skeleton file .*flip_pair'; did you mean 'flip_pairs'"):
-        load_splits(DataConfig(train=path, skeleton=str(tmp_path / "skeleton.yaml")))
 
 
 def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 
 from semipose.data.account import DataAccount, unlabeled_by_reason
-from semipose.data.checks import log_suspicions, suspicious_labels
+from semipose.data.data_config import DataConfig, open_data_file
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
-from semipose.data.datasets import DataConfig, open_data_file, read_dataset, with_given_skeleton
+from semipose.data.datasets import read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import NO_BOX, apply_detections
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
+from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model

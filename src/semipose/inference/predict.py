@@ -5,13 +5,13 @@ import os
 from pathlib import Path
 
 from semipose.data.account import DataAccount
-from semipose.data.checks import log_suspicions, suspicious_labels
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.image_names import relative_names
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
+from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions

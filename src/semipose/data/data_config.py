@@ -1,0 +1,145 @@
+"""The section of the configuration for the data of a run, and the YAML files that set its options."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from semipose.data.data_errors import OnErrorConfig
+from semipose.errors import DataError
+from semipose.structures.skeletons import SKELETONS
+from semipose.utils.section import Section
+
+PATH_OPTIONS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images")
+"""Options that name a file or folder."""
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+SKELETON_OPTIONS = ("flip_pairs", "sigmas", "limbs")
+"""Options that set properties of the skeleton by joint names; with `category`, the keys of a skeleton file."""
+
+
+class DataConfig(Section):
+    """The persons of a run: which are trained on, and which are evaluated."""
+
+    train: str | None = None
+    """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with
+    the keys of this section."""
+    images: str | None = None
+    """Image folder of `train`; found next to the file when not given."""
+    skeleton: str = "own"
+    """Joints of the network: those of `train` (own), or coco, mpii, ai_challenger, lsp or union (every joint of the
+    four), onto which all sets are mapped joint by name; a joint that a set lacks is neither trained on nor evaluated
+    there. A YAML file with the keys flip_pairs, sigmas, limbs and category sets these options."""
+    category: str | None = None
+    """Name of the category that is read of files with several categories; `all` reads them as one."""
+    flip_pairs: list[tuple[str, str]] | None = None
+    """Pairs of joint names that a mirror image exchanges; found from left and right in the names when not given."""
+    sigmas: dict[str, float] | None = None
+    """OKS sigmas by joint name, as in COCO; the other joints keep theirs."""
+    limbs: list[tuple[str, str]] | None = None
+    """Pairs of joint names that drawings connect; those of the annotation file when not given."""
+    labels: int | None = Field(None, ge=1)
+    """This many persons keep their labels, the others become unlabeled; all keep them when not given."""
+    split_seed: int = Field(0, ge=0)
+    """Seed of the choice of these persons. For one seed a smaller labeled set is part of a larger one."""
+    include_labeled: bool = True
+    """The unlabeled set also holds the images of the labeled persons, as in the papers' tables."""
+    unlabeled: str | None = None
+    """More unlabeled images: a folder, an annotation file whose labels are not used, or a folder of shards that
+    `semipose data pack` made."""
+    boxes: str | None = None
+    """COCO detections file with person boxes for `unlabeled`; without it each image is one person."""
+    min_score: float = Field(0.5, ge=0, le=1)
+    """Detections with a lower score are left out."""
+    box_category: int | str | None = None
+    """Id or name of the detector's category that is used; the persons when not given."""
+    crop_encoding: Literal["auto", "jpeg", "raw"] = "auto"
+    """How crops are stored: `jpeg`, or `raw`, exact and read ten times as fast for eight times the disk space; auto
+    stores sets raw that need no more than 2 GiB for it (3,600 persons at 256×192)."""
+    val: str | None = None
+    """COCO keypoints file on which the best weights are selected."""
+    val_images: str | None = None
+    """Image folder of `val`."""
+    validation: int | None = Field(None, ge=0)
+    """Labeled persons held out of `train` when there is no `val`; a tenth of the labels when not given."""
+    test: str | None = None
+    """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
+    test_images: str | None = None
+    """Image folder of `test`."""
+    on_error: OnErrorConfig = OnErrorConfig()
+    """What happens to broken records and unreadable images, set by set."""
+
+    @field_validator("skeleton")
+    @classmethod
+    def _known_skeleton(cls, name: str) -> str:
+        known = ["own", *SKELETONS]
+        if name not in known and not name.endswith(YAML_SUFFIXES):
+            near = get_close_matches(name, known, n=1)
+            hint = f"the nearest valid name is {near[0]!r}" if near else f"use {', '.join(known)} or a YAML file"
+            raise ValueError(hint)
+        return name
+
+
+def open_data_file(config: DataConfig) -> DataConfig:
+    """Returns the section with the content of the YAML files that `train` and `skeleton` name, if they name one.
+
+    The keys of a file set the options that are not set otherwise; paths in it are relative to the file.
+
+    Raises:
+        DataError: If a file can't be read or has a wrong key or value.
+    """
+    if config.train is not None and config.train.endswith(YAML_SUFFIXES):
+        path = Path(config.train)
+        content = _read_yaml(path, "data file", list(DataConfig.model_fields))
+        if not isinstance(content.get("train"), str):
+            raise DataError(f"data file {path} needs a key 'train' with one annotation file")
+        for key in (*PATH_OPTIONS, "skeleton"):
+            value = str(content.get(key) or "people")
+            is_path = value != "people" and (key != "skeleton" or value.endswith(YAML_SUFFIXES))
+            if is_path and not Path(value).is_absolute():
+                content[key] = str(path.parent / value)
+        config = _with_content(config, content, f"data file {path}", "train")
+    if config.skeleton.endswith(YAML_SUFFIXES):
+        path = Path(config.skeleton)
+        content = _read_yaml(path, "skeleton file", [*SKELETON_OPTIONS, "category"])
+        config = _with_content(config, content, f"skeleton file {path}", "skeleton")
+    return config
+
+
+def _with_content(config: DataConfig, content: dict[str, Any], file: str, option: str) -> DataConfig:
+    """The section with the content of a file in place of the option that names it; options that are set win."""
+    explicit = {name: getattr(config, name) for name in config.model_fields_set if name != option}
+    try:
+        return DataConfig(**{**content, **explicit})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(
+            f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
+
+
+def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())  # bytes, so that PyYAML finds the encoding
+    except OSError as error:
+        raise DataError(f"{what} {path} can't be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise DataError(f"{what} {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{what} {path} is not a table of keys; known: {', '.join(known)}")
+    unknown = sorted(map(str, set(content) - set(known)))
+    if unknown:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise DataError(f"{what} {path}: unknown key {unknown[0]!r}; {hint}")
+    return content
+
+
+def with_absolute_paths(config: DataConfig) -> DataConfig:
+    """Returns the section with absolute paths, so that it means the same from any working directory."""
+    paths = {name: getattr(config, name) for name in PATH_OPTIONS}
+    absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path and path != "people"}
+    return config.model_copy(update=absolute)

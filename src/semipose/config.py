@@ -246,6 +246,6 @@ def _validated(tree: dict[str, Any], file: PathLike | None, given: Mapping[str, 
     try:
         return RunConfig(**tree)
     except ValidationError as error:
-        where, reason = describe_error(error, RunConfig)
+        where, reason = describe_error(error, RunConfig, {"method": VARIANTS})
         source = f"{file}: " if file is not None and where not in given else ""
         raise ConfigError(f"{source}`{where}`: {reason}") from None

@@ -30,6 +30,19 @@ def test_check_of_a_broken_record(cli, small_people):
     assert len(json.loads(out)["problems"]) == 1
 
 
+def test_check_with_a_wrong_image_folder(cli, small_people, tmp_path):
+    (tmp_path / "wrong").mkdir()
+    first = json.loads(small_people.read_text())["images"][0]["file_name"]
+    shutil.copy(PEOPLE / "images" / first, tmp_path / "wrong")
+    code, out, _ = cli("data", "check", small_people, "--images", tmp_path / "wrong")
+    assert code == 2
+    *_, line, total = out.splitlines()
+    assert "59 of 60 images are missing (" in line
+    assert "is --images the right folder?" in line
+    assert total == "59 problems"
+    assert out.count("missing") == 1
+
+
 def test_convert_and_merge(cli, small_people, tmp_path):
     other = coco(tmp_path / "other.json")
     out = tmp_path / "merged.json"
@@ -80,7 +93,8 @@ def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):
     code, _, err = cli("train", *TINY, *arguments, "--out", tmp_path / "run", "data.include_labeled=false")
     assert code == 0, err
     assert f"20 labeled and {32 + 12} unlabeled" in err
-    one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "more"), "gone.mp4")
+    one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "more"), "gone.mp4 does not exist; check")
+    assert not (tmp_path / "more").exists()
     one_line(cli("data", "frames", path, "--out", tmp_path / "frames"), "--out")
 
 

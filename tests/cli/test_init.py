@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer.main import get_command
 
+import semipose
 from semipose.cli import app
 from semipose.data.datasets import PEOPLE
 from semipose.errors import DataError, RunError
@@ -35,7 +36,9 @@ COMMANDS = get_command(app).commands
         (["export", "gone", "--out", "x.onnx"], "gone"),
         (["suggest", "gone", "photos", "--count", "1", "--out", "x"], "gone"),
         (["report", "gone"], "gone"),
-        (["config", "--method", "gone"], "gone"),
+        (["config", "--method", "gone"], "known: supervised, "),
+        (["config", "--method", "gone"], "trs, akm+mixup, multi_augs+dual"),
+        (["config", "--method", "akm+mixu"], "did you mean 'akm+mixup'?"),
         (["config", "gone"], "gone"),
         (["study", "gone"], "gone"),
         (["train", "--no-such-option"], "no-such-option"),
@@ -45,6 +48,10 @@ COMMANDS = get_command(app).commands
 def test_a_mistake_is_one_line_and_exit_code_2(cli, tmp_path, monkeypatch, arguments, expected):
     monkeypatch.chdir(tmp_path)
     one_line(cli(*arguments), expected)
+
+
+def test_the_version(cli):
+    assert cli("--version") == (0, f"semipose {semipose.__version__}\n", "")
 
 
 def test_debug_shows_a_traceback(cli, tmp_path):

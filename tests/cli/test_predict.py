@@ -22,6 +22,17 @@ def test_files_written(cli, trained, tmp_path):
     assert [len(prediction["keypoints"]) for prediction in found] == [51, 51]
 
 
+def test_many_files_are_a_folder_and_their_number(cli, trained, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(10):
+        cv2.imwrite(str(folder / f"{number}.png"), np.full((50, 80, 3), 40, np.uint8))
+    code, out, err = cli("predict", trained, folder, "--out", tmp_path / "found", "--draw")
+    assert code == 0, err
+    found = tmp_path / "found"
+    assert out.splitlines() == [str(found / "predictions.json"), f"{found}: 11 files"]
+
+
 def test_json(cli, trained, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()

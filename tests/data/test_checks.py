@@ -45,7 +45,7 @@ def test_every_broken_record_is_listed(coco, tmp_path):
     ):
         assert part in text
     assert "annotation 8: the box has no area" in text
-    assert len(found.problems) == 7
+    assert len(found.problems) == found.problem_count == 7
     with pytest.raises(DataError, match="annotation 1"):
         read_annotations(path)  # without a list of problems the first one is an error
     (tmp_path / "b.jpg").unlink()
@@ -90,9 +90,12 @@ def test_images_that_two_sets_share_are_found_by_content(coco, tmp_path):
         check_data(path, against_images=tmp_path)
 
 
-def test_a_wrong_image_folder_is_the_first_problem(small_people, tmp_path):
+def test_a_wrong_image_folder_is_one_problem_that_counts_its_images(small_people, tmp_path):
     (tmp_path / "wrong").mkdir()
     persons = read_annotations(small_people, PEOPLE / "images")
     (tmp_path / "wrong" / persons[0].image.name).symlink_to(persons[0].image)
     found = check_data(small_people, tmp_path / "wrong")
-    assert found.problems[0] == "59 of 60 images are missing; is `images` the right folder?"
+    assert len(found.problems) == 1
+    assert found.problems[0].startswith("59 of 60 images are missing (")
+    assert found.problems[0].endswith(", …); is `images` the right folder?")
+    assert found.problem_count == 59

@@ -105,7 +105,7 @@ def test_other_files_are_errors_of_one_line(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DataError, match=r"text\.mp4 can't be read"):
         extract_frames([tmp_path / "text.mp4"], tmp_path / "frames")
-    with pytest.raises(DataError, match=r"gone\.mp4 can't be read"):
+    with pytest.raises(DataError, match=r"gone\.mp4 does not exist; check the path"):
         extract_frames([tmp_path / "gone.mp4"], tmp_path / "frames")
     (tmp_path / "more.mp4").touch()
     with pytest.raises(DataError, match="1 more have no frame"):

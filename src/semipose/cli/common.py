@@ -2,6 +2,7 @@
 
 import io
 import json as json_module
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperCommand
 
+from semipose import __version__
 from semipose.cli.progress import configure_logging
 from semipose.errors import BrokenDataError, InputError, SemiposeError
 
@@ -40,6 +42,10 @@ OPTIONS = {
 
 TEXT_COLUMNS = ("meaning", "summary", "type", "value", "default")
 """Columns of tables that are aligned to the left, like the first one."""
+
+
+MOST_PATHS = 10
+"""Largest number of written files that are printed one by one."""
 
 
 class CommandError(Exception):
@@ -139,8 +145,18 @@ OnError = Annotated[
 ]
 
 
+def print_version(wanted: bool) -> None:
+    """Prints the version and ends the program."""
+    if wanted:
+        print(f"semipose {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def settings(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
     """Options of every command."""
@@ -159,11 +175,13 @@ def print_json(value: Any) -> None:
 
 
 def print_written(paths: Sequence[Path], account: "DataAccount", *, json: bool) -> None:
-    """Prints the files that a command wrote, one a line; as JSON with the account of the data that it read."""
+    """Prints the files that a command wrote, or their folder and number; as JSON with the account of the data read."""
     if json:
         print_json({"files": list(map(str, paths)), "data": account.as_dict()})
-    else:
+    elif len(paths) <= MOST_PATHS:
         print(*paths, sep="\n")
+    else:
+        print(paths[0], f"{os.path.commonpath(paths)}: {len(paths)} files", sep="\n")
 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:

@@ -60,8 +60,8 @@ def check(
         _print_report(found, against)
         assert isinstance(context.command, Command)
         print("\n".join(map(translator(context.command), found.problems)) or "no broken record")
-        if len(found.problems) > 1:
-            print(plural(len(found.problems), "problem"))
+        if found.problem_count > 1:
+            print(plural(found.problem_count, "problem"))
     if found.problems:
         raise typer.Exit(2)
 

@@ -35,7 +35,8 @@ class DataReport:
         shared_images: Number of images that another data set has, too; None if no other was given.
         rotated_images: Number of images with an EXIF orientation, whose joints refer to the stored pixels; None if
             images were not decoded.
-        problems: One line for each broken record or image.
+        problems: One line for each broken record or image; one for all missing images if most are missing.
+        problem_count: Number of broken records and images.
         suspicious: One line for each label or image that can be used but is probably wrong, such as a joint outside of
             its image; only decoded images are compared with their labels.
         suspicious_kinds: The number of suspicious labels and images of each kind, in one line.
@@ -53,6 +54,7 @@ class DataReport:
     shared_images: int | None
     rotated_images: int | None
     problems: tuple[str, ...]
+    problem_count: int
     suspicious: tuple[str, ...] = ()
     suspicious_kinds: str = ""
 
@@ -87,7 +89,10 @@ def check_data(
     with problems_first(problems):
         persons = read_annotations(path, images, problems=problems, category=CategoryChoice(category or ALL))
     files = image_paths(persons)
-    opened = _check_images(files, decode, problems)
+    missing = [image for image in files if not is_file(image)]
+    about_missing = _describe_missing(missing, len(files))
+    problems += about_missing
+    opened = _decode(sorted({*files} - {*missing}), problems) if decode else {}
     shared = (
         shared_images(image_paths(read_annotations(against, against_images, category=CategoryChoice(ALL))), files)
         if against
@@ -112,6 +117,7 @@ def check_data(
         shared_images=len(shared) if against else None,
         rotated_images=sum(image.has_orientation for image in opened.values()) if decode else None,
         problems=tuple(problems),
+        problem_count=len(problems) - len(about_missing) + len(missing),
         suspicious=tuple(suspicion.line for suspicion in suspicions),
         suspicious_kinds=describe_suspicions(suspicions),
     )
@@ -126,19 +132,21 @@ def _count_joints(persons: PoseDataset) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def _check_images(files: Sequence[Path], decode: bool, problems: list[str]) -> dict[Path, ImageSize]:
-    """Adds missing and broken images to `problems` and returns the decoded images."""
-    missing = {image for image in files if not is_file(image)}
-    if len(missing) > len(files) / 2 > 1:
-        problems.append(f"{len(missing)} of {len(files)} images are missing; is `images` the right folder?")
+def _describe_missing(missing: Sequence[Path], images: int) -> list[str]:
+    """One line for each missing image; one for all if most are missing, as in a wrong folder."""
+    if len(missing) > images / 2 > 1:
+        first = ", ".join(image.name for image in missing[:3])
+        return [f"{len(missing)} of {images} images are missing ({first}, …); is `images` the right folder?"]
+    return [f"image {image} is missing; check the image folder" for image in missing]
+
+
+def _decode(images: Sequence[Path], problems: list[str]) -> dict[Path, ImageSize]:
+    """Returns the sizes of the images that can be decoded; the others are added to `problems`."""
     opened = {}
-    for image in files:
-        if image in missing:
-            problems.append(f"image {image} is missing; check the image folder")
-        elif decode:
-            try:
-                content = read_image_bytes(image)
-                opened[image] = decoded_size(decode_image(image, content), content)
-            except DataError as error:
-                problems.append(str(error))
+    for image in images:
+        try:
+            content = read_image_bytes(image)
+            opened[image] = decoded_size(decode_image(image, content), content)
+        except DataError as error:
+            problems.append(str(error))
     return opened

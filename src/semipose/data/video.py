@@ -74,8 +74,9 @@ def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder that are not hidden, sorted.
 
     Raises:
-        DataError: If the folder has no video.
+        DataError: If there is no such file or folder, or the folder has no video.
     """
+    _require(source)
     if not source.is_dir():
         return [source]
     videos = (p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -92,9 +93,10 @@ def read_frames(source: Path) -> Iterator[Frame]:
     is shorter than its file says.
 
     Raises:
-        DataError: If the file is not a video, has no frame, or can't be read to its end.
+        DataError: If the file does not exist, is not a video, has no frame, or can't be read to its end.
     """
     av = _import_av()
+    _require(source)
     number, undecodable, last, shift = 0, 0, Fraction(0), Fraction(0)
     try:
         with av.open(str(source.absolute())) as container:
@@ -125,6 +127,11 @@ def read_frames(source: Path) -> Iterator[Frame]:
         log.warning("%s: %s can't be decoded and left out", source, plural(undecodable, "packet"))
     if last + 1 / rate < 0.9 * stated:
         log.warning("%s ends after %.0f s, but its file says %.0f s", source, last, stated)
+
+
+def _require(source: Path) -> None:
+    if not source.exists():
+        raise DataError(f"video {source} does not exist; check the path")
 
 
 def count_frames(source: Path) -> int:

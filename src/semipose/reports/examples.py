@@ -24,23 +24,30 @@ from semipose.structures.predictions import Prediction
 
 
 def errors_by_person(truth: PoseDataset, matched: list[Prediction | None]) -> list[tuple[float, int]]:
-    """Computes the error of each person that has a torso and a prediction.
+    """Computes the error of each person that has a prediction.
 
     Args:
         truth: The annotated persons.
         matched: The prediction of each person, or None.
 
     Returns:
-        Mean joint error in torso diagonals and the person's index, the largest error first.
+        Mean joint error and the person's index, the largest error first. Errors are in torso diagonals, without the
+        persons that have none, or in pixels if the data set has no torsos.
     """
-    errors = []
+    errors, in_torsos = [], has_torsos(truth)
     for index, (person, prediction) in enumerate(zip(truth.instances, matched, strict=True)):
-        size = torso_diagonal(person, truth.skeleton)
+        size = torso_diagonal(person, truth.skeleton) if in_torsos else 1.0
         if prediction is None or size is None or person.joints is None or person.visibility is None:
             continue
-        distance = np.linalg.norm(prediction.joints - person.joints, axis=1)[person.visibility > 0]
-        errors.append((float(distance.mean()) / size, index))
+        if (person.visibility > 0).any():
+            distance = np.linalg.norm(prediction.joints - person.joints, axis=1)[person.visibility > 0]
+            errors.append((float(distance.mean()) / size, index))
     return sorted(errors, reverse=True)
+
+
+def has_torsos(truth: PoseDataset) -> bool:
+    """Returns whether at least one person has a torso, the unit of its errors."""
+    return any(torso_diagonal(person, truth.skeleton) is not None for person in truth.instances)
 
 
 def pose_examples(
@@ -65,11 +72,13 @@ def pose_examples(
     middle = max(0, len(order) // 2 - each // 2)
     selected = dict.fromkeys(index for _, index in [*order[:each], *order[middle : middle + each], *order[-each:]])
     error_of = {index: error for error, index in errors}
-    pictures = []
+    pictures, in_torsos = [], has_torsos(truth)
     for index in selected:
         prediction = matched[index]
         if prediction is not None:
-            label = f"person {truth[index].annotation_id}: error {error_of.get(index, float('nan')):.2f} torso"
+            error = error_of.get(index, float("nan"))
+            text = f"{error:.2f} torso" if in_torsos else f"{error:.1f} px"
+            label = f"person {truth[index].annotation_id}: error {text}"
             pictures.append(Picture(label, jpeg(_truth_and_prediction(truth, truth[index], prediction))))
     text = "Each image shows ground truth (left) and prediction (right): largest, median and smallest errors."
     return Examples(title, text, pictures)

@@ -1,7 +1,7 @@
 """The base class of configuration sections, the list of their options, and one-line validation errors."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
@@ -58,8 +58,17 @@ def _meaning(section: type[BaseModel], name: str) -> str:
     return " ".join(next((d for base in bases if (d := base.model_fields[name].description)), "").split())
 
 
-def describe_error(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
-    """Returns the dotted name of the first invalid option, and the reason with the nearest valid name."""
+def describe_error(
+    error: ValidationError, root: type[BaseModel], further_names: Mapping[str, Iterable[str]] | None = None
+) -> tuple[str, str]:
+    """Returns the dotted name of the first invalid option, and the reason with the nearest valid name.
+
+    Args:
+        error: The error of pydantic.
+        root: The section that was validated.
+        further_names: By dotted name of an option that names a section, the names that are replaced before the
+            validation.
+    """
     first = error.errors()[0]
     where, sections = [], [root]
     for part in first["loc"]:
@@ -70,14 +79,16 @@ def describe_error(error: ValidationError, root: type[BaseModel]) -> tuple[str, 
             sections = list(_sections(holders[0].model_fields[str(part)].annotation))
         elif part != first["loc"][-1] and isinstance(part, str):
             sections = [s for s in sections if part in _tags(s)]
-    return ".".join(where), _reason(first, [name for section in sections for name in section.model_fields])
+    option = ".".join(where)
+    names = [name for section in sections for name in section.model_fields]
+    return option, _reason(first, names, (further_names or {}).get(option, ()))
 
 
-def _reason(error: Any, options: list[str]) -> str:
+def _reason(error: Any, options: list[str], further_names: Iterable[str]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown option; {_nearest(error['loc'][-1], options)}"
     if error["type"] == "union_tag_invalid":
-        known = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        known = [*error["ctx"]["expected_tags"].replace("'", "").split(", "), *further_names]
         return f"unknown name {error['ctx']['tag']!r}; {_nearest(error['ctx']['tag'], known)}"
     return f"{error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
 

@@ -45,7 +45,8 @@ def test_thumbnails_and_folders_of_other_tools_are_left_out(tmp_path, caplog):
         for name in ("Thumbs.db", ".DS_Store", "desktop.ini"):
             (folder / name).write_bytes(b"thumbnails")
         caplog.clear()
-        assert list_images(folder) == [folder / "a.jpg", folder / "clip" / "b.jpg"]
+        expected = [folder / "a.jpg", folder / "clip" / "b.jpg"]
+        assert list_images(folder) == (expected, {"images in hidden folders": 6})
         assert "6 images in hidden folders" in caplog.text
     assert len(read_folder(tmp_path / "images", COCO)) == 2
 
@@ -85,7 +86,8 @@ def test_problems_are_collected_where_asked(images):
 def test_files_of_other_kinds_are_left_out_with_a_warning(images, caplog):
     (images / "clip.MP4").write_bytes(b"")
     (images / "scan.tiff").write_bytes(b"")
-    assert len(list_images(images)) == 4
+    found = read_folder(images, COCO)
+    assert (len(found), found.left_out) == (4, {"files of other kinds": 2})
     assert "2 files of other kinds left out" in caplog.text
 
 

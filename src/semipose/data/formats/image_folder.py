@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -27,11 +28,11 @@ TOOL_FOLDERS = {"__MACOSX", "@eaDir", "Thumbs.db", "$RECYCLE.BIN"}
 """Folders in which systems and tools keep thumbnails and copies, besides hidden ones."""
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Returns the image files in a folder and its subfolders, sorted.
+def list_images(folder: Path) -> tuple[list[Path], dict[str, int]]:
+    """Returns the image files in a folder and its subfolders, sorted, and by reason the number of files left out.
 
     Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems (__MACOSX) are left out, with a
-    warning that counts their images.
+    warning that counts their images, and so are videos and images of other kinds.
 
     Raises:
         DataError: If there is no image.
@@ -59,7 +60,8 @@ def list_images(folder: Path) -> list[Path]:
         )
     if not images:
         raise DataError(f"image folder {folder} has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return images
+    counts = {"images in hidden folders": len(hidden), "files of other kinds": len(others)}
+    return images, {reason: count for reason, count in counts.items() if count}
 
 
 def is_by_product(path: Path) -> bool:
@@ -90,10 +92,15 @@ def read_folder(
     Raises:
         DataError: If no person is left.
     """
-    images = list_images(Path(folder))
-    if boxes is None:
-        return whole_images(images, skeleton, str(folder), problems)
-    return read_detected_persons(images, Path(folder), skeleton, boxes, min_score, problems, box_category=box_category)
+    images, left_out = list_images(Path(folder))
+    persons = (
+        whole_images(images, skeleton, str(folder), problems)
+        if boxes is None
+        else read_detected_persons(
+            images, Path(folder), skeleton, boxes, min_score, problems, box_category=box_category
+        )
+    )
+    return replace(persons, left_out={**left_out, **persons.left_out})
 
 
 def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PoseDataset:

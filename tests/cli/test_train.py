@@ -62,7 +62,17 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
     assert code == 0, err
     assert [(trained / name).read_bytes() for name in files] == before
     found = json.loads(out)
-    assert set(found) == {"scores", "headline_networks", "protocol", "best", "intervals", "pixel_error", "gain", "data", "out"}
+    assert set(found) == {
+        "scores",
+        "headline_networks",
+        "protocol",
+        "best",
+        "intervals",
+        "pixel_error",
+        "gain",
+        "data",
+        "out",
+    }
     assert set(found["scores"]["G"]) >= {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5"}
     one_line(cli("train", *TINY, "--data", "people", "--out", trained), "--resume")
 

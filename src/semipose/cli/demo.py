@@ -19,7 +19,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train on the embedded images: first on few labels, then on the same labels and unlabeled images.
+    """Train on the embedded clips: 30 labeled frames and a thousand unlabeled ones.
 
     If the demo is stopped, run it again to continue.
     """
@@ -34,6 +34,7 @@ def demo(
     if json:
         print_json(result.as_dict())
         return
-    print_table("Embedded images, test split", result.columns, result.rows)
-    print(result.summary)
+    print_table("Embedded clips, test split", result.columns, result.rows)
     print(result.picture)
+    for line in result.summary:
+        print(line)

@@ -12,6 +12,9 @@ from semipose.errors import DataError
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
 
+EMBEDDED = {name: Path(__file__).resolve().parent.parent / name for name in ("people", "clips")}
+"""Folders of the embedded data sets, by the names that `train`, `val` and `test` take."""
+
 PATH_OPTIONS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images")
 """Options that name a file or folder."""
 
@@ -25,8 +28,8 @@ class DataConfig(Section):
     """The persons of a run: which are trained on, and which are evaluated."""
 
     train: str | None = None
-    """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with
-    the keys of this section."""
+    """`clips` or `people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML
+    file with the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
     skeleton: str = "own"
@@ -66,7 +69,8 @@ class DataConfig(Section):
     validation: int | None = Field(None, ge=0)
     """Labeled persons held out of `train` when there is no `val`; a tenth of the labels when not given."""
     test: str | None = None
-    """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
+    """COCO keypoints file that is evaluated once, at the end, with the selected weights; embedded data sets bring
+    their own."""
     test_images: str | None = None
     """Image folder of `test`."""
     on_error: OnErrorConfig = OnErrorConfig()
@@ -97,10 +101,10 @@ def open_data_file(config: DataConfig) -> DataConfig:
         if not isinstance(content.get("train"), str):
             raise DataError(f"data file {path} needs a key 'train' with one annotation file")
         for key in (*PATH_OPTIONS, "skeleton"):
-            value = str(content.get(key) or "people")
-            is_path = value != "people" and (key != "skeleton" or value.endswith(YAML_SUFFIXES))
-            if is_path and not Path(value).is_absolute():
-                content[key] = str(path.parent / value)
+            value = content.get(key)
+            is_name = is_embedded(key, value) or (key == "skeleton" and not str(value).endswith(YAML_SUFFIXES))
+            if value and not is_name and not Path(str(value)).is_absolute():
+                content[key] = str(path.parent / str(value))
         config = _with_content(config, content, f"data file {path}", "train")
     if config.skeleton.endswith(YAML_SUFFIXES):
         path = Path(config.skeleton)
@@ -138,8 +142,13 @@ def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
     return content
 
 
+def is_embedded(option: str, value: str | None) -> bool:
+    """Returns whether the value of a path option is the name of an embedded data set."""
+    return option in ("train", "val", "test") and value in EMBEDDED
+
+
 def with_absolute_paths(config: DataConfig) -> DataConfig:
     """Returns the section with absolute paths, so that it means the same from any working directory."""
-    paths = {name: getattr(config, name) for name in PATH_OPTIONS}
-    absolute = {name: str(Path(path).absolute()) for name, path in paths.items() if path and path != "people"}
+    paths = {name: path for name in PATH_OPTIONS if (path := getattr(config, name)) and not is_embedded(name, path)}
+    absolute = {name: str(Path(path).absolute()) for name, path in paths.items()}
     return config.model_copy(update=absolute)

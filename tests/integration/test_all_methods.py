@@ -19,6 +19,7 @@ from tests.methods import helpers
 STUDENTS = {
     "supervised": (),
     "mean_teacher": ("f",),
+    "late_teacher": ("f",),
     "pseudopose": ("f",),
     "data_distill": ("f",),
     "single": ("f",),
@@ -32,6 +33,7 @@ STUDENTS = {
 
 PURE_TEACHERS = {
     "mean_teacher": ("teacher",),
+    "late_teacher": ("teacher",),
     "pseudopose": ("teacher",),
     "data_distill": ("teacher",),
     "sspcm": ("T1_before", "T2_before"),
@@ -55,6 +57,8 @@ VARIANTS = {
     # These train their teacher first unless they are given one; here the second phase is tested.
     "pseudopose": ("pseudopose", {"teacher": "given"}),
     "data_distill": ("data_distill", {"teacher": "given"}),
+    # This begins with labels alone; the first step with unlabeled images is tested.
+    "late_teacher": ("late_teacher", {"burn_in": 0.5, "min_peak": 0.0}),
 }
 CASES = {name: (name, {}) for name in METHODS} | VARIANTS
 
@@ -75,8 +79,8 @@ def unlabeled():
 
 
 @pytest.fixture
-def start():
-    return StepInfo(0, 10, 0)
+def start(case):
+    return StepInfo(5 if case == "late_teacher" else 0, 10, 0)
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def trained(method):
 
 
 def step(method, optimizer, labeled, unlabeled, number):
-    info = StepInfo(number, 100, 0)
+    info = StepInfo(number, 6, 0)  # burn_in .5 ends after three steps
     value = method.losses(labeled, unlabeled, info)
     optimizer.zero_grad(set_to_none=True)
     value.total.backward()

@@ -54,3 +54,9 @@ def test_wrong_skeletons_are_one_line_errors(tmp_path):
     (tmp_path / "skeleton.yaml").write_text("flip_pair: []\n")
     with pytest.raises(DataError, match=r"skeleton file .*flip_pair'; did you mean 'flip_pairs'"):
         open_data_file(DataConfig(train="a.json", skeleton=str(tmp_path / "skeleton.yaml")))
+
+
+def test_a_folder_named_like_the_embedded_data_set_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = with_absolute_paths(DataConfig(train="people", unlabeled="people"))
+    assert (config.train, config.unlabeled) == ("people", str(tmp_path / "people"))

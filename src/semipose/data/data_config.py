@@ -12,9 +12,6 @@ from semipose.errors import DataError
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
 
-EMBEDDED = {name: Path(__file__).resolve().parent.parent / name for name in ("people", "clips")}
-"""Folders of the embedded data sets, by the names that `train`, `val` and `test` take."""
-
 PATH_OPTIONS = ("train", "images", "unlabeled", "boxes", "val", "val_images", "test", "test_images")
 """Options that name a file or folder."""
 
@@ -28,8 +25,8 @@ class DataConfig(Section):
     """The persons of a run: which are trained on, and which are evaluated."""
 
     train: str | None = None
-    """`clips` or `people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML
-    file with the keys of this section."""
+    """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with
+    the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
     skeleton: str = "own"
@@ -69,8 +66,7 @@ class DataConfig(Section):
     validation: int | None = Field(None, ge=0)
     """Labeled persons held out of `train` when there is no `val`; a tenth of the labels when not given."""
     test: str | None = None
-    """COCO keypoints file that is evaluated once, at the end, with the selected weights; embedded data sets bring
-    their own."""
+    """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
     test_images: str | None = None
     """Image folder of `test`."""
     on_error: OnErrorConfig = OnErrorConfig()
@@ -143,8 +139,8 @@ def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
 
 
 def is_embedded(option: str, value: str | None) -> bool:
-    """Returns whether the value of a path option is the name of an embedded data set."""
-    return option in ("train", "val", "test") and value in EMBEDDED
+    """Returns whether the value of a path option names the embedded data set, and no file."""
+    return value == "people" and option in ("train", "val", "test")
 
 
 def with_absolute_paths(config: DataConfig) -> DataConfig:

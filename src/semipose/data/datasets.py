@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
-from semipose.data.data_config import EMBEDDED, SKELETON_OPTIONS, DataConfig, open_data_file
+from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, open_data_file
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
@@ -21,8 +21,8 @@ from semipose.structures.skeletons import SKELETONS
 
 log = logging.getLogger(__name__)
 
-PEOPLE = EMBEDDED["people"]
-"""Folder of the embedded data set `people`."""
+PEOPLE = Path(__file__).resolve().parent.parent / "people"
+"""Folder of the embedded data set, which `people` names."""
 
 ANNOTATION_SUFFIXES = (".json", ".mat")
 
@@ -64,16 +64,16 @@ def read_dataset(
     """Reads an annotation file or the embedded data set.
 
     Args:
-        name: The annotation file, or the name of an embedded data set.
+        name: The annotation file, or `people`.
         images: Its image folder; found next to the file when not given.
         part: "train" or "val", the part of the embedded data set.
         problems: A list to which broken records are added; without one they raise a DataError.
         category: The category that is read of a file with several.
     """
-    if name in EMBEDDED:
+    if name == "people":
         if images is not None:
-            raise ConfigError(f"the embedded data set `{name}` has its own images; leave {images} out")
-        return read_coco(EMBEDDED[name] / f"{part}.json", EMBEDDED[name] / "images", problems=problems)
+            raise ConfigError(f"the embedded data set `people` has its own images; leave {images} out")
+        return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
     return read_annotations(Path(name), images, problems=problems, category=category)
 
 
@@ -124,7 +124,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     if train is None:
         raise ConfigError(
             "`data.train` is missing: give an annotation file (COCO keypoints, MPII, AI Challenger, LSP) or a data "
-            "YAML, or `people` or `clips` for an embedded data set"
+            "YAML, or `people` for the embedded data set"
         )
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
@@ -145,8 +145,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     test = None
     if config.val:
         validation = _evaluation_set(config, errors, dataset, "val", config.val, config.val_images)
-    if config.test or train in EMBEDDED:
-        test = _evaluation_set(config, errors, dataset, "test", config.test or train, config.test_images)
+    if config.test or train == "people":
+        test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
     labeled = dataset.subset(split.labeled)
     unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split)
     sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
@@ -172,7 +172,7 @@ def load_splits(config: DataConfig) -> DataSplits:
 
 def _check_options(config: DataConfig) -> None:
     """Raises ConfigError for options without effect."""
-    if config.train in EMBEDDED and config.images:
+    if config.train == "people" and config.images:
         raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
     for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
         if getattr(config, option) is not None and getattr(config, needed) is None:

@@ -1,4 +1,4 @@
-"""The demo: a network trained on few labeled frames of the embedded clips and many unlabeled ones."""
+"""The demo: a network trained on few labeled and many unlabeled embedded images."""
 
 import json
 import logging
@@ -26,12 +26,12 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
-LABELS = 30
-"""Frames that keep their labels."""
+LABELS = 200
+"""Persons that keep their labels."""
 
 SETTINGS: dict[str, Any] = {
-    "data.train": "clips",
-    "data.validation": 100,
+    "data.train": "people",
+    "data.validation": 98,
     "input.height": 64,
     "input.width": 64,
     "model.backbone": "tf_efficientnet_lite0",
@@ -39,16 +39,14 @@ SETTINGS: dict[str, Any] = {
     "model.head_channels": 64,
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.0,
-    "train.batch": 16,
     "train.precision": "32-true",
     "train.select": "last",
 }
-"""Settings of all runs of the demo, chosen by measurement: docs/research/demo.md."""
+"""Settings of all runs of the demo, chosen by measurement: docs/research/embedded-people.md."""
 
 SEMI_SUPERVISED: dict[str, Any] = {
     "method": "late_teacher",
-    "method.burn_in": 0.25,
-    "train.steps": 1600,
+    "train.steps": 2000,
     "train.drops": (0.9,),
 }
 """Further settings of the semi-supervised run."""
@@ -56,11 +54,11 @@ SEMI_SUPERVISED: dict[str, Any] = {
 SUPERVISED: dict[str, Any] = {"method": "supervised", "train.steps": 1000}
 """Further settings of the upper bound, the training on all labels."""
 
-FAST: dict[str, Any] = {"train.steps": 40, "train.batch": 8, "train.unlabeled_batch": 8}
+FAST: dict[str, Any] = {"train.steps": 40, "method.burn_in": 0.5, "train.batch": 8, "train.unlabeled_batch": 8}
 """Further settings of a one-minute check."""
 
 METHOD, LABELS_ALONE, ALL_LABELS = str(SEMI_SUPERVISED["method"]), "supervised", "all labels"
-"""Names of the rows: few labels and unlabeled frames, few labels only, and the upper bound."""
+"""Names of the rows: few labels and unlabeled images, few labels only, and the upper bound."""
 
 METRICS = ("AP", "PCK@0.2", "pixel_error")
 """Metrics of the table."""
@@ -130,7 +128,7 @@ class DemoResult:
 
     @property
     def summary(self) -> list[str]:
-        """The protocol, the gap recovered and the gain from the unlabeled frames, one line each."""
+        """The protocol, the gap recovered and the gain from the unlabeled images, one line each."""
         gap = self.gap_recovered
         lines = [self.run.protocol]
         lines += [] if gap is None else [f"{100 * gap:.0f} % of the gap to all labels recovered (PCK@0.2)"]
@@ -145,7 +143,7 @@ def default_folder(fast: bool, seed: int) -> Path:
 def run_demo(
     out: Path, *, fast: bool = False, upper_bound: bool = False, seed: int = 0, progress: Progress = NO_PROGRESS
 ) -> DemoResult:
-    """Trains on few labels and many unlabeled frames, next to a network that sees the labels alone.
+    """Trains on few labels and many unlabeled images, next to a network that sees the labels alone.
 
     A stopped demo continues; a finished demo returns its result.
 
@@ -188,7 +186,7 @@ def _train(config: RunConfig, folder: Path, progress: Progress) -> TrainResult:
 
 def _save_picture(run: TrainResult, path: Path, count: int = 8) -> Path:
     """Draws ground truth and the joints of both networks on `count` randomly drawn persons of the test split."""
-    truth = read_dataset("clips", None, "val")
+    truth = read_dataset("people", None, "val")
     indices = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
     models = [load_pose_model(run.folder, name) for name in ("labels_alone", run.headline_networks[0])]
     rows = [_picture_row(truth, index, models) for index in indices]

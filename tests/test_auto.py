@@ -24,24 +24,24 @@ def test_a_cpu_keeps_the_small_network(choose):
     config, reasons = choose()
     assert (config.model.backbone, config.input.height, config.input.width) == ("tf_efficientnet_lite0", 96, 96)
     assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
-    assert config.train.steps == 600 + 1000
+    assert config.train.steps == 1000 + 1000
     assert config.auto == ()
     assert reasons[0].startswith("network: tf_efficientnet_lite0 at 96×96 (small enough for a CPU")
-    assert "the first 600 on 24 labeled persons alone, 1000 with" in reasons[1]
+    assert "the first 1000 on 24 labeled persons alone, 1000 with" in reasons[1]
 
 
 def test_a_gpu_takes_the_papers_network(choose):
     config, reasons = choose(GPU)
     assert (config.model.backbone, config.model.stage, config.model.head_channels) == ("resnet50", -1, 256)
     assert (config.input.height, config.input.width, config.loss.sigma) == (256, 192, 2)
-    assert config.train.steps == 600 + 5000
+    assert config.train.steps == 1000 + 5000
     assert "the usual size on a GPU" in reasons[0]
 
 
 def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     config, reasons = choose(**{"data.labels": None})
     assert config.method.name == "supervised"
-    assert config.train.steps == round(600 / 0.7)
+    assert config.train.steps == round(1000 / 0.7)
     assert reasons[1].startswith(f"steps: {config.train.steps}, on ")
 
 

@@ -28,7 +28,7 @@ TeacherMode = Literal["train", "eval"]
 ParameterGroups = list[dict[str, Any]]
 """Parameter groups of a torch optimizer."""
 
-BURN_IN_STEPS = 600
+BURN_IN_STEPS = 1000
 """Smallest number of steps of an automatic burn-in."""
 BURN_IN_PASSES = 20
 """Smallest number of passes over the labeled persons in an automatic burn-in."""

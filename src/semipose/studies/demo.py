@@ -26,7 +26,7 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 
 logger = logging.getLogger(__name__)
 
-LABELS = 100
+LABELS = 200
 """Persons that keep their labels."""
 
 SETTINGS: dict[str, Any] = {
@@ -46,7 +46,7 @@ SETTINGS: dict[str, Any] = {
 
 SEMI_SUPERVISED: dict[str, Any] = {
     "method": "late_teacher",
-    "train.steps": 2400,
+    "train.steps": 2600,
     "train.drops": (0.9,),
 }
 """Further settings of the semi-supervised run."""

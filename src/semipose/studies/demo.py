@@ -54,7 +54,7 @@ SEMI_SUPERVISED: dict[str, Any] = {
 SUPERVISED: dict[str, Any] = {"method": "supervised", "train.steps": 1000}
 """Further settings of the upper bound, the training on all labels."""
 
-FAST: dict[str, Any] = {"train.steps": 40, "method.burn_in": 0.5, "train.batch": 8, "train.unlabeled_batch": 8}
+FAST: dict[str, Any] = {"train.steps": 40, "train.batch": 8, "train.unlabeled_batch": 8}
 """Further settings of a one-minute check."""
 
 METHOD, LABELS_ALONE, ALL_LABELS = str(SEMI_SUPERVISED["method"]), "supervised", "all labels"
@@ -164,9 +164,8 @@ def run_demo(
         )
         shared |= {"model.weights": "none"}
     last = FAST if fast else {}
-    run = _train(
-        load_config(None, {**shared, "data.labels": LABELS, **SEMI_SUPERVISED, **last}), out / METHOD, progress
-    )
+    options = {**shared, "data.labels": LABELS, **SEMI_SUPERVISED, **last, **({"method.burn_in": 0.5} if fast else {})}
+    run = _train(load_config(None, options), out / METHOD, progress)
     all_labels = None
     if upper_bound:
         folder = out / ALL_LABELS.replace(" ", "_")

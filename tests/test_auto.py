@@ -25,6 +25,7 @@ def test_a_cpu_keeps_the_small_network(choose):
     assert (config.model.backbone, config.input.height, config.input.width) == ("tf_efficientnet_lite0", 96, 96)
     assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
     assert config.train.steps == 1000 + 1000
+    assert config.train.drops == (0.9,)
     assert config.auto == ()
     assert reasons[0].startswith("network: tf_efficientnet_lite0 at 96×96 (small enough for a CPU")
     assert "the first 1000 on 24 labeled persons alone, 1000 with" in reasons[1]
@@ -42,6 +43,7 @@ def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     config, reasons = choose(**{"data.labels": None})
     assert config.method.name == "supervised"
     assert config.train.steps == round(1000 / 0.7)
+    assert config.train.drops == (0.7, 0.9)
     assert reasons[1].startswith(f"steps: {config.train.steps}, on ")
 
 
@@ -49,6 +51,7 @@ def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     ("given", "kept"),
     [
         ({"train.steps": 7}, ("train", "steps", 7)),
+        ({"train.drops": [0.5]}, ("train", "drops", (0.5,))),
         ({"train.batch": 4}, ("train", "batch", 4)),
         ({"input.height": 128}, ("input", "height", 128)),
         ({"model.backbone": "resnet18"}, ("model", "backbone", "resnet18")),

@@ -14,6 +14,7 @@ from semipose.data.datasets import DataSplits
 from semipose.data.shards import read_table
 from semipose.methods import METHODS
 from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS
+from semipose.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,10 @@ SMALL_BATCH, BATCH = 16, 32
 """Labeled persons a step, below and from `FEW` labeled persons on."""
 FEW = 64
 UNLABELED_BATCH = 32
+
+
+LATE_DROP = (0.9,)
+"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/h200.md)."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def choose_options(config: RunConfig, splits: DataSplits, device: torch.device) 
     burn_in, teaching = _steps(config, labeled, unlabeled, device)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": burn_in + teaching})
+        if teaching and config.train.drops == TrainConfig().drops:
+            config = _with(config, {"train.drops": LATE_DROP})
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, burn_in, device)
 
 

@@ -1,6 +1,5 @@
 """Choice of network, input size, batch and steps for the machine and the data, for the options that nobody gave."""
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from semipose.methods import METHODS
 from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS
 from semipose.training.config import TrainConfig
 
-log = logging.getLogger(__name__)
-
 GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256}
 GPU_INPUT = {"input.height": 256, "input.width": 192, "loss.sigma": 2.0}
 """The network and input size of the papers, for a GPU. On a CPU those of the configuration stay."""
@@ -27,9 +24,8 @@ SMALL_BATCH, BATCH = 16, 32
 FEW = 64
 UNLABELED_BATCH = 32
 
-
 LATE_DROP = (0.9,)
-"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/h200.md)."""
+"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_a_cpu_keeps_the_small_network(choose):
     assert config.train.drops == (0.9,)
     assert config.auto == ()
     assert reasons[0].startswith("network: tf_efficientnet_lite0 at 96×96 (small enough for a CPU")
-    assert "the first 1000 on 24 labeled persons alone, 1000 with" in reasons[1]
+    assert reasons[1].startswith("steps: 2000, 1000 on 24 labeled persons alone, then 1000 with ")
 
 
 def test_a_gpu_takes_the_papers_network(choose):
@@ -44,7 +44,26 @@ def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     assert config.method.name == "supervised"
     assert config.train.steps == round(1000 / 0.7)
     assert config.train.drops == (0.7, 0.9)
-    assert reasons[1].startswith(f"steps: {config.train.steps}, on ")
+    assert reasons[1].startswith(f"steps: {config.train.steps}, {config.train.steps} on ")
+    assert "unlabeled" not in reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({"method": "trs"}, "steps: 1000, 1000 with "),  # no burn-in
+        ({"method": "mean_teacher", "method.burn_in": 0.2}, "steps: 1250, 250 on 24 labeled persons alone, then 1000 "),
+        ({"train.steps": 400}, "steps: 400, 400 on 24 labeled persons alone"),  # too few for the unlabeled images
+        ({"train.epochs": 3}, "steps: those of 3 epochs"),
+    ],
+)
+def test_the_reason_is_that_of_the_method_and_of_given_steps(choose, given, steps):
+    _, reasons = choose(**given)
+    assert reasons[1].startswith(steps)
+
+
+def test_a_given_network_has_no_reason(choose):
+    assert choose(**{"model.backbone": "resnet18"})[1][0] == "network: resnet18 at 96×96, batch 16 + 32"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from semipose.errors import ConfigError, DataError, InputError, RunError, Semipo
 if TYPE_CHECKING:
     from semipose.api import evaluate, export, load, predict, suggest, train
     from semipose.config import RunConfig, load_config
+    from semipose.data.account import DataAccount, WrittenFiles
     from semipose.inference.evaluation import Evaluation
     from semipose.inference.pose_model import PoseModel
+    from semipose.metrics.gain import Gain
     from semipose.metrics.scores import Scores
     from semipose.structures.poses import Poses
     from semipose.structures.skeletons import Skeleton
@@ -29,8 +31,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",
+    "DataAccount",
     "DataError",
     "Evaluation",
+    "Gain",
     "InputError",
     "PoseModel",
     "Poses",
@@ -41,6 +45,7 @@ __all__ = [
     "Skeleton",
     "TrainResult",
     "WeightsError",
+    "WrittenFiles",
     "evaluate",
     "export",
     "load",
@@ -51,13 +56,16 @@ __all__ = [
 ]
 
 _MODULES = {
+    "DataAccount": "semipose.data.account",
     "Evaluation": "semipose.inference.evaluation",
+    "Gain": "semipose.metrics.gain",
     "PoseModel": "semipose.inference.pose_model",
     "Poses": "semipose.structures.poses",
     "RunConfig": "semipose.config",
     "Scores": "semipose.metrics.scores",
     "Skeleton": "semipose.structures.skeletons",
     "TrainResult": "semipose.training.evaluator",
+    "WrittenFiles": "semipose.data.account",
     "evaluate": "semipose.api",
     "export": "semipose.api",
     "load": "semipose.api",

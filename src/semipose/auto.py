@@ -12,7 +12,7 @@ from semipose.data.crops import CropGeometry
 from semipose.data.datasets import DataSplits
 from semipose.data.shards import read_table
 from semipose.methods import METHODS
-from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS
+from semipose.methods.base import automatic_burn_in
 from semipose.training.config import TrainConfig
 
 GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256}
@@ -60,12 +60,11 @@ def choose_options(config: RunConfig, splits: DataSplits, device: torch.device) 
     if "batch" in config.auto:
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
     config = _with(config, values)
-    burn_in, teaching = _steps(config, labeled, unlabeled, device)
     if "steps" in config.auto:
-        config = _with(config, {"train.steps": burn_in + teaching})
-        if teaching and config.train.drops == TrainConfig().drops:
+        config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
+        if unlabeled and config.train.drops == TrainConfig().drops:
             config = _with(config, {"train.drops": LATE_DROP})
-    return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, burn_in, device)
+    return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
 
 def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
@@ -77,31 +76,41 @@ def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
     return len(splits.unlabeled or ()) + packed
 
 
-def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> tuple[int, int]:
-    """The steps with labels only, and the steps with unlabeled images too."""
-    burn_in = max(BURN_IN_STEPS, math.ceil(BURN_IN_PASSES * labeled / config.train.batch))
+def _burn_in(config: RunConfig, labeled: int) -> float:
+    """The burn-in of the method: a number of steps if it is `auto`, else a fraction of the training."""
+    burn_in = getattr(config.method, "burn_in", 0.0)
+    return automatic_burn_in(config.train.batch / labeled) if burn_in == "auto" else float(burn_in)
+
+
+def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
+    """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        return round(burn_in / 0.7), 0  # the rate drops in the last 30 %
+        return round(automatic_burn_in(config.train.batch / labeled) / 0.7)  # the rate drops in the last 30 %
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
     wanted = math.ceil(budget.passes * unlabeled / config.train.unlabeled_batch)
-    return burn_in, min(budget.most, max(budget.least, wanted))
+    teaching, burn_in = min(budget.most, max(budget.least, wanted)), _burn_in(config, labeled)
+    return teaching + round(burn_in) if burn_in >= 1 else math.ceil(teaching / (1 - burn_in))
 
 
-def _reasons(config: RunConfig, labeled: int, unlabeled: int, burn_in: int, device: torch.device) -> list[str]:
+def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> list[str]:
+    """What the configuration chose, one line for the network and one for the steps."""
     cpu, train = device.type == "cpu", config.train
     why = "small enough for a CPU; a GPU would take resnet50 at 256×192" if cpu else "the usual size on a GPU"
     network = (
-        f"network: {config.model.backbone} at {config.input.height}×{config.input.width} ({why}), "
-        f"batch {train.batch}" + (f" + {train.unlabeled_batch}" if unlabeled else "")
+        f"network: {config.model.backbone} at {config.input.height}×{config.input.width}"
+        + (f" ({why})" if {"network", "input"} <= {*config.auto} else "")
+        + f", batch {train.batch}"
+        + (f" + {train.unlabeled_batch}" if unlabeled else "")
     )
-    if not unlabeled:
-        return [network, f"steps: {train.steps}, on {labeled} labeled persons"]
-    teaching = (train.steps or 0) - burn_in
-    return [
-        network,
-        f"steps: {train.steps}; the first {burn_in} on {labeled} labeled persons alone, {teaching} with {unlabeled} "
-        f"unlabeled ones ({teaching * train.unlabeled_batch / unlabeled:.1f} passes)",
-    ]
+    if train.steps is None:
+        return [network, f"steps: those of {train.epochs:g} epochs"]
+    burn_in = _burn_in(config, labeled) if unlabeled else train.steps
+    first = min(train.steps, math.ceil(burn_in if burn_in >= 1 else burn_in * train.steps))
+    parts = [f"{first} on {labeled} labeled persons alone"] if first else []
+    if teaching := train.steps - first:
+        passes = teaching * train.unlabeled_batch / unlabeled
+        parts.append(f"{teaching} with {unlabeled} unlabeled ones ({passes:.1f} passes)")
+    return [network, f"steps: {train.steps}, {', then '.join(parts)}"]
 
 
 def _with(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:

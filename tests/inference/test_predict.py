@@ -11,7 +11,6 @@ import semipose
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_results import load_predictions
-from semipose.inference.predict import predict_with_account
 
 
 def test_predict_on_a_folder_writes_results_and_drawings(model, tmp_path):
@@ -108,9 +107,9 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     changes = [{}, {"score": 0.2}, {"category_id": 3}, {"bbox": [5, 5, 0, 9]}, {"image_id": "c.png"}, {"bbox": [1]}]
     (tmp_path / "boxes.json").write_text(json.dumps([usual | change for change in changes]))
     parameters = {"boxes": tmp_path / "boxes.json", "min_score": 0.5, "out": tmp_path / "found"}
-    paths, account = predict_with_account(model, folder, **parameters)
-    assert paths == semipose.predict(model, folder, **parameters)
-    assert account.as_dict() == {
+    written = semipose.predict(model, folder, **parameters)
+    assert written == [tmp_path / "found" / "predictions.json"]
+    assert written.account.as_dict() == {
         "source": str(folder),
         "images": 1,
         "persons": 1,

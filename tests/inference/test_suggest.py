@@ -8,7 +8,7 @@ import pytest
 
 from semipose.data.formats.coco import read_coco
 from semipose.errors import ConfigError
-from semipose.inference.suggest import least_confident, suggest, suggest_with_account
+from semipose.inference.suggest import least_confident, suggest
 from semipose.structures.predictions import Prediction
 
 
@@ -71,7 +71,8 @@ def test_frames_of_a_video_are_suggested(model, tmp_path):
     for n in (0, 1, 2, 2, 3, 4):
         writer.write(np.full((96, 64, 3), 50 * n, np.uint8))
     writer.release()
-    written, account = suggest_with_account(model, path, count=2, out=tmp_path / "label")
+    written = suggest(model, path, count=2, out=tmp_path / "label")
+    account = written.account
     assert (account.source, account.images) == (str(path), 5)
     assert account.left_out == {"frames that resemble the one before": 1}
     assert [p.parent.name for p in written[1:]] == ["images", "images"]

@@ -31,7 +31,7 @@ def predictions(folder):
 
 
 def test_every_frame_is_predicted_and_drawn(model, clip, tmp_path):
-    written, _ = predict_video(model, clip, tmp_path, draw=True)
+    written = predict_video(model, clip, tmp_path, draw=True)
     assert [path.name for path in written] == ["predictions.json", "clip_pose.mp4"]
     assert [p["image_id"] for p in predictions(tmp_path)] == [0, 1, 2, 3, 4]
     with av.open(str(written[1])) as container:
@@ -43,7 +43,7 @@ def test_boxes_belong_to_frames_by_number(model, clip, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     records = [{"image_id": n, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9} for n in (1, 1, 3, 9, "x.jpg")]
     (tmp_path / "boxes.json").write_text(json.dumps(records))
-    _, account = predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
+    account = predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json").account
     assert [p["image_id"] for p in predictions(tmp_path)] == [1, 1, 3]
     assert (account.images, account.persons, account.used) == (5, 3, {"predicted on": 3})
     assert account.left_out == {
@@ -120,7 +120,7 @@ VARIABLE = [0, 33, 66, 100, 400, 420, 1420, 1453, 2453, 2500]
 def test_drawn_videos_keep_the_times_of_their_frames(model, tmp_path, name, ticks, time_base, rate):
     source = write_video(tmp_path / name, ticks, time_base, rate)
     (tmp_path / "out").mkdir()
-    (_, written), _ = predict_video(model, source, tmp_path / "out", draw=True)
+    _, written = predict_video(model, source, tmp_path / "out", draw=True)
     drawn, duration = times_and_duration(written)
     expected = [float((tick - ticks[0]) * time_base) for tick in ticks]
     np.testing.assert_allclose([float(t) for t in drawn], expected, rtol=0, atol=1e-3)

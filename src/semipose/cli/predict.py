@@ -32,9 +32,9 @@ def predict(
     json: Json = False,
 ) -> None:
     """Predict the joints of the persons in images or a video; write COCO results and, with --draw, drawings."""
-    from semipose.inference.predict import predict_with_account
+    from semipose.inference.predict import predict as write_predictions
 
-    written, account = predict_with_account(
+    written = write_predictions(
         run,
         source,
         images=images,
@@ -49,4 +49,4 @@ def predict(
         on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
-    print_written(written, account, json=json)
+    print_written(written, written.account, json=json)

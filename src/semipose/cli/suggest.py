@@ -32,9 +32,9 @@ def suggest(
     json: Json = False,
 ) -> None:
     """Select the images with the least confident joints for labeling, and pre-label them for a labeling tool."""
-    from semipose.inference.suggest import suggest_with_account
+    from semipose.inference.suggest import suggest as write_suggestions
 
-    written, account = suggest_with_account(
+    written = write_suggestions(
         run,
         frames,
         count=count,
@@ -48,4 +48,4 @@ def suggest(
         on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
     )
-    print_written(written, account, json=json)
+    print_written(written, written.account, json=json)

@@ -1,7 +1,8 @@
 """The account of a data set: what a command read, what it used, and what it left out for which reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from semipose.data.data_errors import DataErrors
@@ -80,6 +81,15 @@ def unlabeled_by_reason(persons: PoseDataset) -> dict[str, int]:
         "crowds": int(instances.is_crowd.sum()),
         "without labeled joints": int((~instances.labeled & ~instances.is_crowd).sum()),
     }
+
+
+class WrittenFiles(list[Path]):
+    """Paths of the files that a function wrote, with the account of the data set that it read."""
+
+    def __init__(self, paths: Iterable[Path], account: DataAccount) -> None:
+        """Sets the paths and the account."""
+        super().__init__(paths)
+        self.account = account
 
 
 def untrainable_by_reason(persons: PoseDataset) -> dict[str, int]:

@@ -93,16 +93,11 @@ def check_data(
     about_missing = _describe_missing(missing, len(files))
     problems += about_missing
     opened = _decode(sorted({*files} - {*missing}), problems) if decode else {}
-    shared = (
-        shared_images(image_paths(read_annotations(against, against_images, category=CategoryChoice(ALL))), files)
-        if against
-        else []
-    )
+    shared = _shared_with(against, against_images, files) if against else []
     problems += [f"image {own} is also in {against}, as {other}" for other, own in shared]
     suspicions = suspicious_labels(persons, opened, digests_of_equal_sizes(files))
+    problems += _boxes_without_area(persons, path)
     instances = persons.instances
-    without_area = instances.annotation_ids[~instances.usable & ~instances.is_crowd]
-    problems += [f"{path}: annotation {i}: the box has no area; a training leaves it out" for i in without_area]
     sides = instances.boxes[:, 2:].max(axis=1)
     return DataReport(
         source=str(path),
@@ -121,6 +116,20 @@ def check_data(
         suspicious=tuple(suspicion.line for suspicion in suspicions),
         suspicious_kinds=describe_suspicions(suspicions),
     )
+
+
+def _shared_with(
+    against: str | os.PathLike[str], images: str | os.PathLike[str] | None, files: list[Path]
+) -> list[tuple[Path, Path]]:
+    """The images that another annotation file has too, by content: pairs of its image and of the own one."""
+    other = read_annotations(against, images, category=CategoryChoice(ALL))
+    return shared_images(image_paths(other), files)
+
+
+def _boxes_without_area(persons: PoseDataset, path: Path) -> list[str]:
+    instances = persons.instances
+    found = instances.annotation_ids[~instances.usable & ~instances.is_crowd]
+    return [f"{path}: annotation {i}: the box has no area; a training leaves it out" for i in found]
 
 
 def _count_joints(persons: PoseDataset) -> dict[str, tuple[int, int, int]]:

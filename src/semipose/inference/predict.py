@@ -4,7 +4,7 @@ import logging
 import os
 from pathlib import Path
 
-from semipose.data.account import DataAccount
+from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_predictions, save_submission
 from semipose.data.formats.image_names import relative_names
@@ -43,7 +43,7 @@ def predict(
     device: str = "auto",
     on_error: ErrorPolicy = "skip",
     progress: Progress = NO_PROGRESS,
-) -> list[Path]:
+) -> WrittenFiles:
     """Predicts the poses of the persons in images or a video, and writes them to a folder.
 
     Args:
@@ -65,47 +65,12 @@ def predict(
         progress: Shows the progress.
 
     Returns:
-        The files written, predictions.json first.
+        The files written, predictions.json first, with the account of the images and persons.
 
     Raises:
         DataError: If the images or boxes cannot be used.
         ConfigError: If a parameter has no effect, or a file in `out` would replace an input.
     """
-    paths, _ = predict_with_account(
-        model,
-        source,
-        out=out,
-        images=images,
-        boxes=boxes,
-        min_score=min_score,
-        box_category=box_category,
-        draw=draw,
-        network=network,
-        flip_test=flip_test,
-        device=device,
-        on_error=on_error,
-        progress=progress,
-    )
-    return paths
-
-
-def predict_with_account(
-    model: PoseModel | PathLike,
-    source: PathLike,
-    *,
-    out: PathLike,
-    images: PathLike | None = None,
-    boxes: PathLike | None = None,
-    min_score: float = 0.0,
-    box_category: int | str | None = None,
-    draw: bool = False,
-    network: str | None = None,
-    flip_test: bool = False,
-    device: str = "auto",
-    on_error: ErrorPolicy = "skip",
-    progress: Progress = NO_PROGRESS,
-) -> tuple[list[Path], DataAccount]:
-    """Does the same as `predict`; returns the files written and the account of the images and persons."""
     model, source, out = as_pose_model(model, network), Path(source), Path(out)
     errors = data_errors_for(on_error)
     if source.suffix.lower() != ".json":
@@ -145,4 +110,5 @@ def predict_with_account(
     if source.suffix == ".json" and model.skeleton.keys == COCO.keys and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         save_submission(predictions, written[1])
-    return written + (draw_predictions(persons, predictions, model.skeleton, out) if draw else []), account
+    drawings = draw_predictions(persons, predictions, model.skeleton, out) if draw else []
+    return WrittenFiles([*written, *drawings], account)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from semipose.data.account import DataAccount
+from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import prediction_dataset
@@ -19,7 +19,7 @@ from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
-from semipose.structures.instances import Instance, PoseDataset, estimate_area
+from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
 from semipose.structures.predictions import Prediction
 from semipose.utils.device import resolve_device
 from semipose.utils.files import make_folder
@@ -46,7 +46,7 @@ def suggest(
     device: str = "auto",
     on_error: ErrorPolicy = "skip",
     progress: Progress = NO_PROGRESS,
-) -> list[Path]:
+) -> WrittenFiles:
     """Copies the images with the least confident predictions to `out`, with pre-labels for a labeling tool.
 
     Args:
@@ -66,57 +66,13 @@ def suggest(
         progress: Shows the progress.
 
     Returns:
-        The annotation file, then the copied images, the least confident first.
+        The annotation file, then the copied images, the least confident first, with the account of images and persons.
 
     Raises:
         ConfigError: If a parameter cannot be used, or `out` contains annotations already.
     """
-    paths, _ = suggest_with_account(
-        model,
-        source,
-        count=count,
-        out=out,
-        images=images,
-        boxes=boxes,
-        min_score=min_score,
-        box_category=box_category,
-        min_joint_score=min_joint_score,
-        network=network,
-        flip_test=flip_test,
-        device=device,
-        on_error=on_error,
-        progress=progress,
-    )
-    return paths
-
-
-def suggest_with_account(
-    model: PoseModel | PathLike,
-    source: PathLike,
-    *,
-    count: int,
-    out: PathLike,
-    images: PathLike | None = None,
-    boxes: PathLike | None = None,
-    min_score: float = 0.0,
-    box_category: int | str | None = None,
-    min_joint_score: float = 0.2,
-    network: str | None = None,
-    flip_test: bool = False,
-    device: str = "auto",
-    on_error: ErrorPolicy = "skip",
-    progress: Progress = NO_PROGRESS,
-) -> tuple[list[Path], DataAccount]:
-    """Does the same as `suggest`; returns the files written and the account of the images and persons."""
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
-    if count < 1:
-        raise ConfigError(f"`count` is {count}; give 1 or more")
-    if not 0 <= min_joint_score <= 1:
-        raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
-    if (out / "annotations.json").exists() or (out / "images").exists():
-        raise ConfigError(
-            f"`out`: {out} has annotations.json or images already, perhaps corrected; choose another folder"
-        )
+    _check(count, min_joint_score, out)
     make_folder(out)
     folder, alike = source, 0
     with TemporaryDirectory(dir=out, prefix=".frames") as frames:
@@ -142,10 +98,35 @@ def suggest_with_account(
     if len(copies) < count:
         available = plural(len(copies), "image")
         log.warning("`count` is %d, but %s of %s can be suggested; all are", count, available, source)
+    _write_pre_labels(model, selected, copies, persons.category, min_joint_score, out / "annotations.json")
+    return WrittenFiles([out / "annotations.json", *copies.values()], account)
+
+
+def _check(count: int, min_joint_score: float, out: Path) -> None:
+    """Raises ConfigError for values out of range, and for a folder with annotations."""
+    if count < 1:
+        raise ConfigError(f"`count` is {count}; give 1 or more")
+    if not 0 <= min_joint_score <= 1:
+        raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
+    if (out / "annotations.json").exists() or (out / "images").exists():
+        raise ConfigError(
+            f"`out`: {out} has annotations.json or images already, perhaps corrected; choose another folder"
+        )
+
+
+def _write_pre_labels(
+    model: PoseModel,
+    selected: Sequence[Prediction],
+    copies: dict[int | str, Path],
+    category: Category,
+    min_joint_score: float,
+    path: Path,
+) -> None:
+    """Writes the predictions as labels, and logs how many joints have one."""
     labels = PoseDataset(
-        model.skeleton, _pre_labels(selected, copies, min_joint_score), "predictions", category=persons.category
+        model.skeleton, _pre_labels(selected, copies, min_joint_score), "predictions", category=category
     )
-    write_coco(labels, out / "annotations.json")
+    write_coco(labels, path)
     scores = np.concatenate([p.scores for p in selected])
     log.info(
         "%d of %d joints have a pre-label (score %g or more, the highest is %.2g)",
@@ -154,7 +135,6 @@ def suggest_with_account(
         min_joint_score,
         scores.max(),
     )
-    return [out / "annotations.json", *copies.values()], account
 
 
 def least_confident(predictions: Sequence[Prediction], count: int) -> list[Prediction]:

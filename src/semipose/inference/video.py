@@ -3,13 +3,14 @@
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semipose.data.account import DataAccount
+from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
@@ -19,6 +20,8 @@ from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import FrameCrops
 from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -41,7 +44,7 @@ def predict_video(
     min_score: float = 0.0,
     box_category: int | str | None = None,
     progress: Progress = NO_PROGRESS,
-) -> tuple[list[Path], DataAccount]:
+) -> WrittenFiles:
     """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
@@ -59,7 +62,7 @@ def predict_video(
         progress: Shows the progress.
 
     Returns:
-        The files written, and the account of the frames and persons.
+        The files written, with the account of the frames and persons.
 
     Raises:
         DataError: If no frame can be read.
@@ -82,9 +85,7 @@ def predict_video(
                 found = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
                 predictions += found
                 if video:
-                    joints = np.array([p.joints for p in found]).reshape(-1, len(model.skeleton), 2)
-                    scores = np.array([p.scores for p in found]).reshape(-1, len(model.skeleton))
-                    video.add(draw_pose(image, joints, scores, model.skeleton), frame)
+                    video.add(_drawn(image, found, model.skeleton), frame)
         except DataError as error:
             if number < 0:
                 raise
@@ -96,7 +97,14 @@ def predict_video(
     account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
     log.info(account.describe())
     save_predictions(predictions, out / "predictions.json")
-    return [out / "predictions.json", *([target] if draw else [])], account
+    return WrittenFiles([out / "predictions.json", *([target] if draw else [])], account)
+
+
+def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -> np.ndarray:
+    """The image with the predicted poses."""
+    joints = np.array([p.joints for p in found]).reshape(-1, len(skeleton), 2)
+    scores = np.array([p.scores for p in found]).reshape(-1, len(skeleton))
+    return draw_pose(image, joints, scores, skeleton)
 
 
 def _boxes_by_frame(path: Path, selection: BoxSelection) -> tuple[dict[int, list[Box]], Counter[str]]:

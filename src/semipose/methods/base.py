@@ -266,6 +266,15 @@ class Method(nn.Module, ABC):
         return 0.0
 
 
+def automatic_burn_in(passes_per_step: float) -> int:
+    """Returns the steps of an automatic burn-in.
+
+    Args:
+        passes_per_step: The fraction of the labeled persons that a step uses; 0 if it is unknown.
+    """
+    return max(BURN_IN_STEPS, math.ceil(BURN_IN_PASSES / passes_per_step) if passes_per_step else 0)
+
+
 class ConsistencyMethod(Method):
     """A method that trains students to predict on hard views what teachers predict on the easy view.
 
@@ -305,11 +314,9 @@ class ConsistencyMethod(Method):
 
     def burn_in_steps(self, info: StepInfo) -> int:
         """Returns the number of steps with labels only; it is the same in every step of a training."""
-        if self.config.burn_in != "auto":
-            return math.ceil(self.config.burn_in * info.steps)
-        if not info.passes_per_step:
-            return BURN_IN_STEPS
-        return max(BURN_IN_STEPS, math.ceil(BURN_IN_PASSES / info.passes_per_step))
+        if self.config.burn_in == "auto":
+            return automatic_burn_in(info.passes_per_step)
+        return math.ceil(self.config.burn_in * info.steps)
 
     def supervised_loss(self, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns λ Σ L_s over the supervised networks."""

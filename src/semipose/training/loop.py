@@ -215,7 +215,7 @@ class Training:
         state, validation = self.state, self.evaluator.validate(self.state.step, self.metrics)
         score = None if validation is None else validation.score
         rounded = None if score is None else round(score, 5)  # without the tie-breaker
-        self.monitor.update(state.step, self.steps, rounded, state.monitor, self.metrics)
+        self.monitor.update(self.step_info(state.step), rounded, state.monitor, self.metrics)
         better = score is not None and score > state.best_score
         if better or self.config.select == "last" or (score is None and state.step == self.steps):
             state.best_score = state.best_score if score is None else score

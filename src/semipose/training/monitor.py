@@ -78,27 +78,24 @@ class TrainingMonitor:
     unlabeled: Crops | None
     _views: dict[str, View] = field(default_factory=dict)
 
-    def update(
-        self, step: int, steps: int, score: float | None, memory: MonitorMemory, metrics: MetricsLog
-    ) -> list[str]:
+    def update(self, info: StepInfo, score: float | None, memory: MonitorMemory, metrics: MetricsLog) -> list[str]:
         """Logs a sample and returns the names of the failures found; each failure is reported once per training.
 
         Args:
-            step: Number of finished steps.
-            steps: Number of steps of the training.
+            info: The next step.
             score: The validation score, if there is one.
             memory: State from earlier evaluations; updated.
             metrics: Logs the sample and the warnings.
         """
         if self.unlabeled is None or not is_main_process():
             return []
-        sample = self.sample(self.unlabeled)
+        sample, step = self.sample(self.unlabeled), info.step
         metrics.write(step, "monitor", asdict(sample))
         memory.confidence = sample.peak_unlabeled / max(sample.peak_labeled, 1e-6)
         if step < FIRST_STEP:
             return []
-        weight = self.engine.method.unlabeled_weight(StepInfo(step, steps, 0))
-        failures = diagnose(sample, memory, score, weight, second_half=step > steps / 2)
+        weight = self.engine.method.unlabeled_weight(info)
+        failures = diagnose(sample, memory, score, weight, second_half=step > info.steps / 2)
         for name, text in failures.items():
             if name not in memory.reported:
                 memory.reported.append(name)

@@ -108,3 +108,9 @@ def test_automatic_burn_in_takes_steps_and_passes(build, passes_per_step, steps)
 
 def test_any_consistency_method_can_take_an_automatic_burn_in():
     assert MeanTeacherConfig(burn_in="auto").burn_in == "auto"
+
+
+def test_the_average_is_the_result(build):
+    method, _ = build()
+    assert method.eval_networks() == {"teacher": method.teacher, "labels_alone": method.labels_alone}
+    assert (method.headline_networks, method.baseline_network) == (("teacher",), "labels_alone")

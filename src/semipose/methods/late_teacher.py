@@ -95,5 +95,5 @@ class LateTeacher(SingleStudentMethod):
         ]
 
     def eval_networks(self) -> dict[str, PoseNet]:
-        """Returns the teacher, the student and the labels-alone network."""
-        return {"teacher": self.teacher, "student": self.f, "labels_alone": self.labels_alone}
+        """Returns the teacher, which is the result of the training, and the labels-alone network."""
+        return {"teacher": self.teacher, "labels_alone": self.labels_alone}

@@ -104,8 +104,10 @@ class TrainingMonitor:
         return list(failures)
 
     def sample(self, unlabeled: Crops) -> Sample:
-        """Returns the present measurements; moving averages of weights are left out."""
-        networks = [n for name, n in self.engine.method.eval_networks().items() if not name.endswith(AVERAGE)]
+        """Returns the present measurements; moving averages of weights and the baseline network are left out."""
+        method = self.engine.method
+        names = [n for n in method.eval_networks() if n != method.baseline_network and not n.endswith(AVERAGE)]
+        networks = [method.eval_networks()[name] for name in names]
         modes = [network.training for network in networks]
         for network in networks:
             network.eval()

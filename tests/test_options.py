@@ -69,6 +69,7 @@ RUN_OPTIONS = {
     "views.easy_rotation_probability": XIE,
     "views.hard_rotation_probability": XIE,
     "views.flip_probability": XIE,
+    "views.labeled_color_probability": "measured: late-teacher.md",
     "views.seen_mask": "infrastructure: off is the behavior of the papers' code",
     "train.epochs": XIE,
     "train.steps": "infrastructure: budgets that do not depend on the size of the data",

@@ -122,3 +122,19 @@ def test_a_skeleton_without_pairs_is_not_mirrored():
     views = ViewSampler(ViewsConfig(flip_probability=1), one_sided, SIZE, 2.0, torch.Generator().manual_seed(0))
     assert not views.labeled(labeled(20)).view.flipped.any()
     assert sampler(flip_probability=1).labeled(labeled(20)).view.flipped.all()
+
+
+def test_colors_of_some_labeled_views_change_and_targets_stay():
+    batch = labeled(200)
+    geometry_of = {"scale": 0, "rotation": 0, "flip_probability": 0}
+    plain = sampler(**geometry_of).labeled(batch)
+    changed = sampler(**geometry_of, labeled_color_probability=0.3).labeled(batch)
+    assert torch.equal(plain.targets, changed.targets) and torch.equal(plain.weights, changed.weights)
+    differ = (plain.view.images - changed.view.images).abs().flatten(1).amax(1) > 0.05
+    # Some operations leave some images as they are.
+    assert 0.15 < differ.float().mean() < 0.3
+
+
+def test_unlabeled_views_keep_their_colors():
+    batch = UnlabeledBatch(labeled(20).crops, to_input(20))
+    assert torch.equal(sampler().easy(batch).images, sampler(labeled_color_probability=1.0).easy(batch).images)

@@ -41,6 +41,10 @@ class RandAugment(HardViewAugmentation):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Changes the colors of `images`."""
+        return self.change_colors(images, generator)
+
+    def change_colors(self, images: Float[Tensor, "B 3 H W"], generator: torch.Generator) -> Float[Tensor, "B 3 H W"]:
+        """Returns images with changed colors; normalized images and the source of every draw as in `__call__`."""
         shape, device = (2, len(images)), images.device
         draws = torch.stack([torch.rand(shape, generator=generator, device=device) for _ in range(self.operations)])
         chunk = CPU_CHUNK if device.type == "cpu" else len(images)

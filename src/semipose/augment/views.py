@@ -1,9 +1,12 @@
 """Easy and hard views: random similarity transforms, and crops resampled with them."""
 
+import dataclasses
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from semipose.augment.color import RandAugment
 from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
@@ -29,6 +32,8 @@ class ViewsConfig(Section):
     """Probability that a hard view is rotated once more."""
     flip_probability: float = Field(0.5, ge=0, le=1)
     """Probability that an easy or labeled view is flipped horizontally."""
+    labeled_color_probability: float = Field(0.0, ge=0, le=1)
+    """Probability that RandAugment changes the colors of a labeled view; 0, as in the papers, leaves them."""
     seen_mask: bool = True
     """Whether cells of a hard view that lie outside the easy view carry no loss; otherwise their target is 0, as in the
     papers' code."""
@@ -72,12 +77,22 @@ class ViewSampler:
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
         """Draws an easy view with target heatmaps; flipped samples have left and right joints exchanged."""
-        view = self.easy(batch)
+        view = self._change_colors(self.easy(batch))
         joints = geometry.transform_points(view.from_crop, batch.joints)
         joints = geometry.flip_joints(joints, view.flipped, self.skeleton.flip_order)
         weights = geometry.flip_weights(batch.weights, view.flipped, self.skeleton.flip_order)
         targets, weights = encode(joints, weights, self.heatmap_size, self.sigma, STRIDE)
         return LabeledView(view, targets, weights)
+
+    def _change_colors(self, view: View) -> View:
+        """Applies RandAugment to some samples of a labeled view."""
+        if not self.config.labeled_color_probability:
+            return view
+        changed = self._uniform(len(view.images), view.images.device) < self.config.labeled_color_probability
+        images = torch.where(
+            changed.view(-1, 1, 1, 1), RandAugment().change_colors(view.images, self.generator), view.images
+        )
+        return dataclasses.replace(view, images=images)
 
     @geometry.in_float32
     def second_affine(self, batch: int, device: torch.device) -> Tensor:

@@ -186,10 +186,10 @@ def print_written(paths: Sequence[Path], account: "DataAccount", *, json: bool) 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:
     """Prints scores in percent and errors in pixels, a line for each network."""
-    from semipose.metrics.registry import column_title, value_text
+    from semipose.metrics.registry import column_title, is_of_part, value_text
 
     if scores:
-        names = list(next(iter(scores.values())))
+        names = [name for name in next(iter(scores.values())) if not is_of_part(name)]
         rows = [[name, *(value_text(key, row[key]) for key in names)] for name, row in scores.items()]
         print_table("", ["", *map(column_title, names)], rows)
 

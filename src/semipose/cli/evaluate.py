@@ -45,6 +45,9 @@ def evaluate(
     network: Network = None,
     against_network: Annotated[str | None, typer.Option(help="As --network, for the run in --against.")] = None,
     flip_test: FlipTest = False,
+    instance_score: Annotated[
+        str | None, typer.Option(help="rescored or mean; that of the run if not given, of other predictions their own.")
+    ] = None,
     device: Device = "auto",
     on_error: OnError = "strict",
     json: Json = False,
@@ -63,6 +66,7 @@ def evaluate(
         network=network,
         against_network=against_network,
         flip_test=flip_test,
+        instance_score=instance_score,  # type: ignore[arg-type]
         device=device,
         on_error=on_error,  # type: ignore[arg-type]
         progress=ConsoleProgress(),
@@ -84,9 +88,10 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
     print_scores({name: e.scores.as_dict() for name, e in zip(names, both, strict=True)})
     lines = [describe(first.intervals), describe_differences(first.difference or {})]
     lines.append(describe_pixel_error(first.scores.pixel_error))
-    for name, scores in first.scores.by_joint.items():
-        values = "  ".join(f"{joint} {value_text(name, value)}" for joint, value in scores.items())
-        lines.append(f"{column_title(name)} by joint: {values}")
+    for of, groups in (("joint", first.scores.by_joint), ("part", first.scores.by_part)):
+        for name, scores in groups.items():
+            values = "  ".join(f"{member} {value_text(name, value)}" for member, value in scores.items())
+            lines.append(f"{column_title(name)} by {of}: {values}")
     lines += [*first.scores.notes, first.protocol.describe()]
     if second:
         notes = (note for note in second.scores.notes if note not in first.scores.notes)

@@ -66,6 +66,12 @@ class CropGeometry:
             ]
         )
 
+    def area(self, box: Sequence[float]) -> float:
+        """Returns the area of the network input of a box [x, y, width, height] in square pixels of the image."""
+        rows, columns = self.input_size
+        longer = max(box[2] / columns, box[3] / rows) * self.padding
+        return rows * columns * longer * longer
+
     def cut(self, image: np.ndarray, box: Sequence[float]) -> np.ndarray:
         """Returns the crop of a box.
 

@@ -37,7 +37,7 @@ def draw_pose(
         joints: (N, K, 2) in pixels.
         scores: (N, K).
         skeleton: Limbs and sides of the K joints.
-        min_score: Joints with a lower score, and limbs that end in one, are not drawn.
+        min_score: Joints with a lower score or the score 0, and limbs that end in one, are not drawn.
         scale: Factor by which the image is enlarged.
 
     Returns:
@@ -46,7 +46,7 @@ def draw_pose(
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale != 1 else image.copy()
     for points, values in zip((joints + 0.5) * scale - 0.5, scores, strict=True):
-        shown = values >= min_score
+        shown = (values >= min_score) & (values > 0)
         if not shown.any() or not np.isfinite(points[shown]).all():
             continue
         extent = float(np.ptp(points[shown], axis=0).max()) if shown.sum() > 1 else 40.0

@@ -28,6 +28,7 @@ from semipose.inference.predictor import predict_dataset
 from semipose.inference.weights import WeightsDescription, read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import Difference, Interval, differences, intervals
+from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
@@ -106,6 +107,7 @@ def evaluate(
     against: PoseModel | PathLike | None = None,
     against_network: str | None = None,
     flip_test: bool = False,
+    instance_score: InstanceScore | None = None,
     device: str = "auto",
     on_error: ErrorPolicy = "strict",
     progress: Progress = NO_PROGRESS,
@@ -124,6 +126,8 @@ def evaluate(
         against: Another model or predictions file to evaluate on the same persons and compare with.
         against_network: A network of the run folder `against`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
+        instance_score: The score of a person, by which AP ranks: `rescored` (the mean of the peaks above .2, then
+            OKS-NMS) or `mean`. That of the run if not given; other predictions then keep the score in their file.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
@@ -134,12 +138,14 @@ def evaluate(
         ConfigError: If the joints of model and data differ, or a parameter has no effect.
     """
     data_errors = data_errors_for(on_error)
+    if instance_score not in (None, *DESCRIPTIONS):
+        raise ConfigError(f"`instance_score`: {instance_score!r} is unknown; known: {', '.join(DESCRIPTIONS)}")
     choice = CategoryChoice(category or _category_of(model))
     truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems, choice))
     if category not in (None, ALL, truth.category.name):
         raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
     log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
-    settings = _Settings(data_errors, boxes, box_category, flip_test, resolve_device(device), progress)
+    settings = _Settings(data_errors, boxes, box_category, flip_test, instance_score, resolve_device(device), progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
     if boxes is None:
@@ -168,11 +174,13 @@ class _Predicted:
     boxes: str
     flip_test: bool | None = None
     decoder: str = ""
+    instance_score: InstanceScore | None = None
+    unlearned_joints: tuple[str, ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def matched(self) -> MatchedDataset:
-        return match_dataset(self.truth, self.predictions)
+        return match_dataset(self.truth, self.predictions, self.instance_score)
 
     def evaluate(self, data_errors: DataErrors) -> Evaluation:
         training = find_training_images(self.path) if self.path else None
@@ -185,8 +193,11 @@ class _Predicted:
             left_out=data_errors.describe(),
             leakage=describe_leakage(leakage),
             decoder=self.decoder,
+            instance_score="that of the file" if self.instance_score is None else DESCRIPTIONS[self.instance_score],
+            unlearned_joints=self.unlearned_joints,
         )
-        scores, around = score(self.truth, self.predictions), intervals(self.truth, self.predictions)
+        given = (self.truth, self.predictions, self.instance_score)
+        scores, around = score(*given), intervals(*given)
         missed = scores.counts["no_prediction"]
         used = {"scored": scores.counts["persons"]} | ({"of them missed (no prediction)": missed} if missed else {})
         left_out = {**unlabeled_by_reason(self.truth), **self.left_out}
@@ -202,6 +213,7 @@ class _Settings:
     boxes: PathLike | None
     box_category: int | str | None
     flip_test: bool
+    instance_score: InstanceScore | None
     device: torch.device
     progress: Progress
 
@@ -211,7 +223,8 @@ class _Settings:
             return self._load(path, truth)
         loaded = as_pose_model(model, network).to(self.device)
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
-        truth = persons = _with_joints_of(loaded.skeleton, truth, name)
+        kind = self.instance_score or loaded.instance_score
+        truth = persons = _with_joints_of(loaded.skeleton, truth, name).without_joints(loaded.unlearned_joints)
         if boxes := self.boxes:
             persons = self.data_errors.read(
                 "boxes",
@@ -229,18 +242,39 @@ class _Settings:
         if broken := len(self.data_errors.records.get("boxes", ())):
             left_out["broken boxes"] = broken
         return _Predicted(
-            loaded.path, name, name, kept, predictions, source, predictor.flip_test, loaded.decoder, left_out
+            loaded.path,
+            name,
+            name,
+            kept,
+            predictions,
+            source,
+            predictor.flip_test,
+            loaded.decoder,
+            kind,
+            loaded.unlearned_joints,
+            left_out,
         )
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
         run = _description_of_run(path)
-        truth = _with_joints_of(run.skeleton if run else None, truth, str(path))
+        unlearned = run.unlearned_joints if run else ()
+        truth = _with_joints_of(run.skeleton if run else None, truth, str(path)).without_joints(unlearned)
         left_out: Counter[str] = Counter()
         found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth, left_out))
         kept = _of_category(found, truth, path)
         left_out["predictions of another category"] = len(found) - len(kept)
         left_out["broken predictions"] = len(self.data_errors.records.get(path.name, ()))
-        return _Predicted(path, path.name, "a predictions file", truth, kept, f"of {path.name}", left_out=left_out)
+        return _Predicted(
+            path,
+            path.name,
+            "a predictions file",
+            truth,
+            kept,
+            f"of {path.name}",
+            instance_score=self.instance_score or (run.instance_score if run else None),
+            unlearned_joints=unlearned,
+            left_out=left_out,
+        )
 
 
 def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:

@@ -102,6 +102,7 @@ def usage(model: PoseModel) -> dict[str, Any]:
         "the logarithm from the highest cell; quarter: the highest cell, a quarter toward its higher neighbors",
         "score": "the heatmap's highest value",
         "joints": model.skeleton.joints,
+        "unlearned_joints": model.unlearned_joints,
         "flip_pairs": model.skeleton.flip_pairs,
         "limbs": model.skeleton.limbs,
         "input": {"name": "images", "layout": "NCHW", "color": "RGB", "height": height, "width": width},

@@ -16,6 +16,7 @@ from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.inference.weights import WeightsDescription, read_description, read_weights, write_weights
 from semipose.losses import HeatmapLoss, LossConfig
+from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
@@ -43,6 +44,8 @@ class PoseModel:
         headline_networks: Names of the networks of the run whose mean score is the method's.
         path: The run folder or weights file that it was loaded from.
         category: The category that it was trained on, which predictions in images without annotations have.
+        instance_score: How the peaks of the joints become the score of a person.
+        unlearned_joints: Joints that no labeled person of the training has; their scores are 0.
     """
 
     network: PoseNet
@@ -55,6 +58,8 @@ class PoseModel:
     headline_networks: tuple[str, ...] = ()
     path: Path | None = None
     category: Category = PERSON
+    instance_score: InstanceScore = "rescored"
+    unlearned_joints: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -88,7 +93,16 @@ class PoseModel:
         if flip_test and not self.skeleton.flip_pairs:
             log.warning("no flip test: the skeleton %r has no left/right pairs", self.skeleton.name)
             flip_test = False
-        return Predictor(self.networks, self.criterion, flip_test, self.decoder, self.loss.sigma, device=self.device)
+        return Predictor(
+            self.networks,
+            self.criterion,
+            flip_test,
+            self.decoder,
+            self.loss.sigma,
+            self.instance_score,
+            self.unlearned_joints,
+            device=self.device,
+        )
 
     def predict(
         self, image: np.ndarray, boxes: Sequence[Sequence[float]] | np.ndarray | None = None, flip_test: bool = False
@@ -142,6 +156,8 @@ class PoseModel:
             decoder=self.decoder,
             headline_networks=self.headline_networks,
             category=self.category,
+            instance_score=self.instance_score,
+            unlearned_joints=self.unlearned_joints,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
 
@@ -210,6 +226,8 @@ def _load(weights: Path) -> PoseModel:
         description.decoder,
         headline_networks=description.headline_networks,
         category=description.category,
+        instance_score=description.instance_score,
+        unlearned_joints=description.unlearned_joints,
     )
 
 

@@ -15,6 +15,7 @@ from semipose.data.crops import CropGeometry, Crops, LazyCrops
 from semipose.data.data_errors import DataErrors
 from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.losses import HeatmapLoss
+from semipose.metrics.instance_score import InstanceScore, instance_scores
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
 from semipose.ops import geometry
@@ -49,6 +50,9 @@ class Predictor:
         flip_test: Whether heatmaps are averaged with those of the mirrored image; the skeleton needs left/right pairs.
         decoder: How heatmaps become joints.
         sigma: Width of the Gaussian targets of the training in heatmap pixels; the DARK decoder smooths by it.
+        instance_score: How the peaks of the joints become the score of a person.
+        unlearned_joints: Joints that the training had no labels of: their score is 0, and they do not count in a
+            person's.
         batch: Crops per forward pass.
         device: Where the networks are.
     """
@@ -58,6 +62,8 @@ class Predictor:
     flip_test: bool = False
     decoder: Decoder = "dark"
     sigma: float = 2.0
+    instance_score: InstanceScore = "rescored"
+    unlearned_joints: Sequence[str] = ()
     batch: int = 64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -108,18 +114,22 @@ class Predictor:
         maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
         joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
         in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
-        values = scores.cpu().double().numpy()
-        for index, points, value in zip(chunk, in_crop, values, strict=True):
-            person = crops.dataset[index]
+        learned = np.array([joint not in self.unlearned_joints for joint in crops.dataset.skeleton.joints])
+        peaks, persons = scores.cpu().double().numpy(), [crops.dataset[index] for index in chunk]
+        box_scores = np.array([person.score for person in persons])
+        of_person = instance_scores(peaks[:, learned], box_scores, self.instance_score).tolist()
+        for person, points, own, score in zip(persons, in_crop, peaks * learned, of_person, strict=True):
             to_image = np.linalg.inv(crops.geometry.from_image(person.box))
             yield Prediction(
                 image_id=person.image_id,
                 annotation_id=person.annotation_id if person.annotation_id >= 0 else None,
                 joints=points @ to_image[:2, :2].T + to_image[:2, 2],
-                scores=value,
-                score=float(person.score * value.mean()),
+                scores=own,
+                score=score,
                 box=person.box,
                 category_id=crops.dataset.category_id_of(person),
+                box_score=person.score,
+                crop_area=crops.geometry.area(person.box),
             )
 
 

@@ -127,11 +127,11 @@ def _write_pre_labels(
         model.skeleton, _pre_labels(selected, copies, min_joint_score), "predictions", category=category
     )
     write_coco(labels, path)
-    scores = np.concatenate([p.scores for p in selected])
+    scores = np.stack([p.scores for p in selected])[:, [j not in model.unlearned_joints for j in model.skeleton.joints]]
     log.info(
         "%d of %d joints have a pre-label (score %g or more, the highest is %.2g)",
         (scores >= min_joint_score).sum(),
-        len(scores),
+        scores.size,
         min_joint_score,
         scores.max(),
     )
@@ -175,10 +175,11 @@ def _pre_labels(
             p.image_id,
             number,
             p.box,
-            p.joints * (p.scores >= min_joint_score)[:, None],
-            np.where(p.scores >= min_joint_score, 2, 0).astype(np.int8),
+            p.joints * labeled[:, None],
+            np.where(labeled, 2, 0).astype(np.int8),
             area=estimate_area(p.box),
             category_id=p.category_id,
         )
         for number, p in enumerate(predictions, start=1)
+        for labeled in [(p.scores >= min_joint_score) & (p.scores > 0)]
     ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semipose.errors import WeightsError
 from semipose.losses import LossConfig
+from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import ModelConfig
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PERSON, Category
@@ -48,6 +49,10 @@ class WeightsDescription(Section):
     """Training loss, which determines the conversion of outputs to heatmaps."""
     decoder: Decoder
     """Conversion of heatmaps to joints."""
+    instance_score: InstanceScore = "rescored"
+    """Conversion of the peaks of the joints to the score of a person."""
+    unlearned_joints: tuple[str, ...] = ()
+    """Joints of the skeleton that no labeled person of the training has."""
     headline_networks: tuple[str, ...] = ()
     """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
     sha256: str = ""

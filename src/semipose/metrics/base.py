@@ -16,13 +16,16 @@ class MatchedDataset:
 
     Attributes:
         truth: The annotated persons.
-        predictions: All predictions, in any order.
-        matched: The prediction of each person of `truth`; None for persons without one.
+        predictions: The predictions that AP counts, in any order.
+        matched: The prediction of each person of `truth`; None for persons without one. It may be one that AP does not
+            count.
+        suppressed: Number of predictions that OKS-NMS takes for duplicates, which AP does not count.
     """
 
     truth: PoseDataset
     predictions: Sequence[Prediction]
     matched: Sequence[Prediction | None]
+    suppressed: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class MetricResult:
             metric needs.
         details: More of them, which tables leave out.
         by_joint: Values by joint name and their `total`, by public name.
+        by_part: Values by body part (head, shoulder, …), by public name.
         counts: Persons that are left out, by reason.
         notes: Why a value is missing that is expected of every data set, what limits its meaning, and which predictions
             it does not count.
@@ -42,6 +46,7 @@ class MetricResult:
     values: Mapping[str, float | None]
     details: Mapping[str, float | None] = field(default_factory=dict)
     by_joint: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_part: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

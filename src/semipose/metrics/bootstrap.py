@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semipose.metrics.base import MatchedDataset, Outcomes
+from semipose.metrics.instance_score import InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import image_numbers
 from semipose.metrics.registry import METRICS, is_error, shown
@@ -52,11 +53,16 @@ def outcomes(data: MatchedDataset, numbers: Mapping[int | str, int] | None = Non
     return {name: own for values in by_metric for name, own in values.items()}
 
 
-def intervals(truth: PoseDataset, predictions: Sequence[Prediction]) -> dict[str, Interval | None]:
-    """Returns 95 % intervals by public name; None where the value is None or the set has fewer than 10 images."""
+def intervals(
+    truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None
+) -> dict[str, Interval | None]:
+    """Returns 95 % intervals by public name; None where the value is None or the set has fewer than 10 images.
+
+    `instance_score` is that of `match_dataset`.
+    """
     numbers = image_numbers(truth, predictions)
     resamples = _resamples(len(numbers))
-    by_metric = outcomes(match_dataset(truth, predictions), numbers)
+    by_metric = outcomes(match_dataset(truth, predictions, instance_score), numbers)
     return {name: _interval(_values(values, resamples)) for name, values in by_metric.items()}
 
 

@@ -7,20 +7,32 @@ import numpy as np
 
 from semipose.errors import DataError
 from semipose.metrics.base import MatchedDataset
+from semipose.metrics.instance_score import InstanceScore, oks_nms, rescore
 from semipose.metrics.oks import best_ranked, object_keypoint_similarity
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 
 
-def match_dataset(truth: PoseDataset, predictions: Sequence[Prediction]) -> MatchedDataset:
+def match_dataset(
+    truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None
+) -> MatchedDataset:
     """Returns the data set with its predictions, matched as `match` does.
+
+    Args:
+        truth: The annotated persons.
+        predictions: The predictions.
+        instance_score: Computes the scores of persons by the peaks of their joints; `rescored` also leaves duplicates
+            out of AP. If not given, AP ranks by the scores of the predictions and counts all.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set, or an annotation id occurs twice.
         RunError: If a prediction is not finite.
     """
     check_predictions(truth, predictions)
-    return MatchedDataset(truth, predictions, match(truth, predictions))
+    if instance_score is not None:
+        predictions = rescore(predictions, instance_score)
+    counted = oks_nms(predictions, truth.skeleton.sigmas) if instance_score == "rescored" else predictions
+    return MatchedDataset(truth, counted, match(truth, predictions), len(predictions) - len(counted))
 
 
 def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Prediction | None]:

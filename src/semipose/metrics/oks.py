@@ -12,6 +12,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from semipose.metrics.base import MatchedDataset, Metric, MetricResult, Outcomes
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
+from semipose.utils.text import plural
 
 MAX_DETECTIONS = 20
 """Number of predictions per image that COCO's keypoint evaluation uses, those with the highest scores."""
@@ -35,9 +36,13 @@ class KeypointAP(Metric):
         return MetricResult(
             {name: value for name, value in scores.items() if name not in details},
             {name: scores[name] for name in details},
-            counts={"no_area": int(no_area.sum())},
-            notes=[f"AP: {beyond} predictions beyond the {MAX_DETECTIONS} of an image that COCO counts are left out"]
-            * (beyond > 0),
+            counts={"no_area": int(no_area.sum()), "suppressed": data.suppressed},
+            notes=[
+                *[f"AP: OKS-NMS leaves out {plural(data.suppressed, 'prediction')} as duplicates"]
+                * (data.suppressed > 0),
+                *[f"AP: {beyond} predictions beyond the {MAX_DETECTIONS} of an image that COCO counts are left out"]
+                * (beyond > 0),
+            ],
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:

@@ -10,6 +10,11 @@ from semipose.structures.instances import Instance
 from semipose.structures.predictions import evaluated
 from semipose.structures.skeletons import Skeleton
 
+PARTS = {
+    "head": ("head_top",),
+    **{part: (f"left_{part}", f"right_{part}") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+}
+"""The joints of each column of MPII's tables, whose values are averaged."""
 NOT_IN_PCKH_TOTAL = ("pelvis", "thorax")
 """Joints that MPII leaves out of its total."""
 
@@ -38,6 +43,19 @@ class Accuracy:
     def by_joint(self) -> dict[str, float]:
         """The known fractions by joint name, and the `total`."""
         return {joint: v for joint, v in {**self.per_joint, "total": self.total}.items() if v is not None}
+
+    def by_part(self, skeleton: Skeleton) -> dict[str, float]:
+        """Returns the fraction of each body part in `PARTS`: the mean over its joints, left and right.
+
+        Reference: the columns of MPII's tables, as the released code of Xiao et al., ECCV 2018, computes them.
+        """
+        values = list(self.per_joint.values())
+        means = {}
+        for part, joints in PARTS.items():
+            indices = [i for joint in joints if (i := skeleton.find(joint)) is not None]
+            if known := [v for i in indices if (v := values[i]) is not None]:
+                means[part] = sum(known) / len(known)
+        return means
 
 
 def pck_torso(data: MatchedDataset, threshold: float = 0.2) -> Accuracy:
@@ -92,7 +110,7 @@ class PCK(Metric):
 
 
 class PCKh(Metric):
-    """PCKh@0.5, and PCKh@0.1 as a detail."""
+    """PCKh@0.5, also by body part, and PCKh@0.1 as a detail."""
 
     def evaluate(self, data: MatchedDataset) -> MetricResult:
         """Returns PCKh@0.5 and PCKh@0.1."""
@@ -103,6 +121,7 @@ class PCKh(Metric):
             {"PCKh@0.5": accuracy.total},
             {"PCKh@0.1": strict.total},
             by_joint={name: values for name, values in by_joint.items() if values},
+            by_part={"PCKh@0.5": parts} if (parts := accuracy.by_part(data.truth.skeleton)) else {},
             counts={"no_head_size": accuracy.unmeasured},
         )
 

@@ -18,6 +18,11 @@ def is_error(name: str) -> bool:
     return any(metric.is_error and (name == own or name.startswith(f"{own}_")) for own, metric in METRICS.items())
 
 
+def is_of_part(name: str) -> bool:
+    """Returns whether the value of this name is that of a body part, such as `PCKh@0.5/head`."""
+    return "/" in name
+
+
 def shown(name: str, value: float) -> float:
     """Returns a value in the unit that it is shown in: fractions × 100, errors in pixels."""
     return value if is_error(name) else 100 * value

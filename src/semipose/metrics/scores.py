@@ -1,11 +1,12 @@
 """The scores of predictions on a data set, and the protocol that is reported with them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from semipose.metrics.instance_score import InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks_scale import ap_caveats
 from semipose.metrics.registry import METRICS, is_error, value_text
@@ -29,6 +30,8 @@ class EvaluationProtocol:
         left_out: What was broken and left out, in words; empty if nothing was.
         leakage: How many of the images were used in training, in words; empty if that does not matter.
         decoder: How heatmaps became joints; empty if unknown.
+        instance_score: How joints became the score of a person, in words.
+        unlearned_joints: Joints that are not scored because the training had no labels of them.
         ap_caveats: Why AP measures little on this data set; empty if it can be used.
     """
 
@@ -42,6 +45,8 @@ class EvaluationProtocol:
     left_out: str = ""
     leakage: str = ""
     decoder: str = ""
+    instance_score: str = ""
+    unlearned_joints: tuple[str, ...] = ()
     ap_caveats: tuple[str, ...] = ()
 
     @classmethod
@@ -55,6 +60,8 @@ class EvaluationProtocol:
         left_out: str = "",
         leakage: str = "",
         decoder: str = "",
+        instance_score: str = "",
+        unlearned_joints: tuple[str, ...] = (),
     ) -> "EvaluationProtocol":
         """Returns the protocol of an evaluation on `truth`, without its crowds and unlabeled persons."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
@@ -69,17 +76,22 @@ class EvaluationProtocol:
             left_out=left_out,
             leakage=leakage,
             decoder=decoder,
+            instance_score=instance_score,
+            unlearned_joints=unlearned_joints,
             ap_caveats=ap_caveats(truth),
         )
 
     def describe(self) -> str:
         """Returns the protocol as one line of text."""
+        unlearned = ", ".join(self.unlearned_joints)
         return "; ".join(
             (
                 f"{self.source}: {plural(self.n_persons, 'person')} in {plural(self.n_images, 'image')}",
                 f"boxes: {self.boxes}",
                 *([] if self.flip_test is None else [f"flip test: {'on' if self.flip_test else 'off'}"]),
                 *([f"decoder: {self.decoder}"] if self.decoder else []),
+                *([f"instance score: {self.instance_score}"] if self.instance_score else []),
+                *([f"not scored, without labels in training: {unlearned}"] if unlearned else []),
                 f"OKS sigmas: {self.sigmas}",
                 *([f"AP measures little: {', '.join(self.ap_caveats)}"] if self.ap_caveats else []),
                 f"weights: {self.weights_selection}",
@@ -98,9 +110,10 @@ class Scores:
             None where the data lacks what a metric needs.
         details: More of them: AP_M, AP_L, PCKh@0.1, pixel_error_median, pixel_error_rmse and pixel_error_p90.
         by_joint: Scores by joint name and their `total`, by public name; what is None is left out.
+        by_part: PCKh@0.5 of head, shoulder, elbow, wrist, hip, knee and ankle; empty without head sizes.
         counts: Numbers of evaluated `persons` and their `images`, of `predictions` and those `elsewhere`, on images
             without persons (they lower AP), and of persons that have `no_prediction`, `no_torso`, `no_head_size` or
-            `no_area`.
+            `no_area`, and of predictions that OKS-NMS has `suppressed`.
         notes: Why a score is missing that is expected of every data set, or what limits its meaning.
     """
 
@@ -109,9 +122,10 @@ class Scores:
     by_joint: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
     notes: Sequence[str] = ()
+    by_part: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> float | None:
-        return {**self.values, **self.details}[name]
+        return {**self.as_dict(), **self.details}[name]
 
     def __repr__(self) -> str:
         known = [(name, value) for name, value in self.values.items() if value is not None]
@@ -121,8 +135,9 @@ class Scores:
         return f"Scores(× 100: {', '.join(percent) or 'none'}{''.join(errors)}; {persons})"
 
     def as_dict(self) -> dict[str, float | None]:
-        """Returns the scores by their public names."""
-        return dict(self.values)
+        """Returns the scores by their public names, those of body parts as in `PCKh@0.5/head`."""
+        parts = {f"{name}/{part}": value for name, own in self.by_part.items() for part, value in own.items()}
+        return {**self.values, **parts}
 
     @property
     def pixel_error(self) -> dict[str, Any] | None:
@@ -140,14 +155,16 @@ def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "") -> str:
     return f"pixel error{of}: {', '.join(parts)} px" if parts else ""
 
 
-def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
+def score(truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None) -> Scores:
     """Returns all scores that `truth` allows: AP needs areas, PCK shoulders and hips, PCKh head sizes.
+
+    `instance_score` is that of `match_dataset`.
 
     Raises:
         DataError: If the predictions are for another skeleton or data set.
         RunError: If a prediction is not finite.
     """
-    data = match_dataset(truth, predictions)
+    data = match_dataset(truth, predictions, instance_score)
     results = [metric.evaluate(data) for metric in METRICS.values()]
     indices, images = np.flatnonzero(evaluated(truth)), set(truth.instances.image_ids)
     counts = {
@@ -161,6 +178,7 @@ def score(truth: PoseDataset, predictions: Sequence[Prediction]) -> Scores:
         values={name: value for result in results for name, value in result.values.items()},
         details={name: value for result in results for name, value in result.details.items()},
         by_joint={name: values for result in results for name, values in result.by_joint.items()},
+        by_part={name: values for result in results for name, values in result.by_part.items()},
         counts=counts | {name: count for result in results for name, count in result.counts.items()},
         notes=[*_ap_notes(truth), *(note for result in results for note in result.notes)],
     )

@@ -1,6 +1,6 @@
 """Person instances: `Instance` is one person, `Instances` many as columns, `PoseDataset` a data set of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -147,6 +147,11 @@ class Instances(Sequence[Instance]):
     def labeled(self) -> np.ndarray:
         """(N,) whether at least one joint is labeled."""
         return np.any(self.visibility > 0, axis=1)
+
+    @property
+    def labeled_joints(self) -> np.ndarray:
+        """(K,) whether at least one person has the joint labeled."""
+        return np.any(self.visibility > 0, axis=0)
 
     @property
     def usable(self) -> np.ndarray:
@@ -308,6 +313,12 @@ class PoseDataset:
         return int(self.instances.box_from_labels.sum())
 
     @property
+    def unlabeled_joints(self) -> tuple[str, ...]:
+        """Names of the joints that no person has labeled; none if there are no labels at all."""
+        found = self.instances.labeled_joints
+        return tuple(j for j, known in zip(self.skeleton.joints, found, strict=True) if not known and found.any())
+
+    @property
     def image_paths(self) -> dict[int | str, Path]:
         """Path of every image by its id, the empty images last."""
         return {image_id: Path(path) for image_id, path in self.instances.images} | dict(self.empty_images)
@@ -350,6 +361,17 @@ class PoseDataset:
             annotated=np.zeros(n, bool),
         )
         return PoseDataset(self.skeleton, instances, self.source, category=self.category)
+
+    def without_joints(self, joints: Collection[str]) -> "PoseDataset":
+        """Returns the persons without labels of the joints of these names."""
+        kept = np.array([joint not in joints for joint in self.skeleton.joints])
+        visibility = self.instances.visibility * kept
+        if (visibility == self.instances.visibility).all():
+            return self
+        instances = replace(
+            self.instances, visibility=visibility, joints=self.instances.joints * (visibility > 0)[..., None]
+        )
+        return PoseDataset(self.skeleton, instances, self.source, self.empty_images, self.category, self.left_out)
 
     def to_skeleton(self, skeleton: Skeleton) -> "PoseDataset":
         """Returns the persons with another skeleton, whose joints are matched by name; missing joints are unlabeled.

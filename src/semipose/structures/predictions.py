@@ -17,10 +17,13 @@ class Prediction:
         image_id: Id of the image.
         annotation_id: Id of the annotated person whose box was used; None for the box of a detector.
         joints: (K, 2) float64 in pixels of the image.
-        scores: (K,) confidence of each joint.
+        scores: (K,) confidence of each joint; 0 for joints that the training had no labels of.
         score: Confidence of the person, by which AP ranks.
         box: x, y, width and height in pixels.
         category_id: Id of the person's category.
+        box_score: Score of the box, 1 for annotated boxes.
+        crop_area: Area of the crop that the network saw in square pixels of the image, the scale of OKS-NMS; None if it
+            is unknown.
     """
 
     image_id: int | str
@@ -30,6 +33,8 @@ class Prediction:
     score: float
     box: tuple[float, float, float, float]
     category_id: int | str = 1
+    box_score: float = 1.0
+    crop_area: float | None = None
 
 
 def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:

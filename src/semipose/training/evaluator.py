@@ -25,8 +25,9 @@ from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
+from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
 from semipose.metrics.oks_scale import ap_caveats
-from semipose.metrics.registry import value_text
+from semipose.metrics.registry import is_of_part, value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
@@ -58,6 +59,10 @@ class EvaluationConfig(Section):
     decoder: Decoder = "dark"
     """Decoding of joints from heatmaps, here and in all later use of the network: `dark` (DARK, sub-pixel), or
     `quarter` (arg-max with a quarter offset), as in the papers' code."""
+    instance_score: InstanceScore = "rescored"
+    """Score of a person, by which AP ranks, here and in all later use of the network. `rescored`: the mean of the
+    peaks above .2 (0 if there is none), with OKS-NMS at .9 afterwards, as in the papers' code; `mean`: the mean of all
+    peaks, without NMS. Both are multiplied by the score of the box, 1 for annotated boxes."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class TrainResult:
         """One line for each network with its scores in percent and errors in pixels."""
         lines = [f"TrainResult of {self.folder} ({self.seconds:.0f} s)"]
         for name, scores in self.scores.items():
-            shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in scores.items() if v is not None)
+            known = {key: v for key, v in scores.items() if v is not None and not is_of_part(key)}
+            shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in known.items())
             lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
         gain = [f"  {self.gain.describe()}"] if self.gain else []
         return "\n".join([*lines, f"  {self.protocol}", *gain])
@@ -129,6 +135,7 @@ class Evaluator:
 
     Attributes:
         crops: The crops of each set.
+        unlearned_joints: Joints that no labeled person has; they are not evaluated.
     """
 
     def __init__(
@@ -147,6 +154,7 @@ class Evaluator:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
         self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
+        self.unlearned_joints = splits.labeled.unlabeled_joints
         self.crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
@@ -159,7 +167,8 @@ class Evaluator:
                 crops = open_crop_cache(
                     persons.trainable(), geometry, encoding=encoding, on_unreadable=on_unreadable, progress=progress
                 )
-                self.crops[which], self._truth[which] = crops, without_images(persons, crops.failed)
+                truth = without_images(persons, crops.failed).without_joints(self.unlearned_joints)
+                self.crops[which], self._truth[which] = crops, truth
         self.ap_caveats = ap_caveats(self._truth["validation"]) if "validation" in self._truth else ()
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
 
@@ -245,7 +254,8 @@ class Evaluator:
             return result
         best = predictions[state.best_network]
         save_predictions(best, self.out / "predictions.json")
-        found, pixel_error = intervals(truth, best), score(truth, best).pixel_error
+        kind = self.evaluation.instance_score
+        found, pixel_error = intervals(truth, best, kind), score(truth, best, kind).pixel_error
         content = {
             "scores": scores,
             "headline_networks": self.headline_networks,
@@ -306,6 +316,8 @@ class Evaluator:
             boxes="ground truth",
             flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
+            instance_score=DESCRIPTIONS[self.evaluation.instance_score],
+            unlearned_joints=self.unlearned_joints,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
             leakage=describe_leakage(images.count(self.image_digests(which).values())) if which == "test" else "",
@@ -327,6 +339,8 @@ class Evaluator:
             flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             sigma=self.loss.sigma,
+            instance_score=self.evaluation.instance_score,
+            unlearned_joints=self.unlearned_joints,
             device=self.engine.device,
         )
         with self.engine.inference():
@@ -335,7 +349,8 @@ class Evaluator:
 
     def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:
         """Returns the scores by network, with mean and ensemble if there are several headline networks."""
-        scores = {name: score(self._truth[which], values).as_dict() for name, values in predictions.items()}
+        truth, kind = self._truth[which], self.evaluation.instance_score
+        scores = {name: score(truth, values, kind).as_dict() for name, values in predictions.items()}
         if "ensemble" in scores:
             ensemble = scores.pop("ensemble")
             scores |= {"mean": _mean([scores[name] for name in self.headline_networks]), "ensemble": ensemble}
@@ -351,6 +366,8 @@ class Evaluator:
             self.evaluation.decoder,
             headline_networks=self.headline_networks,
             category=self.splits.labeled.category,
+            instance_score=self.evaluation.instance_score,
+            unlearned_joints=self.unlearned_joints,
         )
 
 

@@ -29,7 +29,7 @@ def save_predictions(
     """Writes predictions as COCO keypoint results.
 
     Each record is {image_id, category_id, keypoints: [x, y, score] * K, score, bbox}, with numbers in full precision.
-    `annotation_id` is an extra key where it is known.
+    Extra keys are `box_score` and, where they are known, `annotation_id` and `crop_area` in square pixels.
 
     Args:
         predictions: The predictions, in the order of the file.
@@ -78,7 +78,7 @@ def load_predictions(
     """Reads the predictions of a COCO keypoint results file.
 
     A missing `bbox`, which COCO's format leaves out, becomes the bounding box of the joints; `annotation_id` may be
-    missing.
+    missing, `box_score` is then 1, and `crop_area` unknown.
 
     Args:
         path: The file.
@@ -133,9 +133,10 @@ def _record(p: Prediction) -> dict[str, Any]:
         "keypoints": _keypoints(p),
         "score": float(p.score),
         "bbox": [float(v) for v in p.box],
+        "box_score": float(p.box_score),
     }
-    if p.annotation_id is not None:
-        record["annotation_id"] = p.annotation_id
+    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area}
+    record |= {key: value for key, value in known.items() if value is not None}
     return record
 
 
@@ -163,6 +164,7 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
     score = finite_numbers([record["score"]], 1, LARGEST_COORDINATE)
     if score is None:
         raise DataError(f"{where}: 'score' is {record['score']!r}; write a finite number")
+    box_score, crop_area = (_number(record, field, where) for field in ("box_score", "crop_area"))
     joints, scores = values.reshape(k, 3)[:, :2].copy(), values[2::3].copy()
     return Prediction(
         image_id=image_id,
@@ -172,7 +174,19 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
         score=float(score[0]),
         box=_box(record.get("bbox"), joints, where),
         category_id=record["category_id"],
+        box_score=1.0 if box_score is None else box_score,
+        crop_area=crop_area,
     )
+
+
+def _number(record: dict[str, Any], field: str, where: str) -> float | None:
+    """The finite number of an extra key; None if the record lacks it."""
+    if record.get(field) is None:
+        return None
+    value = finite_numbers([record[field]], 1)
+    if value is None:
+        raise DataError(f"{where}: '{field}' is {record[field]!r}; write a finite number")
+    return float(value[0])
 
 
 def _box(given: Any, joints: np.ndarray, where: str) -> tuple[float, float, float, float]:

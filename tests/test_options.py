@@ -99,6 +99,7 @@ RUN_OPTIONS = {
     "train.seed": "infrastructure: repeats a run, or varies it",
     "evaluation.flip_test": XIE,
     "evaluation.decoder": DARK,
+    "evaluation.instance_score": BASELINE,
 }
 """Options of every run."""
 

@@ -26,6 +26,13 @@ def brightest(image: np.ndarray) -> np.ndarray:
     return np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
 
 
+@pytest.mark.parametrize("box", [(10, 20, 60, 60), (0, 0, 30, 200), (5, 5, 200, 31)])
+def test_the_area_is_that_of_the_box_extended_to_the_aspect_ratio_and_padded(box):
+    geometry = CropGeometry((256, 192))
+    width, height = max(box[2], box[3] * 192 / 256), max(box[3], box[2] * 256 / 192)
+    assert geometry.area(box) == pytest.approx(1.25 * width * 1.25 * height)
+
+
 @pytest.mark.parametrize("side", [60, 150, 400, 1000])
 def test_joints_stay_on_their_pixels(side):
     """From enlarged to reduced eightfold, the spot lies where the matrix says, to a third of a crop pixel."""

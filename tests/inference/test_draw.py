@@ -71,6 +71,7 @@ def test_joints_with_a_low_score_and_their_limbs_are_not_drawn() -> None:
     assert color_at(canvas, 10, 50) == color_at(canvas, 10, 30) == (128, 128, 128)
     assert color_at(canvas, 60, 30) == RIGHT
     assert color_at(drawn(joints, SIDES, scores=[[1, 0.1, 1, 1]], min_score=0.05), 10, 30) == LEFT
+    assert color_at(drawn(joints, SIDES, scores=[[1, 0, 1, 1]], min_score=0), 10, 30) == (128, 128, 128)
 
 
 def test_larger_persons_get_wider_lines() -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from semipose.data.formats.coco_writer import write_coco
 from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
 from semipose.metrics.base import MatchedDataset, Metric, MetricResult
+from semipose.metrics.instance_score import DESCRIPTIONS
 from semipose.metrics.registry import METRICS
 from semipose.structures.predictions import ground_truth_as_predictions
 
@@ -137,6 +139,60 @@ def test_paths_with_an_equals_sign_and_data_files(run, tmp_path):
     usual = evaluate(run, data, images=IMAGES)
     (folder / "data.yaml").write_text(f"train: people\ntest: {data}\ntest_images: {IMAGES}\n")
     assert evaluate(run, folder / "data.yaml").scores == usual.scores
+
+
+def doubled(run: Path, data: Path, folder: Path) -> Path:
+    """Detections of every person twice, one a pixel aside with a higher score."""
+    boxes = []
+    for p in read_dataset(str(data), str(IMAGES)).instances:
+        x, y, width, height = p.box
+        boxes += [
+            {"image_id": p.image_id, "category_id": 1, "bbox": [x + shift, y, width, height], "score": 0.5 + shift / 4}
+            for shift in (0, 1)
+        ]
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    return folder / "boxes.json"
+
+
+def test_duplicates_of_a_detector_are_suppressed(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    boxes = doubled(run, data, tmp_path)
+    rescored = evaluate(run, data, images=IMAGES, boxes=boxes)
+    mean = evaluate(run, data, images=IMAGES, boxes=boxes, instance_score="mean")
+    assert rescored.scores.counts["suppressed"] > 0
+    assert rescored.scores.counts["predictions"] == mean.scores.counts["predictions"] == 60
+    assert mean.scores.counts["suppressed"] == 0
+    assert "instance score: mean peak of the joints above 0.2 × box score, OKS-NMS at 0.9" in repr(rescored)
+    assert "instance score: mean peak of all joints × box score" in repr(mean)
+    with pytest.raises(ConfigError, match="`instance_score`: 'best' is unknown; known: rescored, mean"):
+        evaluate(run, data, images=IMAGES, instance_score="best")
+
+
+def test_the_predictions_of_a_run_are_scored_as_the_run(run, tmp_path):
+    """The instance score is part of the weights file."""
+    data = annotations(tmp_path / "a.json", persons=range(60))
+    model = replace(semipose.load(run), instance_score="mean")
+    for kind, evaluated in (("rescored", run), ("mean", model)):
+        assert DESCRIPTIONS[kind] in evaluate(evaluated, data, images=IMAGES).protocol.describe()
+    (tmp_path / "copy").mkdir()
+    shutil.copy(run / "predictions.json", tmp_path / "copy")
+    model.save(tmp_path / "copy" / "best.safetensors")
+    usual = evaluate(run / "predictions.json", data, images=IMAGES)
+    copied = evaluate(tmp_path / "copy" / "predictions.json", data, images=IMAGES)
+    assert usual.protocol.instance_score == DESCRIPTIONS["rescored"]
+    assert copied.protocol.instance_score == DESCRIPTIONS["mean"]
+    assert copied.scores == evaluate(run / "predictions.json", data, images=IMAGES, instance_score="mean").scores
+
+
+def test_joints_without_labels_in_training_are_not_evaluated(run, tmp_path):
+    data = annotations(tmp_path / "a.json")
+    usual = evaluate(run, data, images=IMAGES)
+    found = evaluate(replace(semipose.load(run), unlearned_joints=("left_ankle", "nose")), data, images=IMAGES)
+    expected = {k: v for k, v in usual.scores.by_joint["pixel_error"].items() if k not in ("left_ankle", "nose")}
+    assert found.scores.by_joint["pixel_error"] == expected
+    assert found.scores["pixel_error"] != usual.scores["pixel_error"]
+    assert "not scored, without labels in training: left_ankle, nose" in found.protocol.describe()
+    assert "not scored" not in usual.protocol.describe()
 
 
 def test_other_joints_are_refused(run, tmp_path):

@@ -27,6 +27,7 @@ def test_the_file_gives_the_mean_heatmaps_of_an_ensemble(model, tmp_path):
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
     usage = json.loads((tmp_path / "pose.onnx.json").read_text())
     assert usage["joints"] == list(model.skeleton.joints)
+    assert usage["unlearned_joints"] == []
     assert (usage["input"]["height"], usage["input"]["width"]) == (64, 64)
 
 

@@ -1,6 +1,7 @@
 """Suggestions: the least confident images first, copied, with pre-labels that read back as annotations."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -52,6 +53,16 @@ def test_copies_and_pre_labels_of_the_least_confident_images(model, frames, tmp_
     assert sorted(p.image for p in labels.instances) == sorted(written[1:])
     assert all((p.visibility == 2).all() for p in labels.instances)
     assert [p.annotation_id for p in labels.instances] == [1, 2, 3]
+
+
+def test_joints_without_labels_in_training_have_no_pre_label(model, frames, tmp_path, caplog):
+    caplog.set_level("INFO")
+    partial = replace(model, unlearned_joints=("nose", "left_ankle"))
+    suggest(partial, frames, count=2, out=tmp_path / "label", min_joint_score=0)
+    for person in read_coco(tmp_path / "label" / "annotations.json", tmp_path / "label" / "images").instances:
+        assert (person.visibility == 2).sum() == 15
+        assert person.visibility[model.skeleton.index("nose")] == 0
+    assert "30 of 30 joints have a pre-label" in caplog.text
 
 
 def test_fewer_images_than_asked_for(model, frames, tmp_path, caplog):

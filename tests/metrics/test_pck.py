@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.pck import pck_torso, pckh, torso_diagonal
+from semipose.metrics.scores import score
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, Skeleton, infer_skeleton
@@ -109,6 +110,32 @@ def test_pck_and_pckh_equal_plain_counting(skeleton: Skeleton, seed: int, thresh
     assert asdict(pckh(match_dataset(truth, predictions), threshold)) == slow_pck(
         truth, predictions, threshold, heads, apart=("pelvis", "thorax")
     )
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), threshold=st.sampled_from([0.1, 0.5]))
+def test_parts_are_the_columns_of_mpii(seed: int, threshold: float) -> None:
+    """Head is the head top alone; the other columns are the mean of the left and the right joint's value."""
+    rng = np.random.default_rng(seed)
+    truth = scene(rng, MPII, 30)
+    predictions = guesses(truth, rng)
+    heads = [p.head_size or 0.0 for p in truth.instances]
+    by_joint = slow_pck(truth, predictions, threshold, heads)["per_joint"]
+    expected = {"head": by_joint["head_top"]}
+    for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle"):
+        expected[part] = 0.5 * (by_joint[f"left_{part}"] + by_joint[f"right_{part}"])
+    data = match_dataset(truth, predictions)
+    assert pckh(data, threshold).by_part(MPII) == pytest.approx(expected)
+    if threshold == 0.5:
+        scores = score(truth, predictions)
+        assert scores.by_part["PCKh@0.5"] == pytest.approx(expected)
+        assert [scores[f"PCKh@0.5/{part}"] for part in expected] == pytest.approx(list(expected.values()))
+
+
+def test_a_part_without_labels_has_no_value() -> None:
+    truth = PoseDataset(COCO, (replace(standing(left_knee=(3, 4)), head_size=9.0),), "one")
+    found = pckh(match_dataset(truth, ground_truth_as_predictions(truth)))
+    assert found.by_part(COCO) == {"knee": 1.0}
 
 
 def standing(**places: tuple[float, float]) -> Instance:

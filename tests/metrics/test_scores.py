@@ -19,6 +19,7 @@ from semipose.structures.skeletons import infer_skeleton
 
 PEOPLE = Path(semipose.__file__).parent / "people" / "val.json"
 NAMES = ["AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error"]
+PARTS = [f"PCKh@0.5/{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +37,8 @@ def moved(truth: PoseDataset) -> list[Prediction]:
 
 def test_labels_themselves_score_one_under_the_public_names(people: PoseDataset) -> None:
     scores = score(people, ground_truth_as_predictions(people)).as_dict()
-    assert scores == {**dict.fromkeys(NAMES, 1.0), "pixel_error": 0.0}
-    assert list(scores) == NAMES
+    assert scores == {**dict.fromkeys([*NAMES, *PARTS], 1.0), "pixel_error": 0.0}
+    assert list(scores) == [*NAMES, *PARTS]
 
 
 def test_scores_are_those_of_the_parts(people: PoseDataset) -> None:
@@ -54,7 +55,9 @@ def test_scores_are_those_of_the_parts(people: PoseDataset) -> None:
         "PCK@0.2": torso.total,
         "PCKh@0.5": head.total,
         "pixel_error": pytest.approx(np.nanmean(pixel_errors(data))),
+        **{f"PCKh@0.5/{part}": value for part, value in head.by_part(people.skeleton).items()},
     }
+    assert scores.by_part["PCKh@0.5"]["wrist"] == scores["PCKh@0.5/wrist"]
     assert (scores["AP_M"], scores["AP_L"]) == (oks["AP_M"], oks["AP_L"])
     assert scores["PCKh@0.1"] == pckh(data, 0.1).total
     assert scores.by_joint["PCK@0.2"] == {**torso.per_joint, "total": torso.total}
@@ -81,6 +84,7 @@ def test_persons_that_are_left_out_are_counted(people: PoseDataset) -> None:
         "no_torso": 1,
         "no_head_size": 19,
         "no_area": 1,
+        "suppressed": 0,
     }
 
 
@@ -112,5 +116,7 @@ def test_the_protocol_is_described_in_one_line(people: PoseDataset) -> None:
         "val.json: 39 persons in 39 images; boxes: detections d.json; flip test: on; OKS sigmas: coco; "
         "weights: best on validation"
     )
+    joined = replace(protocol, instance_score="mean peak", unlearned_joints=("neck", "nose")).describe()
+    assert "instance score: mean peak; not scored, without labels in training: neck, nose; OKS" in joined
     alone = replace(protocol, n_persons=1, n_images=1, flip_test=False, boxes="ground truth")
     assert "1 person in 1 image; boxes: ground truth; flip test: off" in alone.describe()

@@ -95,6 +95,23 @@ def test_to_skeleton_matches_joints_by_name(expected):
             np.testing.assert_array_equal(joint, person.joints[FACE.index(name)] if known else [0, 0])
 
 
+def test_joints_without_labels_are_named_and_left_out() -> None:
+    skeleton = infer_skeleton(["nose", "left_wrist", "right_wrist"])
+    joints = np.array([[1.0, 2], [3, 4], [0, 0]])
+    first = Instance(Path("a.jpg"), 1, 1, (0, 0, 9, 9), joints, np.array([2, 1, 0]), area=50.0)
+    second = Instance(Path("a.jpg"), 1, 2, (0, 0, 9, 9), joints, np.array([2, 0, 0]), area=50.0)
+    data = PoseDataset(skeleton, (first, second), "two", left_out={"crowds": 1})
+    assert data.instances.labeled_joints.tolist() == [True, True, False]
+    assert data.unlabeled_joints == ("right_wrist",)
+    assert data.without_labels().unlabeled_joints == ()
+    assert data.without_joints(data.unlabeled_joints) is data
+    found = data.without_joints(("nose",))
+    assert found.instances.visibility.tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert found.instances.joints[0].tolist() == [[0, 0], [3, 4], [0, 0]]
+    assert found.instances.labeled.tolist() == [True, False]
+    assert (found.source, found.left_out) == ("two", {"crowds": 1})
+
+
 def test_joints_match_wherever_their_names_have_the_side():
     paws = infer_skeleton(["nose", "front_left_paw", "front_right_paw"])
     joints = np.arange(6.0).reshape(3, 2)

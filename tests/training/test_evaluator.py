@@ -6,6 +6,8 @@ import pytest
 from safetensors.torch import load_file
 
 from semipose.data.datasets import PEOPLE
+from semipose.inference.evaluation import evaluate
+from semipose.inference.pose_model import load_pose_model
 from semipose.metrics.gain import Gain
 from semipose.trainer import train
 from semipose.training.evaluator import Evaluator, TrainResult, selection_score
@@ -83,6 +85,39 @@ def test_several_headline_networks_have_a_mean_and_an_ensemble_on_the_test_set(t
     assert content["scores"] == result.scores
     assert (content["best"], content["step"], content["protocol"]) == (result.best, 4, result.protocol)
     assert len(json.loads((tmp_path / "run" / "predictions.json").read_text())) == 60
+
+
+def test_joints_that_no_labeled_person_has_are_not_scored(tiny, tmp_path, small_people):
+    """The test set has labels of them; the weights, the predictions and the protocol name what was not learned."""
+    content, k = json.loads(small_people.read_text()), 13
+    name = content["categories"][0]["keypoints"][k]
+    for record in content["annotations"]:
+        record["keypoints"][3 * k : 3 * k + 3] = [0, 0, 0]
+    (tmp_path / "few.json").write_text(json.dumps(content))
+    data = {"data.train": str(tmp_path / "few.json"), "data.test": str(small_people)}
+    images = {"data.images": str(PEOPLE / "images"), "data.test_images": str(PEOPLE / "images")}
+    result = train(tiny("supervised", **data, **images, **{"train.steps": 2}), tmp_path / "run")
+    assert f"not scored, without labels in training: {name}" in result.protocol
+    assert set(result.pixel_error["by_joint"]) == set(content["categories"][0]["keypoints"]) - {name}
+    records = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert {record["keypoints"][3 * k + 2] for record in records} == {0}
+    model = load_pose_model(tmp_path / "run")
+    assert (model.unlearned_joints, model.instance_score) == ((name,), "rescored")
+    again = evaluate(tmp_path / "run" / "predictions.json", small_people, images=PEOPLE / "images")
+    assert again.scores.as_dict() == pytest.approx(result.scores["f"])
+
+
+def test_the_instance_score_is_an_option_of_the_training(tiny, tmp_path):
+    result = train(tiny("supervised", **{"train.steps": 2, "evaluation.instance_score": "mean"}), tmp_path / "run")
+    assert "instance score: mean peak of all joints × box score;" in result.protocol
+    assert load_pose_model(tmp_path / "run").instance_score == "mean"
+    for record in json.loads((tmp_path / "run" / "predictions.json").read_text()):
+        assert record["score"] == pytest.approx(sum(record["keypoints"][2::3]) / 17)
+
+
+def test_scores_of_body_parts_are_saved_but_not_printed(tmp_path):
+    scores = {"f": {"AP": None, "PCKh@0.5": 0.5, "PCKh@0.5/head": 0.75}}
+    assert "PCKh@0.5 50.0\n" in repr(TrainResult(tmp_path, scores, ("f",), "the protocol", 12.0, "f"))
 
 
 def test_without_persons_to_evaluate_there_are_no_scores(tiny, tmp_path):

@@ -26,8 +26,8 @@ GOOD = {"image_id": 4, "category_id": 1, "keypoints": [1, 2, 0.5, 3, 6, 1], "sco
 
 def same(a: Prediction, b: Prediction) -> bool:
     return (
-        (a.image_id, a.annotation_id, a.category_id, a.score, a.box)
-        == (b.image_id, b.annotation_id, b.category_id, b.score, b.box)
+        (a.image_id, a.annotation_id, a.category_id, a.score, a.box, a.box_score, a.crop_area)
+        == (b.image_id, b.annotation_id, b.category_id, b.score, b.box, b.box_score, b.crop_area)
         and np.array_equal(a.joints, b.joints)
         and np.array_equal(a.scores, b.scores)
     )
@@ -44,8 +44,12 @@ NUMBER = st.floats(-1e6, 1e6, allow_nan=False)
 def test_saving_and_loading_keeps_every_bit(tmp_path_factory, values, image_id, annotation_id) -> None:
     path = tmp_path_factory.mktemp("saved") / "predictions.json"
     joints = np.array(values[:4]).reshape(2, 2)
+    known = None if annotation_id is None else abs(values[0])
     before = Prediction(
-        image_id, annotation_id, joints, np.array(values[4:6]), values[6], tuple(values[7:]), category_id=3
+        *(image_id, annotation_id, joints, np.array(values[4:6]), values[6], tuple(values[7:])),
+        category_id=3,
+        box_score=values[1],
+        crop_area=known,
     )
     save_predictions([before, before], path)
     after = load_predictions(path, TWO)
@@ -69,6 +73,7 @@ def test_the_file_is_coco_results(tmp_path: Path) -> None:
             "keypoints": [1.0, 0.0, 0.5, 0.0, 1.0, 1.0],
             "score": 0.7,
             "bbox": [1.0, 2.0, 3.0, 4.0],
+            "box_score": 1.0,
         }
     ]
 
@@ -100,6 +105,7 @@ def test_boxes_and_annotation_ids_may_be_missing(tmp_path: Path) -> None:
     first, second = load_predictions(tmp_path / "p.json", TWO)
     assert first.box == (1, 2, 2, 4)
     assert first.annotation_id is None
+    assert (first.box_score, first.crop_area) == (1.0, None)
     assert second.box == (1, 2, 3, 4)
     assert second.annotation_id == 0
 
@@ -126,6 +132,8 @@ def test_boxes_and_annotation_ids_may_be_missing(tmp_path: Path) -> None:
         ({"bbox": [1, 2, 3]}, "'bbox' is .1, 2, 3.; write 4"),
         ({"bbox": [1, 2, 3, 4, 5]}, "'bbox'"),
         ({"bbox": "all"}, "'bbox' is all"),
+        ({"box_score": "high"}, "'box_score' is 'high'; write a finite number"),
+        ({"crop_area": float("nan")}, "'crop_area' is nan"),
     ],
 )
 def test_broken_records_are_refused(tmp_path: Path, change: dict, message: str) -> None:

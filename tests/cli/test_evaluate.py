@@ -1,11 +1,17 @@
 """semipose evaluate."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from semipose.cli.evaluate import _print_evaluation
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
+from semipose.inference.evaluation import Evaluation
+from semipose.metrics.scores import EvaluationProtocol, score
+from semipose.structures.instances import PoseDataset
+from semipose.structures.predictions import ground_truth_as_predictions
 from tests.cli.conftest import IMAGES, coco, one_line
 
 
@@ -72,6 +78,30 @@ def test_boxes_of_a_detector(cli, trained, test_set, tmp_path):
     detected = json.loads(cli("evaluate", trained, *test_set, "--json", "--boxes", path)[1])
     assert detected["PCK@0.2"] == own["PCK@0.2"]
     assert "boxes.json" in detected["protocol"]
+
+
+def test_the_instance_score_is_an_option(cli, trained, test_set):
+    found = {
+        kind: json.loads(
+            cli("evaluate", trained / "predictions.json", *test_set, "--instance-score", kind, "--json")[1]
+        )
+        for kind in ("rescored", "mean")
+    }
+    assert "OKS-NMS at 0.9" in found["rescored"]["protocol"]
+    assert "mean peak of all joints" in found["mean"]["protocol"]
+    one_line(cli("evaluate", trained, *test_set, "--instance-score", "best"), "--instance-score")
+
+
+def test_columns_of_mpii_are_printed_below_the_table(capsys):
+    truth = read_coco(PEOPLE / "val.json").subset(range(4))
+    measured = PoseDataset(truth.skeleton, [replace(p, head_size=15.0) for p in truth.instances], "heads")
+    scores = score(measured, ground_truth_as_predictions(measured))
+    protocol = EvaluationProtocol.of(measured, boxes="ground truth", flip_test=None, weights_selection="none")
+    _print_evaluation(Evaluation("labels", scores, protocol))
+    table, below = capsys.readouterr().out.split("└")
+    assert "PCKh@0.5 ┃" in table
+    assert "/" not in table
+    assert "PCKh@0.5 by part: shoulder 100.0  elbow 100.0  wrist 100.0  hip 100.0" in below
 
 
 def test_options_without_effect_are_refused(cli, trained):

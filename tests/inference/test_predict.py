@@ -1,6 +1,7 @@
 """Predictions of images, videos and COCO files: the files written, and the account of what was left out."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -46,6 +47,20 @@ def test_predict_on_the_images_of_a_coco_list_writes_a_submission(model, small_p
     assert {frozenset(r) for r in records} == {frozenset(("image_id", "category_id", "keypoints", "score"))}
     own = load_predictions(written[0], persons.skeleton)
     assert np.allclose(records[3]["keypoints"][0::3], own[3].joints[:, 0], atol=0.006)
+
+
+def test_a_submission_has_no_duplicates(model, small_people, tmp_path, caplog):
+    """Two equal boxes are one person for OKS-NMS; predictions.json keeps both."""
+    caplog.set_level("INFO")
+    persons = read_coco(small_people, PEOPLE / "images")
+    boxes = [{"image_id": p.image_id, "category_id": 1, "bbox": list(p.box), "score": 0.9} for p in persons.instances]
+    (tmp_path / "boxes.json").write_text(json.dumps([*boxes, boxes[0]]))
+    given = {"images": PEOPLE / "images", "boxes": tmp_path / "boxes.json"}
+    for kind, count in (("rescored", len(boxes)), ("mean", len(boxes) + 1)):
+        written = semipose.predict(replace(model, instance_score=kind), small_people, out=tmp_path / kind, **given)
+        assert len(json.loads(written[0].read_text())) == len(boxes) + 1
+        assert len(json.loads(written[1].read_text())) == count
+    assert caplog.text.count("OKS-NMS leaves out 1 prediction as duplicates") == 1
 
 
 def test_predictions_keep_the_category_of_each_person(model, small_people, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from semipose.trainer import train
 from semipose.training import monitor
 from semipose.training.checkpoint import MonitorMemory
-from semipose.training.monitor import Sample, diagnose, entropy
+from semipose.training.monitor import Sample, TrainingMonitor, diagnose, entropy
 
 OPTIONS = {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4}
 HEALTHY = Sample(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
@@ -51,6 +51,23 @@ def test_averages_of_weights_are_left_out(tiny, tmp_path):
 def test_a_supervised_training_has_no_samples(tiny, tmp_path):
     train(tiny("supervised", **OPTIONS), tmp_path / "run")
     assert log_of(tmp_path / "run", "monitor") == []
+
+
+def test_joints_that_no_labeled_person_has_do_not_count(tiny, tmp_path, small_people, monkeypatch):
+    content, k = json.loads(small_people.read_text()), 13
+    for record in content["annotations"]:
+        record["keypoints"][3 * k : 3 * k + 3] = [0, 0, 0]
+    small_people.write_text(json.dumps(content))
+    heatmaps = TrainingMonitor._heatmaps
+
+    def with_high_peaks(self, network, images):
+        maps = heatmaps(self, network, images)
+        maps[:, k] = 1000
+        return maps
+
+    monkeypatch.setattr(TrainingMonitor, "_heatmaps", with_high_peaks)
+    train(tiny("single", **OPTIONS), tmp_path / "run")
+    assert all(line["peak_unlabeled"] < 10 for line in log_of(tmp_path / "run", "monitor"))
 
 
 def test_each_warning_is_given_once(tiny, tmp_path, monkeypatch, caplog):

@@ -19,10 +19,12 @@ from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
+from semipose.metrics.instance_score import oks_nms
 from semipose.structures.skeletons import COCO
 from semipose.utils.device import resolve_device
 from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
@@ -50,8 +52,8 @@ def predict(
         model: A model, a run folder or a weights file. A model is moved to `device`.
         source: An image, a folder of images, a video, or a COCO file that lists images.
         out: Folder for predictions.json (COCO keypoint results) and drawings. For a COCO file and COCO's joints,
-            person_keypoints_NAME_semipose_results.json is also written, for COCO's evaluation server. dropped.json
-            lists records and images that were left out.
+            person_keypoints_NAME_semipose_results.json is also written, for COCO's evaluation server, after OKS-NMS if
+            the model's instance score has it. dropped.json lists records and images that were left out.
         images: Image folder of a COCO file.
         boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
             images are used.
@@ -109,6 +111,9 @@ def predict(
     numbered = all(isinstance(p.image_id, int) for p in predictions)
     if source.suffix == ".json" and model.skeleton.keys == COCO.keys and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
-        save_submission(predictions, written[1])
+        submitted = oks_nms(predictions, model.skeleton.sigmas) if model.instance_score == "rescored" else predictions
+        if suppressed := len(predictions) - len(submitted):
+            log.info("%s: OKS-NMS leaves out %s as duplicates", written[1].name, plural(suppressed, "prediction"))
+        save_submission(submitted, written[1])
     drawings = draw_predictions(persons, predictions, model.skeleton, out) if draw else []
     return WrittenFiles([*written, *drawings], account)

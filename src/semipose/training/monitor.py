@@ -41,7 +41,7 @@ PATIENCE = 3
 
 @dataclass(frozen=True)
 class Sample:
-    """Measurements of the networks at one step, as means over persons and joints.
+    """Measurements of the networks at one step, as means over persons and the joints that the training has labels of.
 
     Attributes:
         peak_labeled: Highest value of a heatmap of a labeled image.
@@ -123,6 +123,9 @@ class TrainingMonitor:
                 second = mirrored[:, cached_tensor(skeleton.flip_order, mirrored.device)]
         for network, mode in zip(networks, modes, strict=True):
             network.train(mode)
+        labeled = self.labeled.dataset
+        learned = [k for k, joint in enumerate(labeled.skeleton.joints) if joint not in labeled.unlabeled_joints]
+        known, other, second = known[:, learned], other[:, learned], second[:, learned]
         peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))
         apart = (decode(other, STRIDE, "quarter")[0] - decode(second, STRIDE, "quarter")[0]).norm(dim=-1) / STRIDE
         return Sample(

@@ -11,7 +11,19 @@ from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.images import read_image
 from semipose.errors import DataError
-from semipose.inference.draw import LEFT, MIDDLE, RIGHT, comparison_sheet, draw_pose, draw_predictions, save_image
+from semipose.inference.draw import (
+    LEFT,
+    MIDDLE,
+    RED,
+    RIGHT,
+    comparison_sheet,
+    draw_masks,
+    draw_pose,
+    draw_predictions,
+    draw_rings,
+    fit_image,
+    save_image,
+)
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
 
@@ -118,6 +130,31 @@ def test_a_sheet_contains_every_image_under_its_title() -> None:
             assert (sheet == color).all(axis=-1).sum() == 64 * 48  # fitted by the longer side
     assert (sheet[:34].min(axis=-1) < 128).any()
     assert comparison_sheet(rows[:1], ["one", "two"], tile=64).shape[1] < sheet.shape[1]
+
+
+def test_rings_are_around_their_points() -> None:
+    drawn = draw_rings(GRAY, np.array([[40.0, 30.0]]), RED, radius=10)
+    y, x = np.argwhere((drawn == RED).all(axis=-1)).T
+    assert np.allclose([x.mean(), y.mean()], [40, 30], atol=0.5)
+    assert np.allclose(np.hypot(x - 40, y - 30), 10, atol=2)
+    assert (GRAY == 128).all()
+
+
+def test_masks_are_filled_and_outlined() -> None:
+    masks = np.zeros((60, 80), bool)
+    masks[10:30, 20:50] = True
+    drawn = draw_masks(GRAY, masks, (1, 2, 3))
+    assert (drawn[15:25, 25:45] == (1, 2, 3)).all()
+    assert (drawn[10, 20:50] == RIGHT).all()
+    assert (drawn[:8] == 128).all()
+    assert (drawn[:, 53:] == 128).all()
+
+
+def test_an_image_is_fitted_into_a_square() -> None:
+    fitted = fit_image(np.full((30, 60, 3), 9, np.uint8), 120)
+    assert fitted.shape == (120, 120, 3)
+    assert (fitted[30:90] == 9).all()
+    assert (fitted[:30] == 245).all()
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".JPG"])

@@ -44,7 +44,7 @@ document.querySelector("iframe").srcdoc = {page};
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory, tiny_run):
-    """The report of a run, and that of a study with one of two runs finished."""
+    """The reports of a run, of a study with one of two runs finished, and of two runs beside each other."""
     folder = tmp_path_factory.mktemp("browser")
     run, study = folder / "run", folder / "study"
     train(load_config(None, {**tiny_run, "data.labels": 30, "data.validation": 12, "method": "trs"}), run)
@@ -53,11 +53,12 @@ def reports(tmp_path_factory, tiny_run):
     grid = StudyGrid(title="A study", shared=tiny_run, rows=rows, labels=[30])
     (study / "study.json").write_text(grid.model_dump_json())
     (study / "runs" / "trs-30-0").symlink_to(run)
-    return {"run": write_report(run), "study": write_report(study)}
+    compared = write_report({"ours": run, "theirs": run}, folder / "compared")
+    return {"run": write_report(run), "study": write_report(study), "compared": compared}
 
 
 @pytest.mark.parametrize("width", [400, 1400])
-@pytest.mark.parametrize("name", ["run", "study"])
+@pytest.mark.parametrize("name", ["run", "study", "compared"])
 def test_page(reports, name, width, tmp_path):
     page = reports[name].read_text(encoding="utf-8") + MEASURE
     frame = tmp_path / "frame.html"

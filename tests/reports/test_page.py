@@ -1,6 +1,9 @@
 """Rendering: text is escaped, empty parts leave no heading."""
 
+import numpy as np
+
 from semipose.reports.page import Page, Picture, Table, render
+from semipose.reports.sheets import Sheet, SheetRow, Tile
 
 
 def test_text_is_escaped():
@@ -14,3 +17,12 @@ def test_text_is_escaped():
 
 def test_page_without_charts():
     assert "<h2>" not in render(Page("Title", [], [], [], []))
+
+
+def test_sheets_show_each_image_under_its_column():
+    tiles = [Tile(np.zeros((40, 30, 3), np.uint8), f"caption {n}") for n in range(2)]
+    sheet = Sheet("Title", "A text.", ["<first>", "second"], [SheetRow("row & label", tiles)])
+    html = render(Page("T", [], [], [], [], [sheet]))
+    assert html.count("data:image/jpeg") == 2
+    for text in ("A text.", "<b>&lt;first&gt;</b>", "row &amp; label", "caption 1"):
+        assert text in html

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from semipose.reports.plots import bars, curves, dots, jpeg, overlay
+from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overlay, scatter
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,14 @@ from semipose.reports.plots import bars, curves, dots, jpeg, overlay
         (lambda: curves({"f": [(0, 1.0), (10, 2.0)]}, "step", "loss", bands={"f": [0.1, 0.2]}), ["f", "step", "loss"]),
         (lambda: curves({"f": [(100, 1.0), (1600, 2.0)]}, "labels", "AP", log_x=True), ["100", "1600"]),
         (lambda: bars({"left_wrist": 50.0, "nose": 70.0}, "PCK"), ["left_wrist", "nose", "PCK"]),
+        (
+            lambda: grouped_bars({"G": {"nose": 1.0, "hip": 2.0}, "R1": {"nose": 3.0}}, "PCK"),
+            ["G", "R1", "nose", "hip"],
+        ),
+        (
+            lambda: scatter({"akm": (15.4, 42.9), "dual": (30.8, 44.6)}, "parameters", "AP"),
+            ["akm", "dual", "parameters"],
+        ),
         (lambda: dots({"single": [40.0, 41.0], "dual": [44.0]}, "AP"), ["single", "dual", "AP"]),
     ],
 )

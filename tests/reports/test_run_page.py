@@ -25,6 +25,8 @@ def test_finished_run(finished_run, tmp_path, parse):
         "95 % intervals of",
         "Persons sorted by error",
         "Easy and hard views",
+        "Networks of run by joint",
+        "PCK@0.2 by joint of G, R1, F, R2",
         "ensemble",
         "train.steps",  # an option that is not the default
         "left out: ",

@@ -21,7 +21,9 @@ def test_study(finished_run, tmp_path, tiny_run, parse):
         "A <small> study",  # escaped in the page, complete in the text
         "2 of 4 runs are finished",
         "Score against labels",
-        "AP on validation during training, seed 0",
-        "trs on the same persons",
+        "AP on validation over epochs",
+        "Parameters against AP",
+        "The same persons under each run",
+        "Networks of trs by joint",
     ):
         assert part in page.text

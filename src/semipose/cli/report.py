@@ -10,13 +10,23 @@ from semipose.cli.common import Command, Json, app, print_json
 
 @app.command(cls=Command)
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="RUN|STUDY", help="Folder of a run or a study.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN|STUDY [RUN ...]", help="Folder of a run or a study; several runs are compared."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of report.html, and of each figure as a picture file in figures/; the run's or study's own "
+            "folder, without picture files, if not given; for several runs reports/comparison."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Write report.html, one self-contained page with curves, scores by joint and examples sorted by error."""
+    """Write report.html, one self-contained page with scores, curves, scores by joint and the papers' figures."""
     from semipose.reports.html import write_report
 
-    path = write_report(folder)
+    path = write_report(folders, out)
     if json:
         print_json({"path": str(path)})
     else:

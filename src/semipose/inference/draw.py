@@ -17,6 +17,9 @@ from semipose.structures.skeletons import Skeleton
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
 """RGB colors of left, right and other limbs: blue, orange and yellow, which are safe for colorblind readers."""
 
+RED, WHITE = (230, 40, 50), (255, 255, 255)
+"""RGB colors of the rings around wrong joints and around labeled joints."""
+
 _OUTLINE = (20, 20, 20)
 _FRACTION = 4  # fractional bits of the sub-pixel positions that OpenCV takes
 
@@ -109,8 +112,37 @@ def comparison_sheet(
         for line, row in enumerate(group):
             for column, canvas in enumerate(row):
                 top, start = header + line * (tile + gap), left + column * (tile + gap)
-                sheet[top : top + tile, start : start + tile] = _fit(canvas, tile)
+                sheet[top : top + tile, start : start + tile] = fit_image(canvas, tile)
     return sheet
+
+
+def fit_image(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns the image, scaled to fit, in the middle of a light gray square (side, side, 3) uint8."""
+    factor = side / max(image.shape[:2])
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+    framed = np.full((side, side, 3), 245, dtype=np.uint8)
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    framed[top : top + size[1], left : left + size[0]] = small
+    return framed
+
+
+def draw_rings(
+    image: np.ndarray, points: np.ndarray, color: tuple[int, int, int], radius: int, width: int = 2
+) -> np.ndarray:
+    """Draws a ring of a radius in pixels around each of the points (N, 2), on a copy of the image."""
+    canvas = image.copy()
+    for point in points:
+        cv2.circle(canvas, _fixed(point), radius * 2**_FRACTION, color, width, cv2.LINE_AA, _FRACTION)
+    return canvas
+
+
+def draw_masks(image: np.ndarray, masks: np.ndarray, fill: tuple[int, int, int]) -> np.ndarray:
+    """Fills the masked pixels (H, W) bool of a copy of the image and outlines them."""
+    canvas = image.copy()
+    canvas[masks] = fill
+    contours, _ = cv2.findContours(masks.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    return cv2.drawContours(canvas, contours, -1, RIGHT, 2)
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
@@ -145,16 +177,6 @@ def _line(canvas: np.ndarray, a: np.ndarray, b: np.ndarray, color: tuple[int, in
 def _dot(canvas: np.ndarray, point: np.ndarray, color: tuple[int, int, int], radius: int) -> None:
     cv2.circle(canvas, _fixed(point), (radius + 1) * 2**_FRACTION, _OUTLINE, -1, cv2.LINE_AA, _FRACTION)
     cv2.circle(canvas, _fixed(point), radius * 2**_FRACTION, color, -1, cv2.LINE_AA, _FRACTION)
-
-
-def _fit(canvas: np.ndarray, tile: int) -> np.ndarray:
-    factor = tile / max(canvas.shape[:2])
-    size = (max(1, round(canvas.shape[1] * factor)), max(1, round(canvas.shape[0] * factor)))
-    small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    framed = np.full((tile, tile, 3), 245, dtype=np.uint8)
-    top, left = (tile - size[1]) // 2, (tile - size[0]) // 2
-    framed[top : top + size[1], left : left + size[0]] = small
-    return framed
 
 
 def _title(sheet: np.ndarray, text: str, left: int, tile: int, header: int) -> None:

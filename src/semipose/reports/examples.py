@@ -12,7 +12,7 @@ from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import DataSplits
 from semipose.data.images import read_image
 from semipose.data.loader import unlabeled_batch
-from semipose.inference.draw import draw_pose
+from semipose.inference.draw import RED, draw_pose, draw_rings
 from semipose.inference.pose_model import load_pose_model, weights_of
 from semipose.methods.base import ConsistencyConfig
 from semipose.metrics.pck import torso_diagonal
@@ -21,6 +21,7 @@ from semipose.reports.page import Examples, Picture
 from semipose.reports.plots import jpeg, overlay
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import Skeleton
 
 
 def errors_by_person(truth: PoseDataset, matched: list[Prediction | None]) -> list[tuple[float, int]]:
@@ -50,58 +51,62 @@ def has_torsos(truth: PoseDataset) -> bool:
     return any(torso_diagonal(person, truth.skeleton) is not None for person in truth.instances)
 
 
-def pose_examples(
-    truth: PoseDataset,
-    matched: list[Prediction | None],
-    *,
-    title: str = "Persons sorted by error",
-    order: list[tuple[float, int]] | None = None,
-    each: int = 4,
-) -> Examples:
+def pose_examples(truth: PoseDataset, matched: list[Prediction | None], *, each: int = 4) -> Examples:
     """Draws ground truth next to prediction for the largest, the median and the smallest errors.
 
     Args:
         truth: The annotated persons.
         matched: The prediction of each person, or None.
-        title: Heading.
-        order: Errors and indices from `errors_by_person` that select the persons; None for the errors of `matched`.
         each: Number of persons with the largest, the median and the smallest errors.
     """
-    errors = errors_by_person(truth, matched)
-    order = errors if order is None else order
+    order = errors_by_person(truth, matched)
     middle = max(0, len(order) // 2 - each // 2)
-    selected = dict.fromkeys(index for _, index in [*order[:each], *order[middle : middle + each], *order[-each:]])
-    error_of = {index: error for error, index in errors}
     pictures, in_torsos = [], has_torsos(truth)
-    for index in selected:
-        prediction = matched[index]
-        if prediction is not None:
-            error = error_of.get(index, float("nan"))
-            text = f"{error:.2f} torso" if in_torsos else f"{error:.1f} px"
-            label = f"person {truth[index].annotation_id}: error {text}"
-            pictures.append(Picture(label, jpeg(_truth_and_prediction(truth, truth[index], prediction))))
+    for error, index in dict.fromkeys([*order[:each], *order[middle : middle + each], *order[-each:]]):
+        person, prediction = truth[index], matched[index]
+        assert prediction is not None and person.joints is not None and person.visibility is not None
+        labeled = np.where(person.visibility > 0, 1.0, -1.0)
+        poses = [(person.joints, labeled), (prediction.joints, prediction.scores)]
+        drawn = [draw_person(person, joints, scores, truth.skeleton, side=240) for joints, scores in poses]
+        text = f"{error:.2f} torso" if in_torsos else f"{error:.1f} px"
+        pictures.append(Picture(f"person {person.annotation_id}: error {text}", jpeg(np.concatenate(drawn, axis=1))))
     text = "Each image shows ground truth (left) and prediction (right): largest, median and smallest errors."
-    return Examples(title, text, pictures)
+    return Examples("Persons sorted by error", text, pictures)
 
 
-def _truth_and_prediction(truth: PoseDataset, person: Instance, prediction: Prediction, side: int = 190) -> np.ndarray:
-    """Returns the image around the person twice: with the annotated and with the predicted joints."""
+def draw_person(
+    person: Instance,
+    joints: np.ndarray,
+    scores: np.ndarray,
+    skeleton: Skeleton,
+    *,
+    wrong: np.ndarray | None = None,
+    side: int = 280,
+) -> np.ndarray:
+    """Returns the part of the image around a person with a pose.
+
+    Args:
+        person: The person, whose box and image are used.
+        joints: (K, 2) in pixels of the image.
+        scores: (K,); joints with a negative score are not drawn.
+        skeleton: Limbs and sides of the joints.
+        wrong: (K,) bool, joints that get a red ring.
+        side: Longer side of the picture in pixels.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
     image = read_image(person.image)
     x, y, width, height = person.box
     margin = 0.15 * max(width, height)
     left, top = max(0, int(x - margin)), max(0, int(y - margin))
     part = image[top : int(y + height + margin) + 1, left : int(x + width + margin) + 1]
-    assert person.joints is not None and person.visibility is not None
-    poses = [
-        (person.joints, np.where(person.visibility > 0, 1.0, -1.0)),
-        (prediction.joints, prediction.scores),
-    ]
     scale = side / max(part.shape[:2])
-    drawn = [
-        draw_pose(part, joints[None] - [left, top], scores[None], truth.skeleton, min_score=0.0, scale=scale)
-        for joints, scores in poses
-    ]
-    return np.concatenate(drawn, axis=1)
+    inside = joints - [left, top]
+    drawn = draw_pose(part, inside[None], scores[None], skeleton, min_score=0.0, scale=scale)
+    if wrong is None:
+        return drawn
+    return draw_rings(drawn, (inside[wrong] + 0.5) * scale - 0.5, RED, radius=9)
 
 
 def heatmap_examples(folder: Path, truth: PoseDataset, count: int = 4) -> Examples:

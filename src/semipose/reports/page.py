@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semipose.inference.draw import fit_image
+from semipose.reports.plots import jpeg
+from semipose.reports.sheets import TILE, Sheet, Tile
 from semipose.utils.extras import import_extra
 
 
@@ -34,13 +37,14 @@ class Examples:
 
 @dataclass(frozen=True)
 class Page:
-    """A report: introductory lines, tables, charts and example images."""
+    """A report: introductory lines, tables, charts, sheets and example images."""
 
     title: str
     lines: Sequence[str]
     tables: Sequence[Table]
     charts: Sequence[Picture]
     examples: Sequence[Examples]
+    sheets: Sequence[Sheet] = ()
 
 
 def render(page: Page) -> str:
@@ -51,4 +55,8 @@ def render(page: Page) -> str:
     """
     jinja2 = import_extra("jinja2", "reports", "writing reports")
     environment = jinja2.Environment(loader=jinja2.PackageLoader("semipose.reports", "templates"), autoescape=True)
-    return str(environment.get_template("report.html.j2").render(page=page))
+    return str(environment.get_template("report.html.j2").render(page=page, tile_url=_tile_url))
+
+
+def _tile_url(tile: Tile) -> str:
+    return jpeg(fit_image(tile.image, TILE))

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 STYLE = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 COLORS = ("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#6a4c93", "#66666e", "#00a6a6", "#8d5b4c")
+LINES = ("-", "--", ":")
+MARKERS = "osD^vP*"
 
 Series = Mapping[str, Sequence[tuple[float, float]]]
 """Curves by name: points (x, y)."""
@@ -66,8 +68,8 @@ def curves(
         for number, (name, points) in enumerate(series.items()):
             xs, ys = np.array(points, dtype=float).T
             color = COLORS[number % len(COLORS)]
-            marker = "o" if len(xs) < 15 else None
-            axes.plot(xs, ys, label=name, color=color, linewidth=1.6, marker=marker, markersize=3)
+            marker, style = "o" if len(xs) < 15 else None, LINES[number // len(COLORS) % len(LINES)]
+            axes.plot(xs, ys, style, label=name, color=color, linewidth=1.6, marker=marker, markersize=3)
             if bands and name in bands:
                 width = np.array(bands[name])
                 axes.fill_between(xs, ys - width, ys + width, color=color, alpha=0.15, linewidth=0)
@@ -87,6 +89,43 @@ def bars(values: Mapping[str, float], x: str) -> str:
         chart.axes.barh(list(values), list(values.values()), 0.8, color=COLORS[0])
         chart.axes.invert_yaxis()
         chart.axes.set_xlabel(x)
+    return chart.url
+
+
+def grouped_bars(groups: Mapping[str, Mapping[str, float]], x: str) -> str:
+    """Draws one horizontal bar for each group and name, with a legend of the groups; returns the chart as a data URL.
+
+    Args:
+        groups: Values by name, by group.
+        x: Label of the x axis.
+    """
+    names = list(dict.fromkeys(name for values in groups.values() for name in values))
+    height = 0.8 / max(1, len(groups))
+    with new_chart(0.9 + 0.12 * len(names) * (len(groups) + 0.6)) as chart:
+        axes = chart.axes
+        for number, (group, values) in enumerate(groups.items()):
+            places = [names.index(name) + (number + 0.5) * height - 0.4 for name in values]
+            axes.barh(places, list(values.values()), height, color=COLORS[number % len(COLORS)], label=group)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(x)
+        axes.grid(axis="x", alpha=0.25)
+        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    return chart.url
+
+
+def scatter(points: Mapping[str, tuple[float, float]], x: str, y: str) -> str:
+    """Draws one marker for each name, with a legend beside the chart; returns the chart as a data URL."""
+    with new_chart(max(3.1, 0.4 + 0.2 * len(points))) as chart:
+        axes = chart.axes
+        for number, (name, (across, up)) in enumerate(points.items()):
+            color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
+            axes.plot(across, up, marker, color=color, label=name, markersize=7, alpha=0.85)
+        axes.set(xlabel=x, ylabel=y)
+        axes.margins(0.15)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return chart.url
 
 

@@ -2,8 +2,6 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +9,18 @@ from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped, without_images
 from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
-from semipose.errors import DataError
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match
 from semipose.metrics.registry import axis_title, column_title, shown, value_text
 from semipose.metrics.scores import describe_pixel_error, score
 from semipose.reports import plots
-from semipose.reports.examples import heatmap_examples, pose_examples, view_examples
-from semipose.reports.page import Examples, Page, Picture, Table
+from semipose.reports.examples import errors_by_person, heatmap_examples, pose_examples, view_examples
+from semipose.reports.figures import Figures, mask_figures, network_figures
+from semipose.reports.page import Page, Picture, Table
+from semipose.reports.runs import Line, open_run, read_log, validation_lines
 from semipose.structures.instances import PoseDataset
-
-Line = dict[str, Any]
-"""A line of metrics.jsonl."""
+from semipose.structures.predictions import Prediction
 
 METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error")
 
@@ -46,13 +43,17 @@ def run_page(folder: Path) -> Page:
     examples = [] if truth is None else [heatmap_examples(folder, truth)]
     examples.append(view_examples(config, splits))
     notes: list[str] = []
+    figures = Figures()
     if results is None:
         protocol, scores = _latest_scores(log)
     else:
         assert truth is not None  # scores exist
-        poses, own, notes = _test_examples(folder, truth)
-        examples.insert(0, poses)
-        charts += own
+        predictions = load_predictions(folder / "predictions.json", truth.skeleton)
+        matched = match(truth, predictions)
+        examples.insert(0, pose_examples(truth, matched))
+        own, notes = _scores_by_joint(truth, predictions)
+        figures = _figures(folder, truth, matched, splits)
+        charts += own + figures.charts
         protocol, scores = results["protocol"], results["scores"]
     intervals = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
     gain = Gain(**results["gain"]).describe() if results and results.get("gain") else ""
@@ -71,36 +72,12 @@ def run_page(folder: Path) -> Page:
         tables=[*([_score_table(scores)] if scores else []), _option_table(config)],
         charts=charts,
         examples=[example for example in examples if example.pictures],
+        sheets=figures.sheets,
     )
 
 
-def read_log(folder: Path) -> list[Line]:
-    """Returns the lines of a run's metrics.jsonl, without an incomplete last line.
-
-    Raises:
-        DataError: If there is no line yet.
-    """
-    path, lines = folder / "metrics.jsonl", []
-    if path.is_file():
-        with suppress(json.JSONDecodeError):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                lines.append(json.loads(line))
-    if not lines:
-        raise DataError(f"{folder} has no line in metrics.jsonl yet: the run has only started; try again later")
-    return lines
-
-
-def validation_lines(log: list[Line]) -> Iterator[tuple[str, Line]]:
-    """Yields the name of the network and the log line of each evaluation on the validation split."""
-    for line in log:
-        kind, _, network = line["kind"].partition("/")
-        if kind == "validation":
-            yield network, line
-
-
-def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, list[Picture], list[str]]:
-    """Persons sorted by error, the charts by joint, and what the scores add in words, of a finished run."""
-    predictions = load_predictions(folder / "predictions.json", truth.skeleton)
+def _scores_by_joint(truth: PoseDataset, predictions: list[Prediction]) -> tuple[list[Picture], list[str]]:
+    """Returns the charts of scores by joint, and what the scores add in words."""
     scores = score(truth, predictions)
     charts = [
         Picture(
@@ -110,8 +87,15 @@ def _test_examples(folder: Path, truth: PoseDataset) -> tuple[Examples, list[Pic
         for metric in ("PCK@0.2", "pixel_error")
         if (own := scores.by_joint.get(metric))
     ]
-    notes = [describe_pixel_error(scores.pixel_error), *scores.notes]
-    return pose_examples(truth, match(truth, predictions)), charts, notes
+    return charts, [describe_pixel_error(scores.pixel_error), *scores.notes]
+
+
+def _figures(folder: Path, truth: PoseDataset, matched: list[Prediction | None], splits: DataSplits) -> Figures:
+    """Returns the networks by joint, on the person of median error, and the masks on unlabeled persons."""
+    run, errors = open_run(folder), errors_by_person(truth, matched)
+    figures = network_figures(run, truth, errors[len(errors) // 2][1]) if errors else Figures()
+    figures.add(mask_figures(run, splits.unlabeled or truth))
+    return figures
 
 
 def _final_scores(folder: Path, step: int) -> dict[str, Any] | None:

@@ -5,16 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from semipose.config import load_config
-from semipose.data.datasets import load_splits
-from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import DataError
-from semipose.metrics.matching import match
 from semipose.metrics.registry import axis_title, is_error, shown
 from semipose.reports import plots
-from semipose.reports.examples import errors_by_person, pose_examples
-from semipose.reports.page import Examples, Page, Picture, Table
-from semipose.reports.run_page import read_log, validation_lines
+from semipose.reports.figures import figures_of_runs
+from semipose.reports.page import Page, Picture, Table
+from semipose.reports.runs import ReportedRun, open_run
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import run_folder
 from semipose.studies.tables import Record, read_record, table
@@ -32,14 +28,17 @@ def study_page(folder: Path) -> Page:
     if not records:
         raise DataError(f"{folder} has no finished run yet; continue the study")
     head, rows = table(grid, records)
+    figures = figures_of_runs(_compared(grid, runs), grid.metric)
     unit = "Scores × 100" + (", errors in pixels (lower is better)" if is_error(grid.metric) else "")
     title = f"{unit}, mean ± std over seeds, and the cost of a step"
+    finished = f"{len(records)} of {len(runs)} runs are finished."
     return Page(
         title=grid.title,
-        lines=[*sorted({r.protocol for r in records}), grid.note, f"{len(records)} of {len(runs)} runs are finished."],
+        lines=[*sorted({r.protocol for r in records}), grid.note, finished, *figures.notes],
         tables=[Table(title, head, rows)],
-        charts=[*_seed_charts(grid, records), *_label_charts(grid, records), *_training_charts(grid, runs)],
-        examples=_examples(grid, runs),
+        charts=[*_seed_charts(grid, records), *_label_charts(grid, records), *figures.charts],
+        examples=[],
+        sheets=figures.sheets,
     )
 
 
@@ -76,51 +75,10 @@ def _label_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
     return [Picture("Score against labels", url)]
 
 
-def _training_charts(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Picture]:
-    """Returns a chart of validation score against steps, with one curve per row."""
-    series: dict[str, list[tuple[float, float]]] = {}
-    for run, path in _first_runs(grid, runs).items():
-        if not (path / "metrics.jsonl").is_file():
-            continue
-        lines = list(validation_lines(read_log(path)))
-        chosen = [line for network, line in lines if network == "mean"] or [line for _, line in lines]
-        points = {
-            line["step"]: shown(grid.metric, line[grid.metric]) for line in chosen if line.get(grid.metric) is not None
-        }
-        if points:
-            series[run.row] = sorted(points.items())
-    if not series:
-        return []
-    title = f"{grid.metric} on validation during training, seed {grid.seeds[0]}"
-    return [Picture(title, plots.curves(series, "step", axis_title(grid.metric)))]
-
-
-def _examples(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[Examples]:
-    """Returns examples of the same persons for each row, selected by the errors of the first row."""
-    finished = {run: path for run, path in _first_runs(grid, runs).items() if (path / "predictions.json").is_file()}
-    if not finished:
-        return []
-    try:
-        splits = load_splits(load_config(next(iter(finished.values())) / "config.yaml").data)
-    except DataError:  # the study was copied to a machine without its data: the page has no example images
-        return []
-    truth = splits.test or splits.validation
-    assert truth is not None
-    matched = {
-        run.row: match(truth, load_predictions(path / "predictions.json", truth.skeleton))
-        for run, path in finished.items()
-    }
-    order = errors_by_person(truth, next(iter(matched.values())))
-    return [
-        pose_examples(truth, row, title=f"{name} on the same persons", order=order) for name, row in matched.items()
-    ]
-
-
-def _first_runs(grid: StudyGrid, runs: dict[StudyRun, Path]) -> dict[StudyRun, Path]:
-    """Returns the runs with the first seed and the first number of labels, or with all labels."""
-    return {
-        run: path for run, path in runs.items() if run.seed == grid.seeds[0] and run.labels in (grid.labels[0], None)
-    }
+def _compared(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[ReportedRun]:
+    """Returns the runs with the first number of labels, or with all labels, named by their rows, by seed."""
+    chosen = [run for run in runs if run.labels in (grid.labels[0], None)]  # ordered by seed
+    return [open_run(runs[run], run.row) for run in chosen if (runs[run] / "config.yaml").is_file()]
 
 
 def _scores(grid: StudyGrid, records: list[Record]) -> list[float]:

@@ -1,0 +1,86 @@
+"""Runs of a report: names, scores, epochs, and the persons that several runs were tested on."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+
+from semipose.errors import ConfigError, DataError
+from semipose.reports.runs import common_persons, open_run, open_runs, read_log
+
+
+@pytest.fixture
+def copied(finished_run, tmp_path):
+    """Copies the finished run below tmp_path, with other predictions if wanted."""
+
+    def copy(name, change=None):
+        folder = shutil.copytree(finished_run, tmp_path / name)
+        if change:
+            path = folder / "predictions.json"
+            path.write_text(json.dumps(change(json.loads(path.read_text()))))
+        return folder
+
+    return copy
+
+
+def test_scores_are_those_of_the_method(finished_run):
+    run = open_run(finished_run, "ours")
+    content = json.loads((finished_run / "scores.json").read_text())
+    assert run.name == "ours"
+    assert run.headline_networks == ["G", "F"]
+    assert run.scores == content["scores"]["mean"]
+    assert list(run.networks()) == ["G", "R1", "F", "R2"]
+    assert run.network().name == "G"
+    assert len(run.ensemble().networks) == 2
+
+
+def test_names_are_the_shortest_that_differ(copied):
+    first, second = copied("a/run"), copied("b/run")
+    assert [run.name for run in open_runs([first, second])] == ["a/run", "b/run"]
+    assert [run.name for run in open_runs([first])] == ["run"]
+    assert [run.name for run in open_runs([first, first])] == ["run"]
+    assert [run.name for run in open_runs({"ours": first, "dual": second})] == ["ours", "dual"]
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"contains no run \(config\.yaml\)"):
+        open_runs([tmp_path])
+    with pytest.raises(DataError, match=r"no line in metrics\.jsonl yet"):
+        read_log(tmp_path)
+
+
+def test_epochs_of_a_step(copied):
+    """From the unlabeled persons and their batch, or from the epochs of a finished training."""
+    run = open_run(copied("run"))
+    unlabeled = 1598 - 12  # all persons but those for validation, the labeled ones included
+    assert run.epochs_per_step == pytest.approx(1 / math.ceil(unlabeled / 2))
+    train = run.config.train.model_copy(update={"steps": None, "epochs": 5.0})
+    by_epochs = type(run)(run.name, run.folder, run.config.model_copy(update={"train": train}), {"step": 40})
+    assert by_epochs.epochs_per_step == pytest.approx(5 / 40)
+
+
+def test_common_persons_have_a_prediction_of_every_run(copied):
+    whole, half = copied("whole"), copied("half", lambda predictions: predictions[::2])
+    moved = copied("moved", lambda ps: [{**p, "keypoints": [v + 1 for v in p["keypoints"]]} for p in ps])
+    common = common_persons(open_runs([whole, half, moved]))
+    assert len(common.truth) == 200
+    assert list(common.predictions) == ["whole", "half", "moved"]
+    for index in (0, 7, 199):
+        first, second, third = (found[index] for found in common.predictions.values())
+        assert first.annotation_id == second.annotation_id == common.truth[index].annotation_id
+        assert np.allclose(first.joints + 1, third.joints)
+    assert common.left_out == []
+
+
+def test_runs_tested_on_other_files_are_left_out(copied, tmp_path):
+    own, other = copied("own"), copied("other")
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("  test: null", "  test: elsewhere.json"))
+    common = common_persons(open_runs([own, other]))
+    assert list(common.predictions) == ["own"]
+    assert common.left_out == ["other"]
+    (own / "predictions.json").unlink()
+    (other / "predictions.json").unlink()
+    assert common_persons(open_runs([own, other])) is None

@@ -3,6 +3,7 @@
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 
 from semipose.config import load_config
@@ -10,6 +11,7 @@ from semipose.data.datasets import read_dataset
 from semipose.reports.figures import figures_of_runs, mask_figures, network_figures, save_figures, shared_metric
 from semipose.reports.page import Page
 from semipose.reports.runs import open_run, open_runs
+from semipose.reports.sheets import Sheet, SheetRow, Tile
 from semipose.trainer import train
 
 
@@ -65,6 +67,23 @@ def test_unfinished_runs_have_curves(runs, tmp_path):
     assert [chart.title for chart in figures.charts] == ["AP on validation over epochs"]
     (folder / "metrics.jsonl").unlink()
     assert figures_of_runs([open_run(folder)]).notes == ["No scores over epochs: the runs have no validation persons."]
+
+
+def test_runs_without_weights_have_poses_and_curves(runs, tmp_path):
+    folder = shutil.copytree(runs["akm"], tmp_path / "run")
+    shutil.rmtree(folder / "weights")
+    figures = figures_of_runs([open_run(folder)])
+    assert [chart.title for chart in figures.charts] == ["AP on validation over epochs"]
+    assert [sheet.title for sheet in figures.sheets] == ["The same persons under each run"]
+    both = figures_of_runs(open_runs({"akm": folder, "trs": runs["MFL"]}))
+    assert [sheet.columns for sheet in both.sheets[:2]] == [["ground truth", "akm", "trs"], ["ground truth", "trs"]]
+    assert mask_figures(open_run(folder), read_dataset("people", None, "val")).sheets == []
+
+
+def test_figures_of_one_title_are_two_files(tmp_path):
+    sheet = Sheet("Person 1", "", ["a"], [SheetRow("", [Tile(np.zeros((8, 8, 3), np.uint8))])])
+    written = save_figures(Page("T", [], [], [], [], [sheet, sheet]), tmp_path / "figures")
+    assert [path.name for path in written] == ["person-1.jpg", "person-1-2.jpg"]
 
 
 def test_figures_that_a_run_does_not_have(runs):

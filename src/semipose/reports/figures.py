@@ -1,6 +1,7 @@
 """The papers' figures of any runs: which of them the runs allow, and how they are saved as picture files."""
 
 import base64
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from semipose.reports.runs import CommonPersons, ReportedRun, common_persons
 from semipose.reports.scores import epoch_chart, joint_chart, parameter_chart
 from semipose.reports.sheets import Sheet, sheet_image
 from semipose.structures.instances import PoseDataset
+from semipose.utils.files import make_folder
 
 MOST_RUNS = 4
 """Largest number of runs whose heatmaps are compared joint by joint."""
@@ -76,17 +78,20 @@ def _figures_of_persons(runs: Sequence[ReportedRun], common: CommonPersons, metr
         figures.notes.append("No persons are drawn: the runs were tested on different persons.")
         return figures
     figures.sheets.append(pose_sheet(common))
-    finished = [run for run in runs if run.name in common.predictions]
+    finished = [run for run in runs if run.name in common.predictions and run.has_weights]
     pair = levels_pair(finished)
     text = "With and without multi-level features; all other options are equal." if pair else ""
     compared = compare_persons(common, 5)
-    for person in compared[2:4]:  # of median error and harder
-        heatmaps = run_heatmaps(pair or finished[:MOST_RUNS], common.truth, person.index)
-        title = f"Heatmaps by joint, person {person.person.annotation_id}"
+    if not compared or not finished:
+        return figures
+    middle, harder = compared[len(compared) // 2], compared[3 * len(compared) // 4]
+    for index, person in {c.index: c.person for c in (middle, harder)}.items():
+        heatmaps = run_heatmaps(pair or finished[:MOST_RUNS], common.truth, index)
+        title = f"Heatmaps by joint, person {person.annotation_id}"
         figures.sheets.append(heatmap_sheet(heatmaps, common.truth.skeleton.joints, title, text))
     best = _best([run for run in finished if len(weights_of(run.folder)) > len(run.headline_networks)], metric)
     if best is not None:
-        figures.add(network_figures(best, common.truth, compared[len(compared) // 2].index))
+        figures.add(network_figures(best, common.truth, middle.index))
     masking = next((run for run in finished if masks_of(run.config.method)), None)
     if masking is not None:
         figures.add(mask_figures(masking, common.truth))
@@ -117,11 +122,11 @@ def mask_figures(run: ReportedRun, persons: PoseDataset) -> Figures:
     Reference: AKM, figures 3 and 4.
 
     Args:
-        run: A finished run whose method has adaptive masks; without them there are no such figures.
+        run: A finished run whose method has adaptive masks; without them, or its weights, there are no such figures.
         persons: The persons; they need no labels.
     """
     masks = masks_of(run.config.method)
-    if masks is None:
+    if masks is None or not run.has_weights:
         return Figures()
     model = run.network()
     title = f"Masks of {run.name} on easy and hard persons"
@@ -137,21 +142,22 @@ def shared_metric(runs: Sequence[ReportedRun]) -> str:
 
 def save_figures(page: Page, folder: Path) -> list[Path]:
     """Writes the charts of a page as .svg and its sheets as .jpg, named by their titles; returns the files."""
-    written = []
+    written: list[Path] = []
+    make_folder(folder)
     for chart in page.charts:
-        path = folder / f"{_slug(chart.title)}.svg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(chart.url.partition("base64,")[2]))
-        written.append(path)
+        written.append(_path(folder, chart.title, ".svg", written))
+        written[-1].write_bytes(base64.b64decode(chart.url.partition("base64,")[2]))
     for sheet in page.sheets:
-        path = folder / f"{_slug(sheet.title)}.jpg"
-        save_image(sheet_image(sheet), path)
-        written.append(path)
+        written.append(_path(folder, sheet.title, ".jpg", written))
+        save_image(sheet_image(sheet), written[-1])
     return written
 
 
-def _slug(title: str) -> str:
-    return re.sub(r"[^\w@.]+", "-", title.lower()).strip("-")
+def _path(folder: Path, title: str, suffix: str, taken: Sequence[Path]) -> Path:
+    """A path that is named by a title and not taken yet."""
+    name = re.sub(r"[^\w@.]+", "-", title.lower())[:100].strip("-")
+    candidates = (folder / f"{name}{'' if n == 1 else f'-{n}'}{suffix}" for n in itertools.count(1))
+    return next(path for path in candidates if path not in taken)
 
 
 def _best(runs: Sequence[ReportedRun], metric: str) -> ReportedRun | None:

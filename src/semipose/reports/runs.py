@@ -69,6 +69,12 @@ class ReportedRun:
             count, batch = len(splits.unlabeled), train.unlabeled_batch
         return 1 / max(1, math.ceil(count / (batch * max(1, train.devices))))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights of the headline networks are there, of a finished run."""
+        names = self.headline_networks
+        return bool(names) and weights_of(self.folder).keys() >= set(names)
+
     def networks(self) -> dict[str, PoseModel]:
         """Returns the networks of the run by name: each headline network, followed by the network that belongs to it.
 

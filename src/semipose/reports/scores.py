@@ -62,7 +62,9 @@ def epoch_chart(runs: Sequence[ReportedRun], metric: str) -> list[Picture]:
 
 
 def parameters_and_scores(runs: Sequence[ReportedRun], metric: str) -> dict[str, tuple[float, float]]:
-    """Returns the parameters in millions, and the score, of each finished run by its name; mean score over seeds.
+    """Returns the parameters in millions, and the score, of each finished run that has its weights, by its name.
+
+    Scores are means over seeds.
 
     Parameters are those of the networks whose mean score is the method's, without heads that only the training uses.
     """
@@ -70,7 +72,7 @@ def parameters_and_scores(runs: Sequence[ReportedRun], metric: str) -> dict[str,
     scores: dict[str, list[float]] = {}
     for run in runs:
         value = run.scores.get(metric)
-        if value is None:
+        if value is None or not run.has_weights:
             continue
         if run.name not in millions:
             millions[run.name] = count_parameters(run.ensemble()) / 1e6

@@ -1,5 +1,7 @@
 """Masks on easy and hard persons: how many, and what they cover."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_the_number_of_masks_is_that_of_the_paper(masked):
 
 
 def test_the_easiest_person_is_first(masked):
-    keys = [(person.count, person.scores.mean()) for person in masked]
+    keys = [(person.count, person.peak) for person in masked]
     assert keys == sorted(keys, reverse=True)
 
 
@@ -50,6 +52,16 @@ def test_masks_cover_squares_around_predicted_joints(masked):
             assert mask.sum() <= count * largest
             for y, x in np.argwhere(mask):
                 assert np.abs(person.joints - (x, y)).max(axis=1).min() <= 19 * factor + 5 * 10 * factor + 1
+
+
+def test_joints_without_labels_get_no_masks(model, persons):
+    nothing_but_nose = replace(model, unlearned_joints=persons.skeleton.joints[1:])
+    for person in masked_persons(nothing_but_nose, persons, ADAPTIVE, JointCutout(jitter=0), candidates=10):
+        assert (person.scores[1:] == 0).all()
+        assert person.peak == pytest.approx(person.scores[0])
+        y, x = np.argwhere(person.fixed).T
+        nose = np.clip(person.joints[0], 0, 31)
+        assert np.hypot(x.mean() - nose[0], y.mean() - nose[1]) < 3
 
 
 def test_masks_are_the_same_each_time(model, persons, masked):

@@ -3,12 +3,14 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError, DataError
-from semipose.reports.runs import common_persons, open_run, open_runs, read_log
+from semipose.reports.runs import common_persons, evaluated_persons, open_run, open_runs, read_log
 
 
 @pytest.fixture
@@ -72,6 +74,14 @@ def test_common_persons_have_a_prediction_of_every_run(copied):
         assert first.annotation_id == second.annotation_id == common.truth[index].annotation_id
         assert np.allclose(first.joints + 1, third.joints)
     assert common.left_out == []
+
+
+def test_joints_that_the_training_had_no_labels_of_are_not_tested(finished_run):
+    splits = load_splits(open_run(finished_run).config.data)
+    assert evaluated_persons(finished_run, splits).instances.labeled_joints.all()
+    splits = replace(splits, labeled=splits.labeled.without_joints(["nose"]))
+    assert evaluated_persons(finished_run, splits).unlabeled_joints == ("nose",)
+    assert evaluated_persons(finished_run, replace(splits, test=None, validation=None)) is None
 
 
 def test_runs_tested_on_other_files_are_left_out(copied, tmp_path):

@@ -34,7 +34,8 @@ class MaskedPerson:
     Attributes:
         index: Position of the person.
         joints: (K, 2), the predicted joints around which masks fall, in input pixels.
-        scores: (K,), the peaks of their heatmaps.
+        scores: (K,), the peaks of their heatmaps; 0 for joints that the training had no labels of, which get no masks.
+        peak: The mean peak of the other joints.
         count: Number of adaptive masks.
         adaptive: (H, W) bool, the input pixels that adaptive masks cover.
         fixed: (H, W) bool, those that the fixed number of masks covers.
@@ -43,6 +44,7 @@ class MaskedPerson:
     index: int
     joints: np.ndarray
     scores: np.ndarray
+    peak: float
     count: int
     adaptive: np.ndarray
     fixed: np.ndarray
@@ -75,14 +77,17 @@ def masked_persons(
     with torch.inference_mode():
         heatmaps = model.predictor().heatmaps(view, persons.skeleton.flip_order)
     joints, scores = decode(heatmaps, STRIDE, "quarter")
+    learned = torch.tensor([joint not in model.unlearned_joints for joint in persons.skeleton.joints])
+    peaks = scores[:, learned]
     white = torch.ones_like(view.images)
     covered = [
-        (augmentation(white, joints, scores, torch.Generator().manual_seed(seed))[:, 0] == 0).numpy()
+        (augmentation(white, joints[:, learned], peaks, torch.Generator().manual_seed(seed))[:, 0] == 0).numpy()
         for augmentation in (adaptive, fixed)
     ]
-    counts = adaptive.num_patches(scores).tolist()
-    columns = zip(indices, joints.numpy(), scores.numpy(), counts, *covered, strict=True)
-    return sorted((MaskedPerson(*row) for row in columns), key=lambda p: (-p.count, -float(p.scores.mean())))
+    counts = adaptive.num_patches(peaks).tolist()
+    drawn = (scores * learned).numpy()
+    columns = zip(indices, joints.numpy(), drawn, peaks.mean(dim=1).tolist(), counts, *covered, strict=True)
+    return sorted((MaskedPerson(*row) for row in columns), key=lambda p: (-p.count, -p.peak))
 
 
 def mask_sheet(
@@ -123,7 +128,7 @@ def _row(model: PoseModel, persons: PoseDataset, masked: MaskedPerson, fixed: Jo
     picture, factor = picture_of_input(persons, masked.index, model.geometry), enlargement(model.geometry)
     points = (masked.joints + 0.5) * factor - 0.5
     pose = draw_pose(picture, points[None], masked.scores[None], persons.skeleton, min_score=-np.inf)
-    tiles = [Tile(pose, f"mean peak {masked.scores.mean():.2f}")]
+    tiles = [Tile(pose, f"mean peak {masked.peak:.2f}")]
     for mask, count in ((masked.fixed, fixed.joints), (masked.adaptive, masked.count)):
         large = np.kron(mask, np.ones((factor, factor), dtype=bool))
         tiles.append(Tile(draw_masks(picture, large, MEAN_COLOR), f"{count} masks, {100 * mask.mean():.0f} % covered"))

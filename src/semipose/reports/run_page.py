@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from semipose.config import RunConfig, load_config
-from semipose.data.data_errors import describe_dropped, read_dropped, without_images
+from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.metrics.bootstrap import describe
@@ -18,7 +18,7 @@ from semipose.reports import plots
 from semipose.reports.examples import errors_by_person, heatmap_examples, pose_examples, view_examples
 from semipose.reports.figures import Figures, mask_figures, network_figures
 from semipose.reports.page import Page, Picture, Table
-from semipose.reports.runs import Line, open_run, read_log, validation_lines
+from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 
@@ -35,9 +35,7 @@ def run_page(folder: Path) -> Page:
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
     splits, dropped = load_splits(config.data), read_dropped(folder)
-    truth = splits.test or splits.validation
-    if truth is not None:
-        truth = without_images(truth, {Path(path) for found in dropped.values() for path in found["images"]})
+    truth = evaluated_persons(folder, splits)
     results = _final_scores(folder, log[-1]["step"])
     charts = [Picture("Training losses", plots.curves(_losses(log), "step", "loss")), *_validation_charts(log)]
     examples = [] if truth is None else [heatmap_examples(folder, truth)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import read_dropped, without_images
-from semipose.data.datasets import load_splits
+from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import ConfigError, DataError
 from semipose.inference.pose_model import ENSEMBLE, PoseModel, load_pose_model, weights_of
@@ -182,11 +182,8 @@ def common_persons(runs: Sequence[ReportedRun]) -> CommonPersons | None:
         return None
     first = finished[0]
     same = [run for run in finished if _test_file(run.config) == _test_file(first.config)]
-    splits = load_splits(first.config.data)
-    truth = splits.test or splits.validation
+    truth = evaluated_persons(first.folder, load_splits(first.config.data))
     assert truth is not None  # there are predictions
-    dropped = read_dropped(first.folder)
-    truth = without_images(truth, {Path(path) for found in dropped.values() for path in found["images"]})
     matched = {
         run.name: match(truth, load_predictions(run.folder / "predictions.json", truth.skeleton)) for run in same
     }
@@ -194,6 +191,18 @@ def common_persons(runs: Sequence[ReportedRun]) -> CommonPersons | None:
     shared = [index for index, row in enumerate(rows) if all(found is not None for found in row)]
     predictions = {name: [p for i in shared if (p := found[i]) is not None] for name, found in matched.items()}
     return CommonPersons(truth.subset(shared), predictions, [run.name for run in finished if run not in same])
+
+
+def evaluated_persons(folder: Path, splits: DataSplits) -> PoseDataset | None:
+    """Returns the persons that a run is tested on, else its validation persons; None if it has neither.
+
+    Images that could not be read, and the labels of joints that no labeled person of the training has, are left out.
+    """
+    persons = splits.test or splits.validation
+    if persons is None:
+        return None
+    unreadable = {Path(path) for found in read_dropped(folder).values() for path in found["images"]}
+    return without_images(persons, unreadable).without_joints(splits.labeled.unlabeled_joints)
 
 
 def _test_file(config: RunConfig) -> str | None:

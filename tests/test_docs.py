@@ -63,10 +63,13 @@ def test_every_study_is_listed():
     assert all(f"`{name}`" in listed for name in presets())
 
 
-def test_the_study_in_the_guide_is_valid(tmp_path):
+def test_the_studies_in_the_guide_are_valid(tmp_path):
     text = (ROOT / "docs" / "guides" / "studies.md").read_text()
-    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1))
-    assert len(load_grid(str(tmp_path / "mine.yaml")).runs()) == (2 + 2) * 3 + 3
+    runs = []
+    for number, study in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)):
+        (tmp_path / f"{number}.yaml").write_text(study)
+        runs.append(len(load_grid(str(tmp_path / f"{number}.yaml")).runs()))
+    assert runs == [(2 + 2) * 3 + 3, (2 + 2) * 2 * 3]
 
 
 def test_the_program_without_pytorch_agrees_with_semipose(tmp_path, monkeypatch, tiny):

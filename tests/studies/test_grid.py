@@ -1,5 +1,7 @@
 """Studies from YAML: rows, protocols, scaling, overrides, and errors before anything trains."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -45,8 +47,45 @@ def test_invalid_grid_is_one_line(grid_file, changed, message):
 def test_labels_are_required(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in GRID.items() if key != "labels"}))
-    with pytest.raises(ConfigError, match="labels: Field required"):
+    with pytest.raises(ConfigError, match="labels: give numbers of labels"):
         load_grid(path)
+
+
+DATASETS = {
+    "few": {"data": {"data.train": "few/train.json"}, "labels": [20, 40], "shared": {"train.lr": 0.1}},
+    "mice": {"data": {"data.train": "mice.json"}, "labels": [5], "metric": "pixel_error"},
+    "people": {"protocol": "people", "labels": [100]},
+}
+
+
+def test_several_data_sets():
+    """Each has its own files, labels, metric and settings; the study's settings apply where it has none."""
+    content = {key: value for key, value in GRID.items() if key != "labels"}
+    grid = StudyGrid(**content, datasets=DATASETS, seeds=[0, 1], shared={"train.lr": 0.5, "train.steps": 7})
+    assert [run.name for run in grid.runs()][:8] == [
+        "few-supervised-20-0", "few-supervised-40-0", "few-single-20-0", "few-single-40-0",
+        "mice-supervised-5-0", "mice-single-5-0", "people-supervised-100-0", "people-single-100-0",
+    ]  # fmt: skip
+    configs = {(run.dataset, run.row, run.seed): grid.run_config(run, Path("sets")) for run in grid.runs()}
+    few, mice, people = (configs[name, "single", 1] for name in DATASETS)
+    assert [few.train.lr, mice.train.lr, people.train.lr] == [0.1, 0.5, 0.5]
+    assert [few.train.steps, people.train.steps, people.evaluation.decoder] == [7, 7, "dark"]
+    assert [few.data.train, mice.data.train, people.data.train] == ["sets/few/train.json", "sets/mice.json", "people"]
+    assert [c.data.split_seed for c in (few, mice, people)] == [1, 1, 1]
+    assert {name: part.metric for name, part in grid.parts().items()} == {
+        "few": "AP", "mice": "pixel_error", "people": "AP",
+    }  # fmt: skip
+    assert StudyGrid(**yaml.safe_load(grid.model_dump_json())).runs() == grid.runs()
+    small = grid.scaled(0.5).overridden({"train.lr": 2.0})
+    assert {run.name for run in small.runs() if run.row == "single" and run.seed == 0} == {
+        "few-single-10-0", "few-single-20-0", "mice-single-8-0", "people-single-50-0",
+    }  # fmt: skip
+    assert {(small.run_config(run).train.steps, small.run_config(run).train.lr) for run in small.runs()} == {(4, 2.0)}
+    wrong = StudyGrid(**content, datasets={"few": {**DATASETS["few"], "shared": {"train.stepps": 3}}})
+    with pytest.raises(ConfigError, match=r"row 'supervised', data set 'few': `train\.stepps`"):
+        wrong.check("Tiny")
+    with pytest.raises(ValueError, match="labels of data set 'few'"):
+        StudyGrid(**content, datasets={"few": {"data": {}}})
 
 
 def test_presets_load():

@@ -106,6 +106,11 @@ def test_folder_of_another_study(grid, workers, tmp_path):
     changed = grid.overridden({"train.lr": 1.0})
     with pytest.raises(ConfigError, match="another study"):
         train_runs(changed, tmp_path)
+    several = StudyGrid(
+        title="T", rows={"single": {"options": {"method": "single"}}}, datasets={"people": {"labels": [30]}}
+    )
+    with pytest.raises(ConfigError, match="another study"):
+        train_runs(several, tmp_path)
     more = grid.model_copy(update={"seeds": [0, 1]})
     train_runs(more, tmp_path)
     assert json.loads((tmp_path / "study.json").read_text())["seeds"] == [0, 1]

@@ -2,11 +2,13 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import pytest
 
 from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError, DataError
+from semipose.reports.html import write_report
 from semipose.studies.grid import StudyGrid, load_grid
 from semipose.studies.study import run_study
 
@@ -57,6 +59,39 @@ def test_missing_data_is_reported_before_anything_runs(grid, tmp_path):
     with pytest.raises(DataError, match=r"coco/train.json.*`data`.*; see cocodataset.org"):
         run_study(missing, tmp_path / "out", data=tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_study_of_two_data_sets(small_people, tmp_path, tiny_run):
+    """Each data set has its section of the table, with its own labels and metric."""
+    own = {key: value for key, value in tiny_run.items() if not key.startswith("data.")}
+    data = {"data.train": small_people.name, "data.images": "images"}
+    (tmp_path / "images").symlink_to(PEOPLE / "images")
+    grid = StudyGrid(
+        title="Tiny",
+        shared=own,
+        rows={"supervised": {"options": {"method": "supervised"}}, "single": {"options": {"method": "single"}}},
+        datasets={
+            "embedded": {"protocol": "people", "labels": [30], "shared": {"data.validation": 8}, "note": "A note."},
+            "small": {"data": data, "labels": [20], "metric": "pixel_error", "shared": {"data.validation": 20}},
+        },
+    )
+    with pytest.raises(DataError, match=r"nowhere/people.json, nowhere/images: give the folder"):
+        run_study(grid, tmp_path / "out", data=Path("nowhere"))
+    result = run_study(grid, tmp_path / "out", data=tmp_path, jobs=2)
+    runs = result.as_dict()["runs"]
+    assert [(run["dataset"], run["row"], run["labels"]) for run in runs] == [
+        ("embedded", "supervised", 30), ("embedded", "single", 30),
+        ("small", "supervised", 20), ("small", "single", 20),
+    ]  # fmt: skip
+    text = result.table.read_text()
+    assert text.index("## embedded") < text.index("| single | 30 | 1 |") < text.index("A note.")
+    assert text.index("A note.") < text.index("## small") < text.index("| single | 20 | 1 |")
+    assert "pixel_error (px)" in text.partition("## small")[2]
+    with (tmp_path / "out" / "table.csv").open() as file:
+        assert [row["dataset"] for row in csv.DictReader(file)] == ["embedded", "embedded", "small", "small"]
+    page = write_report(tmp_path / "out").read_text()
+    assert "small: Scores × 100, errors in pixels" in page
 
 
 @pytest.mark.slow

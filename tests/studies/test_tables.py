@@ -2,9 +2,21 @@
 
 import csv
 
+import numpy as np
+import scipy.stats
+
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import Outcome
-from semipose.studies.tables import Record, gap_recovered, markdown, mean_and_std, table, write_tables
+from semipose.studies.tables import (
+    T_QUANTILES,
+    Record,
+    difference_from_baseline,
+    gap_recovered,
+    markdown,
+    mean_and_std,
+    table,
+    write_tables,
+)
 
 GRID = StudyGrid(
     title="T",
@@ -64,10 +76,29 @@ def test_a_study_of_pixel_errors():
     assert "pixel_error (px)" not in table(GRID, records)[0]
 
 
+def test_difference_from_the_first_row_is_paired_by_seed():
+    """Student's t with two degrees of freedom: gains of 1, 2 and 6 are 3 ± 4.303 · √7 / √3."""
+    grid = GRID.model_copy(update={"seeds": [0, 1, 2]})
+    values = {"supervised": (0.2, 0.3, 0.1), "trs": (0.21, 0.32, 0.16)}
+    records = [
+        Record(StudyRun(row, 100, seed), {"AP": ap}, "h", "p", 60)
+        for row in values
+        for seed, ap in enumerate(values[row])
+    ]
+    own = [r for r in records if r.run.row == "trs"]
+    half = scipy.stats.t.ppf(0.975, 2) * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    assert difference_from_baseline(grid, own, records) == f"+3.0 ({3 - half:+.1f} to {3 + half:+.1f})"
+    assert difference_from_baseline(grid, own[:1], records) == "+1.0"
+    assert difference_from_baseline(grid, [r for r in records if r.run.row == "supervised"], records) == "–"
+    assert "AP minus supervised (95 %)" in table(grid, records)[0]
+    assert "AP minus supervised (95 %)" not in table(GRID.model_copy(update={"seeds": [0]}), records)[0]
+    assert np.allclose(T_QUANTILES, scipy.stats.t.ppf(0.975, range(1, 11)), atol=6e-4)
+
+
 def test_markdown():
     text = markdown(GRID, RECORDS)
-    assert "| trs | 100 | 2 | 35.0 ± 7.1 | 38 % | 22 | 1.0 | 50.0 | -15.0 |" in text
-    assert "| all | all | 2 | 55.0 ± 21.2 | – | 3 | 1.0 | – | – |" in text
+    assert "| trs | 100 | 2 | 35.0 ± 7.1 | +10.0 (+10.0 to +10.0) | 38 % | 22 | 1.0 | 50.0 | -15.0 |" in text
+    assert "| all | all | 2 | 55.0 ± 21.2 | – | – | 3 | 1.0 | – | – |" in text
 
 
 def test_published_scores_that_are_not_comparable_have_no_difference():

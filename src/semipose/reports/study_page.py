@@ -1,6 +1,7 @@
 """The report of a study: its table, the scores of all seeds, label and training curves, and example images."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,23 +23,45 @@ def study_page(folder: Path) -> Page:
     Raises:
         DataError: If no run is finished.
     """
-    grid = StudyGrid(**{**json.loads((folder / "study.json").read_text(encoding="utf-8")), "protocol": None})
+    grid = StudyGrid(**json.loads((folder / "study.json").read_text(encoding="utf-8")))
     runs = {run: run_folder(folder, run) for run in grid.runs()}
     records = [read_record(run, path) for run, path in runs.items() if (path / "scores.json").is_file()]
     if not records:
         raise DataError(f"{folder} has no finished run yet; continue the study")
+    sections = []
+    for name, part in grid.parts().items():
+        finished = [r for r in records if r.run.dataset == name]
+        if finished:
+            sections.append(_section(name, part, {r: p for r, p in runs.items() if r.dataset == name}, finished))
+    return Page(
+        title=grid.title,
+        lines=[
+            *sorted({r.protocol for r in records}),
+            grid.note,
+            f"{len(records)} of {len(runs)} runs are finished.",
+            *dict.fromkeys(line for section in sections for line in section.lines),
+        ],
+        tables=[table for section in sections for table in section.tables],
+        charts=[chart for section in sections for chart in section.charts],
+        examples=[],
+        sheets=[sheet for section in sections for sheet in section.sheets],
+    )
+
+
+def _section(name: str, grid: StudyGrid, runs: dict[StudyRun, Path], records: list[Record]) -> Page:
+    """Returns table and figures of one data set, whose name their titles begin with if it has one."""
     head, rows = table(grid, records)
     figures = figures_of_runs(_compared(grid, runs), grid.metric)
     unit = "Scores × 100" + (", errors in pixels (lower is better)" if is_error(grid.metric) else "")
-    title = f"{unit}, mean ± std over seeds, and the cost of a step"
-    finished = f"{len(records)} of {len(runs)} runs are finished."
+    charts = [*_seed_charts(grid, records), *_label_charts(grid, records), *figures.charts]
+    of = f"{name}: " if name else ""
     return Page(
-        title=grid.title,
-        lines=[*sorted({r.protocol for r in records}), grid.note, finished, *figures.notes],
-        tables=[Table(title, head, rows)],
-        charts=[*_seed_charts(grid, records), *_label_charts(grid, records), *figures.charts],
+        title=name,
+        lines=[*([grid.note] if name else []), *figures.notes],
+        tables=[Table(f"{of}{unit}, mean ± std over seeds, and the cost of a step", head, rows)],
+        charts=[replace(chart, title=of + chart.title) for chart in charts],
         examples=[],
-        sheets=figures.sheets,
+        sheets=[replace(sheet, title=of + sheet.title) for sheet in figures.sheets],
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,18 @@ PRESETS = Path(__file__).parent / "presets"
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One run of a study: a row with a number of labels (None = all labels) and a seed."""
+    """One run of a study: a row with a number of labels (None = all labels), a seed and, of several, a data set."""
 
     row: str
     labels: int | None
     seed: int
+    dataset: str = ""
 
     @property
     def name(self) -> str:
         """Name of the run's folder."""
-        label = "".join(c if c.isalnum() or c in "._+-" else "_" for c in self.row)
+        label = "-".join(filter(None, (self.dataset, self.row)))
+        label = "".join(c if c.isalnum() or c in "._+-" else "_" for c in label)
         return f"{label}-{self.labels or 'all'}-{self.seed}"
 
 
@@ -57,31 +59,23 @@ class Row(Section):
         return self.model_copy(update={"options": change(self.options), "at": at, "published": {}})
 
 
-class StudyGrid(Section):
-    """A study: rows × numbers of labels × seeds, with the settings that all runs share."""
+class StudyData(Section):
+    """The data of a study, or of one of its sections: files, settings, numbers of labels and metric."""
 
-    title: str
-    """Heading of the table."""
     protocol: str | None = None
-    """Name of a protocol whose files, settings, labels and metric apply unless the study sets its own."""
-    comparable: bool = True
-    """Whether published scores are for the same data and network; if not, the table omits the difference from them."""
-    note: str = ""
-    """Text below the table: the source of the published scores, and differences from it."""
-    shared: Options = {}
-    """Overrides for every run, by dotted key."""
-    rows: dict[str, Row] = Field(min_length=1)
-    """Rows by label, in the table's order. The first is the baseline of the gap recovered."""
-    labels: list[int | None] = Field(min_length=1)
-    """Numbers of persons that keep their labels; null = all."""
-    seeds: list[int] = Field([0], min_length=1)
-    """Seeds of training and split."""
-    metric: str = "AP"
-    """The metric that is compared with the published scores."""
+    """Name of a protocol whose files, settings, labels and metric apply unless they are set here."""
     data: dict[str, str] = {}
     """Paths of the study's files, relative to the data folder, by option."""
     source: str = ""
     """Source of the data, for the error message if files are missing."""
+    shared: Options = {}
+    """Overrides for every run, by dotted key."""
+    labels: list[int | None] = []
+    """Numbers of persons that keep their labels; null = all."""
+    metric: str = "AP"
+    """The metric that rows are compared by."""
+    note: str = ""
+    """Text below the table: the source of the published scores, and differences from it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -98,8 +92,61 @@ class StudyGrid(Section):
             "source": protocol.source,
             "note": " ".join((protocol.text + ".", *protocol.notes)),
             **value,
+            "protocol": None,
             "data": {**protocol.files, **value.get("data", {})},
             "shared": {**protocol.settings, **value.get("shared", {})},
+        }
+
+    def missing_files(self, data: Path | None) -> list[Path]:
+        """Returns the files of the study that are missing in the folder `data`."""
+        return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
+
+
+class StudyGrid(StudyData):
+    """A study: rows × numbers of labels × seeds, with the settings that all runs share."""
+
+    title: str
+    """Heading of the table."""
+    comparable: bool = True
+    """Whether published scores are for the same data and network; if not, the table omits the difference from them."""
+    rows: dict[str, Row] = Field(min_length=1)
+    """Rows by label, in the table's order. The first is the baseline of differences and of the gap recovered."""
+    seeds: list[int] = Field([0], min_length=1)
+    """Seeds of training and split."""
+    datasets: dict[str, StudyData] = {}
+    """Data sets by name, if the study has several: each has its own files, numbers of labels and metric, and settings
+    that override the study's. The table has a section for each."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_settings(cls, value: Any) -> Any:
+        """Gives each data set the settings of the study that it does not set itself."""
+        if not isinstance(value, dict) or not isinstance(value.get("datasets"), dict):
+            return value
+        shared = value.get("shared", {})
+        datasets = {
+            name: {**entry, "shared": {**shared, **entry.get("shared", {})}} if isinstance(entry, dict) else entry
+            for name, entry in value["datasets"].items()
+        }
+        return {**value, "datasets": datasets}
+
+    @model_validator(mode="after")
+    def _labels_are_given(self) -> "StudyGrid":
+        for name, part in self.parts().items():
+            if not part.labels:
+                of = f" of data set {name!r}" if name else ""
+                raise ValueError(f"labels{of}: give numbers of labels, or null for all")
+        return self
+
+    def parts(self) -> dict[str, "StudyGrid"]:
+        """Returns a study of each data set by its name; one without `datasets` is its own only part, named ''."""
+        if not self.datasets:
+            return {"": self}
+        return {
+            name: self.model_copy(
+                update={**{key: getattr(data, key) for key in StudyData.model_fields}, "title": name, "datasets": {}}
+            )
+            for name, data in self.datasets.items()
         }
 
     def scaled(self, share: float) -> "StudyGrid":
@@ -117,9 +164,13 @@ class StudyGrid(Section):
         def count(labels: int) -> int:
             return max(8, round(labels * share))
 
+        def of(data: StudyData) -> dict[str, Any]:
+            labels = list(dict.fromkeys(n if n is None else count(n) for n in data.labels))
+            return {"shared": budget({"train.epochs": 100, **data.shared}), "labels": labels}
+
         changes = {
-            "shared": budget({"train.epochs": 100, **self.shared}),
-            "labels": list(dict.fromkeys(n if n is None else count(n) for n in self.labels)),
+            **of(self),
+            "datasets": {name: data.model_copy(update=of(data)) for name, data in self.datasets.items()},
             "title": f"{self.title} (scaled to {share:g})",
             "rows": {name: row.mapped(budget, count) for name, row in self.rows.items()},
         }
@@ -133,8 +184,12 @@ class StudyGrid(Section):
         def without(options: Options) -> Options:
             return {key: value for key, value in options.items() if key not in overrides}
 
+        def of(data: StudyData) -> dict[str, Any]:
+            return {"shared": {**data.shared, **overrides}}
+
         changes = {
-            "shared": {**self.shared, **overrides},
+            **of(self),
+            "datasets": {name: data.model_copy(update=of(data)) for name, data in self.datasets.items()},
             "rows": {name: row.mapped(without) for name, row in self.rows.items()},
             "title": f"{self.title} ({', '.join(f'{key}={value}' for key, value in overrides.items())})",
         }
@@ -147,7 +202,8 @@ class StudyGrid(Section):
         their images), these are used instead. Published scores are then left out, because they are for other data.
         """
         root = folder or Path()
-        if not self.missing_files(folder) or not all((root / name).is_file() for name in GENERIC_FILES.values()):
+        there = all((root / name).is_file() for name in GENERIC_FILES.values())
+        if self.datasets or not there or not self.missing_files(folder):
             return self
         name = root.resolve().name
         changes = {
@@ -161,14 +217,17 @@ class StudyGrid(Section):
     def runs(self) -> list[StudyRun]:
         """Returns all runs ordered by seed, so that an unfinished study has complete tables for the first seeds."""
         return [
-            StudyRun(name, labels, seed)
+            StudyRun(name, labels, seed, dataset)
             for seed in self.seeds
+            for dataset, part in self.parts().items()
             for name, row in self.rows.items()
-            for labels in ([None] if row.all_labels else self.labels)
+            for labels in ([None] if row.all_labels else part.labels)
         ]
 
     def run_config(self, run: StudyRun, data: Path | None = None) -> RunConfig:
         """Returns the configuration of a run; `data` is the folder of the study's files."""
+        if self.datasets:
+            return self.parts()[run.dataset].run_config(replace(run, dataset=""), data)
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
         row = self.rows[run.row]
         of_run = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
@@ -184,11 +243,8 @@ class StudyGrid(Section):
             try:
                 self.run_config(run)
             except ConfigError as error:
-                raise ConfigError(f"study {name}, row {run.row!r}: {error}") from None
-
-    def missing_files(self, data: Path | None) -> list[Path]:
-        """Returns the files of the study that are missing in the folder `data`."""
-        return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
+                of = f", data set {run.dataset!r}" if run.dataset else ""
+                raise ConfigError(f"study {name}, row {run.row!r}{of}: {error}") from None
 
 
 def presets() -> dict[str, Path]:

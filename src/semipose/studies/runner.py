@@ -89,7 +89,8 @@ def _save_grid(grid: StudyGrid, out: Path) -> None:
     path, content = out / "study.json", grid.model_dump_json(indent=1)
     if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
-        same = all(before.get(key) == now[key] for key in ("shared", "data"))
+        data = {"": (before, now), **{n: (d, now["datasets"].get(n, d)) for n, d in before["datasets"].items()}}
+        same = all(old[key] == new[key] for old, new in data.values() for key in ("shared", "data"))
         if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
             raise ConfigError(f"{out} contains another study, or this study with other options; choose another `out`")
     make_folder(out)

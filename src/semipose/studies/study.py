@@ -46,21 +46,32 @@ def run_study(
     """
     grid = grid.on_data(data)
     grid.check(repr(grid.title))
-    if missing := grid.missing_files(data):
-        raise DataError(
-            f"the study needs {', '.join(map(str, missing))}: give the folder that contains them as `data`, or one "
-            f"with train.json and val.json (COCO keypoint files){f'; {grid.source}' if grid.source else ''}"
-        )
+    _check_files(grid, data)
     if (out / "study.json").exists() and not resume:
         raise ConfigError(f"{out} already contains a study; continue it with `resume` or choose another `out`")
-    load_splits(grid.run_config(grid.runs()[0], data).data)  # reports errors in the data before the first run starts
+    for part in grid.parts().values():  # reports errors in the data before the first run starts
+        load_splits(part.run_config(part.runs()[0], data).data)
     outcomes = train_runs(grid, out, data=data, jobs=jobs)
     return StudyResult(write_tables(grid, outcomes, out), outcomes)
 
 
+def _check_files(grid: StudyGrid, data: Path | None) -> None:
+    """Raises DataError if files of the study are missing."""
+    missing = [path for part in grid.parts().values() for path in part.missing_files(data)]
+    if not missing:
+        return
+    instead = "" if grid.datasets else ", or one with train.json and val.json (COCO keypoint files)"
+    sources = dict.fromkeys(part.source for part in grid.parts().values() if part.source and part.missing_files(data))
+    raise DataError(
+        f"the study needs {', '.join(map(str, missing))}: give the folder that contains them as `data`{instead}"
+        + "".join(f"; {source}" for source in sources)
+    )
+
+
 def _as_dict(outcome: Outcome) -> dict[str, Any]:
     run = outcome.run
-    content: dict[str, Any] = {"row": run.row, "labels": run.labels, "seed": run.seed}
+    dataset = {"dataset": run.dataset} if run.dataset else {}
+    content: dict[str, Any] = {**dataset, "row": run.row, "labels": run.labels, "seed": run.seed}
     if outcome.failure is not None:
         return {**content, "failure": outcome.failure}
     record = read_record(run, outcome.folder)

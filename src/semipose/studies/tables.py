@@ -22,6 +22,10 @@ MIN_GAP_OF_ERROR = 0.05
 """The same of errors in pixels, as a fraction of the baseline's error."""
 
 
+T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % quantiles of Student's t with 1, 2, … degrees of freedom; for more seeds the last one, a little too wide."""
+
+
 @dataclass(frozen=True)
 class Record:
     """Scores of a finished run.
@@ -59,22 +63,33 @@ def write_tables(grid: StudyGrid, outcomes: list[Outcome], out: Path) -> Path:
 
 
 def markdown(grid: StudyGrid, records: list[Record]) -> str:
-    """Returns the table with splits and protocols below it."""
-    head, rows = table(grid, records)
-    lines = [f"# {grid.title}", "", _line(head), _line(["---"] * len(head)), *map(_line, rows)]
-    splits = ", ".join(sorted({r.split for r in records}))
-    protocols = sorted({r.protocol for r in records})
-    return "\n".join([*lines, "", f"Splits: {splits}.", "", *protocols, "", grid.note, ""])
+    """Returns the table with splits and protocols below it; of several data sets, a section for each."""
+    lines = [f"# {grid.title}", ""]
+    for name, part in grid.parts().items():
+        own = [r for r in records if r.run.dataset == name]
+        head, rows = table(part, own)
+        lines += [f"## {name}", ""] if name else []
+        lines += [_line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
+        lines += [f"Splits: {', '.join(sorted({r.split for r in own}))}.", "", *sorted({r.protocol for r in own}), ""]
+        lines += [part.note, ""] if part.note else []
+    return "\n".join([*lines, grid.note, ""] if grid.datasets else lines)
 
 
 def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
     """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds.
 
-    Errors are in pixels.
+    Errors are in pixels. With several seeds, the differences from the first row follow.
+
+    Args:
+        grid: The study, or the part of it that belongs to one data set.
+        records: Finished runs, on this data set.
     """
     metrics = [m for m in dict.fromkeys((*METRICS, grid.metric)) if any(r.scores.get(m) is not None for r in records)]
     published = any(row.published for row in grid.rows.values())
-    head = ["", "labels", "seeds", *map(column_title, metrics), f"gap recovered ({grid.metric})", "units", "minutes"]
+    head = ["", "labels", "seeds", *map(column_title, metrics)]
+    if len(grid.seeds) > 1:
+        head.append(f"{column_title(grid.metric)} minus {next(iter(grid.rows))} (95 %)")
+    head += [f"gap recovered ({grid.metric})", "units", "minutes"]
     if published:
         head += ["published", "difference"] if grid.comparable else ["published elsewhere"]
     rows = []
@@ -85,6 +100,8 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
                 continue
             line = [name, str(labels or "all"), str(len(of_row))]
             line += [mean_and_std([r.scores.get(m) for r in of_row], m) for m in metrics]
+            if len(grid.seeds) > 1:
+                line.append(difference_from_baseline(grid, of_row, records))
             line.append(gap_recovered(grid, of_row, records))
             line.append(str(step_cost(grid.run_config(of_row[0].run).method).units))
             line.append(f"{statistics.mean(r.seconds for r in of_row) / 60:.1f}")
@@ -101,6 +118,28 @@ def mean_and_std(values: list[float | None], metric: str) -> str:
     if not known:
         return "–"
     return f"{statistics.mean(known):.1f}" + (f" ± {statistics.stdev(known):.1f}" if len(known) > 1 else "")
+
+
+def difference_from_baseline(grid: StudyGrid, own: list[Record], records: list[Record]) -> str:
+    """Returns the mean over seeds of method − first row, × 100 or in pixels, with the 95 % interval of Student's t.
+
+    Each seed is a pair: both runs have the same labeled persons, and the same test set. – for the first row itself.
+    """
+    baseline = next(iter(grid.rows))
+    gains = []
+    for record in own:
+        low = _score(grid, records, baseline, record.run.labels, record.run.seed)
+        value = record.scores.get(grid.metric)
+        if record.run.row != baseline and low is not None and value is not None:
+            gains.append(shown(grid.metric, value) - shown(grid.metric, low))
+    if not gains:
+        return "–"
+    mean = statistics.mean(gains)
+    if len(gains) == 1:
+        return f"{mean:+.1f}"
+    quantile = T_QUANTILES[min(len(gains) - 1, len(T_QUANTILES)) - 1]
+    half = quantile * statistics.stdev(gains) / len(gains) ** 0.5
+    return f"{mean:+.1f} ({mean - half:+.1f} to {mean + half:+.1f})"
 
 
 def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> str:
@@ -122,8 +161,8 @@ def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> 
 
 
 def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:
-    run = StudyRun(row or "", labels, seed)
-    return next((r.scores.get(grid.metric) for r in records if r.run == run), None)
+    key = (row, labels, seed)
+    return next((r.scores.get(grid.metric) for r in records if (r.run.row, r.run.labels, r.run.seed) == key), None)
 
 
 def _compared(metric: str, published: float | None, own: list[Record]) -> list[str]:
@@ -142,7 +181,9 @@ def _write_csv(records: list[Record], path: Path) -> None:
     metrics = sorted({m for r in records for m in r.scores})
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "labels", "seed", *metrics, "split", "seconds"])
+        several = ["dataset"] if any(r.run.dataset for r in records) else []
+        writer.writerow([*several, "row", "labels", "seed", *metrics, "split", "seconds"])
         for r in records:
-            scores: list[Any] = ["" if r.scores[m] is None else r.scores[m] for m in metrics]
-            writer.writerow([r.run.row, r.run.labels or "all", r.run.seed, *scores, r.split, f"{r.seconds:.1f}"])
+            scores: list[Any] = ["" if (value := r.scores.get(m)) is None else value for m in metrics]
+            of = [r.run.dataset] if several else []
+            writer.writerow([*of, r.run.row, r.run.labels or "all", r.run.seed, *scores, r.split, f"{r.seconds:.1f}"])

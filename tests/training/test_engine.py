@@ -74,7 +74,7 @@ class Layer(Line):
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
 )
-def test_losses_are_computed_in_the_precision_of_the_training(precision, dtype):
+def test_losses_are_computed_in_the_precision_of_the_training_and_scores_in_32_bit(precision, dtype):
     method = Layer()
     engine = Engine(method, torch.optim.Adam(method.parameters()), CPU, precision)
     step(engine)
@@ -82,7 +82,7 @@ def test_losses_are_computed_in_the_precision_of_the_training(precision, dtype):
     with engine.inference():
         method.losses(None, None, INFO)
         assert not torch.is_grad_enabled()
-    assert method.dtype is dtype
+    assert method.dtype is torch.float32
 
 
 def test_seeding_seeds_python_numpy_and_torch():

@@ -64,8 +64,8 @@ class Engine:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provides a context for passes outside steps: training precision, no gradients, uncompiled networks."""
-        with torch.inference_mode(), uncompiled(), self.autocast():
+        """Provides a context for passes outside steps: 32 bit, as in a later evaluation, no gradients, uncompiled."""
+        with torch.inference_mode(), uncompiled():
             yield
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:

@@ -39,6 +39,8 @@ RUN_OPTIONS = {
     "data.labels": XIE,
     "data.split_seed": "infrastructure: the same split for every method of a comparison",
     "data.include_labeled": XIE,
+    "data.include_remaining": TRS,
+    "data.max_unlabeled": TRS,
     "data.unlabeled": DATA,
     "data.boxes": DATA,
     "data.min_score": "infrastructure: detections have scores",

@@ -133,6 +133,36 @@ def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_
     assert alone.unlabeled is None
 
 
+def test_the_unlabeled_set_of_mpii_and_ai_challenger(small_people, tmp_path):
+    """TRS, table IV: persons of the second set alone are unlabeled, and a number of them."""
+    second = tmp_path / "second.json"
+    write_coco(read_dataset("people", None).subset(range(60, 100)), second)
+    (tmp_path / "images").symlink_to(PEOPLE / "images")
+    data = {"train": str(small_people), "images": str(PEOPLE / "images"), "labels": 10, "validation": 0}
+    data |= {"unlabeled": str(second), "include_labeled": False, "include_remaining": False}
+    everyone = {Path(path).name for path in read_dataset("people", None).subset(range(60, 100)).instances.paths}
+    found = load_splits(DataConfig(**data))
+    own = {Path(path).name for path in found.labeled.instances.paths}
+    assert {Path(path).name for path in found.unlabeled.instances.paths} == everyone - own
+    assert found.split.unlabeled == ()
+    assert found.account.left_out["without labels and not in the unlabeled set"] == 50
+    few = load_splits(DataConfig(**data, max_unlabeled=12))
+    assert len(few.unlabeled) == 12
+    assert few.account.left_out["of the unlabeled set: more than `data.max_unlabeled`"] == len(found.unlabeled) - 12
+    assert few.unlabeled.instances.paths != found.unlabeled.instances.paths[:12]
+
+
+def test_a_number_of_the_remaining_persons_is_unlabeled(small_people):
+    """TRS, table V: 1,000 labeled and 10,000 unlabeled persons of MPII."""
+    data = {"train": str(small_people), "images": str(PEOPLE / "images"), "labels": 10, "validation": 0}
+    found = load_splits(DataConfig(**data, include_labeled=False, max_unlabeled=20))
+    assert len(found.unlabeled) == len(found.split.unlabeled) == 20
+    assert set(found.split.labeled).isdisjoint(found.split.unlabeled)
+    assert found.account.left_out["without labels and not in the unlabeled set"] == 30
+    alone = load_splits(DataConfig(**data, include_remaining=False))
+    assert alone.split.unlabeled == alone.split.labeled
+
+
 def test_skeleton_file_sets_pairs_sigmas_limbs_and_category(tmp_path):
     (tmp_path / "skeleton.yaml").write_text(
         "flip_pairs: [[left_eye, right_eye]]\nsigmas: {nose: 0.5}\nlimbs: [[nose, left_eye]]\ncategory: person\n"

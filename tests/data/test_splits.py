@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semipose.data.formats.coco import read_coco
-from semipose.data.splits import draw_split, fingerprint
+from semipose.data.splits import draw_at_most, draw_split, fingerprint
 from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
@@ -161,3 +161,13 @@ def test_embedded_people():
     persons = read_coco(PEOPLE / "train.json")
     split = draw_split(persons, 100, seed=0, validation=10)
     assert (len(split.labeled), len(split.unlabeled), len(split.validation)) == (100, 1588, 10)
+
+
+@given(st.lists(st.integers(), unique=True, max_size=40), st.integers(0, 50), st.integers(0, 9))
+def test_smaller_draw_is_part_of_larger(indices, wanted, seed):
+    indices = sorted(indices)
+    assert draw_at_most(None, indices, seed) == indices
+    drawn = draw_at_most(wanted, indices, seed)
+    assert drawn == sorted(drawn)
+    assert len(drawn) == min(wanted, len(indices))
+    assert set(drawn) <= set(draw_at_most(wanted + 1, indices, seed)) <= set(indices)

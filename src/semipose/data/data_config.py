@@ -46,7 +46,12 @@ class DataConfig(Section):
     split_seed: int = Field(0, ge=0)
     """Seed of the choice of these persons. For one seed a smaller labeled set is part of a larger one."""
     include_labeled: bool = True
-    """The unlabeled set also holds the images of the labeled persons, as in the papers' tables."""
+    """The unlabeled set also holds the images of the labeled persons, as in the released code of Dual; the papers write
+    of the remaining images."""
+    include_remaining: bool = True
+    """The unlabeled set also holds the persons that lost their labels to `labels`; otherwise they take no part."""
+    max_unlabeled: int | None = Field(None, ge=1)
+    """Largest number of unlabeled persons, drawn with `split_seed`; all of them when not given."""
     unlabeled: str | None = None
     """More unlabeled images: a folder, an annotation file whose labels are not used, or a folder of shards that
     `semipose data pack` made."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
@@ -14,7 +14,7 @@ from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import read_annotations
 from semipose.data.leakage import shared_images
 from semipose.data.shards import is_sharded
-from semipose.data.splits import Split, draw_split
+from semipose.data.splits import Split, draw_at_most, draw_split
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS
@@ -134,13 +134,14 @@ def load_splits(config: DataConfig) -> DataSplits:
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
     read = with_given_skeleton(dataset, config)
     dataset = read.trainable()
-    split = draw_split(
+    drawn = draw_split(
         dataset,
         config.labels,
         seed=config.split_seed,
         unlabeled_includes_labeled=config.include_labeled,
         validation=_validation_count(config, len(dataset)),
     )
+    split = _limit_unlabeled(config, drawn)
     validation = dataset.subset(split.validation) if split.validation else None
     test = None
     if config.val:
@@ -151,10 +152,11 @@ def load_splits(config: DataConfig) -> DataSplits:
     unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split)
     sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
     used = {name: len(persons) for name, persons in sets.items() if persons is not None}
-    with_held_out = len(dataset) - len({*split.labeled, *split.unlabeled, *split.validation})
+    with_held_out = len(dataset) - len({*drawn.labeled, *drawn.unlabeled, *drawn.validation})
     left_out = {
         **untrainable_by_reason(read),
         "in images of held-out persons": with_held_out,
+        "without labels and not in the unlabeled set": len({*drawn.unlabeled} - {*split.unlabeled, *split.labeled}),
         **{f"of the unlabeled set: {reason}": count for reason, count in unlabeled_left_out.items()},
     }
     return DataSplits(
@@ -179,6 +181,8 @@ def _check_options(config: DataConfig) -> None:
             raise ConfigError(
                 f"`data.{option}`: {getattr(config, option)} belongs to `data.{needed}`, which is not given"
             )
+    if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):
+        raise ConfigError(f"`data.max_unlabeled`: {config.unlabeled} is packed already; pack as many as you want")
     if config.boxes is None or config.unlabeled is None:
         return
     if Path(config.unlabeled).suffix in ANNOTATION_SUFFIXES:
@@ -234,6 +238,12 @@ def _read_with_images(
         return read(fallback)
 
 
+def _limit_unlabeled(config: DataConfig, split: Split) -> Split:
+    """The split with the unlabeled persons that the configuration allows."""
+    unlabeled = split.unlabeled if config.include_remaining else sorted({*split.unlabeled} & {*split.labeled})
+    return replace(split, unlabeled=tuple(draw_at_most(config.max_unlabeled, unlabeled, config.split_seed)))
+
+
 def _unlabeled(
     config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split
 ) -> tuple[PoseDataset | None, dict[str, int]]:
@@ -249,11 +259,14 @@ def _unlabeled(
         return own, {}
     read = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
     usable = read.usable()
-    more = _without_shared_images(usable, train)
+    new = _without_shared_images(usable, train)
+    wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(own or ())
+    more = new.subset(draw_at_most(wanted, range(len(new)), config.split_seed))
     left_out = {
         **read.left_out,
         **unusable_by_reason(read),
-        "in images of the labeled set": len(usable) - len(more),
+        "in images of the labeled set": len(usable) - len(new),
+        "more than `data.max_unlabeled`": len(new) - len(more),
     }
     if not len(more):
         return own, left_out

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,6 +96,17 @@ def draw_split(
         seed=seed,
         persons=len(dataset),
     )
+
+
+def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[int]:
+    """Returns `wanted` of the indices in ascending order, or all of them if that many are not there or None is given.
+
+    For one seed a smaller draw is part of a larger one.
+    """
+    if wanted is None or wanted >= len(indices):
+        return list(indices)
+    order = np.random.default_rng([seed, len(indices)]).permutation(len(indices))
+    return sorted(indices[int(i)] for i in order[:wanted])
 
 
 def fingerprint(dataset: PoseDataset) -> str:

@@ -3,7 +3,7 @@
 python bench/cost.py [--tflops 100] [--json]
 
 Nothing is trained. FLOPs and saved activations of one pass are counted on PyTorch's meta device, passes per step by
-running a tiny step (`semipose methods`), steps from the protocol's epochs and the published number of persons. Hours =
+running a tiny step (`semipose methods`), steps from the protocol's epochs and the published numbers of persons. Hours =
 FLOPs / (tflops × 10¹²), where --tflops is the rate that a GPU sustains (bench/mfu.py measures it).
 """
 
@@ -21,8 +21,10 @@ from semipose.methods.cost import step_cost
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.studies.grid import StudyGrid, StudyRun, load_grid, presets
 
-PERSONS = {"coco": 149_813, "wild": 149_813, "mpii": 22_246, "ai_challenger": 378_352}
-"""Unlabeled persons of an epoch, as published; for WILD, whose boxes come from the user, as many as in COCO."""
+LABELED = {"train2017": 149_813, "mpii": 22_246}
+"""Persons of the labeled sets, as published, by a part of the file's path."""
+UNLABELED = {"unlabeled2017": 149_813, "ai_challenger": 378_352}
+"""The same of the sets without labels; for WILD, whose boxes come from the user, as many as in COCO."""
 
 
 def main() -> None:
@@ -47,10 +49,9 @@ def main() -> None:
 def study_cost(name: str, tflops: float) -> Iterator[dict[str, Any]]:
     """Yields one row for a study of the papers' tables; none for those that run on a CPU."""
     grid = load_grid(name)
-    persons = unlabeled_persons(grid)
-    if persons is None:
+    if labeled_persons(grid) is None:
         return
-    runs = [run_cost(grid, run, persons) for run in grid.runs()]
+    runs = [run_cost(grid, run) for run in grid.runs()]
     hours = [c["flop"] / (tflops * 1e12) / 3600 for c in runs]
     yield {
         "study": name,
@@ -63,22 +64,27 @@ def study_cost(name: str, tflops: float) -> Iterator[dict[str, Any]]:
     }
 
 
-def unlabeled_persons(grid: StudyGrid) -> int | None:
-    """Returns the number of persons of an epoch, by the study's files."""
-    files = " ".join(grid.data.values())
-    if "unlabeled2017" in files:
-        return PERSONS["wild"]
-    if "train2017" in files:
-        return PERSONS["coco"]
-    if "ai_challenger" in files:
-        return PERSONS["ai_challenger"] + PERSONS["mpii"]
-    return PERSONS["mpii"] if "mpii" in files else None
+def labeled_persons(grid: StudyGrid) -> int | None:
+    """Returns the number of persons of the study's labeled set; None for other sets than the papers'."""
+    return next((n for part, n in LABELED.items() if part in grid.data.get("data.train", "")), None)
 
 
-def run_cost(grid: StudyGrid, run: StudyRun, persons: int) -> dict[str, float]:
+def persons_of_epoch(grid: StudyGrid, run: StudyRun) -> int:
+    """Returns the number of persons of an epoch: the labeled ones of a supervised run, else the unlabeled ones."""
+    config, labeled = grid.run_config(run), labeled_persons(grid)
+    assert labeled is not None
+    labels = min(run.labels or labeled, labeled)
+    if config.method.name == "supervised":
+        return labels
+    remaining = labeled - labels if config.data.include_remaining else 0
+    persons = remaining + sum(n for part, n in UNLABELED.items() if part in grid.data.get("data.unlabeled", ""))
+    return min(persons, config.data.max_unlabeled or persons)
+
+
+def run_cost(grid: StudyGrid, run: StudyRun) -> dict[str, float]:
     """Returns steps, FLOPs and memory in GB of a run."""
     config = grid.run_config(run)
-    steps = config.train.total_steps(max(1, -(-persons // config.train.unlabeled_batch)))
+    steps = config.train.total_steps(max(1, -(-persons_of_epoch(grid, run) // config.train.unlabeled_batch)))
     cost = step_cost(config.method)
     size = (config.input.height, config.input.width)
     levels = getattr(config.method, "levels", 1)

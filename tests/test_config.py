@@ -18,6 +18,7 @@ from semipose.config import (
 )
 from semipose.errors import ConfigError
 from semipose.methods import METHODS, VARIANTS
+from semipose.studies.grid import StudyRun, load_grid
 
 
 def test_defaults_are_the_papers():
@@ -31,7 +32,19 @@ def test_defaults_are_the_papers():
     assert config.method.teacher_mode == "train"
     assert config.model.head_channels == 256
     assert load_config() == RunConfig()
-    assert load_config("paper") == RunConfig()
+
+
+@pytest.mark.parametrize(("name", "method"), [("paper", "supervised"), ("trs_paper", "trs")])
+def test_papers_settings_are_those_of_the_tables(name, method):
+    """The configuration is that of the row of TRS, table II, but for the data."""
+    grid = load_grid("trs-table2")
+    of_table = grid.run_config(StudyRun(method, 10_000, 0))
+    found = load_config(name, {"data.labels": 10_000, "method": method})
+    for key in ("input", "model", "method", "loss", "views", "train", "evaluation"):
+        assert getattr(found, key) == getattr(of_table, key), key
+    assert found.data.include_labeled is of_table.data.include_labeled is False
+    assert found.views.seen_mask is False
+    assert (found.model.backbone, found.evaluation.decoder) == ("resnet18.tv_in1k", "quarter")
 
 
 def test_saved_and_read_back(tmp_path):
@@ -167,7 +180,7 @@ def test_a_file_wins_over_a_configuration_of_the_package(tmp_path, monkeypatch):
     Path("small").write_text("train: {seed: 9}\n")
     assert load_config("small").train.seed == 9
     os.mkdir("paper")  # noqa: PTH102
-    assert load_config("paper") == RunConfig()
+    assert load_config("paper").evaluation.decoder == "quarter"
 
 
 def test_parse_override():

@@ -59,7 +59,7 @@ class InputConfig(Section):
 
 
 class RunConfig(Section):
-    """The configuration of a run, saved as config.yaml in its folder. The defaults are the papers' settings."""
+    """The configuration of a run, saved as config.yaml in its folder. `paper` has the settings of the papers."""
 
     data: DataConfig = DataConfig()
     input: InputConfig = InputConfig()

@@ -11,7 +11,22 @@ from tests.cli.conftest import one_line
 def test_list_of_studies(cli):
     code, out, _ = cli("study", "--list", "--json")
     assert code == 0
-    assert set(json.loads(out)) == set(presets())
+    found = json.loads(out)
+    assert list(found) == list(presets())
+    tables = dict(zip(range(2, 11), ["II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"], strict=True))
+    assert all(found[f"trs-table{n}"].startswith(f"TRS, table {roman}: ") for n, roman in tables.items())
+    assert all(found[f"akm-table{n}"].startswith(f"AKM, table {n}: ") for n in range(1, 6))
+
+
+def test_a_table_without_its_data_says_what_it_needs(cli, tmp_path):
+    answer = cli("study", "trs-table5", "--data", tmp_path, "--out", tmp_path / "study")
+    one_line(answer, "--data")
+    message = answer[2]
+    for part in ("mpii/annot/train.json", "mpii/images", "mpii/annot/valid.json", "human-pose.mpi-inf.mpg.de"):
+        assert part in message
+    assert message.count("mpii/images") == 1
+    assert "ai_challenger" not in message
+    assert not (tmp_path / "study").exists()
 
 
 def test_a_study_with_a_wrong_option_leaves_no_folder(cli, tmp_path):

@@ -12,7 +12,7 @@ GRID = {
     "title": "Tiny",
     "rows": {
         "supervised": {"options": {"method": "supervised"}},
-        "single": {"options": {"method": "single"}, "published": {30: 42.1}},
+        "single": {"options": {"method": "single"}, "published": {30: {"AP": "42.1"}}},
     },
     "labels": [30],
 }
@@ -111,7 +111,7 @@ def test_protocol_fills_what_the_study_leaves_open():
     assert "5000 persons" in grid.note
     assert "cocodataset.org" in grid.source
     config = grid.run_config(grid.runs()[0])
-    assert (config.input.height, config.input.width, config.model.backbone) == (256, 192, "resnet18")
+    assert (config.input.height, config.input.width, config.model.backbone) == (256, 192, "resnet18.tv_in1k")
     assert config.train.lr == 0.1
     assert config.data.test.endswith("person_keypoints_val2017.json")
     with pytest.raises(ValueError, match="unknown protocol 'coco-2k'"):
@@ -122,6 +122,27 @@ def test_schedule_can_change_with_the_labels():
     grid = load_grid("trs-table2")
     few, more = (grid.run_config(StudyRun("single", labels, 0)).train for labels in (1000, 5000))
     assert (few.epochs, more.epochs) == (30, 100)
+    own = StudyGrid(title="T", protocol="coco-1k", rows=GRID["rows"], shared={"train.epochs": 3})
+    assert own.run_config(StudyRun("single", 1000, 0)).train.epochs == 3
+    plain = StudyGrid(**GRID, schedules={"single": {30: {"train.epochs": 9}}})
+    assert [plain.run_config(run).train.epochs for run in plain.runs()] == [100, 9]
+
+
+def test_published_scores_keep_their_digits():
+    grid = StudyGrid(**{**GRID, "rows": {"m": {"options": {}, "published": {30: {"AP": "41.70"}}}}})
+    again = StudyGrid(**yaml.safe_load(grid.model_dump_json()))
+    assert str(again.rows["m"].published[30]["AP"]) == "41.70"
+
+
+def test_presets_are_in_the_order_of_the_tables():
+    tables = [name for name in presets() if name.startswith("trs-table")]
+    assert tables == [f"trs-table{n}" for n in range(2, 11)]
+
+
+def test_the_note_of_a_study_follows_that_of_its_protocol():
+    note = load_grid("trs-table6").note
+    assert note.startswith("COCO train2017: 1000 persons keep their labels")
+    assert note.endswith("Hard views of the rows without Keypoint-Mix are rotated and scaled only.")
 
 
 def test_scaled():
@@ -153,5 +174,13 @@ def test_folder_with_generic_files_replaces_missing_data(tmp_path):
     other = grid.on_data(tmp_path)
     config = other.run_config(other.runs()[0], tmp_path)
     assert (config.data.train, config.data.test) == (str(tmp_path / "train.json"), str(tmp_path / "val.json"))
+    assert config.data.unlabeled is None
+    mixed = load_grid("trs-table4").scaled(0.1).on_data(tmp_path)
+    config = mixed.run_config(mixed.runs()[0], tmp_path)
+    assert (config.data.labels, config.data.include_remaining, config.data.max_unlabeled) == (1000, True, 10_000)
+    everyone = load_grid("trs-table3").on_data(tmp_path)  # where all keep their labels, the same images are unlabeled
+    config = everyone.run_config(everyone.runs()[0], tmp_path)
+    assert (config.data.labels, config.data.boxes) == (None, None)
+    assert (config.data.unlabeled, config.data.include_labeled) == (str(tmp_path / "train.json"), True)
     assert not any(row.published for row in other.rows.values())
     assert "in place of the study's own data" in other.note

@@ -14,5 +14,5 @@ def test_protocol_is_a_configuration(name):
 
 
 def test_study_overrides_its_protocol():
-    grid = StudyGrid(title="T", protocol="coco-1k", rows={"s": {"options": {}}}, shared={"data.include_labeled": False})
-    assert not grid.run_config(grid.runs()[0]).data.include_labeled
+    grid = StudyGrid(title="T", protocol="coco-1k", rows={"s": {"options": {}}}, shared={"data.include_labeled": True})
+    assert grid.run_config(grid.runs()[0]).data.include_labeled

@@ -18,7 +18,7 @@ def grid(tiny_run):
     def make(**changed):
         rows = {
             "supervised": {"options": {"method": "supervised"}},
-            "broken": {"options": {"method": "single", "model.weights": "/nowhere.pth"}, "published": {30: 42.1}},
+            "broken": {"options": {"method": "single", "model.weights": "/nowhere.pth"}},
         }
         return StudyGrid(**{"title": "Tiny", "rows": rows, "labels": [30], "shared": tiny_run, **changed})
 
@@ -70,7 +70,7 @@ def test_a_study_of_two_data_sets(small_people, tmp_path, tiny_run):
     grid = StudyGrid(
         title="Tiny",
         shared=own,
-        rows={"supervised": {"options": {"method": "supervised"}}, "single": {"options": {"method": "single"}}},
+        rows={"single": {"options": {"method": "single"}}},
         datasets={
             "embedded": {"protocol": "people", "labels": [30], "shared": {"data.validation": 8}, "note": "A note."},
             "small": {"data": data, "labels": [20], "metric": "pixel_error", "shared": {"data.validation": 20}},
@@ -81,15 +81,15 @@ def test_a_study_of_two_data_sets(small_people, tmp_path, tiny_run):
     result = run_study(grid, tmp_path / "out", data=tmp_path, jobs=2)
     runs = result.as_dict()["runs"]
     assert [(run["dataset"], run["row"], run["labels"]) for run in runs] == [
-        ("embedded", "supervised", 30), ("embedded", "single", 30),
-        ("small", "supervised", 20), ("small", "single", 20),
-    ]  # fmt: skip
+        ("embedded", "single", 30),
+        ("small", "single", 20),
+    ]
     text = result.table.read_text()
     assert text.index("## embedded") < text.index("| single | 30 | 1 |") < text.index("A note.")
     assert text.index("A note.") < text.index("## small") < text.index("| single | 20 | 1 |")
     assert "pixel_error (px)" in text.partition("## small")[2]
     with (tmp_path / "out" / "table.csv").open() as file:
-        assert [row["dataset"] for row in csv.DictReader(file)] == ["embedded", "embedded", "small", "small"]
+        assert [row["dataset"] for row in csv.DictReader(file)] == ["embedded", "small"]
     page = write_report(tmp_path / "out").read_text()
     assert "small: Scores × 100, errors in pixels" in page
 

@@ -22,7 +22,7 @@ GRID = StudyGrid(
     title="T",
     rows={
         "supervised": {"options": {"method": "supervised"}},
-        "trs": {"options": {"method": "trs"}, "published": {100: 50.0}},
+        "trs": {"options": {"method": "trs"}, "published": {100: {"AP": "50.0"}}},
         "all": {"options": {"method": "supervised"}, "all_labels": True},
     },
     labels=[100],
@@ -70,7 +70,8 @@ def test_a_study_of_pixel_errors():
     trs = dict(zip(head, rows[1], strict=True))
     assert trs["pixel_error (px)"] == "10.5 ± 0.7"
     assert trs["gap recovered (pixel_error)"] == "12 %"  # (12 - 10) / (12 - 8) = .5 and (10 - 11) / (10 - 6) = -.25
-    assert (trs["published"], trs["difference"]) == ("50.0", "-39.5")
+    assert (trs["AP"], trs["AP published"]) == ("50.0 ± 0.0", "50.0")
+    assert "difference" not in trs  # of the study's metric, for which no score is published
     close = [Record(r.run, {"pixel_error": 10 + 0.1 * (r.run.row == "supervised")}, "h", "p", 60) for r in records]
     assert gap_recovered(grid, [r for r in close if r.run.row == "trs"], close) == "–"
     assert "pixel_error (px)" not in table(GRID, records)[0]
@@ -97,14 +98,40 @@ def test_difference_from_the_first_row_is_paired_by_seed():
 
 def test_markdown():
     text = markdown(GRID, RECORDS)
-    assert "| trs | 100 | 2 | 35.0 ± 7.1 | +10.0 (+10.0 to +10.0) | 38 % | 22 | 1.0 | 50.0 | -15.0 |" in text
-    assert "| all | all | 2 | 55.0 ± 21.2 | – | – | 3 | 1.0 | – | – |" in text
+    assert "| trs | 100 | 2 | 35.0 ± 7.1 | 50.0 | -15.0 | +10.0 (+10.0 to +10.0) | 38 % | 22 | 1.0 |" in text
+    assert "| all | all | 2 | 55.0 ± 21.2 | – | – | – | – | 3 | 1.0 |" in text
 
 
 def test_published_scores_that_are_not_comparable_have_no_difference():
-    text = markdown(GRID.model_copy(update={"comparable": False}), RECORDS)
-    assert "| published elsewhere |" in text
+    text = markdown(GRID.model_copy(update={"not_comparable": "Another data set."}), RECORDS)
+    assert "| AP | AP published | AP minus supervised" in text
+    assert "| 50.0 † |" in text
+    assert "\n† Another data set.\n" in text
     assert "-15.0" not in text
+
+
+def test_published_scores_of_a_row_that_are_not_comparable():
+    rows = {**GRID.rows, "trs": GRID.rows["trs"].model_copy(update={"not_comparable": "another test set"})}
+    text = markdown(GRID.model_copy(update={"rows": rows}), RECORDS)
+    assert "| trs | 100 | 2 | 35.0 ± 7.1 | 50.0 † | – | +10.0" in text
+    assert "\n† trs: another test set\n" in text
+
+
+def test_several_published_metrics():
+    """Each stands beside ours with the paper's digits; the difference is that of the study's metric."""
+    published = {100: {"PCKh@0.5/head": "95.6", "PCKh@0.5": "41.70"}}
+    grid = StudyGrid(
+        title="T",
+        rows={"dual": {"options": {"method": "dual"}, "published": published}, "trs": {"options": {"method": "trs"}}},
+        labels=[100],
+        metric="PCKh@0.5",
+        columns=["PCKh@0.5/head", "AR"],
+    )
+    scores = {"PCKh@0.5/head": 0.9, "PCKh@0.5": 0.4, "AR": None, "AP": 0.3}
+    head, rows = table(grid, [Record(run, scores, "h", "p", 60) for run in grid.runs()])
+    assert head[3:8] == ["PCKh@0.5/head", "PCKh@0.5/head published", "PCKh@0.5", "PCKh@0.5 published", "difference"]
+    assert rows[0][3:8] == ["90.0", "95.6", "40.0", "41.70", "-1.7"]
+    assert rows[1][3:8] == ["90.0", "–", "40.0", "–", "–"]
 
 
 def test_failed_runs_are_listed(tmp_path):

@@ -14,7 +14,7 @@ from semipose.reports.page import Page, Picture, Table
 from semipose.reports.runs import ReportedRun, open_run
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import run_folder
-from semipose.studies.tables import Record, read_record, table
+from semipose.studies.tables import Record, footnotes, read_record, table
 
 
 def study_page(folder: Path) -> Page:
@@ -33,13 +33,13 @@ def study_page(folder: Path) -> Page:
         finished = [r for r in records if r.run.dataset == name]
         if finished:
             sections.append(_section(name, part, {r: p for r, p in runs.items() if r.dataset == name}, finished))
+    notes = [*(line for section in sections for line in section.lines), *([grid.note] if grid.datasets else [])]
     return Page(
         title=grid.title,
         lines=[
             *sorted({r.protocol for r in records}),
-            grid.note,
+            *filter(None, dict.fromkeys(notes)),
             f"{len(records)} of {len(runs)} runs are finished.",
-            *dict.fromkeys(line for section in sections for line in section.lines),
         ],
         tables=[table for section in sections for table in section.tables],
         charts=[chart for section in sections for chart in section.charts],
@@ -57,7 +57,7 @@ def _section(name: str, grid: StudyGrid, runs: dict[StudyRun, Path], records: li
     of = f"{name}: " if name else ""
     return Page(
         title=name,
-        lines=[*([grid.note] if name else []), *figures.notes],
+        lines=[*footnotes(grid), grid.note, *figures.notes],
         tables=[Table(f"{of}{unit}, mean ± std over seeds, and the cost of a step", head, rows)],
         charts=[replace(chart, title=of + chart.title) for chart in charts],
         examples=[],

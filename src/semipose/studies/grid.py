@@ -1,8 +1,10 @@
 """Studies: methods × numbers of labels × seeds in one YAML file, and the runs that they consist of."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from semipose.utils.section import Section
 
 Options = dict[str, Any]
 """Overrides of a configuration by dotted key."""
+
+Schedules = dict[str, dict[int, Options]]
+"""Options by method and number of labels."""
 
 GENERIC_FILES = {"data.train": "train.json", "data.test": "val.json"}
 """Files in a data folder that replace the files of a study if those are missing."""
@@ -46,17 +51,31 @@ class Row(Section):
 
     options: Options
     """Overrides by dotted key; `method` names the method."""
-    published: dict[int, float] = {}
-    """The paper's score × 100, or its error in pixels, by number of labels (0 = all)."""
-    at: dict[int, Options] = {}
-    """Further overrides by number of labels, for schedules that depend on it in the papers."""
+    published: dict[int, dict[str, Decimal]] = {}
+    """The paper's scores × 100, or errors in pixels, by number of labels (0 = all) and metric, with the digits that the
+    paper prints (in quotes, which keep a last 0)."""
+    not_comparable: str = ""
+    """Why the published scores of this row cannot be compared with ours, if so."""
     all_labels: bool = False
     """Whether the row trains on all labels, once per seed, as the upper bound of the gap recovered."""
 
-    def mapped(self, change: Callable[[Options], Options], count: Callable[[int], int] = int) -> "Row":
-        """Returns the row with changed options and numbers of labels, and without published scores."""
-        at = {count(labels): change(options) for labels, options in self.at.items()}
-        return self.model_copy(update={"options": change(self.options), "at": at, "published": {}})
+    def mapped(self, change: Callable[[Options], Options] = dict) -> "Row":
+        """Returns the row with changed options and without published scores."""
+        return self.model_copy(update={"options": change(self.options), "published": {}})
+
+
+def _changed(
+    schedules: Schedules, change: Callable[[Options], Options], count: Callable[[int], int] = int
+) -> Schedules:
+    """Returns schedules with changed options and numbers of labels."""
+    return {
+        method: {count(labels): change(options) for labels, options in by_labels.items()}
+        for method, by_labels in schedules.items()
+    }
+
+
+def _without(options: Options, overrides: Options) -> Options:
+    return {key: value for key, value in options.items() if key not in overrides}
 
 
 class StudyData(Section):
@@ -74,8 +93,12 @@ class StudyData(Section):
     """Numbers of persons that keep their labels; null = all."""
     metric: str = "AP"
     """The metric that rows are compared by."""
+    columns: list[str] = ["AP", "AP50", "PCK@0.2", "PCKh@0.5"]
+    """Metrics of the table, each where a run has it; `metric` joins them."""
+    schedules: Schedules = {}
+    """Overrides by method and number of labels, where a paper trains shorter than `shared`."""
     note: str = ""
-    """Text below the table: the source of the published scores, and differences from it."""
+    """Text below the table, after the protocol's: the source of the published scores, and differences from it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,21 +108,24 @@ class StudyData(Section):
             return value
         if value["protocol"] not in PROTOCOLS:
             raise ValueError(f"unknown protocol {value['protocol']!r}; known: {', '.join(PROTOCOLS)}")
-        protocol = PROTOCOLS[value["protocol"]]
+        protocol, shared = PROTOCOLS[value["protocol"]], value.get("shared", {})
         return {
             "labels": list(protocol.labels) or [None],
             "metric": protocol.metric,
             "source": protocol.source,
-            "note": " ".join((protocol.text + ".", *protocol.notes)),
+            **({"columns": list(protocol.columns)} if protocol.columns else {}),
+            "schedules": _changed(protocol.schedules, lambda options: _without(options, shared)),
             **value,
+            "note": " ".join(filter(None, (protocol.text + ".", *protocol.notes, value.get("note")))),
             "protocol": None,
             "data": {**protocol.files, **value.get("data", {})},
-            "shared": {**protocol.settings, **value.get("shared", {})},
+            "shared": {**protocol.settings, **shared},
         }
 
     def missing_files(self, data: Path | None) -> list[Path]:
         """Returns the files of the study that are missing in the folder `data`."""
-        return [path for path in ((data or Path()) / p for p in self.data.values()) if not path.exists()]
+        paths = dict.fromkeys((data or Path()) / path for path in self.data.values())
+        return [path for path in paths if not path.exists()]
 
 
 class StudyGrid(StudyData):
@@ -107,8 +133,8 @@ class StudyGrid(StudyData):
 
     title: str
     """Heading of the table."""
-    comparable: bool = True
-    """Whether published scores are for the same data and network; if not, the table omits the difference from them."""
+    not_comparable: str = ""
+    """Why published scores cannot be compared with ours, if so for all rows; the table then omits the difference."""
     rows: dict[str, Row] = Field(min_length=1)
     """Rows by label, in the table's order. The first is the baseline of differences and of the gap recovered."""
     seeds: list[int] = Field([0], min_length=1)
@@ -150,29 +176,32 @@ class StudyGrid(StudyData):
         }
 
     def scaled(self, share: float) -> "StudyGrid":
-        """Returns the study with a fraction of the labels (at least 8), epochs (at least one) and steps."""
+        """Returns the study with a fraction of labels and unlabeled persons (at least 8), epochs (one) and steps."""
         if share == 1:
             return self
+
+        def count(persons: int) -> int:
+            return max(8, round(persons * share))
+
         scale: dict[str, Callable[[Any], Any]] = {
             "train.epochs": lambda value: max(1.0, value * share),
             "train.steps": lambda value: max(1, round(value * share)),
+            "data.max_unlabeled": count,
         }
 
         def budget(options: Options) -> Options:
             return {key: scale[key](value) if key in scale else value for key, value in options.items()}
 
-        def count(labels: int) -> int:
-            return max(8, round(labels * share))
-
         def of(data: StudyData) -> dict[str, Any]:
             labels = list(dict.fromkeys(n if n is None else count(n) for n in data.labels))
-            return {"shared": budget({"train.epochs": 100, **data.shared}), "labels": labels}
+            shared = budget({"train.epochs": 100, **data.shared})
+            return {"shared": shared, "labels": labels, "schedules": _changed(data.schedules, budget, count)}
 
         changes = {
             **of(self),
             "datasets": {name: data.model_copy(update=of(data)) for name, data in self.datasets.items()},
             "title": f"{self.title} (scaled to {share:g})",
-            "rows": {name: row.mapped(budget, count) for name, row in self.rows.items()},
+            "rows": {name: row.mapped(budget) for name, row in self.rows.items()},
         }
         return self.model_copy(update=changes)
 
@@ -182,10 +211,10 @@ class StudyGrid(StudyData):
             return self
 
         def without(options: Options) -> Options:
-            return {key: value for key, value in options.items() if key not in overrides}
+            return _without(options, overrides)
 
         def of(data: StudyData) -> dict[str, Any]:
-            return {"shared": {**data.shared, **overrides}}
+            return {"shared": {**data.shared, **overrides}, "schedules": _changed(data.schedules, without)}
 
         changes = {
             **of(self),
@@ -199,16 +228,23 @@ class StudyGrid(StudyData):
         """Returns the study on the data in a folder.
 
         If the study's files are missing and the folder contains train.json and val.json (COCO keypoint files with
-        their images), these are used instead. Published scores are then left out, because they are for other data.
+        their images), these are used instead. Published scores are then left out, because they are for other data. The
+        persons that lost their labels are unlabeled; where all keep them, the same images are.
         """
         root = folder or Path()
         there = all((root / name).is_file() for name in GENERIC_FILES.values())
         if self.datasets or not there or not self.missing_files(folder):
             return self
         name = root.resolve().name
+        own_unlabeled = "data.unlabeled" in self.data and None in self.labels
+        files = {**GENERIC_FILES, **({"data.unlabeled": GENERIC_FILES["data.train"]} if own_unlabeled else {})}
         changes = {
-            "data": GENERIC_FILES,
-            "rows": {label: row.model_copy(update={"published": {}}) for label, row in self.rows.items()},
+            "data": files,
+            "shared": {
+                **_without(self.shared, {"data.include_remaining": None}),
+                **({"data.include_labeled": True} if own_unlabeled else {}),
+            },
+            "rows": {label: row.mapped() for label, row in self.rows.items()},
             "note": f"On {name} (train.json, val.json) in place of the study's own data. {self.note}",
             "title": f"{self.title}, on {name}",
         }
@@ -230,8 +266,9 @@ class StudyGrid(StudyData):
             return self.parts()[run.dataset].run_config(replace(run, dataset=""), data)
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
         row = self.rows[run.row]
+        schedule = self.schedules.get(str(row.options.get("method")), {}).get(run.labels or 0, {})
         of_run = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
-        return load_config(None, {**paths, **self.shared, **row.options, **row.at.get(run.labels or 0, {}), **of_run})
+        return load_config(None, {**paths, **self.shared, **schedule, **row.options, **of_run})
 
     def check(self, name: str) -> None:
         """Checks the configuration of every run.
@@ -249,7 +286,11 @@ class StudyGrid(StudyData):
 
 def presets() -> dict[str, Path]:
     """Returns the paths of the studies in the package, by name."""
-    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+
+    def numbered(path: Path) -> list[int | str]:
+        return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"), key=numbered)}
 
 
 def load_grid(name: str | os.PathLike[str]) -> StudyGrid:

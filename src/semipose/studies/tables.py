@@ -13,8 +13,8 @@ from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.runner import Outcome
 from semipose.utils.files import write_text
 
-METRICS = ("AP", "AP50", "PCK@0.2", "PCKh@0.5")
-"""Columns of the table, each where a run has it; the metric of the study joins them."""
+NOT_COMPARABLE = "†"
+"""Mark of published scores that cannot be compared with ours; the reason is below the table."""
 
 MIN_GAP = 0.01
 """Smallest gap between baseline and upper bound, as a fraction, of which a share is more than noise."""
@@ -71,27 +71,26 @@ def markdown(grid: StudyGrid, records: list[Record]) -> str:
         lines += [f"## {name}", ""] if name else []
         lines += [_line(head), _line(["---"] * len(head)), *map(_line, rows), ""]
         lines += [f"Splits: {', '.join(sorted({r.split for r in own}))}.", "", *sorted({r.protocol for r in own}), ""]
-        lines += [part.note, ""] if part.note else []
+        lines += [text for note in [*footnotes(part), part.note] if note for text in (note, "")]
     return "\n".join([*lines, grid.note, ""] if grid.datasets else lines)
 
 
 def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[str]]]:
     """Returns head and rows: scores × 100 for each row of the study and number of labels, mean ± std over seeds.
 
-    Errors are in pixels. With several seeds, the differences from the first row follow.
+    Errors are in pixels. Next to a metric stand the paper's scores, where there are any, and the difference from those
+    of the study's metric. With several seeds, the differences from the first row follow.
 
     Args:
         grid: The study, or the part of it that belongs to one data set.
         records: Finished runs, on this data set.
     """
-    metrics = [m for m in dict.fromkeys((*METRICS, grid.metric)) if any(r.scores.get(m) is not None for r in records)]
-    published = any(row.published for row in grid.rows.values())
-    head = ["", "labels", "seeds", *map(column_title, metrics)]
+    wanted = dict.fromkeys((*grid.columns, grid.metric))
+    metrics = [m for m in wanted if any(r.scores.get(m) is not None for r in records)]
+    head = ["", "labels", "seeds", *(title for m in metrics for title in _titles(grid, m))]
     if len(grid.seeds) > 1:
         head.append(f"{column_title(grid.metric)} minus {next(iter(grid.rows))} (95 %)")
     head += [f"gap recovered ({grid.metric})", "units", "minutes"]
-    if published:
-        head += ["published", "difference"] if grid.comparable else ["published elsewhere"]
     rows = []
     for name, row in grid.rows.items():
         for labels in [None] if row.all_labels else grid.labels:
@@ -99,17 +98,53 @@ def table(grid: StudyGrid, records: list[Record]) -> tuple[list[str], list[list[
             if not of_row:
                 continue
             line = [name, str(labels or "all"), str(len(of_row))]
-            line += [mean_and_std([r.scores.get(m) for r in of_row], m) for m in metrics]
+            line += [cell for m in metrics for cell in _cells(grid, m, of_row)]
             if len(grid.seeds) > 1:
                 line.append(difference_from_baseline(grid, of_row, records))
             line.append(gap_recovered(grid, of_row, records))
             line.append(str(step_cost(grid.run_config(of_row[0].run).method).units))
             line.append(f"{statistics.mean(r.seconds for r in of_row) / 60:.1f}")
-            if published:
-                compared = _compared(grid.metric, row.published.get(labels or 0), of_row)
-                line += compared if grid.comparable else compared[:1]
             rows.append(line)
     return head, rows
+
+
+def footnotes(grid: StudyGrid) -> list[str]:
+    """Returns the reasons why published scores cannot be compared with ours, one line each."""
+    if grid.not_comparable:
+        return [f"{NOT_COMPARABLE} {grid.not_comparable}"] if any(row.published for row in grid.rows.values()) else []
+    by_reason: dict[str, list[str]] = {}
+    for name, row in grid.rows.items():
+        if row.not_comparable and row.published:
+            by_reason.setdefault(row.not_comparable, []).append(name)
+    return [f"{NOT_COMPARABLE} {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+
+
+def _titles(grid: StudyGrid, metric: str) -> list[str]:
+    """The titles of the columns of a metric: ours, published, and the difference."""
+    title = column_title(metric)
+    if not any(metric in scores for row in grid.rows.values() for scores in row.published.values()):
+        return [title]
+    return [title, f"{title} published", *(["difference"] if _has_difference(grid, metric) else [])]
+
+
+def _has_difference(grid: StudyGrid, metric: str) -> bool:
+    return metric == grid.metric and not grid.not_comparable
+
+
+def _cells(grid: StudyGrid, metric: str, own: list[Record]) -> list[str]:
+    """The texts of the columns of a metric in one row."""
+    run = own[0].run
+    row = grid.rows[run.row]
+    ours = [r.scores.get(metric) for r in own]
+    published = row.published.get(run.labels or 0, {}).get(metric)
+    comparable = not (row.not_comparable or grid.not_comparable)
+    known = [shown(metric, value) for value in ours if value is not None]
+    there = "–" if published is None else f"{published}{'' if comparable else ' ' + NOT_COMPARABLE}"
+    difference = "–"
+    if published is not None and comparable and known:
+        difference = f"{statistics.mean(known) - float(published):+.1f}"
+    cells = [mean_and_std(ours, metric), there, difference]
+    return cells[: len(_titles(grid, metric))]
 
 
 def mean_and_std(values: list[float | None], metric: str) -> str:
@@ -163,14 +198,6 @@ def gap_recovered(grid: StudyGrid, own: list[Record], records: list[Record]) -> 
 def _score(grid: StudyGrid, records: list[Record], row: str | None, labels: int | None, seed: int) -> float | None:
     key = (row, labels, seed)
     return next((r.scores.get(grid.metric) for r in records if (r.run.row, r.run.labels, r.run.seed) == key), None)
-
-
-def _compared(metric: str, published: float | None, own: list[Record]) -> list[str]:
-    """The published score, and how far the mean of ours differs from it: × 100, of errors in pixels."""
-    known = [shown(metric, v) for r in own if (v := r.scores.get(metric)) is not None]
-    if published is None or not known:
-        return ["–" if published is None else f"{published:.1f}", "–"]
-    return [f"{published:.1f}", f"{statistics.mean(known) - published:+.1f}"]
 
 
 def _line(entries: list[str]) -> str:

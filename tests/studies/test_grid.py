@@ -178,6 +178,8 @@ def test_folder_with_generic_files_replaces_missing_data(tmp_path):
     mixed = load_grid("trs-table4").scaled(0.1).on_data(tmp_path)
     config = mixed.run_config(mixed.runs()[0], tmp_path)
     assert (config.data.labels, config.data.include_remaining, config.data.max_unlabeled) == (1000, True, 10_000)
+    assert mixed.metric == "AP"  # COCO files have no head sizes
+    assert {"AP", "PCKh@0.5/wrist"} <= set(mixed.columns)
     everyone = load_grid("trs-table3").on_data(tmp_path)  # where all keep their labels, the same images are unlabeled
     config = everyone.run_config(everyone.runs()[0], tmp_path)
     assert (config.data.labels, config.data.boxes) == (None, None)

@@ -25,6 +25,9 @@ Schedules = dict[str, dict[int, Options]]
 GENERIC_FILES = {"data.train": "train.json", "data.test": "val.json"}
 """Files in a data folder that replace the files of a study if those are missing."""
 
+COLUMNS = ["AP", "AP50", "PCK@0.2", "PCKh@0.5"]
+"""Metrics of a table, each where a run has it, unless the study or its protocol names others."""
+
 PRESETS = Path(__file__).parent / "presets"
 """Folder of the studies in the package."""
 
@@ -93,7 +96,7 @@ class StudyData(Section):
     """Numbers of persons that keep their labels; null = all."""
     metric: str = "AP"
     """The metric that rows are compared by."""
-    columns: list[str] = ["AP", "AP50", "PCK@0.2", "PCKh@0.5"]
+    columns: list[str] = COLUMNS
     """Metrics of the table, each where a run has it; `metric` joins them."""
     schedules: Schedules = {}
     """Overrides by method and number of labels, where a paper trains shorter than `shared`."""
@@ -229,7 +232,8 @@ class StudyGrid(StudyData):
 
         If the study's files are missing and the folder contains train.json and val.json (COCO keypoint files with
         their images), these are used instead. Published scores are then left out, because they are for other data. The
-        persons that lost their labels are unlabeled; where all keep them, the same images are.
+        persons that lost their labels are unlabeled; where all keep them, the same images are. AP takes the place of
+        PCKh, because COCO files have no head sizes.
         """
         root = folder or Path()
         there = all((root / name).is_file() for name in GENERIC_FILES.values())
@@ -240,6 +244,8 @@ class StudyGrid(StudyData):
         files = {**GENERIC_FILES, **({"data.unlabeled": GENERIC_FILES["data.train"]} if own_unlabeled else {})}
         changes = {
             "data": files,
+            "metric": "AP" if self.metric.startswith("PCKh") else self.metric,
+            "columns": list(dict.fromkeys((*self.columns, *COLUMNS))),
             "shared": {
                 **_without(self.shared, {"data.include_remaining": None}),
                 **({"data.include_labeled": True} if own_unlabeled else {}),

@@ -7,6 +7,7 @@ import torch
 
 from semipose.config import RunConfig
 from semipose.data.datasets import PEOPLE
+from semipose.metrics import pck
 from semipose.structures.skeletons import COCO
 from semipose.studies.grid import StudyRun, load_grid, presets
 from semipose.studies.study import run_study
@@ -157,6 +158,10 @@ def test_published_scores_of_several_metrics(name):
     assert load_grid(name).columns == metrics
 
 
+def test_columns_of_body_parts_are_those_of_the_scores():
+    assert [f"PCKh@0.5/{part}" for part in pck.PARTS] == PARTS[:-1]
+
+
 def test_every_study_of_a_paper_is_here():
     assert {*AP_BY_LABELS, *SEVERAL} == set(presets()) - OURS
 
@@ -173,7 +178,8 @@ def test_the_protocol_of_the_papers(name):
     for run in grid.runs():
         config = grid.run_config(run)
         assert config.views.seen_mask is False
-        assert (config.evaluation.decoder, config.evaluation.flip_test) == ("quarter", False)
+        evaluation = config.evaluation
+        assert (evaluation.decoder, evaluation.flip_test, evaluation.instance_score) == ("quarter", False, "rescored")
         assert (config.data.include_labeled, config.data.validation, config.train.select) == (False, 0, "last")
         backbones = [config.model.backbone, *getattr(config.method, "backbones", {}).values()]
         assert all(b.endswith((".tv_in1k", ".ms_in1k")) for b in backbones), backbones

@@ -19,9 +19,21 @@ MOST_SUSPICIOUS = 20
 data_app = typer.Typer(help="Check, convert, merge and prepare data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-Annotations = Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="COCO, MPII, AI Challenger or LSP file.")]
+Annotations = Annotated[
+    Path,
+    typer.Argument(
+        metavar="ANNOTATIONS",
+        help="A DeepLabCut project (folder or config.yaml), or a file: COCO (also CVAT's zip), a csv or h5 of "
+        "DeepLabCut or Lightning Pose, SLEAP, YOLO's data.yaml, Label Studio, MPII, AI Challenger, LSP.",
+    ),
+]
 Images = Annotated[Path | None, typer.Option(help="Image folder; if not given, it is searched next to the file.")]
-Container = Annotated[Path, typer.Option(help="COCO file to write.")]
+Container = Annotated[
+    Path,
+    typer.Option(
+        help="File to write, in the format of its suffix: .json COCO, .csv or .h5 DeepLabCut, .slp SLEAP, .yaml YOLO."
+    ),
+]
 OnSkeleton = Annotated[
     str | None, typer.Option("--skeleton", help="Map the joints onto union, coco, mpii, ai_challenger or lsp.")
 ]
@@ -95,7 +107,7 @@ def convert(
     category: OnCategory = None,
     json: Json = False,
 ) -> None:
-    """Write any known format as a COCO file; the images stay where they are."""
+    """Write any known format as COCO, DeepLabCut, SLEAP or YOLO; images stay where they are, but YOLO's are copied."""
     from semipose.data.prepare import convert_annotations
 
     options = {"skeleton": skeleton, "category": category}

@@ -28,7 +28,8 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Labeled persons: an annotation file, a DATA.yaml, or people (embedded).")
+        str | None,
+        typer.Option(help="Labels: a DeepLabCut project, an annotation file, a DATA.yaml, or people (embedded)."),
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     val: Annotated[

@@ -8,6 +8,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from semipose.data.data_errors import OnErrorConfig
+from semipose.data.formats.deeplabcut import DeepLabCutFormat
+from semipose.data.formats.yolo import split_folders
 from semipose.errors import DataError
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
@@ -25,8 +27,8 @@ class DataConfig(Section):
     """The persons of a run: which are trained on, and which are evaluated."""
 
     train: str | None = None
-    """`people` (embedded), a COCO keypoints file, an MPII or AI Challenger list, LSP's joints.mat, or a YAML file with
-    the keys of this section."""
+    """`people` (embedded), annotations of COCO (also as CVAT's zip), DeepLabCut (a project or a table), Lightning Pose,
+    SLEAP, YOLO, Label Studio, MPII, AI Challenger or LSP, or a YAML file with the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
     skeleton: str = "own"
@@ -96,8 +98,10 @@ def open_data_file(config: DataConfig) -> DataConfig:
     Raises:
         DataError: If a file can't be read or has a wrong key or value.
     """
-    if config.train is not None and config.train.endswith(YAML_SUFFIXES):
-        path = Path(config.train)
+    path = Path(config.train or "")
+    if path.suffix in YAML_SUFFIXES and not DeepLabCutFormat().matches(path):
+        if splits := split_folders(path):
+            return _with_content(config, {**splits, "train": str(path)}, f"data file {path}", "train")
         content = _read_yaml(path, "data file", list(DataConfig.model_fields))
         if not isinstance(content.get("train"), str):
             raise DataError(f"data file {path} needs a key 'train' with one annotation file")

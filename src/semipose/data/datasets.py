@@ -11,7 +11,7 @@ from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
-from semipose.data.formats.registry import read_annotations
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES, is_annotation_folder, read_annotations
 from semipose.data.leakage import shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_at_most, draw_split
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """Folder of the embedded data set, which `people` names."""
-
-ANNOTATION_SUFFIXES = (".json", ".mat")
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     train = config.train
     if train is None:
         raise ConfigError(
-            "`data.train` is missing: give an annotation file (COCO keypoints, MPII, AI Challenger, LSP) or a data "
-            "YAML, or `people` for the embedded data set"
+            "`data.train` is missing: give a DeepLabCut project, an annotation file (COCO, SLEAP, YOLO, Label Studio, "
+            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the embedded data set"
         )
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
@@ -275,11 +273,11 @@ def _unlabeled(
 
 def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
     skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
-    if path.is_dir():
+    if path.is_dir() and not is_annotation_folder(path):
         boxes = Path(config.boxes) if config.boxes else None
         score, category = config.min_score, config.box_category
         return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
-    if path.suffix not in ANNOTATION_SUFFIXES:
+    if path.is_file() and path.suffix.lower() not in ANNOTATION_SUFFIXES:
         raise DataError(
             f"`data.unlabeled`: {path} is neither a folder of images nor an annotation file "
             f"({', '.join(ANNOTATION_SUFFIXES)}); extract the frames of a video into a folder first"

@@ -9,7 +9,7 @@ from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.detections import apply_detections
 from semipose.data.formats.image_folder import read_folder, whole_images
-from semipose.data.formats.registry import read_annotations
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES, read_annotations
 from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import PERSON, Category, PoseDataset
 from semipose.structures.skeletons import Skeleton
@@ -29,10 +29,10 @@ def prediction_dataset(
     """Returns the persons, without labels, to predict poses for.
 
     Args:
-        source: An image, a folder of images or a COCO file.
+        source: An image, a folder of images or an annotation file.
         skeleton: The skeleton of the network.
         images: The image folder of a COCO file; found near the file if not given.
-        boxes: COCO detections file. Without it the boxes are those of the COCO file, or whole images.
+        boxes: COCO detections file. Without it the boxes are those of the annotation file, or whole images.
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
         category: The category of the persons; of a COCO file with several, the one of this name is read.
@@ -42,7 +42,7 @@ def prediction_dataset(
         DataError: If `source` does not exist or nothing in it can be used.
         ConfigError: If a COCO file has no boxes and `boxes` is not given.
     """
-    if source.suffix == ".json":
+    if source.is_file() and source.suffix.lower() in ANNOTATION_SUFFIXES:
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems, category)
         listed = read_image_list(source, images, skeleton).with_category(category)

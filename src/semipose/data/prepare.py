@@ -11,9 +11,9 @@ from semipose.data.account import DataAccount, unusable_by_reason
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import map_to_skeleton
 from semipose.data.formats.categories import CategoryChoice
-from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_folder import read_folder
-from semipose.data.formats.registry import read_annotations
+from semipose.data.formats.registry import is_annotation_folder, read_annotations
+from semipose.data.formats.writers import write_annotations
 from semipose.data.merge import merge
 from semipose.data.shards import TABLE as SHARD_TABLE
 from semipose.data.shards import pack
@@ -36,11 +36,11 @@ def convert_annotations(
     category: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> tuple[Path, DataAccount]:
-    """Writes an annotation file of any known format as a COCO file.
+    """Writes annotations of any known format as COCO, DeepLabCut, SLEAP or YOLO.
 
     Args:
-        annotations: The file to convert.
-        out: The file to write.
+        annotations: The file or project to convert.
+        out: The file to write; its suffix is the format: .json COCO, .csv or .h5 DeepLabCut, .slp SLEAP, .yaml YOLO.
         images: The image folder; found near the file if not given.
         skeleton: Name of the skeleton that joints are mapped onto by name; the joints of the file if not given.
         category: Name of the category that is read of a file with several, or `all` to read them as one.
@@ -64,11 +64,11 @@ def merge_annotations(
     category: str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> tuple[Path, DataAccount]:
-    """Writes several annotation files as one COCO file.
+    """Writes several annotation files as one.
 
     Args:
         annotations: The files. Where several have labeled persons in an image, those of the last file are used.
-        out: The file to write.
+        out: The file to write, as in `convert_annotations`.
         images: An image folder for each file, one for all, or none.
         skeleton: As in `convert_annotations`, for files with different joints.
         category: As in `convert_annotations`; the persons of all files get the category of the first.
@@ -144,11 +144,12 @@ def pack_images(
         The file that lists the shards, and the account of the set.
     """
     source, out = Path(source), Path(out)
-    if source.is_dir() and images:
+    is_folder = source.is_dir() and not is_annotation_folder(source)
+    if is_folder and images:
         raise ConfigError(f"`images`: {source} is a folder of images already; leave it out")
-    if not source.is_dir() and boxes:
+    if not is_folder and boxes:
         raise ConfigError(f"`boxes`: {source} has boxes of its own; give the folder of its images instead")
-    if source.is_dir():
+    if is_folder:
         persons = read_folder(source, COCO, boxes=boxes, min_score=min_score, box_category=box_category)
     else:
         persons = read_annotations(source, images, labels=False, skeleton=COCO)
@@ -179,6 +180,6 @@ def _read(
 
 def _write(persons: PoseDataset, out: Path, sources: Sequence[str | os.PathLike[str]], progress: Progress) -> Path:
     check_output_file(out, *map(Path, sources))
-    root = write_coco(persons, out, progress)
+    root = write_annotations(persons, out, progress)
     log.info("%s: file names are relative to the image folder %s", out, root)
     return out

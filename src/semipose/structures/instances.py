@@ -40,6 +40,7 @@ class Instance:
         head_size: Length in pixels that normalizes PCKh, where the data set gives one.
         box_from_labels: Whether the box is the extent of the labeled joints, because the data set gives none.
         category_id: Id of the person's own category, where the data set has several; None for the data set's.
+        individual: Name of the animal or person, the same in all images, where the data set gives one.
     """
 
     image: Path
@@ -54,6 +55,7 @@ class Instance:
     head_size: float | None = None
     box_from_labels: bool = False
     category_id: int | str | None = None
+    individual: str | None = None
 
     @property
     def labeled(self) -> bool:
@@ -83,6 +85,7 @@ class Instances(Sequence[Instance]):
         head_sizes: (N,) in pixels, NaN where the data set gives none.
         box_from_labels: (N,) whether the box is the extent of the labeled joints.
         category_ids: (N,) ids of the persons' own categories, None where that is the data set's.
+        individuals: (N,) names of the animals or persons, None where the data set gives none.
     """
 
     images: tuple[tuple[int | str, str], ...]
@@ -98,6 +101,7 @@ class Instances(Sequence[Instance]):
     head_sizes: np.ndarray
     box_from_labels: np.ndarray
     category_ids: np.ndarray
+    individuals: np.ndarray
 
     @classmethod
     def from_instances(cls, instances: Iterable[Instance], num_joints: int) -> "Instances":
@@ -141,6 +145,7 @@ class Instances(Sequence[Instance]):
             head_size=None if np.isnan(head_size) else head_size,
             box_from_labels=bool(self.box_from_labels[index]),
             category_id=self.category_ids[index],
+            individual=self.individuals[index],
         )
 
     @property
@@ -214,6 +219,7 @@ def _columns(
         np.array([np.nan if p.head_size is None else p.head_size for p in instances], np.float64),
         np.array([p.box_from_labels for p in instances], bool),
         np.array([p.category_id for p in instances], object),
+        np.array([p.individual for p in instances], object),
     ]
 
 

@@ -53,6 +53,7 @@ class Annotation(TypedDict, total=False):
     area: Any
     keypoints: Any
     head_size: Any
+    individual: Any
 
 
 class Container(TypedDict, total=False):
@@ -327,6 +328,7 @@ class _Reader:
             head_size=require_number(head_size, f"{where}: head_size") if head_size else None,
             box_from_labels=estimated is not None,
             category_id=record.get("category_id") if len(self.category_ids) > 1 else None,
+            individual=individual if isinstance(individual := record.get("individual"), str) else None,
         )
 
 

@@ -1,13 +1,13 @@
 """Writes data sets as COCO keypoint annotations."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.files import write_text
@@ -29,10 +29,9 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     Returns:
         The folder that the file names of the images are relative to.
     """
-    files = {image_id: _absolute(image) for image_id, image in persons.image_paths.items()}
-    root = Path(os.path.commonpath([image.parent for image in files.values()]))
-    items = progress.track(files.items(), len(files), "reading image sizes")
-    images = [{"id": i, "file_name": image.relative_to(root).as_posix(), **_size(image)} for i, image in items]
+    root, names = names_below_shared_folder(persons.image_paths)
+    items = progress.track(names.items(), len(names), "reading image sizes")
+    images = [{"id": i, "file_name": name, **_size(root / name)} for i, name in items]
     joints: dict[str, Any] = {
         "keypoints": list(persons.skeleton.joints),
         "skeleton": [[a + 1, b + 1] for a, b in persons.skeleton.limbs],
@@ -74,12 +73,9 @@ def _record(person: Instance, annotation_id: int, category_id: int | str) -> dic
         record["num_keypoints"] = int((person.visibility > 0).sum())
     if person.head_size is not None:
         record["head_size"] = person.head_size
+    if person.individual is not None:
+        record["individual"] = person.individual
     return record
-
-
-def _absolute(path: Path) -> Path:
-    """The absolute path without `..`, which file names of a COCO file must not contain."""
-    return Path(os.path.abspath(path))  # noqa: PTH100  (Path.resolve would follow links)
 
 
 def _size(image: Path) -> dict[str, int]:

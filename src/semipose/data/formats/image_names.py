@@ -338,6 +338,13 @@ def relative_names(paths: Mapping[ImageId, Path], folder: Path | None = None) ->
     }
 
 
+def names_below_shared_folder(paths: Mapping[ImageId, Path]) -> tuple[Path, dict[ImageId, str]]:
+    """Returns the absolute folder that images share, without `..`, and their names relative to it, by id."""
+    absolute = {image_id: Path(os.path.abspath(path)) for image_id, path in paths.items()}  # noqa: PTH100  (keeps links)
+    root = Path(os.path.commonpath([image.parent for image in absolute.values()]))
+    return root, {image_id: image.relative_to(root).as_posix() for image_id, image in absolute.items()}
+
+
 def spellings(name: str) -> list[Parts]:
     """Returns the components of the path in a name: as it is written, with slashes, and decoded from an address."""
     slashes = name.replace("\\", "/")

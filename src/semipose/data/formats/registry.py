@@ -7,9 +7,14 @@ from semipose.data.formats.ai_challenger import AIChallengerFormat
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import CocoFormat
+from semipose.data.formats.cvat import CocoZipFormat
+from semipose.data.formats.deeplabcut import DeepLabCutFormat
 from semipose.data.formats.json_files import read_json
+from semipose.data.formats.label_studio import LabelStudioFormat
 from semipose.data.formats.lsp import LspFormat
 from semipose.data.formats.mpii import MpiiFormat
+from semipose.data.formats.sleap import SleapFormat
+from semipose.data.formats.yolo import YoloFormat
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
@@ -18,9 +23,17 @@ FORMATS: dict[str, Format] = {
     "mpii": MpiiFormat(),
     "ai_challenger": AIChallengerFormat(),
     "lsp": LspFormat(),
+    "label_studio": LabelStudioFormat(),
+    "deeplabcut": DeepLabCutFormat(),
+    "sleap": SleapFormat(),
+    "yolo": YoloFormat(),
+    "coco_zip": CocoZipFormat(),
     "coco": CocoFormat(),
 }
 """Annotation formats by name; the first one that matches reads a file."""
+
+ANNOTATION_SUFFIXES = (".json", ".mat", ".csv", ".h5", ".slp", ".yaml", ".yml", ".zip")
+"""Suffixes of annotation files."""
 
 
 def read_annotations(
@@ -57,11 +70,21 @@ def read_annotations(
     return found.read_boxes(path, folder, problems, skeleton, category)
 
 
+def is_annotation_folder(path: Path) -> bool:
+    """Returns whether a folder is one of labels, such as a DeepLabCut project, and not just one of images."""
+    return path.is_dir() and any(known.matches(path) for known in FORMATS.values())
+
+
 def find_format(path: Path) -> Format:
-    """Returns the format of an annotation file; raises DataError if it has none of `FORMATS`."""
+    """Returns the format of an annotation file or folder; raises DataError if it has none of `FORMATS`."""
     for known in FORMATS.values():
         if known.matches(path):
             return known
+    if path.is_dir():
+        raise DataError(
+            f"folder {path} is no DeepLabCut project (no config.yaml with bodyparts) and no split of a YOLO data set; "
+            "give an annotation file"
+        )
     read_json(path, "annotation file")  # raises where a file is missing or broken
     raise DataError(
         f"annotation file {path} has none of the formats {', '.join(FORMATS)}; a list of detections belongs to `boxes`"

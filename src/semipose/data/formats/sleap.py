@@ -1,0 +1,180 @@
+"""SLEAP's labels (.slp, .pkg.slp), through sleap-io."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semipose.data.formats.base import Format
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.image_names import ImageFolder, names_below_shared_folder
+from semipose.data.formats.unpacked import unpacked
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
+from semipose.data.images import write_image
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.skeletons import Skeleton, infer_skeleton
+from semipose.utils.extras import import_extra
+from semipose.utils.files import is_file, replacing
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+log = logging.getLogger(__name__)
+
+
+class SleapFormat(Format):
+    """The labels that a user made; predictions of SLEAP are left out and counted.
+
+    Frames of videos and frames inside of the file are written to the cache folder as PNG. Image ids and annotation ids
+    count from 1, the name of a track is that of the individual, and the box is that of `dataset_without_boxes`.
+
+    Reference: Pereira et al., Nature Methods 2022.
+    """
+
+    def matches(self, path: Path) -> bool:
+        """Returns whether a file is named .slp; it is HDF5, which other tables are, too."""
+        return path.suffix.lower() == ".slp" and is_file(path)
+
+    def read(
+        self,
+        path: Path,
+        images: Path | None = None,
+        problems: list[str] | None = None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
+        """Reads the animals of a SLEAP file, as `Format.read` describes."""
+        sleap_io = import_extra("sleap_io", "formats", f"reading {path.name}")
+        try:
+            labels = sleap_io.load_slp(str(path), open_videos=False)
+        except Exception as error:  # sleap-io and h5py raise many types
+            raise DataError(f"{path} can't be read as SLEAP's labels ({_reason(error)})") from None
+        skeleton = _skeleton(labels, path)
+        frames = [frame for frame in labels.labeled_frames if frame.user_instances]
+        animals: list[Instance] = []
+        files = _Frames(path, images)
+        for number, frame in enumerate(frames, start=1):
+            with collect_errors(problems):
+                image = files.image(labels.videos.index(frame.video), frame)
+                for instance in frame.user_instances:
+                    animals.append(_animal(instance, skeleton, image, number, len(animals) + 1))
+        predicted = sum(len(frame.predicted_instances) for frame in labels.labeled_frames)
+        return dataset_without_boxes(
+            skeleton, animals, path, problems, left_out={"predictions of SLEAP": predicted} if predicted else None
+        )
+
+
+def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
+    """Writes the labels of a data set as a .slp file that refers to its images.
+
+    Boxes are not part of the format; occluded joints are not visible there.
+
+    Returns:
+        The folder that the images share.
+    """
+    root, names = names_below_shared_folder(persons.image_paths)
+    members: dict[int | str, list[Any]] = {image_id: [] for image_id in names}
+    sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
+    skeleton = sleap_skeleton(persons.skeleton)
+    tracks: dict[str, Any] = {}
+    for person in persons.instances:
+        if person.joints is not None and person.visibility is not None and person.labeled and not person.is_crowd:
+            points = np.where((person.visibility > 0)[:, None], person.joints, np.nan)
+            track = person.individual and tracks.setdefault(person.individual, sleap_io.Track(person.individual))
+            instance = sleap_io.Instance.from_numpy(points, skeleton=skeleton, track=track)
+            instance.points["visible"] = person.visibility == 2
+            members[person.image_id].append(instance)
+    save_slp([str(root / name) for name in names.values()], list(members.values()), skeleton, path)
+    return root
+
+
+def sleap_skeleton(skeleton: Skeleton) -> Any:
+    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs."""
+    sleap_io = import_extra("sleap_io", "formats", "writing SLEAP's files")
+    nodes = [sleap_io.Node(joint) for joint in skeleton.joints]
+    return sleap_io.Skeleton(
+        nodes,
+        edges=[sleap_io.Edge(nodes[a], nodes[b]) for a, b in skeleton.limbs],
+        symmetries=[sleap_io.Symmetry([nodes[a], nodes[b]]) for a, b in skeleton.flip_pairs],
+        name=skeleton.name,
+    )
+
+
+def save_slp(video: str | list[str], frames: list[list[Any]], skeleton: Any, path: Path) -> None:
+    """Writes a .slp file.
+
+    Args:
+        video: A video, or the images that are its frames.
+        frames: sleap-io's instances in each frame.
+        skeleton: sleap-io's skeleton.
+        path: The file.
+    """
+    sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
+    source = sleap_io.Video.from_filename(video)
+    labeled = [
+        sleap_io.LabeledFrame(video=source, frame_idx=n, instances=found) for n, found in enumerate(frames) if found
+    ]
+    labels = sleap_io.Labels(labeled, videos=[source], skeletons=[skeleton])
+    with replacing(path) as temporary:
+        sleap_io.save_slp(labels, str(temporary), embed=False, verbose=False)
+
+
+class _Frames:
+    """The image files of frames: those of the labels, or frames of a video that are written to the cache folder."""
+
+    def __init__(self, path: Path, images: Path | None) -> None:
+        self.path, self.folder = path, ImageFolder(images or path.parent)
+        self._cache: Path | None = None
+
+    def image(self, number: int, frame: Any) -> Path:
+        """Returns the image of a labeled frame of the video with this number."""
+        video, index = frame.video, int(frame.frame_idx)
+        if isinstance(video.filename, list):
+            listed = Path(video.filename[index])
+            return listed if is_file(listed) else self.folder.find(listed.name, f"{self.path}: frame {index}")
+        if self._cache is None:
+            self._cache = unpacked(self.path, lambda folder: None)
+        target = self._cache / f"{number:02d}_{Path(video.filename).stem[:60]}_{index:06d}.png"
+        if not is_file(target):
+            write_image(self._decode(video, index), target, 100)
+        return target
+
+    def _decode(self, video: Any, index: int) -> np.ndarray:
+        where = f"{self.path}: frame {index} of {video.filename}"
+        if not is_file(Path(video.filename)):
+            video.replace_filename(str(self.folder.find(Path(video.filename).name, where)), open=False)
+        try:
+            if video.backend is None:
+                video.open()
+            pixels = np.asarray(video[index])
+        except Exception as error:  # sleap-io's readers raise many types
+            raise DataError(f"{where} can't be read ({_reason(error)}); give its folder with `images`") from None
+        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
+
+
+def _skeleton(labels: Any, path: Path) -> Skeleton:
+    """The joints of the file, with edges as limbs and symmetries as left/right pairs."""
+    if len(labels.skeletons) != 1:
+        raise DataError(f"{path} has {len(labels.skeletons)} skeletons; save one with a single skeleton")
+    (own,) = labels.skeletons
+    skeleton = infer_skeleton([node.name for node in own.nodes], name=own.name or path.stem)
+    edges = [(edge.source.name, edge.destination.name) for edge in own.edges]
+    pairs = [sorted((node.name for node in pair.nodes), key=own.node_names.index) for pair in own.symmetries]
+    return skeleton.with_given(limbs=edges or None, flip_pairs=pairs or None)
+
+
+def _animal(instance: Any, skeleton: Skeleton, image: Path, image_id: int, number: int) -> Instance:
+    points, visible = np.array(instance.points["xy"], float), np.array(instance.points["visible"], bool)
+    labeled = np.isfinite(points).all(axis=1)
+    return Instance(
+        image=image,
+        image_id=image_id,
+        annotation_id=number,
+        box=NO_AREA,
+        joints=np.where(labeled[:, None], points, 0),
+        visibility=np.where(labeled, np.where(visible, 2, 1), 0).astype(np.int8),
+        individual=instance.track.name if instance.track else None,
+    )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:100] or type(error).__name__

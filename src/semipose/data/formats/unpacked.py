@@ -1,0 +1,36 @@
+"""Images that are inside of another file, such as an archive, written once into the cache folder."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from semipose.errors import DataError
+from semipose.utils.cache import cache_dir
+from semipose.utils.files import is_file
+
+DONE = ".complete"
+"""An empty file that says that a folder holds all that it should."""
+
+
+def unpacked(path: Path, unpack: Callable[[Path], None]) -> Path:
+    """Returns a folder in the cache with the content of a file; `unpack` fills it the first time.
+
+    Args:
+        path: The file; a changed file is unpacked again.
+        unpack: Called with the empty folder.
+
+    Raises:
+        DataError: If the cache folder can't be written.
+    """
+    state = path.stat()
+    key = sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = cache_dir() / "unpacked" / f"{path.stem[:40]}-{key}"
+    if not is_file(folder / DONE):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            unpack(folder)
+            (folder / DONE).touch()
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{path} can't be unpacked to {folder} ({reason}); unpack it yourself") from None
+    return folder

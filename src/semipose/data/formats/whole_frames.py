@@ -1,0 +1,88 @@
+"""The boxes of animals in formats that have none: the whole frame, or the extent of the joints."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.formats.image_names import require_images
+from semipose.data.formats.values import NO_BOX, box_of_joints
+from semipose.data.images import image_size
+from semipose.errors import DataError, collect_errors
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
+from semipose.structures.skeletons import Skeleton
+from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
+
+NO_AREA = (0.0, 0.0, 0.0, 0.0)
+"""The box of an instance before it gets one."""
+
+
+def dataset_without_boxes(
+    skeleton: Skeleton,
+    instances: Iterable[Instance],
+    source: Path,
+    problems: list[str] | None = None,
+    empty_images: tuple[tuple[int | str, Path], ...] = (),
+    left_out: dict[str, int] | None = None,
+) -> PoseDataset:
+    """Returns a data set whose instances get boxes, and areas that follow from the extent of their joints.
+
+    The box is the whole frame if no image shows more than one animal. Otherwise a frame cannot say which animal is
+    meant, and the box is the extent of the labeled joints; an animal with less than two of them is left out.
+
+    Args:
+        skeleton: The joints.
+        instances: The animals, whose boxes are ignored.
+        source: The file or folder, for messages.
+        problems: Collects images that are missing or can't be opened, whose animals are then left out.
+        empty_images: As in `PoseDataset`.
+        left_out: As in `PoseDataset`.
+
+    Raises:
+        DataError: If no animal is left, or an image can't be opened and `problems` is None.
+    """
+    animals = list(instances)
+    if not animals:
+        raise DataError(f"{source} has no labeled image; label some first")
+    require_images([str(animal.image) for animal in animals], source, problems)
+    alone = max(Counter(animal.image_id for animal in animals).values()) == 1
+    boxed = list(_whole_frames(animals, problems) if alone else _extents(animals))
+    counts = {**(left_out or {}), **({} if alone else {NO_BOX: len(animals) - len(boxed)})}
+    box = "the whole frame" if alone else "the extent of the labeled joints, because frames show several animals"
+    log.info("%s has no boxes: the box of each animal is %s", source, box)
+    if not boxed:
+        raise DataError(f"{source} has no usable animal: {plural(len(animals), 'record')} can't be used")
+    kept = {reason: count for reason, count in counts.items() if count}
+    return PoseDataset(skeleton, boxed, str(source), empty_images, left_out=kept)
+
+
+def _whole_frames(animals: Sequence[Instance], problems: list[str] | None) -> Iterator[Instance]:
+    """The animals with the box of their image; an area that is unknown is the median of the others."""
+    areas = [_area(animal) for animal in animals]
+    median = float(np.median(known)) if (known := [area for area in areas if area]) else 0.0
+    for animal, area in zip(animals, areas, strict=True):
+        with collect_errors(problems):
+            size = image_size(animal.image)
+            if size is None:
+                raise DataError(f"image {animal.image} is missing or can't be opened; its animal needs its size")
+            box = (0.0, 0.0, float(size[0]), float(size[1]))
+            yield replace(animal, box=box, area=area or median or estimate_area(box))
+
+
+def _extents(animals: Sequence[Instance]) -> Iterator[Instance]:
+    for animal in animals:
+        assert animal.joints is not None and animal.visibility is not None
+        box = box_of_joints(animal.joints, animal.visibility > 0)
+        if box is not None:
+            yield replace(animal, box=box, area=estimate_area(box), box_from_labels=True)
+
+
+def _area(animal: Instance) -> float | None:
+    assert animal.joints is not None and animal.visibility is not None
+    box = box_of_joints(animal.joints, animal.visibility > 0)
+    return None if box is None else estimate_area(box)

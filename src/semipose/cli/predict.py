@@ -14,15 +14,26 @@ def predict(
     run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
     source: Annotated[
         Path,
-        typer.Argument(metavar="IMAGE|DIR|VIDEO|COCO.json", help="Images; for a COCO file, the images that it lists."),
+        typer.Argument(
+            metavar="IMAGE|DIR|VIDEO|LABELS", help="Images; for an annotation file, the images that it lists."
+        ),
     ],
-    images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[
         Path | None,
         typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
     ] = None,
     box_category: BoxCategory = None,
-    out: Annotated[Path, typer.Option(help="Folder of predictions.json and drawn images.")] = Path("predictions"),
+    out: Annotated[
+        Path, typer.Option(help="Folder of the predictions and drawings, or one file: .json, .csv, .h5 or .slp.")
+    ] = Path("predictions"),
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="coco|csv|dlc|slp",
+            help="COCO results; a csv with DeepLabCut's header rows; this csv and h5; SLEAP. coco if not given.",
+        ),
+    ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
     network: Network = None,
     flip_test: FlipTest = False,
@@ -31,7 +42,7 @@ def predict(
     on_error: OnError = "skip",
     json: Json = False,
 ) -> None:
-    """Predict the joints of the persons in images or a video; write COCO results and, with --draw, drawings."""
+    """Predict the joints of persons or animals in images or a video; write COCO results or a table, and drawings."""
     from semipose.inference.predict import predict as write_predictions
 
     written = write_predictions(
@@ -41,6 +52,7 @@ def predict(
         boxes=boxes,
         box_category=box_category,
         out=out,
+        format=format,
         draw=draw,
         network=network,
         flip_test=flip_test,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
-from semipose.data.formats.coco_results import save_predictions, save_submission
+from semipose.data.formats.coco_results import save_submission
 from semipose.data.formats.image_names import relative_names
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
@@ -17,6 +18,7 @@ from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
+from semipose.inference.prediction_files import output_files, require_writers, write_prediction_files
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
@@ -35,6 +37,7 @@ def predict(
     source: PathLike,
     *,
     out: PathLike,
+    format: str | None = None,
     images: PathLike | None = None,
     boxes: PathLike | None = None,
     min_score: float = 0.0,
@@ -46,16 +49,20 @@ def predict(
     on_error: ErrorPolicy = "skip",
     progress: Progress = NO_PROGRESS,
 ) -> WrittenFiles:
-    """Predicts the poses of the persons in images or a video, and writes them to a folder.
+    """Predicts the poses of the persons in images or a video, and writes them as files.
 
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
-        source: An image, a folder of images, a video, or a COCO file that lists images.
-        out: Folder for predictions.json (COCO keypoint results) and drawings. For a COCO file and COCO's joints,
-            person_keypoints_NAME_semipose_results.json is also written, for COCO's evaluation server, after OKS-NMS if
-            the model's instance score has it. dropped.json lists records and images that were left out.
-        images: Image folder of a COCO file.
-        boxes: A COCO detections file with person boxes; without one, the annotated boxes of a COCO file or whole
+        source: An image, a folder of images, a video, or an annotation file, whose images and boxes are used.
+        out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
+            go beside it. For a COCO file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written
+            into the folder, for COCO's evaluation server, after OKS-NMS if the model's instance score has it.
+            dropped.json lists records and images that were left out.
+        format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
+            and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
+            SLEAP. That of the suffix of `out`, or coco, if not given.
+        images: Image folder of an annotation file.
+        boxes: A COCO detections file with person boxes; without one, the boxes of an annotation file or whole
             images are used.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
@@ -67,25 +74,28 @@ def predict(
         progress: Shows the progress.
 
     Returns:
-        The files written, predictions.json first, with the account of the images and persons.
+        The files written, predictions first, with the account of the images and persons.
 
     Raises:
         DataError: If the images or boxes cannot be used.
         ConfigError: If a parameter has no effect, or a file in `out` would replace an input.
     """
-    model, source, out = as_pose_model(model, network), Path(source), Path(out)
+    out, written = output_files(out, format)
+    require_writers(written)
+    model, source = as_pose_model(model, network), Path(source)
     errors = data_errors_for(on_error)
-    if source.suffix.lower() != ".json":
-        refuse_unused(f"{source.name} is not a COCO file", images=images)
+    if source.suffix.lower() not in ANNOTATION_SUFFIXES:
+        refuse_unused(f"{source.name} is not an annotation file", images=images)
     if boxes is None:
         refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
-    check_output_file(out / "predictions.json", source, *([Path(boxes)] if boxes else []))
+    for path in written:
+        check_output_file(path, source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return predict_video(
-            *(model, source, out),
+            *(model, source, out, written),
             boxes=boxes,
             draw=draw,
             flip_test=flip_test,
@@ -105,11 +115,12 @@ def predict(
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
-    written = [out / "predictions.json"]
     folder = source if source.is_dir() else None if images is None else Path(images)
-    save_predictions(predictions, written[0], files=relative_names(persons.image_paths, folder))
+    names = relative_names(persons.image_paths, folder)
+    write_prediction_files(predictions, written, model.skeleton, names, list(persons.image_paths.values()))
     numbered = all(isinstance(p.image_id, int) for p in predictions)
-    if source.suffix == ".json" and model.skeleton.keys == COCO.keys and numbered:
+    is_submission = source.suffix == ".json" and written == [out / "predictions.json"]
+    if is_submission and model.skeleton.keys == COCO.keys and numbered:
         written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
         submitted = oks_nms(predictions, model.skeleton.sigmas) if model.instance_score == "rescored" else predictions
         if suppressed := len(predictions) - len(submitted):

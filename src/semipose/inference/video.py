@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
 from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
+from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
@@ -37,6 +37,7 @@ def predict_video(
     model: PoseModel,
     source: Path,
     out: Path,
+    files: Sequence[Path],
     *,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
@@ -45,7 +46,7 @@ def predict_video(
     box_category: int | str | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> WrittenFiles:
-    """Writes predictions.json, whose image ids are frame numbers from 0, and with `draw` the video with poses.
+    """Writes predictions, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
     decoded, the predictions for the frames before it are kept and a warning is logged.
@@ -53,7 +54,8 @@ def predict_video(
     Args:
         model: The model, on its device.
         source: The video.
-        out: Folder of the files.
+        out: Folder of the video with poses.
+        files: The files of the predictions; a table has a row for each frame.
         boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
         draw: Whether to write the video with poses.
         flip_test: Whether to average heatmaps with those of the mirrored image.
@@ -96,8 +98,8 @@ def predict_video(
         left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
     account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
     log.info(account.describe())
-    save_predictions(predictions, out / "predictions.json")
-    return WrittenFiles([out / "predictions.json", *([target] if draw else [])], account)
+    write_prediction_files(predictions, files, model.skeleton, {n: n for n in range(frames_read)}, source)
+    return WrittenFiles([*files, *([target] if draw else [])], account)
 
 
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -> np.ndarray:

@@ -1,0 +1,139 @@
+"""The files that hold predictions: COCO results, DeepLabCut's tables, and SLEAP's labels."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.formats.coco_results import save_predictions
+from semipose.data.formats.deeplabcut import SCORER, individual_names
+from semipose.data.formats.pose_tables import PoseTable, write_csv_table, write_h5_table
+from semipose.data.formats.sleap import save_slp, sleap_skeleton
+from semipose.errors import ConfigError
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import Skeleton
+from semipose.utils.extras import import_extra
+
+OUTPUT_FORMATS = {"coco": (".json",), "csv": (".csv",), "dlc": (".csv", ".h5"), "slp": (".slp",)}
+"""The suffixes of the files of each format; `dlc` is the pair of files that DeepLabCut's analysis writes."""
+
+
+def output_files(out: str | os.PathLike[str], format: str | None = None) -> tuple[Path, list[Path]]:
+    """Returns the folder of all output and the files of the predictions.
+
+    Args:
+        out: A folder, or a file whose suffix is one of `OUTPUT_FORMATS`.
+        format: A name of `OUTPUT_FORMATS`; that of the suffix, or coco in a folder, if not given.
+
+    Raises:
+        ConfigError: If the format is unknown or has no file with this suffix.
+    """
+    out = Path(out)
+    if format is not None and format not in OUTPUT_FORMATS:
+        raise ConfigError(f"`format`: {format!r} is unknown; use {', '.join(OUTPUT_FORMATS)}")
+    suffix = out.suffix.lower()
+    known = {suffix for suffixes in OUTPUT_FORMATS.values() for suffix in suffixes}
+    if suffix not in known or out.is_dir():
+        return out, [out / f"predictions{end}" for end in OUTPUT_FORMATS[format or "coco"]]
+    if format is not None and suffix not in OUTPUT_FORMATS[format]:
+        raise ConfigError(
+            f"`out`: the format {format} has files {' and '.join(OUTPUT_FORMATS[format])}, and {out.name} is none; "
+            "give one of them or a folder"
+        )
+    return out.parent, [out]
+
+
+def require_writers(files: Sequence[Path]) -> None:
+    """Raises ConfigError if a package is missing that one of the files needs, before anything is predicted."""
+    for path in files:
+        for module in {".h5": ("pandas", "tables"), ".slp": ("sleap_io",)}.get(path.suffix.lower(), ()):
+            import_extra(module, "formats", f"writing {path.name}")
+
+
+def write_prediction_files(
+    predictions: Sequence[Prediction],
+    files: Sequence[Path],
+    skeleton: Skeleton,
+    rows: Mapping[int | str, str | int],
+    source: Path | Sequence[Path],
+) -> None:
+    """Writes predictions, each file in the format of its suffix.
+
+    Args:
+        predictions: The predictions.
+        files: The files to write.
+        skeleton: The joints.
+        rows: By image id, the name of the image or the number of the frame; a table has a row for each, empty where
+            nothing was predicted.
+        source: The video, or the images in the order of `rows`.
+    """
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix == ".json":
+            names = {image_id: name for image_id, name in rows.items() if isinstance(name, str)}
+            save_predictions(predictions, path, files=names)
+        elif suffix == ".slp":
+            _write_slp(predictions, path, skeleton, rows, source)
+        else:
+            table = prediction_table(predictions, skeleton, rows)
+            (write_h5_table if suffix == ".h5" else write_csv_table)(table, path)
+
+
+def prediction_table(
+    predictions: Sequence[Prediction], skeleton: Skeleton, rows: Mapping[int | str, str | int]
+) -> PoseTable:
+    """Returns the table of predictions with x, y and likelihood of each joint.
+
+    The likelihood is the score of the joint limited to 0…1, see `likelihoods`. If an image has several animals, the
+    table has the animals individual1, individual2, … in the order of the predictions; they are not tracked.
+    """
+    found = _by_image(predictions, rows)
+    names = individual_names([[None] * len(own) for own in found])
+    individuals: list[str | None] = [f"individual{n + 1}" for n in range(max(map(len, found), default=1))]
+    if names and not any(name for own in names for name in own):
+        individuals = [None]
+    values = np.full((len(rows), len(individuals), len(skeleton), 3), np.nan)
+    for row, own in enumerate(found):
+        for n, prediction in enumerate(own):
+            values[row, n] = np.column_stack([prediction.joints, likelihoods(prediction)])
+    columns = tuple((individual, joint) for individual in individuals for joint in skeleton.joints)
+    return PoseTable(SCORER, list(rows.values()), columns, values.reshape(len(rows), len(columns), 3))
+
+
+def likelihoods(prediction: Prediction) -> np.ndarray:
+    """Returns the scores of the joints, (K,), limited to 0…1.
+
+    A score is the peak of the heatmap, and every loss scales heatmaps so that the target of the training has peak 1.
+    A regressed heatmap may exceed 1 or be negative by noise, and a distribution over cells exceeds 1 where it is
+    narrower than the target; both then count as certain, or as nothing.
+    """
+    return np.asarray(np.clip(prediction.scores, 0.0, 1.0))
+
+
+def _by_image(predictions: Sequence[Prediction], rows: Mapping[int | str, str | int]) -> list[list[Prediction]]:
+    """The predictions of each row."""
+    found: dict[int | str, list[Prediction]] = {image_id: [] for image_id in rows}
+    for prediction in predictions:
+        found[prediction.image_id].append(prediction)
+    return list(found.values())
+
+
+def _write_slp(
+    predictions: Sequence[Prediction],
+    path: Path,
+    skeleton: Skeleton,
+    rows: Mapping[int | str, str | int],
+    source: Path | Sequence[Path],
+) -> None:
+    sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
+    own = sleap_skeleton(skeleton)
+    frames = [
+        [
+            sleap_io.PredictedInstance.from_numpy(p.joints, own, point_scores=likelihoods(p), score=float(p.score))
+            for p in found
+        ]
+        for found in _by_image(predictions, rows)
+    ]
+    video = str(source.absolute()) if isinstance(source, Path) else [str(image.absolute()) for image in source]
+    save_slp(video, frames, own, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
@@ -125,3 +126,22 @@ def test_cache(cli, tmp_path, monkeypatch):
     shutil.copytree(Path(full["folder"]) / "crops", tmp_path / "cache" / "crops")
     assert "data sets" in cli("data", "cache")[1]
     assert json.loads(cli("data", "cache", "--clear", "--json")[1])["sets"] == 0
+
+
+def test_a_project_of_deeplabcut(cli, tmp_path):
+    """Folder and configuration are checked and converted; the boxes are explained in one line."""
+    folder = tmp_path / "project" / "labeled-data" / "v"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (40, 30)).save(folder / "a.png")
+    (tmp_path / "project" / "config.yaml").write_text("scorer: Ana\nbodyparts: [Nase, tail]\n")
+    table = "scorer,Ana,Ana,Ana,Ana\nbodyparts,Nase,Nase,tail,tail\ncoords,x,y,x,y\nlabeled-data/v/a.png,1.5,2,,\n"
+    (folder / "CollectedData_Ana.csv").write_text(table)
+    code, out, err = cli("data", "check", tmp_path / "project")
+    assert code == 0, err
+    assert "1 person (1 with labels" in out
+    assert err.count("the box of each animal is the whole frame") == 1
+    source = tmp_path / "project" / "config.yaml"
+    code, _, err = cli("data", "convert", source, "--out", tmp_path / "again.csv")
+    assert code == 0, err
+    assert (tmp_path / "again.csv").read_text() == table.replace("Ana", "semipose").replace(",2,", ",2.0,")
+    one_line(cli("data", "convert", source, "--out", tmp_path / "again.txt"), "--out")

@@ -106,3 +106,13 @@ def test_predictions_of_equal_names_in_two_folders_get_the_score_of_the_network(
             scores.append({name: json.loads(out)[name] for name in ("AP", "PCK@0.2")})
         assert scores[0] == scores[1]
     assert "predictions are for images outside" in err
+
+
+def test_a_table_is_a_file(cli, trained, tmp_path):
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "a.png"), np.full((50, 80, 3), 40, np.uint8))
+    code, out, err = cli("predict", trained, tmp_path / "photos", "--format", "dlc", "--out", tmp_path / "t.csv")
+    assert (code, out.split()) == (0, [str(tmp_path / "t.csv")]), err
+    assert (tmp_path / "t.csv").read_text().startswith("scorer,semipose,")
+    one_line(cli("predict", trained, tmp_path / "photos", "--format", "slp", "--out", tmp_path / "t.csv"), "--out")
+    one_line(cli("predict", trained, tmp_path / "photos", "--format", "xml"), "--format")

@@ -100,7 +100,7 @@ def test_parameters_without_an_effect_and_outputs_over_inputs_are_refused(model,
     boxes = tmp_path / "predictions.json"
     boxes.write_text("[]")
     for source, parameters, message in (
-        (folder, {"images": folder}, "`images`: images is not a COCO file"),
+        (folder, {"images": folder}, "`images`: images is not an annotation file"),
         (folder, {"min_score": 0.5}, "`min_score`: .*`boxes`"),
         (folder, {"on_error": "ignore"}, "`on_error`"),
         (folder, {"device": "cuda:99"}, "`device`: 'cuda:99'"),

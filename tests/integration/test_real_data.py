@@ -70,3 +70,16 @@ def test_unlabeled_folder_with_detections(tmp_path):
     }
     result = semipose.train(load_config(None, {**TINY, **overrides}), out=tmp_path / "run")
     assert result.scores
+
+
+def test_a_project_of_deeplabcut_becomes_a_table(tmp_path):
+    """From the lab's own folder to a csv with DeepLabCut's header, with the names of its joints."""
+    project = ROOT / "lab" / "openfield"
+    overrides = {"data.train": str(project / "config.yaml"), "data.unlabeled": str(project), "method": "mean_teacher"}
+    result = semipose.train(load_config(None, {**TINY, **overrides}), out=tmp_path / "run")
+    assert result.data["boxes_from_labels"] == 0
+    (table,) = semipose.predict(tmp_path / "run", project / "labeled-data", out=tmp_path / "table.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    assert rows[1][1::3] == ["snout", "leftear", "rightear", "tailbase"]
+    assert len(rows) == 3 + 116
+    assert rows[3][0] == "m4s1/img0000.png"

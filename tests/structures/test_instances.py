@@ -38,6 +38,7 @@ def persons(draw) -> Instance:
         is_crowd=draw(st.booleans()),
         head_size=draw(st.none() | numbers),
         category_id=draw(st.none() | ids),
+        individual=draw(st.none() | st.text()),
     )
 
 

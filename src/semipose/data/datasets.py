@@ -277,7 +277,7 @@ def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems
         boxes = Path(config.boxes) if config.boxes else None
         score, category = config.min_score, config.box_category
         return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
-    if path.is_file() and path.suffix.lower() not in ANNOTATION_SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() not in ANNOTATION_SUFFIXES:
         raise DataError(
             f"`data.unlabeled`: {path} is neither a folder of images nor an annotation file "
             f"({', '.join(ANNOTATION_SUFFIXES)}); extract the frames of a video into a folder first"

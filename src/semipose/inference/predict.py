@@ -95,7 +95,8 @@ def predict(
     model.to(resolve_device(device))
     if source.suffix.lower() in VIDEO_SUFFIXES:
         return predict_video(
-            *(model, source, out, written),
+            *(model, source, out),
+            files=written,
             boxes=boxes,
             draw=draw,
             flip_test=flip_test,

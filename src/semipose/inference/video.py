@@ -37,8 +37,8 @@ def predict_video(
     model: PoseModel,
     source: Path,
     out: Path,
-    files: Sequence[Path],
     *,
+    files: Sequence[Path] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
     flip_test: bool = False,
@@ -55,7 +55,7 @@ def predict_video(
         model: The model, on its device.
         source: The video.
         out: Folder of the video with poses.
-        files: The files of the predictions; a table has a row for each frame.
+        files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
         boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
         draw: Whether to write the video with poses.
         flip_test: Whether to average heatmaps with those of the mirrored image.
@@ -98,8 +98,9 @@ def predict_video(
         left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
     account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
     log.info(account.describe())
-    write_prediction_files(predictions, files, model.skeleton, {n: n for n in range(frames_read)}, source)
-    return WrittenFiles([*files, *([target] if draw else [])], account)
+    written = list(files or [out / "predictions.json"])
+    write_prediction_files(predictions, written, model.skeleton, {n: n for n in range(frames_read)}, source)
+    return WrittenFiles([*written, *([target] if draw else [])], account)
 
 
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -> np.ndarray:

@@ -1,0 +1,96 @@
+"""Label Studio's key points: percent become pixels, rectangles boxes, and names stay."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from semipose.data.formats.registry import FORMATS, find_format, read_annotations
+from semipose.errors import DataError
+from tests.data.formats.conftest import save_image
+
+SIZE = {"original_width": 200, "original_height": 50}
+
+
+def point(name: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+    return {"type": "keypointlabels", **SIZE, "value": {"x": x, "y": y, "width": 0.5, "keypointlabels": [name]}, **more}
+
+
+def box(identity: str, x: float, y: float, label: str = "Maus") -> dict[str, Any]:
+    value = {"x": x, "y": y, "width": 20, "height": 40, "rectanglelabels": [label]}
+    return {"type": "rectanglelabels", "id": identity, **SIZE, "value": value}
+
+
+def task(identity: int, name: str, *results: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    annotations = [{"id": n, "result": result} for n, result in enumerate(results)]
+    return {"id": identity, "data": {"text": "note", "img": name}, "annotations": annotations, **more}
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(*tasks: dict[str, Any]):
+        for name in "abc":
+            save_image(tmp_path / "images" / f"{name} 1.png", (200, 50))
+        (tmp_path / "export.json").write_text(json.dumps(tasks))
+        return tmp_path / "export.json"
+
+    return write
+
+
+def test_one_animal_an_image(save, caplog):
+    caplog.set_level("INFO")
+    first, second = [point("Nase", 1, 1)], [point("tail_1", 50, 50), point("Nase", 1, 2)]
+    path = save(
+        task(7, "/data/local-files/?d=lab/a%201.png", first, second),
+        task(9, "b 1.png", [point("Nase", 99.5, 0)]),
+        task(11, "c 1.png", []),
+        task(12, "d.png"),
+    )
+    assert find_format(path) is FORMATS["label_studio"]
+    persons = read_annotations(path)
+    assert persons.skeleton.joints == ("tail_1", "Nase")
+    assert persons.instances.image_ids == [7, 9]
+    np.testing.assert_array_equal(persons[0].joints, [[100, 25], [2, 1]])
+    np.testing.assert_array_equal(persons[1].joints, [[0, 0], [199, 0]])
+    assert persons.instances.visibility.tolist() == [[2, 2], [0, 2]]
+    assert [image_id for image_id, _ in persons.empty_images] == [11]
+    assert persons.left_out == {"of earlier annotations of the same task": 1, "in tasks without an annotation": 1}
+    assert "whole frame" in caplog.text
+
+
+def test_key_points_belong_to_their_rectangle(save):
+    boxes = [box("one", 0, 0), box("two", 50, 10)]
+    related = {"type": "relation", "from_id": "p", "to_id": "two"}
+    persons = read_annotations(
+        save(
+            task(
+                *(1, "a 1.png"),
+                [*boxes, point("Nase", 5, 5, parentID="one"), point("Nase", 60, 20, id="p"), related],
+            ),
+            task(2, "b 1.png", [box("x", 10, 10), point("tail", 20, 20)]),
+        )
+    )
+    assert [p.box for p in persons.instances] == [(0, 0, 40, 20), (100, 5, 40, 20), (20, 5, 40, 20)]
+    assert [p.joints[0].tolist() for p in persons.instances] == [[10, 2.5], [120, 10], [0, 0]]
+    assert persons.category.name == "Maus"
+    assert persons.instances.annotation_ids.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([point("Nase", 1, 1), point("Nase", 2, 2)], "'Nase' is labeled twice"),
+        ([box("a", 1, 1), box("b", 2, 2), point("Nase", 1, 1)], "belongs to none of 2 rectangles"),
+        ([{**point("Nase", 1, 1), "original_width": None}], "needs numbers"),
+        ([box("a", 1, 1)], "no key points"),
+    ],
+)
+def test_what_cannot_be_used(save, result, message):
+    with pytest.raises(DataError, match=message):
+        read_annotations(save(task(1, "a 1.png", result)))
+
+
+def test_tasks_without_an_image(save):
+    with pytest.raises(DataError, match="task 3: no value of 'data'"):
+        read_annotations(save(task(3, "notes.txt", [point("Nase", 1, 1)])))

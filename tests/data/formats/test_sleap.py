@@ -1,0 +1,95 @@
+"""SLEAP's labels: edges, symmetries, tracks, occluded and missing joints, frames of videos and inside of the file."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from semipose.data.formats.registry import FORMATS, find_format, read_annotations
+from semipose.data.formats.sleap import write_slp
+from semipose.errors import ConfigError, DataError
+
+
+def labels(video, frames: tuple[int, ...]):
+    """One mouse with a track in each frame, and in the last one a second and a predicted one."""
+    import sleap_io
+
+    nodes = [sleap_io.Node(name) for name in ("Schnauze", "ear L", "ear R")]
+    pair = sleap_io.Symmetry([nodes[1], nodes[2]])
+    skeleton = sleap_io.Skeleton(nodes, edges=[sleap_io.Edge(nodes[0], nodes[1])], symmetries=[pair], name="Maus")
+    track, points = sleap_io.Track("Mäuse 1"), np.array([[1.5, 2], [10, 20], [np.nan, np.nan]])
+    found = []
+    for n in frames:
+        instance = sleap_io.Instance.from_numpy(points + n, skeleton=skeleton, track=track)
+        instance.points["visible"][1] = False
+        found.append(sleap_io.LabeledFrame(video=video, frame_idx=n, instances=[instance]))
+    found[-1].instances += [
+        sleap_io.Instance.from_numpy(points[::-1] + 5, skeleton=skeleton),
+        sleap_io.PredictedInstance.from_numpy(points, skeleton=skeleton, score=0.5),
+    ]
+    return sleap_io.Labels(found)
+
+
+def test_images_and_frames_inside_of_the_file(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    for n in range(3):
+        Image.new("RGB", (40, 30), (80 * n, 0, 9)).save(tmp_path / f"img{n}.png")
+    video = sleap_io.Video.from_filename([str(tmp_path / f"img{n}.png") for n in range(3)])
+    for embed, name in ((False, "a.slp"), ("user", "b.pkg.slp")):
+        sleap_io.save_slp(labels(video, (0, 2)), str(tmp_path / name), embed=embed, verbose=False)
+        assert find_format(tmp_path / name) is FORMATS["sleap"]
+        persons = read_annotations(tmp_path / name)
+        assert persons.skeleton.joints == ("Schnauze", "ear L", "ear R")
+        assert (persons.skeleton.limbs, persons.skeleton.flip_pairs) == (((0, 1),), ((1, 2),))
+        assert [p.individual for p in persons.instances] == ["Mäuse 1", "Mäuse 1", None]
+        assert persons.instances.visibility.tolist() == [[2, 1, 0], [2, 1, 0], [0, 2, 2]]
+        np.testing.assert_array_equal(persons[1].joints, [[3.5, 4], [12, 22], [0, 0]])
+        assert persons.left_out == {"predictions of SLEAP": 1}
+        assert persons.boxes_from_labels == 3
+        assert np.asarray(Image.open(persons[1].image))[0, 0].tolist() == [160, 0, 9]
+    moved = (tmp_path / "img2.png").rename(tmp_path / "elsewhere.png")
+    assert moved.is_file()
+    with pytest.raises(DataError, match="is missing"):
+        (tmp_path / "img0.png").unlink()
+        read_annotations(tmp_path / "a.slp")
+
+
+def test_frames_of_a_video(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    frames = np.stack([np.full((32, 48, 3), 60 * n, np.uint8) for n in range(4)])
+    (tmp_path / "videos").mkdir()
+    sleap_io.save_video(frames, str(tmp_path / "videos" / "v.mp4"))
+    made = labels(sleap_io.load_video(str(tmp_path / "videos" / "v.mp4")), (1, 3))
+    made.labeled_frames[1].instances = made.labeled_frames[1].instances[:1]
+    sleap_io.save_slp(made, str(tmp_path / "a.slp"), verbose=False)
+    for images in (None, tmp_path / "moved"):
+        if images:
+            (tmp_path / "videos").rename(images)
+            monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "other"))
+        persons = read_annotations(tmp_path / "a.slp", images)
+        assert [p.box for p in persons.instances] == [(0, 0, 48, 32)] * 2
+        values = [np.asarray(Image.open(p.image)).mean() for p in persons.instances]
+        np.testing.assert_allclose(values, [60, 180], atol=4)
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "third"))
+    with pytest.raises(DataError, match=r"v\.mp4 can't be read .*`images`"):
+        read_annotations(tmp_path / "a.slp")
+
+
+def test_other_files(tmp_path):
+    pytest.importorskip("sleap_io")
+    (tmp_path / "a.slp").write_bytes(b"no HDF5")
+    with pytest.raises(DataError, match="can't be read as SLEAP's labels"):
+        read_annotations(tmp_path / "a.slp")
+
+
+def test_without_sleap_io_there_is_one_clear_line(folder, monkeypatch):
+    from semipose.data.formats.coco import read_coco
+    from tests.data.formats.conftest import save_coco
+
+    monkeypatch.setitem(__import__("sys").modules, "sleap_io", None)
+    (folder / "a.slp").touch()
+    with pytest.raises(ConfigError, match=r"reading a\.slp needs .*sleap_io.*semipose\[formats\]"):
+        read_annotations(folder / "a.slp")
+    with pytest.raises(ConfigError, match=r"writing b\.slp needs"):
+        write_slp(read_coco(save_coco(folder)), folder / "b.slp")

@@ -1,0 +1,44 @@
+"""Boxes of formats that have none."""
+
+import numpy as np
+import pytest
+
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
+from semipose.errors import DataError
+from semipose.structures.instances import Instance
+from semipose.structures.skeletons import infer_skeleton
+from tests.data.formats.conftest import save_image
+
+SKELETON = infer_skeleton(["nose", "tail"])
+
+
+def animal(path, number: int, points, visibility=(2, 2)) -> Instance:
+    return Instance(path, 1, number, NO_AREA, np.array(points, float), np.array(visibility, np.int8))
+
+
+def test_one_animal_is_the_frame_and_several_are_their_joints(tmp_path):
+    save_image(tmp_path / "a.png", (40, 30))
+    one = animal(tmp_path / "a.png", 1, [[5, 5], [15, 25]])
+    (found,) = dataset_without_boxes(SKELETON, [one], tmp_path).instances
+    assert found.box == (0, 0, 40, 30)
+    assert not found.box_from_labels
+    assert found.area == pytest.approx(0.53 * 14 * 26)
+    two = animal(tmp_path / "a.png", 2, [[1, 1], [0, 0]], (2, 0))
+    persons = dataset_without_boxes(SKELETON, [one, two], tmp_path)
+    assert [p.box for p in persons.instances] == [(3, 2, 14, 26)]
+    assert persons.boxes_from_labels == sum(persons.left_out.values()) == 1
+    with pytest.raises(DataError, match="no usable animal"):
+        dataset_without_boxes(SKELETON, [two, two], tmp_path)
+    with pytest.raises(DataError, match="no labeled image"):
+        dataset_without_boxes(SKELETON, [], tmp_path)
+
+
+def test_images_that_cannot_be_opened(tmp_path):
+    save_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    animals = [animal(tmp_path / "a.png", 1, [[1, 1], [2, 2]])]
+    animals.append(Instance(tmp_path / "b.png", 2, 2, NO_AREA, animals[0].joints, animals[0].visibility))
+    with pytest.raises(DataError, match=r"b\.png is missing or can't be opened"):
+        dataset_without_boxes(SKELETON, animals, tmp_path)
+    problems: list[str] = []
+    assert len(dataset_without_boxes(SKELETON, animals, tmp_path, problems)) == len(problems) == 1

@@ -1,0 +1,123 @@
+"""YOLO-pose data sets: shares of the image become pixels, and a data.yaml brings its splits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from semipose.data.data_config import DataConfig, open_data_file
+from semipose.data.datasets import load_splits
+from semipose.data.formats.coco import read_coco
+from semipose.data.formats.registry import FORMATS, find_format, is_annotation_folder, read_annotations
+from semipose.data.formats.yolo import split_folders, write_yolo
+from semipose.errors import DataError
+from semipose.structures.skeletons import COCO
+from tests.data.formats.conftest import save_coco, save_image
+
+CONTENT = {"path": "../gone", "train": "images/train", "val": "images/val", "kpt_shape": [2, 3], "names": ["Maus"]}
+LINE = "0 0.5 0.5 0.25 0.5 0.1 0.2 2 0.3 0.4 1"
+
+
+def save(folder: Path, lines: dict[str, str], **changes) -> Path:
+    for name, text in lines.items():
+        save_image(folder / "images" / f"{name}.jpg", (80, 40))
+        labels = folder / "labels" / f"{name}.txt"
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        if text:
+            labels.write_text(text)
+    content = {key: value for key, value in {**CONTENT, **changes}.items() if value is not None}
+    (folder / "data.yaml").write_text(yaml.safe_dump(content, allow_unicode=True))
+    return folder / "data.yaml"
+
+
+def test_splits_names_and_pixels(tmp_path):
+    path = save(
+        tmp_path, {"train/a": LINE, "train/b": "", "val/c": f"{LINE}\n\n{LINE}"}, kpt_names={0: ["Nase", "tail"]}
+    )
+    assert find_format(path) is FORMATS["yolo"]
+    persons = read_annotations(path)
+    assert (persons.skeleton.joints, persons.category.name, persons.category.id) == (("Nase", "tail"), "Maus", 0)
+    (person,) = persons.instances
+    assert person.box == (30, 10, 20, 20)
+    np.testing.assert_allclose(person.joints, [[8, 8], [24, 16]])
+    assert person.visibility.tolist() == [2, 1]
+    assert [image.name for _, image in persons.empty_images] == ["b.jpg"]
+    assert is_annotation_folder(tmp_path / "images" / "val")
+    assert not is_annotation_folder(tmp_path / "images")
+    assert len(read_annotations(tmp_path / "images" / "val")) == 2
+    config = open_data_file(DataConfig(train=str(path)))
+    assert (config.train, config.val) == (str(path), str(tmp_path / "images" / "val"))
+    splits = load_splits(DataConfig(train=str(path)))
+    assert (len(splits.labeled), len(splits.validation)) == (1, 2)
+
+
+def test_two_numbers_a_joint_and_pairs(tmp_path):
+    path = save(tmp_path, {"train/a": "0 .5 .5 .2 .2 .1 .2 0 0"}, kpt_shape=[2, 2], flip_idx=[1, 0])
+    persons = read_annotations(path)
+    assert persons[0].visibility.tolist() == [2, 0]
+    assert persons.skeleton.joints == ("keypoint_1", "keypoint_2")
+    assert persons.skeleton.flip_pairs == ((0, 1),)
+
+
+def test_joints_that_mirror_like_those_of_coco_are(tmp_path):
+    line = "0 .5 .5 .2 .2 " + ".1 .2 2 " * 17
+    path = save(tmp_path, {"train/a": line}, kpt_shape=[17, 3], flip_idx=list(COCO.flip_order))
+    assert read_annotations(path).skeleton.joints == COCO.joints
+
+
+def test_several_classes(tmp_path):
+    path = save(tmp_path, {"train/a": f"{LINE}\n1{LINE[1:]}"}, names={0: "Maus", 1: "rat"})
+    from semipose.data.formats.categories import CategoryChoice
+
+    with pytest.raises(DataError, match="several categories"):
+        read_annotations(path)
+    rats = read_annotations(path, category=CategoryChoice("rat"))
+    assert (len(rats), rats.category.name, rats.left_out) == (1, "rat", {"of another category": 1})
+    both = read_annotations(path, category=CategoryChoice("all"))
+    assert [p.category_id for p in both.instances] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 .5 .5", r"a\.txt: line 1: needs 11 numbers"),
+        (LINE.replace("0.3", "x"), "needs 11 numbers"),
+        (LINE.replace(" 1", " 3"), "visibility is none of"),
+        (f"4{LINE[1:]}", "4 is no class"),
+        ("0 .5 .5 -.2 .2 .1 .2 2 .3 .4 1", "negative size"),
+        ("", "no labeled person"),
+    ],
+)
+def test_broken_labels(tmp_path, line, message):
+    with pytest.raises(DataError, match=message):
+        read_annotations(save(tmp_path, {"train/a": line}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": None}, "'names'"),
+        ({"flip_idx": [0, 0]}, "'flip_idx'"),
+        ({"train": "train.txt"}, "list of files"),
+        ({"train": None, "val": None}, "none of the keys"),
+    ],
+)
+def test_broken_configurations(tmp_path, changes, message):
+    with pytest.raises(DataError, match=message):
+        read_annotations(save(tmp_path, {"train/a": LINE}, **changes))
+
+
+def test_what_is_written_is_read(folder, tmp_path):
+    persons = read_coco(save_coco(folder))
+    assert write_yolo(persons, tmp_path / "out" / "data.yaml") == tmp_path / "out" / "images"
+    again = read_annotations(tmp_path / "out" / "data.yaml")
+    assert len(again) == len(persons) - 1  # the crowd
+    assert again.skeleton.joints == persons.skeleton.joints
+    np.testing.assert_allclose(again[0].joints, persons[0].joints)
+    np.testing.assert_allclose(again[0].box, persons[0].box)
+    assert split_folders(tmp_path / "out" / "data.yaml").keys() == {"train"}
+    save_image(folder / "images" / "a.png")
+    twice = save_coco(folder, lambda c: c["images"].append({"id": 9, "file_name": "a.png"}))
+    with pytest.raises(DataError, match="share their labels"):
+        write_yolo(read_coco(twice), tmp_path / "two" / "data.yaml")

@@ -1,0 +1,110 @@
+"""Tables of predictions: one row a frame, likelihoods in 0…1, and files by format and suffix."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import semipose
+from semipose.errors import ConfigError
+from semipose.inference.prediction_files import likelihoods, output_files, prediction_table, require_writers
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import infer_skeleton
+from tests.data.test_video import clip, picture
+
+SKELETON = infer_skeleton(["Schnauze", "left ear"])
+
+
+def prediction(image_id, x: float, scores=(0.5, 0.25)) -> Prediction:
+    return Prediction(image_id, None, np.array([[x, 1], [x + 1, 2]]), np.array(scores), 0.5, (0.0, 0.0, 9.0, 9.0))
+
+
+def test_one_animal_is_a_table_of_three_header_rows():
+    table = prediction_table([prediction(2, 7.5), prediction(0, 1.0)], SKELETON, {0: 0, 1: 1, 2: 2})
+    assert table.levels == ("scorer", "bodyparts", "coords")
+    assert table.columns == ((None, "Schnauze"), (None, "left ear"))
+    np.testing.assert_array_equal(table.values[2], [[7.5, 1, 0.5], [8.5, 2, 0.25]])
+    assert np.isnan(table.values[1]).all()
+    assert list(table.names) == [0, 1, 2]
+
+
+def test_several_animals_have_columns_of_their_own():
+    table = prediction_table([prediction(5, 1.0), prediction(5, 2.0), prediction(6, 3.0)], SKELETON, {5: "a", 6: "b"})
+    assert table.individuals == ("individual1", "individual2")
+    np.testing.assert_array_equal(table.values[:, [0, 2], 0], [[1, 2], [3, np.nan]])
+
+
+def test_without_any_prediction_the_rows_are_empty():
+    table = prediction_table([], SKELETON, {0: 0})
+    assert table.values.shape == (1, 2, 3)
+    assert np.isnan(table.values).all()
+
+
+def test_likelihoods_are_within_0_and_1():
+    assert likelihoods(prediction(0, 1.0, (-0.1, 3.7))).tolist() == [0, 1]
+
+
+def test_format_and_suffix_agree(tmp_path):
+    folder = tmp_path / "found"
+    assert output_files(folder) == (folder, [folder / "predictions.json"])
+    assert output_files(folder, "dlc")[1] == [folder / "predictions.csv", folder / "predictions.h5"]
+    assert (
+        output_files(tmp_path / "t.csv") == output_files(tmp_path / "t.csv", "dlc") == (tmp_path, [tmp_path / "t.csv"])
+    )
+    (tmp_path / "v1.csv").mkdir()
+    assert output_files(tmp_path / "v1.csv", "slp")[1] == [tmp_path / "v1.csv" / "predictions.slp"]
+    for out, format in ((tmp_path / "t.csv", "slp"), (folder, "xml")):
+        with pytest.raises(ConfigError, match=r"t\.csv is none|'xml' is unknown"):
+            output_files(out, format)
+
+
+def test_a_missing_package_is_known_before_anything_is_predicted(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "sleap_io", None)
+    require_writers([Path("a.csv"), Path("a.json")])
+    with pytest.raises(ConfigError, match=r"writing a\.slp needs the package 'sleap_io'"):
+        require_writers([Path("a.slp")])
+
+
+def test_a_folder_of_images(model, tmp_path):
+    for name in ("b.png", "deep/a.png"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "images" / name), np.full((50, 80, 3), 40, np.uint8))
+    written = semipose.predict(model, tmp_path / "images", out=tmp_path / "table.csv", draw=True)
+    assert [path.name for path in written] == ["table.csv", "b_pose.jpg", "a_pose.jpg"]
+    rows = list(csv.reader(written[0].read_text().splitlines()))
+    assert [row[0] for row in rows] == ["scorer", "bodyparts", "coords", "b.png", "deep/a.png"]
+    assert rows[1][1:7:3] == ["nose", "left_eye"]
+    assert rows[2][1:4] == ["x", "y", "likelihood"]
+    assert not (tmp_path / "predictions.json").exists()
+
+
+def test_frames_of_a_video_without_a_box_are_empty_rows(model, tmp_path):
+    video = clip(tmp_path / "v.mp4", [picture(8 * x) for x in range(4)])
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "score": 1}]')
+    (path,) = semipose.predict(model, video, boxes=boxes, out=tmp_path / "found", format="csv")
+    rows = list(csv.reader(path.read_text().splitlines()))[3:]
+    assert [int(row[0]) for row in rows] == list(range(len(rows)))
+    assert [any(row[1:]) for row in rows[:3]] == [False, True, False]
+
+
+def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
+    pandas, sleap_io = pytest.importorskip("pandas"), pytest.importorskip("sleap_io")
+    pytest.importorskip("tables")
+    video = clip(tmp_path / "v.mp4", [picture(8 * x) for x in range(4)])
+    table, h5 = semipose.predict(model, video, out=tmp_path / "found", format="dlc")
+    (slp,) = semipose.predict(model, video, out=tmp_path / "found.slp")
+    read, stored = pandas.read_csv(table, header=[0, 1, 2], index_col=0), pandas.read_hdf(h5)
+    assert list(read.columns) == list(stored.columns)
+    assert read.columns.names == stored.columns.names == ["scorer", "bodyparts", "coords"]
+    np.testing.assert_array_equal(read.to_numpy(), stored.to_numpy())
+    likelihood = read.xs("likelihood", level="coords", axis=1).to_numpy()
+    assert ((likelihood >= 0) & (likelihood <= 1)).all()
+    labels = sleap_io.load_slp(str(slp), open_videos=False)
+    assert labels.skeletons[0].node_names == list(model.skeleton.joints)
+    assert len(labels.labeled_frames) == len(read)
+    found = labels.labeled_frames[1].predicted_instances[0]
+    np.testing.assert_allclose(found.points["xy"], read.iloc[1].to_numpy().reshape(-1, 3)[:, :2])
+    np.testing.assert_allclose(found.points["score"], likelihood[1])

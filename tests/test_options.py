@@ -178,6 +178,7 @@ AUGMENTATION_OPTIONS = {
     "adaptive_joint_cutout.gamma": AKM,
     "adaptive_joint_cutout.hard_peak": AKM,
     "cut_occlude.joints": SSPCM,
+    "cut_occlude.jitter": SSPCM,
     "cut_occlude.half_size_min": SSPCM,
     "cut_occlude.half_size_max": SSPCM,
     "keypoint_mix.joints": TRS,

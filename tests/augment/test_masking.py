@@ -145,7 +145,7 @@ def test_adaptive_joint_cutout(batch, change):
     noise = torch.randn((6, drawn, 2), generator=draw).double().numpy()
     factor = np.sqrt(SIZE[0] * SIZE[1] / (256 * 192))
     assert size_factor(images) == pytest.approx(factor)
-    halves = torch.randint(round(12 * factor), round(26 * factor) + 1, (6, drawn), generator=draw).numpy()
+    halves = torch.randint(round(12 * factor), round(26 * factor) + 1, (6, drawn, 2), generator=draw).numpy()
     counts = expected_num_patches(scores, m, 0.5, 0.1, min_joints)
     assert len(set(counts)) > 1 or m == 1
     expected = images.clone().numpy()
@@ -154,7 +154,7 @@ def test_adaptive_joint_cutout(batch, change):
             x0, y0 = np.round(joints[b, chosen[b, n]].numpy() + noise[b, n] * kind.jitter * factor)
             for y in range(SIZE[0]):
                 for x in range(SIZE[1]):
-                    if abs(x - x0) <= halves[b, n] and abs(y - y0) <= halves[b, n]:
+                    if abs(x - x0) <= halves[b, n, 0] and abs(y - y0) <= halves[b, n, 1]:
                         expected[b, :, y, x] = 0
     np.testing.assert_array_equal(found.numpy(), expected)
 
@@ -214,7 +214,7 @@ def images_and_joints():
 
 
 def inside(x, y, center, half):
-    return abs(x - center[0]) <= half and abs(y - center[1]) <= half
+    return abs(x - center[0]) <= half[0] and abs(y - center[1]) <= half[1]
 
 
 def pixels():
@@ -229,7 +229,8 @@ def test_joint_cutout(images_and_joints, jitter):
     chosen = torch.randint(14, (4, 5), generator=draw)
     noise = torch.randn((4, 5, 2), generator=draw).double().numpy()
     factor = size_factor(images)
-    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 5), generator=draw).numpy()
+    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 5, 2), generator=draw).numpy()
+    assert (halves[..., 0] != halves[..., 1]).any()
     expected = images.clone().numpy()
     for b in range(4):
         for n in range(5):
@@ -240,27 +241,60 @@ def test_joint_cutout(images_and_joints, jitter):
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
+@pytest.mark.parametrize("cutout", [JointCutout, lambda **sizes: AdaptiveJointCutout(min_joints=1, **sizes)])
+def test_widths_and_heights_are_drawn_apart(cutout):
+    """One patch in the middle of 64×48 pixels, half-sizes 4 to 13: every width and height, uncorrelated."""
+    images, joints = torch.ones(2000, 3, *LARGER), torch.tensor([24.0, 32.0]).expand(2000, 1, 2)
+    factor = size_factor(images)
+    kind = cutout(joints=1, jitter=0, half_size_min=round(4 / factor), half_size_max=round(13 / factor))
+    hidden = kind(images, joints, torch.ones(2000, 1), generator(3))[:, 0] == 0
+    widths, heights = (hidden.any(dim=axis).sum(dim=1).double().numpy() for axis in (1, 2))
+    assert set(widths) == set(heights) == {2.0 * half + 1 for half in range(4, 14)}
+    assert abs(np.corrcoef(widths, heights)[0, 1]) < 4 / np.sqrt(2000)
+    assert (hidden.sum(dim=(1, 2)).double().numpy() == widths * heights).all()
+
+
 def test_cut_occlude(images_and_joints):
+    """One donor a sample; centers in both images are a joint and the jitter of joint cutout."""
     images, joints, scores = images_and_joints
     found = CutOcclude(joints=3)(images, joints, scores, generator(2))
     draw = generator(2)
-    place = torch.randint(14, (4, 3), generator=draw)
-    donor = (torch.arange(4)[:, None] + torch.randint(1, 4, (4, 3), generator=draw)) % 4
-    origin = torch.randint(14, (4, 3), generator=draw)
     factor = size_factor(images)
-    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 3), generator=draw).numpy()
+
+    def centers_near(some):
+        chosen = torch.randint(14, (4, 3), generator=draw)
+        noise = torch.randn((4, 3, 2), generator=draw).double().numpy()
+        near = [[some[b, chosen[b, n]].numpy() + noise[b, n] * 10 * factor for n in range(3)] for b in range(4)]
+        return np.round(near).astype(int)
+
+    donor = (torch.arange(4) + torch.randint(1, 4, (4,), generator=draw)) % 4
+    centers, origins = centers_near(joints), centers_near(joints[donor])
+    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 3, 2), generator=draw).numpy()
     source, expected = images.numpy(), images.clone().numpy()
     for b in range(4):
+        assert donor[b] != b
         for n in range(3):
-            assert donor[b, n] != b
-            center = np.round(joints[b, place[b, n]].numpy()).astype(int)
-            start = np.round(joints[donor[b, n], origin[b, n]].numpy()).astype(int)
+            center, start = centers[b, n], origins[b, n]
             for y, x in pixels():
                 from_x, from_y = x - center[0] + start[0], y - center[1] + start[1]
                 exists = 0 <= from_x < LARGER[1] and 0 <= from_y < LARGER[0]
                 if inside(x, y, center, halves[b, n]) and exists:
-                    expected[b, :, y, x] = source[donor[b, n], :, from_y, from_x]
+                    expected[b, :, y, x] = source[donor[b], :, from_y, from_x]
     np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_cut_occlude_takes_all_patches_of_a_sample_from_one_other():
+    """Images of one number each: a sample shows its own number and that of one donor."""
+    images = torch.arange(1.0, 9.0).view(8, 1, 1, 1).expand(8, 3, *LARGER)
+    joints = torch.rand((8, 14, 2), generator=generator(1)) * torch.tensor([48.0, 64.0])
+    donors = set()
+    for seed in range(20):
+        found = CutOcclude(joints=6)(images, joints, torch.ones(8, 14), generator(seed))
+        for b in range(8):
+            others = set(found[b].unique().tolist()) - {b + 1.0}
+            assert len(others) <= 1
+            donors |= {(b, other) for other in others}
+    assert len(donors) > 40
 
 
 def test_cutout(images_and_joints):

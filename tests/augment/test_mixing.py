@@ -45,7 +45,7 @@ def test_keypoint_mix(batch):
     draw = generator(3)
     chosen = torch.rand((4, 14), generator=draw).argsort(dim=1)[:, :5]
     factor = size_factor(images)
-    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 1), generator=draw).numpy()[:, 0]
+    halves = torch.randint(round(10 * factor), round(19 * factor) + 1, (4, 1, 1), generator=draw).numpy()[:, 0, 0]
     source = images.numpy()
     for b in range(4):
         assert len(set(chosen[b].tolist())) == 5
@@ -62,6 +62,14 @@ def test_keypoint_mix(batch):
 
 def exists(point):
     return 0 <= point[0] < SIZE[1] and 0 <= point[1] < SIZE[0]
+
+
+def test_keypoint_mix_of_one_joint_is_the_identity(batch):
+    """The mean of one patch is that patch, also where it extends beyond the border."""
+    images, joints, scores = batch
+    for seed in range(5):
+        assert torch.equal(KeypointMix(joints=1)(images, joints, scores, generator(seed)), images)
+        assert not torch.equal(KeypointMix(joints=2)(images, joints, scores, generator(seed)), images)
 
 
 def test_mean_patch_averages_pixels_inside_the_image():

@@ -35,3 +35,9 @@ class HardViewAugmentation(Section, ABC):
             scores: Scores of the joints: the peak values of the teacher's heatmaps.
             generator: Source of every random draw, on the device of the images.
         """
+
+
+def draw_partners(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draws the index of another sample for each sample, (B,); the only sample of a batch is its own partner."""
+    step = torch.randint(1, max(2, batch), (batch,), generator=generator, device=device)
+    return (torch.arange(batch, device=device) + step) % batch

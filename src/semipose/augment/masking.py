@@ -1,7 +1,7 @@
 """Augmentations that hide parts of the image: joint cutout (also adaptive), cut-occlude, cutout.
 
-Integer centers (B, n, 2) and half-sizes (B, n) in input pixels define square patches. Sizes in the configuration are
-for 256×192 inputs and scale with the square root of the input area.
+Integer centers (B, n, 2) and half-sizes (B, n, 2), of width and height, in input pixels define rectangular patches.
+Sizes in the configuration are for 256×192 inputs and scale with the square root of the input area.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from semipose.augment.base import HardViewAugmentation
+from semipose.augment.base import HardViewAugmentation, draw_partners
 from semipose.ops.geometry import cached_tensor
 
 REFERENCE_AREA = 256 * 192
@@ -22,7 +22,7 @@ def size_factor(images: Tensor) -> float:
 
 
 class PatchAugmentation(HardViewAugmentation):
-    """Base class of augmentations with square patches of uniformly drawn half-sizes."""
+    """Base class of augmentations with patches of uniformly drawn half-sizes."""
 
     half_size_min: int = Field(10, ge=1)
     """Smallest half-size of a patch in pixels at 256×192."""
@@ -47,27 +47,30 @@ class PatchAugmentation(HardViewAugmentation):
         return torch.randint(low, high + 1, shape, generator=generator, device=images.device)
 
 
-class JointMasking(PatchAugmentation):
-    """Base class of augmentations that cover squares around joints with the mean color."""
+class JointPatchAugmentation(PatchAugmentation):
+    """Base class of augmentations with rectangular patches near random joints; width and height are drawn apart."""
 
     jitter: float = Field(10.0, ge=0)
     """Standard deviation of the offset between joint and patch center, in pixels at 256×192."""
 
-    def draw_masks(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """Returns the masks (B, n, H, W) bool of n patches at joints drawn with replacement."""
+    def draw_centers(self, images: Tensor, joints: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Returns n integer patch centers (B, n, 2) near joints drawn with replacement."""
         batch, count = joints.shape[:2]
         indices = torch.randint(count, (batch, n), generator=generator, device=images.device)
         centers = take_joints(joints, indices)
         noise = torch.randn(centers.shape, generator=generator, device=images.device)
-        centers = (centers + noise * self.jitter * size_factor(images)).round().long()
-        return patch_masks(centers, self.draw_half_sizes((batch, n), images, generator), images)
+        return (centers + noise * self.jitter * size_factor(images)).round().long()
+
+    def draw_masks(self, images: Tensor, centers: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the masks (B, n, H, W) bool of patches of random size at `centers` (B, n, 2)."""
+        return patch_masks(centers, self.draw_half_sizes(tuple(centers.shape), images, generator), images)
 
 
-class JointCutout(JointMasking):
-    """Covers squares around random joints with the mean color.
+class JointCutout(JointPatchAugmentation):
+    """Covers rectangles around random joints with the mean color.
 
     Reference: Xie et al., "An Empirical Study of the Collapsing Problem in Semi-Supervised 2D Human Pose Estimation",
-    ICCV 2021, section 4.
+    ICCV 2021, section 4; the shape of the patches is that of its released code.
     """
 
     kind: Literal["joint_cutout"] = "joint_cutout"
@@ -76,10 +79,11 @@ class JointCutout(JointMasking):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Covers patches around `joints`."""
-        return images * ~self.draw_masks(images, joints, self.joints, generator).any(dim=1).unsqueeze(1)
+        centers = self.draw_centers(images, joints, self.joints, generator)
+        return images * ~self.draw_masks(images, centers, generator).any(dim=1).unsqueeze(1)
 
 
-class AdaptiveJointCutout(JointMasking):
+class AdaptiveJointCutout(JointPatchAugmentation):
     """Joint cutout with more patches on samples whose joints are easy to find.
 
     Reference: AKM, section 3.2.
@@ -97,7 +101,8 @@ class AdaptiveJointCutout(JointMasking):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Covers patches around `joints`; `num_patches` returns their number per sample."""
-        masks = self.draw_masks(images, joints, max(self.joints, self.min_joints), generator)
+        centers = self.draw_centers(images, joints, max(self.joints, self.min_joints), generator)
+        masks = self.draw_masks(images, centers, generator)
         used = torch.arange(masks.shape[1], device=images.device) < self.num_patches(scores).unsqueeze(1)
         return images * ~(masks & used[..., None, None]).any(dim=1).unsqueeze(1)
 
@@ -111,10 +116,10 @@ class AdaptiveJointCutout(JointMasking):
         return torch.where(high[:, 0] < self.hard_peak, self.min_joints, patches)
 
 
-class CutOcclude(PatchAugmentation):
-    """Pastes patches around joints of other samples in the batch over joints of each sample.
+class CutOcclude(JointPatchAugmentation):
+    """Pastes patches around joints of one other sample in the batch over joints of each sample.
 
-    Reference: SSPCM, section 3.4.
+    Reference: SSPCM, section 3.4; centers, sizes and the one donor are those of its released code.
     """
 
     kind: Literal["cut_occlude"] = "cut_occlude"
@@ -123,19 +128,15 @@ class CutOcclude(PatchAugmentation):
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Occludes joints of each sample; a batch of one sample is returned unchanged."""
-        batch, count = joints.shape[:2]
-        if batch == 1:
+        if len(images) == 1:
             return images
-        shape, device = (batch, self.joints), images.device
-        centers = take_joints(joints, torch.randint(count, shape, generator=generator, device=device)).round().long()
-        step = torch.randint(1, batch, shape, generator=generator, device=device)
-        donor = (torch.arange(batch, device=device).unsqueeze(1) + step) % batch
-        joint = torch.randint(count, shape, generator=generator, device=device)
-        origins = joints[donor, joint].round().long()
-        masks = patch_masks(centers, self.draw_half_sizes(shape, images, generator), images)
+        donor = draw_partners(len(images), generator, images.device)
+        centers = self.draw_centers(images, joints, self.joints, generator)
+        origins = self.draw_centers(images, joints[donor], self.joints, generator)
+        masks = self.draw_masks(images, centers, generator)
         augmented = images
         for i in range(self.joints):  # one patch of every sample at a time: later patches may cover earlier ones
-            source, exists = shift_images(images, donor[:, i], origins[:, i] - centers[:, i])
+            source, exists = shift_images(images, donor, origins[:, i] - centers[:, i])
             augmented = torch.where((masks[:, i] & exists).unsqueeze(1), source, augmented)
         return augmented
 
@@ -155,7 +156,7 @@ class Cutout(HardViewAugmentation):
         height, width = images.shape[-2:]
         position = torch.rand((len(images), 1, 2), generator=generator, device=images.device)
         centers = (position * cached_tensor((width, height), position.device)).long()
-        half = torch.full((len(images), 1), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
+        half = torch.full((len(images), 1, 2), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
         return images * ~patch_masks(centers, half, images)
 
 
@@ -169,7 +170,7 @@ def patch_masks(centers: Tensor, half_sizes: Tensor, images: Tensor) -> Tensor:
 
     Args:
         centers: (B, n, 2) integer positions in pixels, possibly outside the image.
-        half_sizes: (B, n) integers in pixels.
+        half_sizes: (B, n, 2) integers in pixels, of width and height.
         images: (B, 3, H, W).
 
     Returns:
@@ -177,8 +178,8 @@ def patch_masks(centers: Tensor, half_sizes: Tensor, images: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     xs, ys = torch.arange(width, device=images.device), torch.arange(height, device=images.device)
-    columns = (xs - centers[..., :1]).abs() <= half_sizes.unsqueeze(-1)
-    rows = (ys - centers[..., 1:]).abs() <= half_sizes.unsqueeze(-1)
+    columns = (xs - centers[..., :1]).abs() <= half_sizes[..., :1]
+    rows = (ys - centers[..., 1:]).abs() <= half_sizes[..., 1:]
     return rows.unsqueeze(-1) & columns.unsqueeze(-2)
 
 

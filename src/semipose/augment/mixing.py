@@ -6,15 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semipose.augment.base import HardViewAugmentation
+from semipose.augment.base import HardViewAugmentation, draw_partners
 from semipose.augment.masking import PatchAugmentation, patch_masks, take_joints
 
 
 class KeypointMix(PatchAugmentation):
     """Replaces the patches around several distinct joints by the mean of these patches.
 
-    All patches of a sample have the same size. Where patches extend beyond the border, the mean is over the patches
-    that have the pixel.
+    All patches of a sample are squares of one size. Where patches extend beyond the border, the mean is over the
+    patches that have the pixel.
 
     Reference: TRS, section III-D.
     """
@@ -29,7 +29,7 @@ class KeypointMix(PatchAugmentation):
         n = min(self.joints, count)
         order = torch.rand((batch, count), generator=generator, device=images.device).argsort(dim=1)
         centers = take_joints(joints, order[:, :n]).round().long()
-        half_sizes = self.draw_half_sizes((batch, 1), images, generator).expand(-1, n)
+        half_sizes = self.draw_half_sizes((batch, 1, 1), images, generator).expand(-1, n, 2)
         mean = mean_patch(images, centers, self.half_size_range(images)[1])
         masks = patch_masks(centers, half_sizes, images)
         # Number of the patch that covers each pixel, of the last one where several overlap; 0 outside all patches.
@@ -126,9 +126,3 @@ def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator
     # follow from the saved state.
     first, second = torch._standard_gamma(concentration, generator=generator)
     return (first / (first + second).clamp_min(torch.finfo(dtype).tiny)).float()
-
-
-def draw_partners(batch: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draws the index of another sample for each sample, (B,); the only sample of a batch is its own partner."""
-    step = torch.randint(1, max(2, batch), (batch,), generator=generator, device=device)
-    return (torch.arange(batch, device=device) + step) % batch

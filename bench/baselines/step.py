@@ -148,11 +148,11 @@ def cut_joints(kind: JointCutout, images: Tensor, joints: Tensor, generator: tor
     noise = torch.randn(centers.shape, generator=generator, device=images.device)
     factor = (images.shape[-2] * images.shape[-1] / (256 * 192)) ** 0.5
     centers = (centers + noise * kind.jitter * factor).round().long()
-    halves = kind.draw_half_sizes((batch, kind.joints), images, generator)
+    halves = kind.draw_half_sizes((batch, kind.joints, 2), images, generator)
     for b in range(batch):
         for n in range(kind.joints):
-            x, y, half = int(centers[b, n, 0]), int(centers[b, n, 1]), int(halves[b, n])
-            images[b, :, max(0, y - half) : max(0, y + half + 1), max(0, x - half) : max(0, x + half + 1)] = 0
+            (x, y), (dx, dy) = centers[b, n].tolist(), halves[b, n].tolist()
+            images[b, :, max(0, y - dy) : max(0, y + dy + 1), max(0, x - dx) : max(0, x + dx + 1)] = 0
     return images
 
 

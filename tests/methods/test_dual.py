@@ -37,6 +37,7 @@ def test_loss(build, batches, start):
     order = ["f1" if np.allclose(j.numpy(), joints["f1"], atol=1e-4) else "f2" for j in spy.joints]
     assert sorted(order) == ["f1", "f2"]
     hard1, hard2 = order.index("f1"), order.index("f2")
+    assert torch.equal(recording.hard[0].from_easy, recording.hard[1].from_easy)
     assert torch.equal(inputs["f1"][-1], recording.hard[hard2].images)
     assert torch.equal(inputs["f2"][-1], recording.hard[hard1].images)
     first = reference.consistency_loss(networks["f1"], heatmaps["f2"], recording, hard2)

@@ -65,14 +65,17 @@ def looped_choice(maps1, maps2, before1, before2):
 
 
 def looped_inliers(a, b, criterion, min_peak, max_distance):
-    weights = np.ones(a.shape[:2])
+    """The weights of the teachers' two terms and of the student's."""
+    teachers, student = np.ones(a.shape[:2]), np.ones(a.shape[:2])
     diagonal = np.hypot(*a.shape[-2:])
     for i in np.ndindex(a.shape[:2]):
         weak = (a[i].max() + b[i].max()) / 2 <= min_peak
         far = np.hypot(*(peak(a[i]) - peak(b[i]))) / diagonal >= max_distance
-        if (criterion in ("peak", "both") and weak) or (criterion in ("distance", "both") and far):
-            weights[i] = 0
-    return weights
+        if criterion in ("peak", "both") and weak:
+            teachers[i] = student[i] = 0
+        if criterion in ("distance", "both") and far:
+            student[i] = 0
+    return teachers, student
 
 
 @st.composite
@@ -167,7 +170,8 @@ def test_inliers_for_all_criteria(criterion, joints, eighths, twentieths):
     a, b = (graded([c[:2] for c in cells], [c[2] / 8 for c in cells]) for cells in (first, second))
     config = OutlierConfig(criterion=criterion, min_peak=eighths / 8, max_distance=twentieths / 20)
     expected = looped_inliers(a.double().numpy(), b.double().numpy(), criterion, eighths / 8, twentieths / 20)
-    np.testing.assert_array_equal(inliers(a, b, config).numpy(), expected)
+    for found, weights in zip(inliers(a, b, config), expected, strict=True):
+        np.testing.assert_array_equal(found.numpy(), weights)
 
 
 def test_at_the_threshold_a_joint_is_out():
@@ -176,15 +180,15 @@ def test_at_the_threshold_a_joint_is_out():
     others = [(0, 12), (9, 7), (3, 3), (3, 3)]  # distances 12, 11.4, 0, 0
     a, b = graded(cells, [1.0, 1.0, 0.1, 0.15]), graded(others, [1.0, 1.0, 0.1, 0.0625])
     for criterion, expected in {
-        "distance": [0, 1, 1, 1],
-        "peak": [1, 1, 0, 1],
-        "both": [0, 1, 0, 1],
-        "none": [1, 1, 1, 1],
+        "distance": ([1, 1, 1, 1], [0, 1, 1, 1]),
+        "peak": ([1, 1, 0, 1], [1, 1, 0, 1]),
+        "both": ([1, 1, 0, 1], [0, 1, 0, 1]),
+        "none": ([1, 1, 1, 1], [1, 1, 1, 1]),
     }.items():
         kept = inliers(a, b, OutlierConfig(criterion=criterion))
-        assert kept[0].tolist() == expected, criterion
-        assert kept.dtype == torch.float32
-    assert inliers(a, b, OutlierConfig(min_peak=1, max_distance=2))[0].tolist() == [0, 0, 0, 0]
+        assert tuple(weights[0].tolist() for weights in kept) == expected, criterion
+        assert {weights.dtype for weights in kept} == {torch.float32}
+    assert [w[0].tolist() for w in inliers(a, b, OutlierConfig(min_peak=1, max_distance=2))] == [[0, 0, 0, 0]] * 2
 
 
 def test_the_released_configuration_is_the_default():
@@ -260,21 +264,25 @@ def test_loss(build, batches, start, options, copied):
         pseudo = (maps["T1"] + maps["T2"]) / 2
     outliers = config.outliers
     both = maps["T1"].numpy(), maps["T2"].numpy()
-    joint_weights = looped_inliers(*both, outliers.criterion, outliers.min_peak, outliers.max_distance)
-    assert (joint_weights.min() == 0) == ("outliers" in options and outliers.criterion != "none")
-    assert joint_weights.max() == 1
+    for_teachers, for_student = (
+        torch.from_numpy(weights)
+        for weights in looped_inliers(*both, outliers.criterion, outliers.min_peak, outliers.max_distance)
+    )
+    assert (for_student.min() == 0) == ("outliers" in options and outliers.criterion != "none")
+    assert (for_teachers.min() == 0) == ("outliers" in options and outliers.criterion in ("peak", "both"))
+    assert for_teachers.max() == for_student.max() == 1
 
     hard1, hard2, hard = (around(m, spy) for m in (maps["T1"], maps["T2"], pseudo))
     assert len(spy.joints) == 3
+    assert all(torch.equal(recording.hard[0].from_easy, other.from_easy) for other in recording.hard[1:])
     for name, which in {"T1": hard2, "T2": hard1, "S": hard}.items():
         assert torch.equal(inputs[name][-1], recording.hard[which].images), name
     weight = options.get("unlabeled_weight", 1.0)
     expected = {
         "supervised": supervised,
-        "unlabeled_1": weight * consistency(networks["T1"], maps["T2"], method, hard2),
-        "unlabeled_2": weight * consistency(networks["T2"], maps["T1"], method, hard1),
-        "unlabeled_s": weight
-        * consistency(networks["S"], pseudo, method, hard, torch.from_numpy(joint_weights).double()),
+        "unlabeled_1": weight * consistency(networks["T1"], maps["T2"], method, hard2, for_teachers),
+        "unlabeled_2": weight * consistency(networks["T2"], maps["T1"], method, hard1, for_teachers),
+        "unlabeled_s": weight * consistency(networks["S"], pseudo, method, hard, for_student),
     }
     assert value.terms.keys() == expected.keys()
     for name, term in expected.items():

@@ -24,7 +24,7 @@ class Config(HardViewConfig):
 class Dual(ConsistencyMethod):
     """L = ½ (L_s(f1) + L_s(f2)) + w (|f1(hard2) - M f2(easy)|² + |f2(hard1) - M f1(easy)|²).
 
-    hard_i is augmented around the joints that f_i predicts on the easy view.
+    hard_i is augmented around the joints that f_i predicts on the easy view; M is the same for both.
     """
 
     summary = "two networks; each learns on hard views from the other's predictions on easy views"
@@ -47,8 +47,11 @@ class Dual(ConsistencyMethod):
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.f1, easy, config)
         heatmaps2 = context.pseudo_heatmaps(self.f2, easy, config)
-        target1 = ConsistencyTarget(context.hard_view(easy, heatmaps1, config.augmentations), [heatmaps1])
-        target2 = ConsistencyTarget(context.hard_view(easy, heatmaps2, config.augmentations), [heatmaps2])
+        from_easy = context.views.second_affine(len(easy), easy.images.device)
+        target1, target2 = (
+            ConsistencyTarget(context.hard_view(easy, heatmaps, config.augmentations, from_easy), [heatmaps])
+            for heatmaps in (heatmaps1, heatmaps2)
+        )
         return Losses.from_terms(
             supervised=self.supervised_loss(labeled),
             unlabeled_1=weight * context.consistency_loss(self.f1, target2, config),

@@ -24,10 +24,11 @@ class OutlierConfig(Section):
     """`peak`, as in the released configuration; `distance`, as in the paper; `both`: a joint is an outlier by either
     criterion; `none`."""
     min_peak: float = Field(0.1, ge=0)
-    """τ_s: a joint is an outlier when the mean of the two teachers' peaks is at or below it."""
+    """τ_s: a joint is an outlier when the mean of the two teachers' peaks is at or below it. It then has no loss in any
+    of the three unlabeled terms."""
     max_distance: float = Field(0.6, gt=0)
     """τ_d: a joint is an outlier when the distance between the teachers' arg-max cells, as a fraction of the heatmap's
-    diagonal, is at or above it."""
+    diagonal, is at or above it. It then has no loss in the student's unlabeled term."""
 
 
 class Config(HardViewConfig):
@@ -48,7 +49,8 @@ class Sspcm(ConsistencyMethod):
     """L = ½ Σ L_s + w (|T1(hard2) - M T2(easy)|² + |T2(hard1) - M T1(easy)|² + |S(hard) - M pseudo(easy)|²).
 
     For each joint, pseudo is the mean heatmap of the pair of teachers (or their earlier copies) that agrees best.
-    Outlier joints have weight 0.
+    Outlier joints have weight 0: by their peaks in all three terms, by their distance in the student's. M is the same
+    for all hard views.
     """
 
     summary = "two teachers and their copies from the previous epoch select pseudo labels for a student"
@@ -75,11 +77,13 @@ class Sspcm(ConsistencyMethod):
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.T1, easy, config)
         heatmaps2 = context.pseudo_heatmaps(self.T2, easy, config)
-        target1 = ConsistencyTarget(context.hard_view(easy, heatmaps1, config.augmentations), [heatmaps1])
-        target2 = ConsistencyTarget(context.hard_view(easy, heatmaps2, config.augmentations), [heatmaps2])
         pseudo = self.pseudo_label(easy, heatmaps1, heatmaps2)
-        hard = context.hard_view(easy, pseudo, config.augmentations)
-        target = ConsistencyTarget(hard, [pseudo], inliers(heatmaps1, heatmaps2, config.outliers))
+        for_teachers, for_student = inliers(heatmaps1, heatmaps2, config.outliers)
+        from_easy = context.views.second_affine(len(easy), easy.images.device)
+        target1, target2, target = (
+            ConsistencyTarget(context.hard_view(easy, heatmaps, config.augmentations, from_easy), [heatmaps], weights)
+            for heatmaps, weights in ((heatmaps1, for_teachers), (heatmaps2, for_teachers), (pseudo, for_student))
+        )
         return Losses.from_terms(
             supervised=self.supervised_loss(labeled),
             unlabeled_1=weight * context.consistency_loss(self.T1, target2, config),
@@ -127,10 +131,17 @@ def inconsistency(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"]) -> F
     return distance
 
 
-def inliers(a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"], config: OutlierConfig) -> Float[Tensor, "B K"]:
-    """Returns the weight of each joint of the two teachers' pseudo label: 1, or 0 for an outlier."""
+def inliers(
+    a: Float[Tensor, "B K h w"], b: Float[Tensor, "B K h w"], config: OutlierConfig
+) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+    """Returns the joint weights of the teachers' terms and of the student's: 1, or 0 for an outlier.
+
+    The peaks decide about all terms, the distance about the student's alone, as in the released code.
+    """
     height, width = a.shape[-2:]
-    far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
     weak = (peaks(a)[1] + peaks(b)[1]) / 2 <= config.min_peak
-    outliers: dict[str, Tensor] = {"peak": weak, "distance": far, "both": weak | far, "none": torch.zeros_like(weak)}
-    return (~outliers[config.criterion]).float()
+    far = inconsistency(a, b) / (height**2 + width**2) ** 0.5 >= config.max_distance
+    none = torch.zeros_like(weak)
+    by_peak = weak if config.criterion in ("peak", "both") else none
+    by_distance = far if config.criterion in ("distance", "both") else none
+    return (~by_peak).float(), (~(by_peak | by_distance)).float()

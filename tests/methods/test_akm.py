@@ -56,13 +56,16 @@ def unmix(mixed, images):
 
 
 class Terms:
-    """The three terms of one step by explicit formula."""
+    """The three terms of one step by explicit formula, on the hard view number `which`.
 
-    def __init__(self, f, method, *, seen_mask=True, min_peak=None):
+    Views that the spy has altered are brighter by .5; those of the Mixup branch are not altered.
+    """
+
+    def __init__(self, f, method, *, which=0, altered=True, seen_mask=True, min_peak=None):
         self.f, self.recording = f, method.context.views.recording
-        easy, matrix = self.recording.easy[0].images.double(), self.recording.hard[0].from_easy
+        easy, matrix = self.recording.easy[0].images.double(), self.recording.hard[which].from_easy
         self.maps = copy.deepcopy(f).forward_main(easy).detach()
-        self.hard = reference.warp(easy + 0.5, matrix)
+        self.hard = reference.warp(easy + 0.5 * altered, matrix)
         self.warped, seen = reference.warp_heatmaps(self.maps, matrix)
         self.seen = seen if seen_mask else torch.ones_like(seen)
         peaks = self.maps.amax(dim=(2, 3))
@@ -186,20 +189,22 @@ def test_the_mixed_loss(build, batches, seed, seen_mask, min_peak):
 
 @pytest.mark.parametrize(("weight", "mixed_weight"), [(1.0, 1.0), (0.3, 1.0), (1.0, 0.25), (2.0, 0.25)])
 def test_the_loss_with_mixup(build, batches, start, weight, mixed_weight):
-    """L = L_s + λ_u L_u + λ_m L_m, λ_m as a multiple of λ_u; both branches see the same hard view."""
+    """L = L_s + λ_u L_u + λ_m L_m, λ_m as a multiple of λ_u; the mixed branch has an unmasked hard view of its own."""
     labeled, unlabeled = batches
     method, spy = build(unlabeled_weight=weight, mixup={**IMAGE, "weight": mixed_weight})
     f, inputs = copy.deepcopy(method.f).double(), forward_inputs(method)
     value = method.losses(labeled, unlabeled, start)
     assert set(value.terms) == {"supervised", "unlabeled", "mixed"}
-    assert (len(inputs), len(spy.joints), len(method.context.views.recording.hard)) == (3, 1, 1)
-    assert torch.equal(inputs[1], method.context.views.recording.hard[0].images)
-    share, partner = unmix(inputs[2], inputs[1])
+    masked, unmasked = method.context.views.recording.hard
+    assert (len(inputs), len(spy.joints)) == (3, 1)
+    assert torch.equal(inputs[1], masked.images)
+    assert not torch.allclose(masked.from_easy, unmasked.from_easy)
+    share, partner = unmix(inputs[2], unmasked.images)
     terms = Terms(f, method)
     expected = {
         "supervised": terms.supervised(labeled),
         "unlabeled": weight * terms.unlabeled(),
-        "mixed": weight * mixed_weight * terms.mixed(share, partner),
+        "mixed": weight * mixed_weight * Terms(f, method, which=1, altered=False).mixed(share, partner),
     }
     for name, term in expected.items():
         helpers.assert_close(value.terms[name], term)
@@ -247,24 +252,25 @@ def test_the_share_has_the_beta_asked_for(build, batches):
     assert np.mean(shares[0.05]) > 0.4
 
 
-def test_each_step_draws_one_of_several_places(build, batches, monkeypatch):
-    """All of them in turn, about as often each, and the same one when a step is done again."""
+def test_every_step_mixes_at_every_place(build, batches, start, monkeypatch):
+    """Feature mixing is added to image mixing: each has its pass, share and partners; the loss is their mean."""
     labeled, unlabeled = batches
     method, _ = build(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
-    drawn = [method.place(StepInfo(step, 100, 0)) for step in range(36)]
-    assert all(5 < drawn.count(place) < 19 for place in ("image", "layer3", "final"))
-    used = []
+    f, used, mixed = copy.deepcopy(method.f).double(), [], []
 
     def note(network, images, mix, place):
         used.append(place)
-        return network(mix(images))
+        mixed.append(mix(images))
+        return network(mixed[-1])
 
     monkeypatch.setattr(akm, "mixed_forward", note)
-    with torch.no_grad():
-        for step in range(6):
-            method.losses(labeled, unlabeled, StepInfo(step, 100, 0))
-    assert used == drawn[:6]
-    assert len(set(used)) > 1
+    value = method.losses(labeled, unlabeled, start)
+    assert used == ["image", "layer3", "final"]
+    unmasked = method.context.views.recording.hard[1]
+    drawn = [unmix(images, unmasked.images) for images in mixed]
+    assert len({round(share, 4) for share, _ in drawn}) == 3
+    terms = Terms(f, method, which=1, altered=False)
+    helpers.assert_close(value.terms["mixed"], sum(terms.mixed(*one) for one in drawn) / 3)
 
 
 def test_the_branch_waits_for_the_ramp(build, batches):
@@ -279,13 +285,3 @@ def test_the_branch_waits_for_the_ramp(build, batches):
         else:
             for name in ("unlabeled", "mixed"):
                 torch.testing.assert_close(terms[name], factor * whole[name], rtol=1e-4, atol=0)
-
-
-def test_the_place_follows_the_runs_seed():
-    """Another seed draws other places, the same seed the same ones; the step alone does not decide."""
-    config = Config(mixup={"enabled": True, "places": ["image", "layer3", "final"]})
-    drawn = []
-    for seed in (0, 0, 1):
-        method = AdaptiveKeypointMasking(config, helpers.make_context(SIZE, seed=seed))
-        drawn.append([method.place(StepInfo(step, 50, 0)) for step in range(50)])
-    assert drawn[0] == drawn[1] != drawn[2]

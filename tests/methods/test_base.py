@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from semipose.augment.views import ViewsConfig
+from semipose.config import load_config
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import ConsistencyTarget, Losses, Method, StepInfo
 from semipose.methods.single import Config as SingleConfig
 from semipose.methods.single import Single
+from semipose.structures.batches import View
 from tests.methods import helpers, reference
 
 SIZE, CELLS, SIGMA, STRIDE = (128, 96), (32, 24), 1.0, 4
@@ -120,6 +122,17 @@ def test_gaussian_targets_under_autocast_are_those_without(context, joints):
             made.append(context.targets(pseudo_heatmaps(joints), hard, SingleConfig(target="gaussian")))
     for exact, cast in zip(*made, strict=True):
         torch.testing.assert_close(cast, exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["single", "dual", "sspcm", "akm", "trs", "mean_teacher", "pseudopose"])
+def test_an_empty_list_of_augmentations_leaves_the_second_affine_alone(context, joints, method):
+    """The rows without Keypoint-Mix or masks: the hard view is the easy view, warped."""
+    config = load_config(None, {"method": method, "method.augmentations": []}).method
+    assert config.hard_view_augmentations() == [[]]
+    easy = View(torch.randn(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1), torch.zeros(4, dtype=torch.bool))
+    hard = context.hard_view(easy, pseudo_heatmaps(joints), config.augmentations)
+    expected = reference.warp(easy.images, hard.from_easy)
+    torch.testing.assert_close(hard.images.double(), expected, rtol=0, atol=1e-4)
 
 
 def test_a_step_knows_its_share_of_the_training():

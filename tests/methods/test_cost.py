@@ -31,7 +31,7 @@ def test_every_method_and_variant_is_listed(rows):
         ("dual", 2, 4, 2),
         ("data_distill", 2, 2, 6),  # flip, three scales
         ("sspcm", 5, 6, 4),  # three networks on labels, each on a hard view; two teachers and two copies
-        ("akm+mixup", 1, 3, 1),
+        ("akm+mixup", 1, 4, 1),
         ("multi_augs+dual", 2, 10, 2),  # four paths
         ("trs", 4, 6, 4),
     ],

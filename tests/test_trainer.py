@@ -7,10 +7,13 @@ import torch
 import yaml
 
 from semipose import load, trainer
+from semipose.data.crops import CropGeometry, LazyCrops
+from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
-from semipose.structures.skeletons import LSP
-from semipose.trainer import make_method, train
+from semipose.structures.skeletons import LSP, UNION
+from semipose.trainer import build_engine, make_method, train
+from semipose.training.monitor import TrainingMonitor
 
 
 def test_a_method_has_new_networks_for_the_skeleton(tiny):
@@ -21,6 +24,23 @@ def test_a_method_has_new_networks_for_the_skeleton(tiny):
     images = torch.zeros(1, 3, 64, 64)
     assert first(images).shape == (1, 1, len(LSP), 16, 16)
     assert not torch.equal(first.heads[0].final.weight, second.heads[0].final.weight)
+
+
+def test_joints_that_nobody_labels_are_known_to_the_method_and_the_monitor(tiny):
+    """The union skeleton has joints that the people do not have: what a network says about them changes no sample."""
+    own = load_splits(tiny("akm").data).labeled.skeleton
+    config = tiny("akm", **{"data.skeleton": "union", "train.precision": "32-true"})
+    splits = load_splits(config.data)
+    engine = build_engine(config, splits.labeled, torch.device("cpu"), torch.Generator())
+    assert splits.labeled.skeleton == UNION
+    labeled = engine.method.context.labeled_joints
+    assert {UNION.keys[k] for k in labeled} == {*own.keys}
+    geometry = CropGeometry((64, 64), 1.25)
+    crops = LazyCrops(splits.labeled, geometry), LazyCrops(splits.unlabeled, geometry)
+    before = TrainingMonitor(engine, config.loss.build(), *crops).sample(crops[1])
+    with torch.no_grad():
+        engine.method.f.heads[0].final.bias[[k for k in range(len(UNION)) if k not in labeled]] += 5
+    assert TrainingMonitor(engine, config.loss.build(), *crops).sample(crops[1]) == before
 
 
 def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from semipose.augment.views import ViewSampler
+from semipose.augment.views import ViewSampler, taught_joints
 from semipose.auto import choose_options
 from semipose.config import RunConfig, load_config
 from semipose.data.account import DataAccount
@@ -91,7 +91,7 @@ def _train(
     # Method and optimizer, on their device.
     seed_everything(config.train.seed)
     generator = torch.Generator(device).manual_seed(config.train.seed)
-    engine = build_engine(config, splits.labeled.skeleton, device, generator)
+    engine = build_engine(config, splits.labeled, device, generator)
 
     # The crops of all sets, and checks for shared images.
     sets = _open_sets(config, splits, engine, out, progress)
@@ -142,13 +142,19 @@ def _train(
 # Method and engine
 
 
-def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generator) -> Method:
+def make_method(
+    config: RunConfig,
+    skeleton: Skeleton,
+    generator: torch.Generator,
+    labeled_joints: tuple[int, ...] | None = None,
+) -> Method:
     """Returns the configured method with new networks for a skeleton.
 
     Args:
         config: The configuration.
         skeleton: The joints of the networks.
         generator: Draws views and augmentations.
+        labeled_joints: Indices of the joints that labels teach; None for all.
 
     Raises:
         ConfigError: If `train.start` or another weights file does not fit the configuration.
@@ -181,7 +187,8 @@ def make_method(config: RunConfig, skeleton: Skeleton, generator: torch.Generato
 
     size = (config.input.height, config.input.width)
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    return build_method(config.method, MethodContext(views, config.loss.build(), build_network, load_network))
+    context = MethodContext(views, config.loss.build(), build_network, load_network, labeled_joints)
+    return build_method(config.method, context)
 
 
 def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
@@ -202,10 +209,10 @@ def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
     return start
 
 
-def build_engine(config: RunConfig, skeleton: Skeleton, device: torch.device, generator: torch.Generator) -> Engine:
-    """Returns the configured method and its optimizer on a device."""
+def build_engine(config: RunConfig, labeled: PoseDataset, device: torch.device, generator: torch.Generator) -> Engine:
+    """Returns the configured method for the joints of the labeled persons, and its optimizer, on a device."""
     options = config.train
-    method = make_method(config, skeleton, generator)
+    method = make_method(config, labeled.skeleton, generator, taught_joints(labeled, config.views))
     if options.average:
         method = WithAverages(method, options.average)
     if options.channels_last:

@@ -1,14 +1,18 @@
 """Views: distributions of the random transforms; targets, joints and images are transformed together."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops
+from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops, taught_joints
 from semipose.models.backbones import STD
 from semipose.ops import geometry
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import LSP, infer_skeleton
 
 SIZE, CROP = (128, 96), (160, 120)
@@ -138,3 +142,17 @@ def test_colors_of_some_labeled_views_change_and_targets_stay():
 def test_unlabeled_views_keep_their_colors():
     batch = UnlabeledBatch(labeled(20).crops, to_input(20))
     assert torch.equal(sampler().easy(batch).images, sampler(labeled_color_probability=1.0).easy(batch).images)
+
+
+def test_taught_joints_are_the_labeled_ones_and_their_partners_in_flipped_views():
+    """Nobody labels the ankles, the neck, and the left wrist; flipped views show the right wrist as a left one."""
+    visibility = np.full((3, 14), 2)
+    missing = [LSP.joints.index(name) for name in ("left_ankle", "right_ankle", "neck", "left_wrist")]
+    visibility[:, missing] = 0
+    visibility[1:, 4] = 0  # one person has it
+    persons = [Instance(Path("a.jpg"), 0, i, (0, 0, 9, 9), np.zeros((14, 2)), row) for i, row in enumerate(visibility)]
+    dataset = PoseDataset(LSP, persons, "made")
+    assert taught_joints(dataset, ViewsConfig(flip_probability=0)) == tuple(sorted({*range(14)} - {*missing}))
+    assert taught_joints(dataset, ViewsConfig()) == tuple(sorted({*range(14)} - {*missing[:3]}))
+    complete = PoseDataset(LSP, [replace(persons[0], visibility=np.ones(14))], "made")
+    assert taught_joints(complete, ViewsConfig()) is None

@@ -14,6 +14,8 @@ from semipose.errors import ConfigError
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import ConsistencyTarget, HardViewConfig, Method, StepInfo
 from semipose.methods.single import Config as SingleConfig
+from semipose.structures.batches import LabeledBatch
+from semipose.structures.skeletons import LSP
 from tests.methods import helpers
 
 STUDENTS = {
@@ -85,9 +87,9 @@ def start(case):
 
 @pytest.fixture
 def build():
-    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", **more):
+    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", labeled_joints=None, **more):
         name, changed = CASES[case]
-        context = helpers.make_context(size, views=views, loss=loss, seed=seed)
+        context = helpers.make_context(size, views=views, loss=loss, seed=seed, labeled_joints=labeled_joints)
         return build_method(METHODS[name][0](**changed, **more), context)
 
     return make
@@ -147,6 +149,19 @@ def test_the_unlabeled_loss_reaches_every_student(build, case, labeled, unlabele
             assert all(reached.values()), (name, reached)
         else:
             assert not any(reached.values()), (name, reached)
+
+
+def test_a_joint_that_nobody_labels_is_not_trained(build, case, labeled, unlabeled, start):
+    """Its output channel gets no gradient from any term, the other channels do."""
+    known = torch.zeros(len(LSP), dtype=torch.bool)
+    known[[joint for pair in LSP.flip_pairs[:3] for joint in pair]] = True
+    labeled = LabeledBatch(labeled.crops, labeled.to_input, labeled.joints, labeled.weights * known)
+    method = build(case, labeled_joints=tuple(known.nonzero().flatten().tolist()))
+    method.losses(labeled, unlabeled, start).total.backward()
+    heads = [(n, p.grad) for n, p in method.named_parameters() if ".heads." in n and p.grad is not None]
+    assert heads
+    for name, gradient in heads:
+        assert torch.equal(gradient.abs().reshape(len(LSP), -1).sum(dim=1) > 0, known), name
 
 
 def test_no_gradient_reaches_a_pure_teacher(build, case, labeled, unlabeled, start):

@@ -110,7 +110,12 @@ class Spy(HardViewAugmentation):
 
 
 def make_context(
-    size: tuple[int, int] = (32, 32), *, views: ViewsConfig | None = None, loss: str = "mse", seed: int = 0
+    size: tuple[int, int] = (32, 32),
+    *,
+    views: ViewsConfig | None = None,
+    loss: str = "mse",
+    seed: int = 0,
+    labeled_joints: tuple[int, ...] | None = None,
 ) -> MethodContext:
     """Returns a context with tiny networks; its sampler's `recording` keeps every view."""
     torch.manual_seed(seed)
@@ -123,7 +128,7 @@ def make_context(
         sampler.recording.networks.append((backbone, levels))
         return TinyPose(backbone, levels)
 
-    return RecordingContext(sampler, config.build(), network, lambda path: TinyPose(None, 1))  # type: ignore[arg-type,return-value]
+    return RecordingContext(sampler, config.build(), network, lambda path: TinyPose(None, 1), labeled_joints)  # type: ignore[arg-type,return-value]
 
 
 def make_labeled(size: tuple[int, int] = (32, 32), batch: int = 4, seed: int = 1) -> LabeledBatch:

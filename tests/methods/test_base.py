@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from semipose.augment.masking import AdaptiveJointCutout
 from semipose.augment.views import ViewsConfig
 from semipose.config import load_config
 from semipose.methods import METHODS, build_method
@@ -122,6 +123,38 @@ def test_gaussian_targets_under_autocast_are_those_without(context, joints):
             made.append(context.targets(pseudo_heatmaps(joints), hard, SingleConfig(target="gaussian")))
     for exact, cast in zip(*made, strict=True):
         torch.testing.assert_close(cast, exact, rtol=0, atol=1e-5)
+
+
+LABELED = (0, 2, 3, 7, 11)
+
+
+@pytest.mark.parametrize("target", ["heatmap", "gaussian"])
+@pytest.mark.parametrize("min_peak", [0.0, 0.6])
+def test_joints_that_nobody_labels_weigh_nothing(joints, target, min_peak):
+    context = helpers.make_context(SIZE, labeled_joints=LABELED)
+    hard = context.views.hard(torch.zeros(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1))
+    joints = np.round(joints / STRIDE) * STRIDE + 1.5
+    peak = np.random.default_rng(1).uniform(0.2, 1.0, (4, 14))
+    expected = np.isin(np.arange(14), LABELED) * (peak >= min_peak)
+    config = SingleConfig(target=target, min_peak=min_peak)
+    _, weights, _ = context.targets(pseudo_heatmaps(joints, peak), hard, config)
+    np.testing.assert_array_equal(weights.numpy(), expected.astype(float))
+
+
+def test_augmentations_know_the_labeled_joints_only(joints):
+    """Neither chosen for patches nor counted as easy: the noise of the others never enters."""
+    context = helpers.make_context(SIZE, labeled_joints=LABELED)
+    easy, maps = context.views.easy(helpers.make_unlabeled(SIZE)), pseudo_heatmaps(joints)
+    spy, adaptive = helpers.Spy(), AdaptiveJointCutout()
+    context.hard_view(easy, maps, [spy])
+    found, scores = reference.decode(maps)
+    np.testing.assert_allclose(spy.joints[0].numpy(), found[:, LABELED], atol=1e-4)
+    np.testing.assert_allclose(spy.scores[0].numpy(), scores[:, LABELED], rtol=1e-5)
+    maps = torch.zeros(4, 14, *CELLS)
+    maps[:, :, 5, 5] = torch.tensor([0.01] * 14)
+    maps[:, LABELED, 5, 5] = 0.9  # all five are easy: 8 patches, where 5 of 14 would give round(5 · 8 / 14) = 3
+    context.hard_view(easy, maps, [spy])
+    assert adaptive.num_patches(spy.scores[1]).tolist() == [8] * 4
 
 
 @pytest.mark.parametrize("method", ["single", "dual", "sspcm", "akm", "trs", "mean_teacher", "pseudopose"])

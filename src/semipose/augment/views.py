@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -12,6 +13,7 @@ from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.ops.heatmaps import encode
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.section import Section
 
@@ -123,6 +125,17 @@ class ViewSampler:
 
     def _uniform(self, batch: int, device: torch.device) -> Tensor:
         return torch.rand(batch, generator=self.generator, device=device)
+
+
+def taught_joints(labeled: PoseDataset, config: ViewsConfig) -> tuple[int, ...] | None:
+    """Returns the indices of the joints that labeled views have; None if they have all.
+
+    A joint that no person has labeled is labeled in flipped views if its left or right partner is.
+    """
+    known = labeled.instances.labeled_joints
+    if config.flip_probability > 0:
+        known = known | known[list(labeled.skeleton.flip_order)]
+    return None if known.all() else tuple(np.flatnonzero(known).tolist())
 
 
 def eval_view(batch: LabeledBatch | UnlabeledBatch, input_size: tuple[int, int]) -> View:

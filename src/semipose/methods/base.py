@@ -147,12 +147,15 @@ class MethodContext:
         loss: Compares outputs with target heatmaps.
         build_network: Builds a PoseNet from a backbone name (None for the configured one) and a number of levels.
         load_network: Loads the PoseNet of a run folder or a weights file.
+        labeled_joints: Indices of the joints that labels teach; None for all. The others have no unlabeled loss, and
+            augmentations neither choose nor count them.
     """
 
     views: ViewSampler
     loss: HeatmapLoss
     build_network: Callable[[str | None, int], PoseNet]
     load_network: Callable[[str], PoseNet]
+    labeled_joints: tuple[int, ...] | None = None
 
     def supervised_loss(self, network: PoseNet, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns the loss of a network on labeled views, summed over its levels."""
@@ -179,6 +182,9 @@ class MethodContext:
             from_easy: The second affine in input pixels; None draws one.
         """
         joints, scores = decode(heatmaps, STRIDE, "quarter")
+        if self.labeled_joints is not None:
+            chosen = geometry.cached_tensor(self.labeled_joints, joints.device)
+            joints, scores = joints[:, chosen], scores[:, chosen]
         images = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
         if from_easy is None:
             from_easy = self.views.second_affine(len(easy), images.device)
@@ -208,6 +214,9 @@ class MethodContext:
         warped, seen = self.views.warp_heatmaps(heatmaps, hard)
         heights = peaks(heatmaps)[1]
         weights = (heights >= config.min_peak).float() if config.min_peak else torch.ones_like(heights)
+        if self.labeled_joints is not None:
+            labeled = tuple(float(k in self.labeled_joints) for k in range(heatmaps.shape[1]))
+            weights = weights * geometry.cached_tensor(labeled, weights.device)
         if config.target == "heatmap":
             return warped, weights, seen
         joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)

@@ -22,7 +22,7 @@ def test_an_augmentation_needs_a_call():
 
 def test_a_new_augmentation_is_applied():
     images = torch.zeros(2, 3, 8, 6)
-    brighter = apply_augmentations(images, torch.zeros(2, 4, 2), torch.ones(2, 4), [Brighten()], torch.Generator())
+    brighter, _ = apply_augmentations(images, torch.zeros(2, 4, 2), torch.ones(2, 4), [Brighten()], torch.Generator())
     assert (brighter == 0.5).all()
 
 

@@ -145,31 +145,38 @@ def unmix(mixed, images, i):
     return min(fits)
 
 
+@pytest.mark.parametrize("mix_targets", [True, False])
 @pytest.mark.parametrize("beta", [0.3, 1.0, 8.0])
-def test_mixup_blends_with_one_other_sample(beta):
+def test_mixup_blends_with_one_other_sample(beta, mix_targets):
     images = images_of(6)
     shares = []
     for seed in range(20):
-        mixed = apply(Mixup(beta=beta), images, generator(seed)).numpy()
+        mixed = apply(Mixup(beta=beta, mix_targets=mix_targets), images, generator(seed)).numpy()
         for i in range(6):
             error, _, share = unmix(mixed, images.numpy(), i)
             assert error < 1e-12
-            assert 0.5 - 1e-12 <= share <= 1 + 1e-12
+            assert (0 if mix_targets else 0.5) - 1e-12 <= share <= 1 + 1e-12
             shares.append(share)
-    reflected = stats.kstest(2 * np.array(shares) - 1, lambda t: 2 * stats.beta(beta, beta).cdf((t + 1) / 2) - 1)
-    assert reflected.pvalue > 1e-3
+    distribution = stats.beta(beta, beta).cdf
+    if mix_targets:
+        assert min(shares) < 0.4
+        assert stats.kstest(shares, distribution).pvalue > 1e-3
+    else:
+        reflected = stats.kstest(2 * np.array(shares) - 1, lambda t: 2 * distribution((t + 1) / 2) - 1)
+        assert reflected.pvalue > 1e-3
 
 
-def test_mixup_with_the_same_draws():
+@pytest.mark.parametrize("mix_targets", [True, False])
+def test_mixup_with_the_same_draws(mix_targets):
     images = images_of(5, seed=1)
-    mixed = apply(Mixup(beta=0.7), images, generator(9)).numpy()
+    mixed = apply(Mixup(beta=0.7, mix_targets=mix_targets), images, generator(9)).numpy()
     draw = generator(9)
     share = mixing_share(0.7, (5,), draw, CPU).double().numpy()
     step = torch.randint(1, 5, (5,), generator=draw).numpy()
     assert (share < 0.5).any()
     assert (share > 0.5).any()
     for i in range(5):
-        kept = max(share[i], 1 - share[i])
+        kept = share[i] if mix_targets else max(share[i], 1 - share[i])
         expected = kept * images[i].numpy() + (1 - kept) * images[(i + step[i]) % 5].numpy()
         np.testing.assert_allclose(mixed[i], expected, atol=1e-6)  # the share is reflected in float32
 
@@ -206,7 +213,8 @@ def test_cut_mix_pastes_one_rectangle_of_one_other_sample(height, width, max_are
     # Borders fall between pixels, so that each side may gain up to one.
     limit = (math.sqrt(max_area) * width + 1) * (math.sqrt(max_area) * height + 1)
     for seed in range(12):
-        found = apply(CutMix(max_area=max_area), torch.from_numpy(images), generator(seed)).numpy()
+        kind = CutMix(max_area=max_area, mix_targets=False)
+        found = apply(kind, torch.from_numpy(images), generator(seed)).numpy()
         for i in range(5):
             changed = (found[i] != images[i]).any(axis=0)
             assert changed.sum() <= min(limit, height * width)
@@ -221,20 +229,22 @@ def test_cut_mix_pastes_one_rectangle_of_one_other_sample(height, width, max_are
     assert partners == {1, 2, 3, 4}
 
 
+@pytest.mark.parametrize("mix_targets", [True, False])
 @pytest.mark.parametrize(("beta", "max_area"), [(1.0, 0.5), (0.4, 0.5), (3.0, 0.3), (1.0, 1.0)])
-def test_cut_mix_with_the_same_draws(beta, max_area):
-    """The rectangle has area 1 - share, at most `max_area`, and the proportions of the input."""
+def test_cut_mix_with_the_same_draws(beta, max_area, mix_targets):
+    """The rectangle has area 1 - share and the proportions of the input; `max_area` holds where targets stay."""
     images = images_of(6, 32, 24, seed=3).numpy()
     clipped = whole = limited = 0
     for seed in range(4):
-        found = apply(CutMix(beta=beta, max_area=max_area), torch.from_numpy(images), generator(seed)).numpy()
+        kind = CutMix(beta=beta, max_area=max_area, mix_targets=mix_targets)
+        found = apply(kind, torch.from_numpy(images), generator(seed)).numpy()
         draw = generator(seed)
         share = mixing_share(beta, (6,), draw, CPU).double().numpy()
         center = torch.rand((6, 2), generator=draw).double().numpy()
         step = torch.randint(1, 6, (6,), generator=draw).numpy()
         expected = images.copy()
         for i in range(6):
-            side = math.sqrt(min(1 - share[i], max_area))
+            side = math.sqrt(1 - share[i] if mix_targets else min(1 - share[i], max_area))
             limited += 1 - share[i] > max_area
             x0, y0 = center[i, 0] * 23, center[i, 1] * 31
             inner = side * 12 <= x0 <= 23 - side * 12 and side * 16 <= y0 <= 31 - side * 16

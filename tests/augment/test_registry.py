@@ -6,6 +6,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from semipose.augment.masking import CutOcclude, JointCutout
+from semipose.augment.mixing import CutMix, Mixup
 from semipose.augment.registry import AUGMENTATIONS, Augmentation, apply_augmentations
 
 SIZE = (64, 48)
@@ -54,9 +55,22 @@ def test_augmentations_are_applied_in_order(batch):
     images, joints, scores = batch
     draw = generator(1)
     expected = CutOcclude()(JointCutout()(images, joints, scores, draw), joints, scores, draw)
-    found = apply_augmentations(images, joints, scores, [JointCutout(), CutOcclude()], generator(1))
+    found, mixtures = apply_augmentations(images, joints, scores, [JointCutout(), CutOcclude()], generator(1))
     assert torch.equal(found, expected)
-    assert apply_augmentations(images, joints, scores, [], generator()) is images
+    assert mixtures == ()
+    assert apply_augmentations(images, joints, scores, [], generator())[0] is images
+
+
+def test_mixtures_of_targets_come_in_order(batch):
+    """Only those whose targets are mixed; mixing the images once more gives the augmented images."""
+    images, joints, scores = batch
+    kinds = [Mixup(), CutMix(mix_targets=False), CutMix()]
+    found, (blend, paste) = apply_augmentations(images, joints, scores, kinds, generator(1))
+    assert (blend.share.shape, paste.share.shape) == ((4, 1, 1, 1), (4, 1, *SIZE))
+    draw = generator(1)
+    expected = kinds[2](kinds[1](kinds[0](images, joints, scores, draw), joints, scores, draw), joints, scores, draw)
+    assert torch.equal(found, expected)
+    assert torch.equal(apply_augmentations(images, joints, scores, [Mixup()], generator(1))[0], blend(images))
 
 
 @every_augmentation

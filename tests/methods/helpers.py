@@ -11,7 +11,7 @@ from semipose.augment.base import HardViewAugmentation
 from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.losses import LossConfig
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, MethodContext
-from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.structures.batches import HardView, LabeledBatch, LabeledView, Mixture, UnlabeledBatch, View
 from semipose.structures.skeletons import LSP
 
 JOINTS = len(LSP)
@@ -80,8 +80,8 @@ class RecordingSampler(ViewSampler):
         self.recording.labeled.append(view)
         return view
 
-    def hard(self, augmented: Tensor, from_easy: Tensor) -> HardView:
-        view = super().hard(augmented, from_easy)
+    def hard(self, augmented: Tensor, from_easy: Tensor, mixtures: tuple[Mixture, ...] = ()) -> HardView:
+        view = super().hard(augmented, from_easy, mixtures)
         self.recording.augmented.append(augmented)
         self.recording.hard.append(view)
         return view

@@ -1,19 +1,21 @@
 """What the methods share: the unlabeled weight, targets on the hard view, and BatchNorm's running averages."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from semipose.augment.masking import AdaptiveJointCutout
+from semipose.augment.mixing import CutMix, Mixup
 from semipose.augment.views import ViewsConfig
 from semipose.config import load_config
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import ConsistencyTarget, Losses, Method, StepInfo
 from semipose.methods.single import Config as SingleConfig
 from semipose.methods.single import Single
-from semipose.structures.batches import View
+from semipose.structures.batches import Mixture, View
 from tests.methods import helpers, reference
 
 SIZE, CELLS, SIGMA, STRIDE = (128, 96), (32, 24), 1.0, 4
@@ -155,6 +157,60 @@ def test_augmentations_know_the_labeled_joints_only(joints):
     maps[:, LABELED, 5, 5] = 0.9  # all five are easy: 8 patches, where 5 of 14 would give round(5 · 8 / 14) = 3
     context.hard_view(easy, maps, [spy])
     assert adaptive.num_patches(spy.scores[1]).tolist() == [8] * 4
+
+
+def mixed_by_hand(maps, partners, shares):
+    """Every cell's share is the mean over its pixels; float64 loops."""
+    mixed = np.zeros_like(maps)
+    for b, row, column in np.ndindex(len(maps), *CELLS):
+        pixels = shares[b, row * STRIDE : (row + 1) * STRIDE, column * STRIDE : (column + 1) * STRIDE]
+        mixed[b, :, row, column] = pixels.mean() * maps[b, :, row, column]
+        mixed[b, :, row, column] += (1 - pixels.mean()) * maps[partners[b], :, row, column]
+    return mixed
+
+
+@pytest.mark.parametrize("target", ["heatmap", "gaussian"])
+@pytest.mark.parametrize("kinds", [[Mixup()], [CutMix()], [Mixup(), CutMix()]], ids=["mixup", "cut_mix", "both"])
+def test_targets_are_mixed_like_the_images(context, joints, kinds, target):
+    """The teacher's heatmaps, or Gaussians at its joints, mixed on the easy view and then warped."""
+    images = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, *SIZE)
+    easy = View(images, torch.eye(3).repeat(4, 1, 1), torch.zeros(4, dtype=torch.bool))
+    peak = np.random.default_rng(1).uniform(0.2, 1.0, (4, 14))
+    maps, config = pseudo_heatmaps(joints, peak), SingleConfig(target=target, min_peak=0.3)
+    hard = context.hard_view(easy, maps, kinds)
+    found, weights, seen = context.targets(maps, hard, config)
+
+    expected, kept = maps.double().numpy(), (maps.amax(dim=(2, 3)) >= 0.3).double().numpy()
+    if target == "gaussian":
+        expected = gaussians((joints + 0.5) / STRIDE - 0.5) * (kept > 0)[..., None, None]
+    for mixture in hard.mixtures:
+        partners, shares = mixture.partners.numpy(), mixture.share.double().numpy()[:, 0]
+        expected = mixed_by_hand(expected, partners, np.broadcast_to(shares, (4, *SIZE)))
+        kept = np.minimum(kept, kept[partners])
+    assert len(hard.mixtures) == len(kinds)
+    assert 0 < kept.mean() < 1
+    np.testing.assert_array_equal(weights.numpy(), kept)
+    warped, visible = reference.warp_heatmaps(torch.from_numpy(expected), hard.from_easy)
+    tolerance = 0.03 if target == "gaussian" else 1e-4  # the decoder's accuracy
+    assert np.abs(found.numpy() - warped.numpy())[kept > 0].max() < tolerance
+    assert torch.equal(seen.double(), visible)
+
+
+@pytest.mark.parametrize("kind", [Mixup(mix_targets=False), CutMix(mix_targets=False)], ids=lambda kind: kind.kind)
+def test_targets_stay_where_only_the_image_is_mixed(context, joints, kind):
+    maps = pseudo_heatmaps(joints)
+    easy = View(torch.randn(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1), torch.zeros(4, dtype=torch.bool))
+    hard = context.hard_view(easy, maps, [kind])
+    warped, _ = reference.warp_heatmaps(maps, hard.from_easy)
+    torch.testing.assert_close(context.targets(maps, hard, SingleConfig())[0].double(), warped, rtol=0, atol=1e-4)
+
+
+def test_a_mixed_joint_needs_its_weight_in_both_samples(context, joints):
+    """The weights that a method gives (SSPCM's outliers) are those of the sample and of its partner."""
+    hard = replace(hard_view(context), mixtures=(Mixture(torch.tensor([1, 2, 3, 0]), torch.full((4, 1, 1, 1), 0.6)),))
+    given = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).T.repeat(1, 14)
+    _, weights, _ = context.targets(pseudo_heatmaps(joints), hard, SingleConfig(), given)
+    assert weights[:, 0].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("method", ["single", "dual", "sspcm", "akm", "trs", "mean_teacher", "pseudopose"])

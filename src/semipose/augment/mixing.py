@@ -6,8 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from semipose.augment.base import HardViewAugmentation, draw_partners
+from semipose.augment.base import MixingAugmentation, draw_partners
 from semipose.augment.masking import PatchAugmentation, patch_masks, take_joints
+from semipose.structures.batches import Mixture
 
 
 class KeypointMix(PatchAugmentation):
@@ -71,10 +72,11 @@ def mean_patch(images: Tensor, centers: Tensor, radius: int) -> Tensor:
     return windows.sum(dim=2) / exists.sum(dim=1).clamp_min(1).unsqueeze(1)
 
 
-class Mixup(HardViewAugmentation):
-    """Blends each image with another image of the batch; the target does not change.
+class Mixup(MixingAugmentation):
+    """Blends each image, and its target, with another sample of the batch: a X_i + (1 - a) X_j.
 
-    The weight of the image is max(a, 1 - a) with a drawn from Beta(beta, beta), so it is 0.5 or more.
+    The weight a is drawn from Beta(beta, beta). Where the target does not change, it is max(a, 1 - a), which is at
+    least one half.
 
     Reference: Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
     """
@@ -83,17 +85,20 @@ class Mixup(HardViewAugmentation):
     beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution."""
 
-    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """Blends each image with another image."""
-        share = mixing_share(self.beta, (len(images), 1, 1, 1), generator, images.device).to(images.dtype)
-        share = torch.maximum(share, 1 - share)
-        return share * images + (1 - share) * images[draw_partners(len(images), generator, images.device)]
+    def draw(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """Draws a weight and a partner for each sample."""
+        batch, device = len(images), images.device
+        share = mixing_share(self.beta, (batch, 1, 1, 1), generator, device).to(images.dtype)
+        if not self.mix_targets:
+            share = torch.maximum(share, 1 - share)
+        return Mixture(draw_partners(batch, generator, device), share)
 
 
-class CutMix(HardViewAugmentation):
-    """Pastes a rectangle of another sample in the batch at the same position; the target does not change.
+class CutMix(MixingAugmentation):
+    """Pastes a rectangle of another sample of the batch at the same position, in the image and in its target.
 
-    Only the image is mixed, as in MultiAugs: the rectangle is an occlusion.
+    In the original a label is mixed in proportion to the areas. A heatmap has places: here the cells of the rectangle
+    are the other sample's. Where the target does not change, as in MultiAugs, the rectangle is an occlusion.
 
     Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
     ICCV 2019.
@@ -103,19 +108,20 @@ class CutMix(HardViewAugmentation):
     beta: float = Field(1.0, ge=0.01)
     """Both parameters of the Beta distribution of the area that is kept."""
     max_area: float = Field(0.5, gt=0, le=1)
-    """Largest area of the rectangle, as a fraction of the image."""
+    """Largest area of the rectangle, as a fraction of the image, where the target does not change."""
 
-    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
-        """Pastes one rectangle into each image."""
+    def draw(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """Draws a rectangle and a partner for each sample."""
         batch, device = len(images), images.device
         height, width = images.shape[-2:]
-        side = (1 - mixing_share(self.beta, (batch, 1), generator, device)).clamp_max(self.max_area).sqrt()
+        area = 1 - mixing_share(self.beta, (batch, 1), generator, device)
+        side = (area if self.mix_targets else area.clamp_max(self.max_area)).sqrt()
         center = torch.rand((batch, 2), generator=generator, device=device)
         x, y = torch.arange(width, device=device), torch.arange(height, device=device)
         columns = (x - center[:, :1] * (width - 1)).abs() <= side * width / 2
         rows = (y - center[:, 1:] * (height - 1)).abs() <= side * height / 2
-        inside = rows.unsqueeze(2) & columns.unsqueeze(1)
-        return torch.where(inside.unsqueeze(1), images[draw_partners(batch, generator, device)], images)
+        outside = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
+        return Mixture(draw_partners(batch, generator, device), outside.unsqueeze(1).to(images.dtype))
 
 
 def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

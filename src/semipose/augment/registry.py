@@ -7,10 +7,11 @@ import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor
 
-from semipose.augment.base import HardViewAugmentation
+from semipose.augment.base import HardViewAugmentation, MixingAugmentation
 from semipose.augment.color import RandAugment
 from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout
 from semipose.augment.mixing import CutMix, KeypointMix, Mixup
+from semipose.structures.batches import Mixture
 
 AUGMENTATIONS: dict[str, type[HardViewAugmentation]] = {
     "joint_cutout": JointCutout,
@@ -46,8 +47,19 @@ def apply_augmentations(
     scores: Tensor,
     augmentations: Sequence[HardViewAugmentation],
     generator: torch.Generator,
-) -> Tensor:
-    """Applies augmentations in sequence; the other arguments are those of `HardViewAugmentation`."""
+) -> tuple[Tensor, tuple[Mixture, ...]]:
+    """Applies augmentations in sequence; the other arguments are those of `HardViewAugmentation`.
+
+    Returns:
+        The images, and how targets have to be mixed, in this order.
+    """
+    mixtures = []
     for augmentation in augmentations:
-        images = augmentation(images, joints, scores, generator)
-    return images
+        if isinstance(augmentation, MixingAugmentation):
+            mixture = augmentation.draw(images, generator)
+            images = mixture(images)
+            if augmentation.mix_targets:
+                mixtures.append(mixture)
+        else:
+            images = augmentation(images, joints, scores, generator)
+    return images, tuple(mixtures)

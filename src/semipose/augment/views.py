@@ -12,7 +12,7 @@ from semipose.models.backbones import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.ops.heatmaps import encode
-from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
+from semipose.structures.batches import HardView, LabeledBatch, LabeledView, Mixture, UnlabeledBatch, View
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.section import Section
@@ -102,9 +102,9 @@ class ViewSampler:
         flipped = torch.zeros(batch, dtype=torch.bool, device=device)
         return self._similarity(batch, device, self.config.hard_rotation_probability, flipped)
 
-    def hard(self, images: Tensor, from_easy: Tensor) -> HardView:
+    def hard(self, images: Tensor, from_easy: Tensor, mixtures: tuple[Mixture, ...] = ()) -> HardView:
         """Warps augmented easy images (B, 3, H, W) by the second affine `from_easy` (B, 3, 3)."""
-        return HardView(geometry.warp(images, from_easy, self.input_size), from_easy)
+        return HardView(geometry.warp(images, from_easy, self.input_size), from_easy, mixtures)
 
     def warp_heatmaps(self, heatmaps: Tensor, hard: HardView) -> tuple[Tensor, Tensor | None]:
         """Warps easy-view heatmaps to the hard view; returns them and the mask of supervised cells (None for all)."""

@@ -185,10 +185,10 @@ class MethodContext:
         if self.labeled_joints is not None:
             chosen = geometry.cached_tensor(self.labeled_joints, joints.device)
             joints, scores = joints[:, chosen], scores[:, chosen]
-        images = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
+        images, mixtures = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
         if from_easy is None:
             from_easy = self.views.second_affine(len(easy), images.device)
-        return self.views.hard(images, from_easy)
+        return self.views.hard(images, from_easy, mixtures)
 
     def consistency_loss(
         self, student: PoseNet, target: ConsistencyTarget, config: ConsistencyConfig
@@ -198,31 +198,46 @@ class MethodContext:
             outputs = student(target.hard_view.images)
         total: Tensor = outputs.new_zeros((), dtype=torch.float32)
         for heatmaps in target.teacher_heatmaps:
-            targets, weights, seen = self.targets(heatmaps, target.hard_view, config)
-            weights = weights if target.joint_weights is None else weights * target.joint_weights
+            targets, weights, seen = self.targets(heatmaps, target.hard_view, config, target.joint_weights)
             total = total + self.loss(outputs, targets, weights, seen)
         return total
 
     def targets(
-        self, heatmaps: Float[Tensor, "B K h w"], hard: HardView, config: ConsistencyConfig
+        self,
+        heatmaps: Float[Tensor, "B K h w"],
+        hard: HardView,
+        config: ConsistencyConfig,
+        joint_weights: Float[Tensor, "B K"] | None = None,
     ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K"], Bool[Tensor, "B 1 h w"] | None]:
         """Converts a teacher's heatmaps on the easy view to targets on the hard view.
+
+        A mixed target needs the joint in both samples: its weight is the smaller one.
 
         Returns:
             Target heatmaps, joint weights, and the mask of cells that the easy view covers (None for no mask).
         """
-        warped, seen = self.views.warp_heatmaps(heatmaps, hard)
+        weights = self._unlabeled_weights(heatmaps, config)
+        if joint_weights is not None:
+            weights = weights * joint_weights
+        maps, redrawn = heatmaps, config.target == "gaussian" and not hard.mixtures
+        if config.target == "gaussian":
+            joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
+            if redrawn:  # on the grid of the hard view; Gaussians that are mixed stay on that of the easy view
+                joints = geometry.transform_points(hard.from_easy, joints)
+            maps, weights = encode(joints, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
+        for mixture in hard.mixtures:
+            maps, weights = mixture(maps), torch.minimum(weights, weights[mixture.partners])
+        warped, seen = self.views.warp_heatmaps(maps, hard)
+        return maps if redrawn else warped, weights, seen
+
+    def _unlabeled_weights(self, heatmaps: Tensor, config: ConsistencyConfig) -> Float[Tensor, "B K"]:
+        """Returns 1 for the joints that have an unlabeled loss, 0 for the others."""
         heights = peaks(heatmaps)[1]
         weights = (heights >= config.min_peak).float() if config.min_peak else torch.ones_like(heights)
-        if self.labeled_joints is not None:
-            labeled = tuple(float(k in self.labeled_joints) for k in range(heatmaps.shape[1]))
-            weights = weights * geometry.cached_tensor(labeled, weights.device)
-        if config.target == "heatmap":
-            return warped, weights, seen
-        joints, _ = decode(heatmaps, STRIDE, "dark", self.views.sigma)
-        moved = geometry.transform_points(hard.from_easy, joints)
-        gaussians, weights = encode(moved, weights, self.views.heatmap_size, self.views.sigma, STRIDE)
-        return gaussians, weights, seen
+        if self.labeled_joints is None:
+            return weights
+        labeled = tuple(float(k in self.labeled_joints) for k in range(heatmaps.shape[1]))
+        return weights * geometry.cached_tensor(labeled, weights.device)
 
 
 class Method(nn.Module, ABC):

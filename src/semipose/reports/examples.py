@@ -148,7 +148,7 @@ def view_examples(config: RunConfig, splits: DataSplits, count: int = 6) -> Exam
     pictures = [Picture("easy", jpeg(image)) for image in _to_rgb(easy.images)]
     paths = config.method.hard_view_augmentations()
     for number, augmentations in enumerate(paths, start=1):
-        images = apply_augmentations(easy.images, joints, scores, augmentations, generator)
+        images, _ = apply_augmentations(easy.images, joints, scores, augmentations, generator)
         hard = views.hard(images, views.second_affine(len(easy), images.device))
         name = "hard" if len(paths) == 1 else f"hard {number}"
         pictures += [Picture(name, jpeg(image)) for image in _to_rgb(hard.images)]

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,38 @@ class LabeledView:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """How each sample of a batch is mixed with another one.
+
+    Attributes:
+        partners: Index of the other sample.
+        share: Share of the sample itself in each pixel; H = W = 1 for one share in all pixels.
+    """
+
+    partners: Int[Tensor, " B"]
+    share: Float[Tensor, "B 1 H W"]
+
+    def __call__(self, maps: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+        """Mixes images or heatmaps; the share of a heatmap cell is the mean over its pixels."""
+        share = self.share
+        if share.shape[-2:] != (1, 1):
+            share = F.adaptive_avg_pool2d(share, (maps.shape[-2], maps.shape[-1]))
+        return share * maps + (1 - share) * maps[self.partners]
+
+
+@dataclass(frozen=True)
 class HardView:
     """An augmented and transformed easy view.
 
     Attributes:
         images: Normalized images.
         from_easy: The matrix M from pixels of the easy view to pixels of this view.
+        mixtures: How the images were mixed, in this order, where the targets have to be mixed likewise.
     """
 
     images: Float[Tensor, "B 3 H W"]
     from_easy: Float[Tensor, "B 3 3"]
+    mixtures: tuple[Mixture, ...] = ()
 
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:

@@ -112,6 +112,7 @@ def test_options_of_augmentations_by_their_listed_names():
         usual = load_config(None, given).method.augmentations[0]
         value = getattr(usual, option)
         nearly = value * 0.99 if isinstance(value, float) else 9 if option == "half_size_min" else value + 1
+        nearly = not value if isinstance(value, bool) else nearly
         changed = load_config(None, {**given, name: nearly}).method.augmentations[0]
         assert changed.model_dump() == {**usual.model_dump(), option: nearly}
         with pytest.raises(ConfigError, match=option):

@@ -187,6 +187,20 @@ def test_the_protocol_of_the_papers(name):
             assert (config.train.epochs, steps_of_drops(config)) == (70, [50, 60])
 
 
+def test_cut_mix_changes_the_targets_of_trs_and_not_those_of_multi_augs():
+    """Table IX cites CutMix, which mixes labels; MultiAugs pastes image patches only."""
+    found = {}
+    for name in presets():
+        grid = load_grid(name)
+        for run in grid.runs():
+            method = grid.run_config(run).method
+            used = [a for path in getattr(method, "paths", [getattr(method, "augmentations", [])]) for a in path]
+            for augmentation in used:
+                if augmentation.kind == "cut_mix":
+                    found.setdefault(method.name, set()).add(augmentation.mix_targets)
+    assert found == {"trs": {True}, "multi_augs": {False}}
+
+
 def steps_of_drops(config: RunConfig) -> list[float]:
     """The epochs at which the learning rate falls."""
     return [round(drop * config.train.epochs, 1) for drop in config.train.drops]

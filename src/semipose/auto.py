@@ -15,9 +15,9 @@ from semipose.methods import METHODS
 from semipose.methods.base import automatic_burn_in
 from semipose.training.config import TrainConfig
 
-GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256}
+GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256, "train.lr": 0.001}
 GPU_INPUT = {"input.height": 256, "input.width": 192, "loss.sigma": 2.0}
-"""The network and input size of the papers, for a GPU. On a CPU those of the configuration stay."""
+"""The network, learning rate and input size of the papers, for a GPU. On a CPU those of the configuration stay."""
 
 SMALL_BATCH, BATCH = 16, 32
 """Labeled persons a step, below and from `FEW` labeled persons on."""

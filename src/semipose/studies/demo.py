@@ -39,6 +39,8 @@ SETTINGS: dict[str, Any] = {
     "model.head_channels": 64,
     "loss.kind": "cross_entropy",
     "loss.sigma": 1.0,
+    "views.labeled_color_probability": 0.5,
+    "train.lr": 0.002,
     "train.precision": "32-true",
     "train.select": "last",
 }

@@ -48,6 +48,23 @@ def test_an_interrupted_run_resumes_exactly(method, tiny, tmp_path, monkeypatch)
         assert_same_runs(tmp_path / "whole", tmp_path / f"at{step}")
 
 
+def test_groups_of_parameters_and_parts_of_batches_resume_exactly(tiny, tmp_path, monkeypatch):
+    """Factors of the rate by layer, by network and by method, and the rate itself in the log."""
+    options = {
+        "train.optimizer": "adamw", "train.weight_decay": 0.05, "train.backbone_rate": 0.5, "train.layer_decay": 0.75,
+        "train.schedule": "cosine", "train.warm_up": 2, "train.accumulate": 2, "train.batch": 4,
+        "train.unlabeled_batch": 4, "train.lr": 0.01, "train.steps": 6, "train.log_every": 1, "method.burn_in": 0.3,
+    }  # fmt: skip
+    config = tiny("late_teacher", **options)
+    train(config, tmp_path / "whole")
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in lines if "lr" in line]
+    assert rates[:2] == pytest.approx([0.005, 0.01 * 0.9330127])
+    interrupted(config, tmp_path / "stopped", monkeypatch, 3)
+    train(config, tmp_path / "stopped", resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_averages_of_weights_resume_exactly(tiny, tmp_path, monkeypatch):
     config = tiny("supervised", **{"train.average": 0.9, "train.select": "last", "train.steps": 6})
     result = train(config, tmp_path / "whole")

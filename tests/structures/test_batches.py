@@ -29,6 +29,13 @@ def test_to_moves_every_tensor(batch):
         assert tensor.shape == getattr(batch, field.name).shape
 
 
+def test_split_divides_every_tensor(batch):
+    parts = batch.split(2)
+    assert [len(part) for part in parts] == [1, 1]
+    for field in fields(batch):
+        assert torch.equal(torch.cat([getattr(part, field.name) for part in parts]), getattr(batch, field.name))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_pin_memory_pins_every_tensor(batch):

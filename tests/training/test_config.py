@@ -15,3 +15,11 @@ def test_steps_replace_epochs():
 def test_cuda_graphs_need_compiled_networks():
     with pytest.raises(ValidationError, match="set compile to true"):
         TrainConfig(cuda_graphs=True)
+
+
+def test_parts_of_a_batch_are_equal():
+    assert TrainConfig(batch=32, unlabeled_batch=16, accumulate=4).accumulate == 4
+    with pytest.raises(ValidationError, match="3 does not divide batch 32"):
+        TrainConfig(accumulate=3)
+    with pytest.raises(ValidationError, match="set accumulate to 1"):
+        TrainConfig(accumulate=2, compile=True, cuda_graphs=True)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from semipose.methods.base import Losses, StepInfo
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.engine import Engine, seed_everything
 from tests.training.line import Line
 
@@ -83,6 +84,52 @@ def test_losses_are_computed_in_the_precision_of_the_training_and_scores_in_32_b
         method.losses(None, None, INFO)
         assert not torch.is_grad_enabled()
     assert method.dtype is torch.float32
+
+
+class Regression(Line):
+    """A method whose loss is a mean over its batches, and that counts its passes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.passes = nn.Linear(2, 1), []
+
+    def losses(self, labeled, unlabeled, info):
+        self.passes.append((len(labeled), len(unlabeled or ())))
+        terms = {"labeled": self.layer(labeled.joints.mean(dim=1)).square().mean()}
+        if unlabeled is not None:
+            terms["unlabeled"] = self.layer(unlabeled.to_input[:, 0, :2]).mean()
+        return Losses.from_terms(**terms)
+
+
+@pytest.mark.parametrize("with_unlabeled", [True, False])
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_a_batch_in_parts_gives_the_step_of_the_whole_batch(with_unlabeled, clip):
+    torch.manual_seed(0)
+    crops = torch.zeros(6, 3, 4, 4, dtype=torch.uint8)
+    labeled = LabeledBatch(crops, torch.rand(6, 3, 3), torch.randn(6, 5, 2), torch.ones(6, 5))
+    unlabeled = UnlabeledBatch(crops, torch.rand(6, 3, 3)) if with_unlabeled else None
+    found = {}
+    for parts in (1, 2, 3):
+        torch.manual_seed(1)
+        method = Regression()
+        engine = Engine(method, torch.optim.SGD(method.parameters(), lr=1.0), CPU)
+        losses, taken = engine.train_step(labeled, unlabeled, INFO, clip, parts)
+        assert bool(taken)
+        assert method.passes == [(6 // parts, 6 // parts if with_unlabeled else 0)] * parts
+        found[parts] = [losses.total.detach(), *losses.terms.values(), *(p.detach() for p in method.layer.parameters())]
+    torch.testing.assert_close(found[2], found[1])
+    torch.testing.assert_close(found[3], found[1])
+
+
+def test_a_part_that_is_not_finite_leaves_the_step_out():
+    method = Regression()
+    engine = Engine(method, torch.optim.SGD(method.parameters(), lr=1.0), CPU)
+    before = method.layer.weight.detach().clone()
+    joints = torch.randn(4, 5, 2)
+    joints[0] = math.inf
+    labeled = LabeledBatch(torch.zeros(4, 3, 4, 4, dtype=torch.uint8), torch.rand(4, 3, 3), joints, torch.ones(4, 5))
+    assert not bool(engine.train_step(labeled, None, INFO, None, 2)[1])
+    assert torch.equal(method.layer.weight, before)
 
 
 def test_seeding_seeds_python_numpy_and_torch():

@@ -1,11 +1,14 @@
 """timm backbones that return the feature maps of their last stages."""
 
 import difflib
+import re
 from typing import Any
 
 import timm
 import torch
 from timm.models import FeatureInfo
+from timm.models._features import FeatureGetterNet
+from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError
@@ -94,6 +97,21 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the deepest first."""
         return self.features(images * self.scale + self.shift)[::-1]
+
+    def layers(self, name: str) -> dict[str, int]:
+        """Returns the number of each parameter's layer, from the input, as timm groups those of the model `name`."""
+        with torch.device("meta"):
+            model: Any = timm.create_model(name, pretrained=False)
+        matcher = model.group_matcher(coarse=False)
+        names = {_name_in_model(n): n for n, _ in self.named_parameters()}
+        layers = group_with_matcher(((n, None) for n in names), matcher, reverse=True)
+        return {names[n]: layer for n, layer in layers.items()}
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of position embeddings and tokens, which timm exempts from weight decay."""
+        model: Any = self.features.model if isinstance(self.features, FeatureGetterNet) else self.features
+        exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
+        return {n for n, _ in self.named_parameters() if _name_in_model(n) in exempt}
 
     def module_before(self, layer: int) -> nn.Module:
         """Returns the module whose output is the input of layer N as ResNet counts layers (stride 2 ** (N + 1)).
@@ -188,6 +206,11 @@ def _feature_info(features: nn.Module) -> FeatureInfo:
     return info
 
 
+def _name_in_model(name: str) -> str:
+    """Returns the name in timm's model of a parameter of a backbone; some wrappers write `stages.0` as `stages_0`."""
+    return re.sub(r"^([a-z_]+)_(\d+)\.", r"\1.\2.", name.removeprefix("features.").removeprefix("model."))
+
+
 def _belongs_to(module: str, stage: str) -> bool:
     """Returns whether a module is part of a stage; some timm wrappers write `stages.0` as `stages_0`."""
     return any(module == s or module.startswith(s + ".") for s in (stage, stage.replace(".", "_")))
@@ -197,6 +220,6 @@ def _remove_unused_blocks(features: nn.Module) -> None:
     """Removes the blocks after the last stage in use, which timm's EfficientNets and MobileNets keep and run."""
     info = _feature_info(features)
     last = info.module_name(max(info.out_indices))
-    if last.startswith("blocks."):
+    if last.startswith("blocks.") and not isinstance(features, FeatureGetterNet):
         blocks: Any = features.blocks
         features.blocks = blocks[: int(last.removeprefix("blocks.")) + 1]

@@ -1,5 +1,7 @@
 """PoseNet: a timm backbone with one heatmap head per feature level."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -64,6 +66,20 @@ class PoseNet(nn.Module):
         for head, source in zip(self.heads, other.heads, strict=False) if heads else ():
             if [p.shape for p in head.state_dict().values()] == [p.shape for p in source.state_dict().values()]:
                 head.load_state_dict(source.state_dict())
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """Returns the function from a parameter's name to the number of its layer, as timm's models do; heads are last.
+
+        Args:
+            coarse: Not used; timm calls it with False.
+        """
+        layers = self.backbone.layers(self.config.backbone)
+        last = 1 + max(layers.values())
+        return lambda name: layers.get(name.removeprefix("backbone."), last)
+
+    def no_weight_decay(self) -> set[str]:
+        """Returns the names of parameters without weight decay besides norms and biases, as timm's models do."""
+        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     @property
     def levels(self) -> int:

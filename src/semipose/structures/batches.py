@@ -23,6 +23,11 @@ class UnlabeledBatch:
     def __len__(self) -> int:
         return len(self.crops)
 
+    def split(self, parts: int) -> list["UnlabeledBatch"]:
+        """Returns the batch in `parts` equal parts."""
+        fields = (self.crops, self.to_input)
+        return [UnlabeledBatch(*tensors) for tensors in zip(*(t.chunk(parts) for t in fields), strict=True)]
+
     def to(self, device: torch.device) -> "UnlabeledBatch":
         """Returns the batch on `device`."""
         return UnlabeledBatch(*(_to(t, device) for t in (self.crops, self.to_input)))
@@ -50,6 +55,13 @@ class LabeledBatch:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    def split(self, parts: int) -> list["LabeledBatch"]:
+        """Returns the batch in `parts` equal parts."""
+        return [
+            LabeledBatch(*t)
+            for t in zip(*(t.chunk(parts) for t in (self.crops, self.to_input, self.joints, self.weights)), strict=True)
+        ]
 
     def to(self, device: torch.device) -> "LabeledBatch":
         """Returns the batch on `device`."""

@@ -18,6 +18,9 @@ class TrainConfig(OptimConfig):
     """Labeled samples per step and process."""
     unlabeled_batch: int = Field(32, ge=1)
     """Unlabeled samples per step and process."""
+    accumulate: int = Field(1, ge=1)
+    """Number of equal parts in which a step computes its batch, one after the other, to save memory; their gradients
+    are averaged. BatchNorm sees each part alone."""
     average: float = Field(0.0, ge=0, lt=1)
     """Momentum of a moving average of every trained network, which is evaluated and saved as NAME_average; .99 to .999
     give steadier scores in short trainings. The averages do not influence the training; 0 = none, as in the papers."""
@@ -56,6 +59,17 @@ class TrainConfig(OptimConfig):
     def _graphs_are_compiled(self) -> "TrainConfig":
         if self.cuda_graphs and not self.compile:
             raise ValueError("cuda_graphs need compiled networks; set compile to true")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_are_equal(self) -> "TrainConfig":
+        if self.batch % self.accumulate or self.unlabeled_batch % self.accumulate:
+            raise ValueError(
+                f"accumulate divides each batch in equal parts, but {self.accumulate} does not divide batch "
+                f"{self.batch} and unlabeled_batch {self.unlabeled_batch}"
+            )
+        if self.cuda_graphs and self.accumulate > 1:
+            raise ValueError("cuda_graphs keep the gradients of one pass only; set accumulate to 1 or cuda_graphs off")
         return self
 
     def total_steps(self, steps_per_epoch: int) -> int:

@@ -78,6 +78,45 @@ class Engine:
             losses: Losses = self._parallel(labeled, unlabeled, info)
             return losses
 
+    def train_step(
+        self,
+        labeled: LabeledBatch,
+        unlabeled: UnlabeledBatch | None,
+        info: StepInfo,
+        clip: float | None,
+        parts: int = 1,
+    ) -> tuple[Losses, Tensor]:
+        """Takes one optimizer step with batches that are on the device.
+
+        Args:
+            labeled: The labeled batch.
+            unlabeled: The unlabeled batch.
+            info: The position of the step.
+            clip: The largest gradient norm; None for no clipping.
+            parts: The number of equal parts in which the batches are computed; their losses are averaged.
+
+        Returns:
+            The losses, and whether the step was taken, as in `step`.
+        """
+        if parts == 1:
+            losses = self.losses(labeled, unlabeled, info)
+            return losses, self.step(losses.total, clip)
+        self.optimizer.zero_grad(set_to_none=True)
+        done: list[Losses] = []
+        pieces = unlabeled.split(parts) if unlabeled is not None else [None] * parts
+        for piece, other in zip(labeled.split(parts), pieces, strict=True):
+            # The gradients of all processes are exchanged once, with the last part.
+            last = len(done) == parts - 1
+            with nullcontext() if last or self._parallel is None else self._parallel.no_sync():
+                losses = self.losses(piece, other, info)
+                self._backward(losses.total / parts)
+            done.append(Losses(losses.total.detach(), losses.terms))
+        mean = Losses(
+            torch.stack([losses.total for losses in done]).mean(),
+            {name: torch.stack([losses.terms[name] for losses in done]).mean() for name in done[0].terms},
+        )
+        return mean, self._update(mean.total, clip)
+
     def step(self, total: Tensor, clip: float | None) -> Tensor:
         """Takes one optimizer step, unless the loss or the gradient is not finite in any process.
 
@@ -90,7 +129,14 @@ class Engine:
             Fused optimizers decide on the device; with other optimizers the CPU waits.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self._backward(total)
+        return self._update(total, clip)
+
+    def _backward(self, total: Tensor) -> None:
         (self.scaler.scale(total) if self.scaler else total).backward()  # type: ignore[no-untyped-call]
+
+    def _update(self, total: Tensor, clip: float | None) -> Tensor:
+        """Updates the parameters from their gradients, unless the loss or the gradient is not finite."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if clip:
             if self.scaler:

@@ -153,8 +153,9 @@ class Training:
         for group in engine.optimizer.param_groups:
             group["lr"] = rate * group.get("lr_scale", 1.0)
         on_device = unlabeled.to(engine.device) if unlabeled is not None else None
-        losses = engine.losses(labeled.to(engine.device), on_device, info)
-        taken = engine.step(losses.total, self.config.clip)
+        losses, taken = engine.train_step(
+            labeled.to(engine.device), on_device, info, self.config.clip, self.config.accumulate
+        )
         engine.method.after_step(info)
         self._meter.add(losses.terms, taken)
         state.step += 1
@@ -207,7 +208,8 @@ class Training:
             )
         speed = samples * world_size() * losses.steps / max(1e-9, state.seconds - state.logged_seconds)
         state.logged_seconds, self._meter = state.seconds, LossMeter()
-        self.metrics.write(state.step, "train", {**values, "lr": self.engine.optimizer.param_groups[0]["lr"]})
+        group = self.engine.optimizer.param_groups[0]
+        self.metrics.write(state.step, "train", {**values, "lr": group["lr"] / group.get("lr_scale", 1.0)})
         return "  ".join(f"{n} {v:.4g}" for n, v in values.items()) + f"  {speed:.0f} samples/s"
 
     def _evaluate(self) -> None:

@@ -1,13 +1,16 @@
 """Optimizers and learning-rate schedules by name. A new one is a function and one line in its registry."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from pydantic import Field, field_validator
+from timm.optim import param_groups_layer_decay, param_groups_weight_decay
+from torch import nn
 from torch.optim import Optimizer
 
 from semipose.methods.base import Method, ParameterGroups
+from semipose.models.pose_net import PoseNet
 from semipose.utils.section import Section
 
 
@@ -18,6 +21,11 @@ class OptimConfig(Section):
     """`adam`, as in the papers, or `adamw` with decoupled weight decay."""
     lr: float = Field(1e-3, gt=0)
     """Initial learning rate."""
+    backbone_rate: float = Field(1.0, gt=0)
+    """Factor of the learning rate of the backbone; 1 in the papers, about .1 for AdamW and pretrained transformers."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Factor of the learning rate from each layer to the one before it, from the heads down; 1 in the papers, .75 to
+    .85 for pretrained transformers."""
     schedule: str = "step"
     """Schedule of the learning rate: `step` drops it at `drops`, as in the papers; `cosine` anneals it to zero."""
     drops: tuple[float, ...] = (0.7, 0.9)
@@ -28,7 +36,7 @@ class OptimConfig(Section):
     warm_up: int = Field(0, ge=0)
     """Number of steps over which the rate rises linearly from zero; 0 in the papers."""
     weight_decay: float = Field(0.0, ge=0)
-    """Weight decay of the optimizer; for `adam` an L2 penalty."""
+    """Weight decay of the optimizer, for `adam` an L2 penalty; norms, biases and position embeddings have none."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of the gradient; larger gradients are scaled down to it."""
 
@@ -74,7 +82,42 @@ OPTIMIZERS: dict[str, Callable[[ParameterGroups, OptimConfig, bool], Optimizer]]
 
 def build_optimizer(config: OptimConfig, method: Method, device: torch.device) -> Optimizer:
     """Returns the configured optimizer for the parameter groups of the method."""
-    return OPTIMIZERS[config.optimizer](method.parameter_groups(), config, device.type in ("cpu", "cuda"))
+    groups = parameter_groups(config, method)
+    return OPTIMIZERS[config.optimizer](groups, config, device.type in ("cpu", "cuda"))
+
+
+def parameter_groups(config: OptimConfig, method: Method) -> ParameterGroups:
+    """Returns the method's groups, divided by weight decay and by the factor of the learning rate.
+
+    A group's `lr_scale` is the product of the method's factor, `backbone_rate` and the decay of the layer.
+
+    Reference: Clark et al., ICLR 2020 (ELECTRA), and Bao et al., ICLR 2022 (BEiT), for the decay by layers.
+    """
+    networks = [module for module in method.modules() if isinstance(module, PoseNet)]
+    options = {id(p): values for network in networks for p, *values in _parameter_options(config, network)}
+    groups: ParameterGroups = []
+    for group in method.parameter_groups():
+        divided: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            decay, scale = options.get(id(parameter), (config.weight_decay, 1.0))
+            divided.setdefault((decay, scale * group.get("lr_scale", 1.0)), []).append(parameter)
+        for (decay, scale), parameters in divided.items():
+            groups.append({**group, "params": parameters, "weight_decay": decay, "lr_scale": scale})
+    return groups
+
+
+def _parameter_options(config: OptimConfig, network: PoseNet) -> Iterator[tuple[nn.Parameter, float, float]]:
+    """Yields the trainable parameters of a network, each with its weight decay and the factor of its learning rate."""
+    decay, exempt = config.weight_decay, network.no_weight_decay()
+    if config.layer_decay < 1:
+        groups = param_groups_layer_decay(network, decay, exempt, layer_decay=config.layer_decay)
+    else:
+        groups = param_groups_weight_decay(network, decay, no_weight_decay_list=exempt)
+    backbone = {id(parameter) for parameter in network.backbone.parameters()}
+    for group in groups:
+        for parameter in group["params"]:
+            factor = config.backbone_rate if id(parameter) in backbone else 1.0
+            yield parameter, group["weight_decay"], factor * group.get("lr_scale", 1.0)
 
 
 def step_drops(config: OptimConfig, step: int, steps: int) -> float:

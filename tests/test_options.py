@@ -62,6 +62,7 @@ RUN_OPTIONS = {
     "model.weights": BASELINE,
     "model.stage": "infrastructure: networks that a CPU can train (lsp-extended.md)",
     "model.frozen_stages": "infrastructure: few labels or no GPU",
+    "model.head": "paper: Xu et al., NeurIPS 2022 (ViTPose)",
     "model.head_channels": "infrastructure: networks that a CPU can train (lsp-extended.md)",
     "method": "infrastructure: the methods that are compared",
     "loss.kind": "infrastructure: short budgets, the loss of all results on a CPU (lsp-extended.md)",

@@ -29,7 +29,7 @@ FORBIDDEN = {
 
 COMPATIBLE = {
     "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSD", "BSL-1.0", "CC0-1.0",
-    "CC-BY-4.0", "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
+    "CC-BY-4.0", "CNRI-Python", "ISC", "MIT", "MIT-CMU", "MPL-2.0", "PSF-2.0", "Zlib",
 }  # fmt: skip
 """Licences of packages that an Apache-2.0 package may import. MPL-2.0 covers changes to its own files only, CC-BY-4.0
 the color maps of colorcet, which sleap-io depends on and which must be named where they are redistributed."""

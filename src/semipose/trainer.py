@@ -171,7 +171,7 @@ def make_method(
             return PoseNet(model, len(skeleton), levels)
         network = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
-        network.copy_weights_from(start.network, heads=start.skeleton.keys == skeleton.keys)
+        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton))
         return network
 
     def load_network(path: str) -> PoseNet:
@@ -196,17 +196,25 @@ def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
     if config.train.start is None:
         return None
     start = load_pose_model(config.train.start)
-    if start.network.config.backbone != config.model.backbone:
+    theirs, ours = start.network.config, config.model
+    if theirs.backbone != ours.backbone:
         raise ConfigError(
-            f"`train.start`: {config.train.start} has the backbone {start.network.config.backbone}, "
-            f"`model.backbone` is {config.model.backbone}; use the same backbone"
+            f"`train.start`: {config.train.start} has the backbone {theirs.backbone}, `model.backbone` is "
+            f"{ours.backbone}; set model.backbone={theirs.backbone} model.head={theirs.head}"
         )
-    same_joints = start.skeleton.keys == skeleton.keys
-    heads = (
-        "and heads" if same_joints else f"(heads are new: its {len(start.skeleton)} joints are not those of the data)"
-    )
+    shared = len(_shared_joints(skeleton, start.skeleton))
+    heads = f"and the heads of {'all' if shared == len(skeleton) else shared} of {len(skeleton)} joints"
+    if not shared:
+        heads = f"(heads are new: none of its {len(start.skeleton)} joints is one of the data)"
+    elif theirs.head != ours.head or (ours.head == "deconvolution" and theirs.head_channels != ours.head_channels):
+        heads = f"(heads are new: its own need model.head={theirs.head} model.head_channels={theirs.head_channels})"
     log.info(f"networks start with the backbone {heads} of {config.train.start}")
     return start
+
+
+def _shared_joints(ours: Skeleton, theirs: Skeleton) -> list[tuple[int, int]]:
+    """Returns the indices of the joints that two skeletons have by name, in each of them."""
+    return [(i, theirs.keys.index(key)) for i, key in enumerate(ours.keys) if key in theirs.keys]
 
 
 def build_engine(config: RunConfig, labeled: PoseDataset, device: torch.device, generator: torch.Generator) -> Engine:

@@ -110,6 +110,11 @@ def test_normalization_of_the_weights_is_applied():
         ("convnext_atto", 2, "stages_2.downsample.0.weight"),
         ("mobilenetv3_small_100", 2, "blocks.1.0.conv_pw.weight"),
         ("tf_efficientnet_lite0", 3, "blocks.3.0.conv_pw.weight"),
+        ("hrnet_w18_small", 2, "transition2.2.0.0.weight"),
+        ("swin_tiny_patch4_window7_224", 3, "model.layers.3.downsample.norm.weight"),
+        ("hiera_tiny_224", 1, "model.blocks.1.norm1.weight"),
+        ("vit_tiny_patch16_dinov3_qkvb", 3, "model.blocks.9.gamma_1"),
+        ("vitpose_small", 2, "model.blocks.6.norm1.weight"),
     ],
 )
 def test_frozen_stages_stay_unchanged(backbone, stages, first):
@@ -129,7 +134,7 @@ def test_frozen_stages_stay_unchanged(backbone, stages, first):
             assert torch.equal(tensor, before[name]), name
     network.eval().train()
     assert not network.backbone.features.get_submodule(
-        frozen[0].removeprefix("backbone.features.").rpartition(".")[0]
+        frozen[-1].removeprefix("backbone.features.").rpartition(".")[0]
     ).training
 
 
@@ -139,7 +144,7 @@ def test_freezing_every_stage_or_untrained_ones_raises():
     with pytest.raises(ConfigError, match="the last"):
         config = ModelConfig(backbone="tf_efficientnet_lite0", stage=-2, weights="none", frozen_stages=4)
         PoseNet(config, 14, pretrained=False)
-    with pytest.raises(ConfigError, match="HRNet"):
-        PoseNet(ModelConfig(backbone="hrnet_w32", weights="none", frozen_stages=1), 14, pretrained=False)
+    with pytest.raises(ConfigError, match="4 of 4 stages; the last"):
+        PoseNet(ModelConfig(backbone="vit_tiny_patch16_224", weights="none", frozen_stages=4), 14, pretrained=False)
     with pytest.raises(ConfigError, match="untrained"):
         PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=1), 14)

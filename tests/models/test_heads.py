@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from semipose.models.heads import STRIDE, DeconvHead
+from semipose.models.heads import HEADS, STRIDE, DeconvHead, SimpleHead
 
 
 @pytest.mark.parametrize(("reduction", "count"), [(4, 0), (8, 1), (16, 2), (32, 3), (64, 4)])
@@ -63,7 +63,39 @@ def test_one_deconvolution_against_loops():
     np.testing.assert_allclose(head(x).detach().numpy(), expected, atol=1e-10)
 
 
+def bilinear(image, factor):
+    """Enlarges (h, w) by an integer factor; pixel i of the result lies at (i + .5) / factor - .5 of the image."""
+    for axis in (0, 1):
+        length = image.shape[axis]
+        at = np.clip((np.arange(length * factor) + 0.5) / factor - 0.5, 0, length - 1)
+        low = np.minimum(at.astype(int), length - 1)
+        high, share = np.minimum(low + 1, length - 1), at - low
+        shape = (-1, 1) if axis == 0 else (1, -1)
+        share = share.reshape(shape)
+        image = np.take(image, low, axis) * (1 - share) + np.take(image, high, axis) * share
+    return image
+
+
+@pytest.mark.parametrize("reduction", [4, 16, 32])
+def test_the_simple_head_against_loops(reduction):
+    """ReLU, bilinear enlargement to stride 4, 3×3 convolution (Xu et al., section 3.2)."""
+    torch.manual_seed(0)
+    head, factor = SimpleHead(2, reduction, joints=3).double(), reduction // 4
+    nn.init.normal_(head.final.weight)
+    nn.init.normal_(head.final.bias)
+    x = torch.randn(1, 2, 3, 2, dtype=torch.float64)
+    large = np.stack([bilinear(np.maximum(channel, 0), factor) for channel in x[0].numpy()])
+    padded = np.pad(large, ((0, 0), (1, 1), (1, 1)))
+    weight, bias = head.final.weight.detach().numpy(), head.final.bias.detach().numpy()
+    expected = np.zeros((3, 3 * factor, 2 * factor))
+    for i in range(3 * factor):
+        for j in range(2 * factor):
+            expected[:, i, j] = np.einsum("kcab,cab->k", weight, padded[:, i : i + 3, j : j + 3]) + bias
+    np.testing.assert_allclose(head(x)[0].detach().numpy(), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("head", HEADS.values())
 @pytest.mark.parametrize("reduction", [1, 2, 3, 12, 24])
-def test_other_strides_raise(reduction):
+def test_other_strides_raise(reduction, head):
     with pytest.raises(ValueError, match=f"not {reduction}"):
-        DeconvHead(8, reduction, joints=5)
+        head(8, reduction, joints=5)

@@ -98,6 +98,28 @@ def test_the_main_level_does_not_depend_on_the_number_of_levels():
         torch.testing.assert_close(one.forward_main(images), many.forward_main(images))
 
 
+def test_joints_are_copied_by_their_indices():
+    torch.manual_seed(0)
+    source = make(SMALL, joints=5, device="cpu", head_channels=8)
+    network = make(SMALL, joints=3, device="cpu", head_channels=8)
+    before = network.heads[0].final.weight.detach().clone()
+    network.copy_weights_from(source, [(0, 4), (2, 1)])
+    assert torch.equal(network.heads[0].final.weight[[0, 2]], source.heads[0].final.weight[[4, 1]])
+    assert torch.equal(network.heads[0].final.weight[1], before[1])
+    assert torch.equal(network.heads[0].deconvolutions[0].weight, source.heads[0].deconvolutions[0].weight)
+    assert torch.equal(network.backbone.model.conv_stem.weight, source.backbone.model.conv_stem.weight)
+
+
+@pytest.mark.parametrize("options", [{"head_channels": 16}, {"head": "simple"}])
+def test_heads_that_are_built_otherwise_stay_new(options):
+    torch.manual_seed(0)
+    source, network = make(SMALL, device="cpu", head_channels=8), make(SMALL, device="cpu", **options)
+    before = {n: t.clone() for n, t in network.heads.state_dict().items()}
+    network.copy_weights_from(source, [(0, 0)])
+    assert all(torch.equal(t, before[n]) for n, t in network.heads.state_dict().items())
+    assert torch.equal(network.backbone.model.conv_stem.weight, source.backbone.model.conv_stem.weight)
+
+
 def test_pretrained_false_reads_no_weights(tmp_path):
     config = ModelConfig(backbone="resnet18", weights=str(tmp_path / "absent.pth"), head_channels=8)
     with torch.device("meta"):

@@ -97,7 +97,7 @@ def test_the_backbone_has_its_own_rate():
 @pytest.mark.parametrize(
     ("backbone", "layers"),
     [
-        ("vit_tiny_patch16_224", ["model.cls_token", *(f"model.blocks.{i}.attn.qkv.weight" for i in range(3))]),
+        ("vit_tiny_patch16_224", ["model.cls_token", *(f"model.blocks.{i}.attn.qkv.weight" for i in range(12))]),
         ("resnet18", ["conv1.weight", *(f"layer{i}.{j}.conv1.weight" for i in range(1, 5) for j in range(2))]),
         ("convnext_atto", ["stem_0.weight", "stages_0.blocks.0.conv_dw.weight", "stages_0.blocks.1.conv_dw.weight"]),
         ("tf_efficientnet_lite0", ["conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pw.weight"]),

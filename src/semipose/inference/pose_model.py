@@ -18,12 +18,16 @@ from semipose.inference.weights import WeightsDescription, read_description, rea
 from semipose.losses import HeatmapLoss, LossConfig
 from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import PoseNet
+from semipose.models.pretrained import find_pretrained, load_pretrained
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 
 log = logging.getLogger(__name__)
+
+PADDING = 1.25
+"""Factor by which ViTPose's boxes are enlarged."""
 
 ENSEMBLE = "ensemble"
 """The name that selects all headline networks of a run instead of one network."""
@@ -176,16 +180,19 @@ def as_pose_model(model: PoseModel | str | os.PathLike[str], network: str | None
 
 
 def load_pose_model(path: str | os.PathLike[str], network: str | None = None) -> PoseModel:
-    """Loads the model of a run folder or of a weights file.
+    """Loads the model of a run folder or of a weights file, or a pose network of others.
 
     Args:
-        path: A run folder (its best network) or a .safetensors file.
+        path: A run folder (its best network), a .safetensors file, or the weights of ViTPose: their name on the hub
+            (`vitpose-base-simple`) or a file in the layout of the library transformers.
         network: The name of another network of the run, or `ensemble` for all headline networks with averaged heatmaps.
 
     Raises:
         WeightsError: If there are no weights, or they are damaged or do not fit.
         ConfigError: If the run has no network of that name.
     """
+    if (found := find_pretrained(os.fspath(path))) is not None:
+        return _load_pretrained(found, os.fspath(path), network)
     path = Path(path)
     if network is None:
         return replace(_load(path / "best.safetensors" if path.is_dir() else path), path=path)
@@ -194,6 +201,14 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
         name = f"{ENSEMBLE} of {' and '.join(model.name for model in (first, *others))}"
         first = replace(first, name=name, ensemble_members=tuple(others))
     return replace(first, path=path)
+
+
+def _load_pretrained(file: Path, source: str, network: str | None) -> PoseModel:
+    if network is not None:
+        raise ConfigError(f"`network`: {source} has one network and no {network!r}; leave it out")
+    pose = load_pretrained(file)
+    geometry = CropGeometry(pose.input_size, padding=PADDING)
+    return PoseModel(pose.network, "vitpose", pose.skeleton, geometry, LossConfig(), path=Path(source))
 
 
 def weights_of(folder: Path) -> dict[str, Path]:

@@ -1,18 +1,24 @@
 """timm backbones that return the feature maps of their last stages."""
 
 import difflib
+import inspect
+import math
 import re
+import sys
 from typing import Any
 
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 from timm.models import FeatureInfo
 from timm.models._features import FeatureGetterNet
 from timm.models._manipulate import group_with_matcher
+from timm.models.hiera import Reroll
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError
-from semipose.models.weights import create_features, load_weights
+from semipose.models.vitpose import SIZES, backbone_weights, create_vitpose, is_vitpose
+from semipose.models.weights import fetching, load_weights
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -44,24 +50,43 @@ class Backbone(nn.Module):
         self.channels: list[int] = self.info.channels()[::-1]
         self.reductions: list[int] = self.info.reduction()[::-1]
         self._frozen: list[nn.Module] = []
+        self._fixed_size = _fixed_size(features)
 
-    @staticmethod
-    def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
-        """Returns the timm options that select the stages for L = `levels` heads.
+    @classmethod
+    def create(cls, name: str, stage: int, levels: int, pretrained: bool) -> nn.Module:
+        """Builds the timm network with the stages for L = `levels` heads.
 
         Raises:
             ConfigError: If the network has too few stages.
         """
-        reductions = _feature_info(timm.create_model(name, features_only=True, pretrained=False)).reduction()
+        probe = _probe(name)
+        reductions = _feature_info(probe).reduction()
         last = len(reductions) + stage
         first = last - levels + 1
         if first < 0 or reductions[first] < MIN_REDUCTION:
             usable = sum(r >= MIN_REDUCTION for r in reductions[: max(last, 0) + 1])
-            raise ConfigError(
-                f"`model.backbone`: {name} has {usable} stage(s) of stride {MIN_REDUCTION} or more up to stage "
-                f"{stage}; levels={levels} needs more"
-            )
-        return {"out_indices": tuple(range(first, last + 1))}
+            raise _too_few_stages(name, usable, stage, levels)
+        options = _size_options(probe)
+        if isinstance(probe, FeatureGetterNet):
+            options["feature_cls"] = "getter"
+        features: nn.Module = timm.create_model(
+            name, features_only=True, pretrained=pretrained, out_indices=tuple(range(first, last + 1)), **options
+        )
+        _remove_unused_blocks(features)
+        return features
+
+    @property
+    def model(self) -> Any:
+        """The timm network inside of its wrapper."""
+        return self.features.model if isinstance(self.features, FeatureGetterNet) else self.features
+
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the tensors of a weights file under timm's names."""
+        return state
+
+    def stage_ends(self) -> list[str]:
+        """Returns the name of the last module of each stage, up to the last one in use."""
+        return self.info.module_name(list(range(max(self.info.out_indices) + 1)))
 
     def freeze(self, stages: int) -> None:
         """Freezes the weights and BatchNorm statistics of the first `stages` stages.
@@ -69,17 +94,19 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: If no stage in use would be left to train.
         """
-        names = self.info.module_name(list(range(max(self.info.out_indices) + 1)))
+        names = self.stage_ends()
         if stages > len(names) - 1:
             raise ConfigError(f"`model.frozen_stages`: {stages} of {len(names)} stages; the last can't be frozen")
         # timm lists modules in the order of the forward pass, so everything up to the end of the stage is frozen.
-        modules = [(n, m) for n, m in self.features.named_modules() if n]
+        modules = [(n, m) for n, m in self.model.named_modules() if n]
         last = max(i for i, (n, _) in enumerate(modules) if _belongs_to(n, names[stages - 1]))
         inner = {n for n, _ in modules[: last + 1]}
         outer = {n for n in inner if any(m.startswith(n + ".") and m not in inner for m, _ in modules)}
         self._frozen = [m for n, m in modules[: last + 1] if n not in outer]
         for module in self._frozen:
             module.requires_grad_(False).eval()
+        for parameter in self.model.parameters(recurse=False):  # position embeddings and tokens
+            parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Backbone":
         """Sets the mode; frozen stages stay in evaluation mode."""
@@ -96,12 +123,16 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the deepest first."""
+        if self._fixed_size and images.shape[-2:] != self._fixed_size:
+            height, width = self._fixed_size
+            given = f"{images.shape[-2]}×{images.shape[-1]}"
+            raise ConfigError(f"`input`: this backbone takes images of {height}×{width} only, not of {given}")
         return self.features(images * self.scale + self.shift)[::-1]
 
     def layers(self, name: str) -> dict[str, int]:
         """Returns the number of each parameter's layer, from the input, as timm groups those of the model `name`."""
         with torch.device("meta"):
-            model: Any = timm.create_model(name, pretrained=False)
+            model: Any = create_vitpose(name) if name in SIZES else timm.create_model(name, pretrained=False)
         matcher = model.group_matcher(coarse=False)
         names = {_name_in_model(n): n for n, _ in self.named_parameters()}
         layers = group_with_matcher(((n, None) for n in names), matcher, reverse=True)
@@ -109,8 +140,7 @@ class Backbone(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of position embeddings and tokens, which timm exempts from weight decay."""
-        model: Any = self.features.model if isinstance(self.features, FeatureGetterNet) else self.features
-        exempt = set(model.no_weight_decay()) if hasattr(model, "no_weight_decay") else set()
+        exempt = set(self.model.no_weight_decay()) if hasattr(self.model, "no_weight_decay") else set()
         return {n for n, _ in self.named_parameters() if _name_in_model(n) in exempt}
 
     def module_before(self, layer: int) -> nn.Module:
@@ -119,7 +149,7 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: If the backbone has no such layer in use.
         """
-        modules = dict(self.features.named_modules())
+        modules = dict(self.model.named_modules())
         ends = {entry["reduction"]: self._end_of_stage(entry["module"], modules) for entry in self.info.info}
         before, end = ends.get(2**layer), ends.get(2 ** (layer + 1))
         if before is None or end is None:
@@ -144,9 +174,9 @@ class HighResolutionBackbone(Backbone):
         stage4: Any = features.stage4
         stage4[-1].fuse_layers = stage4[-1].fuse_layers[: len(self.info.out_indices)]
 
-    @staticmethod
-    def feature_options(name: str, stage: int, levels: int) -> dict[str, Any]:
-        """Returns the timm options that select the first L = `levels` branches.
+    @classmethod
+    def create(cls, name: str, stage: int, levels: int, pretrained: bool) -> nn.Module:
+        """Builds the timm network with the first L = `levels` branches.
 
         Raises:
             ConfigError: If `stage` is not the last stage, or there are fewer branches than levels.
@@ -155,11 +185,18 @@ class HighResolutionBackbone(Backbone):
             raise ConfigError(
                 f"`model.backbone`: {name} has 4 branches in stage -1 only; stage={stage}, levels={levels} needs more"
             )
-        return {"feature_location": "", "out_indices": tuple(range(1, 1 + levels))}
+        features: nn.Module = timm.create_model(
+            name,
+            features_only=True,
+            pretrained=pretrained,
+            feature_location="",
+            out_indices=tuple(range(1, 1 + levels)),
+        )
+        return features
 
-    def freeze(self, stages: int) -> None:
-        """Raises ConfigError, because the stages of an HRNet exchange features at all resolutions."""
-        raise ConfigError(f"`model.frozen_stages`: {stages}, but HRNet can't be frozen in part; use 0")
+    def stage_ends(self) -> list[str]:
+        """Returns the name of the last module of each stage; the first stage is called layer1."""
+        return ["layer1", "stage2", "stage3", "stage4"]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the finest first."""
@@ -169,35 +206,169 @@ class HighResolutionBackbone(Backbone):
         return modules.get({"stem": "act2", "stage1": "layer1"}.get(stage, stage))
 
 
-FAMILIES: dict[str, type[Backbone]] = {"hrnet": HighResolutionBackbone}
-"""Backbones that need their own class, by the first word of timm's model name."""
+class PlainTransformer(Backbone):
+    """A transformer with one stride throughout: its four stages are quarters of its depth.
+
+    Patches of 14 pixels become patches of 16, whose embedding is resampled, so that images of any multiple of 16 fit
+    and heatmaps have a quarter of their size. Position embeddings are resampled to the image. The network's last norm
+    is applied to every level.
+
+    Reference: Li et al., ECCV 2022 (ViTDet), for plain backbones; Beyer et al., CVPR 2023 (FlexiViT), for resampling.
+    """
+
+    STAGES = 4
+
+    @classmethod
+    def create(cls, name: str, stage: int, levels: int, pretrained: bool) -> nn.Module:
+        """Builds the timm network with levels at the ends of its quarters.
+
+        Raises:
+            ConfigError: If there are fewer quarters than levels.
+        """
+        last = cls.STAGES + stage
+        if last - levels + 1 < 0:
+            raise _too_few_stages(name, max(0, last + 1), stage, levels)
+        if name in SIZES:
+            model: Any = create_vitpose(name)
+        else:
+            model = timm.create_model(name, pretrained=pretrained, num_classes=0, **_size_options(_probe(name)))
+        if isinstance(model.norm, nn.Identity):  # networks that average their features have their last norm after it
+            model.norm, model.fc_norm = model.fc_norm, nn.Identity()
+        depth = len(model.blocks)
+        ends = tuple(depth * (n + 1) // cls.STAGES - 1 for n in range(last - levels + 1, last + 1))
+        return FeatureGetterNet(model, out_indices=ends, norm=True)
+
+    def stage_ends(self) -> list[str]:
+        """Returns the name of the last block of each quarter, up to the last one in use."""
+        depth, last = len(self.info.info), max(self.info.out_indices)
+        ends = [depth * (n + 1) // self.STAGES - 1 for n in range(self.STAGES)]
+        return [f"blocks.{end}" for end in ends if end <= last]
+
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns weights of other libraries under timm's names, with embeddings resampled to this network's."""
+        if is_vitpose(state):
+            return backbone_weights(state)
+        convert = getattr(sys.modules[type(self.model).__module__], "checkpoint_filter_fn", None)
+        return convert(state, self.model) if convert else state
+
+
+class HieraBackbone(Backbone):
+    """Hiera for images of any size; timm's takes one size.
+
+    Reference: Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", ICML 2023.
+    """
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps images (B, 3, H, W), H and W multiples of 32, to L feature maps (B, C, f, g), the deepest first."""
+        model = self.model
+        size = [length // stride for length, stride in zip(images.shape[2:], model.patch_stride, strict=True)]
+        tokens = model.patch_embed(images * self.scale + self.shift)
+        if model.pos_embed_win is not None:
+            model.mask_spatial_shape = [a // b for a, b in zip(size, model.mask_unit_size, strict=True)]
+            tokens = model._pos_embed(tokens)
+        else:
+            shape = model.tokens_spatial_shape
+            tokens = tokens + resample_abs_pos_embed(model.pos_embed, size, shape, num_prefix_tokens=0)
+        model.unroll.size = size
+        strides = [model.q_stride] * (len(model.stage_ends) - 1)
+        reroll = Reroll(tuple(images.shape[2:]), model.patch_stride, strides, model.stage_ends, model.q_pool)
+        ends = [model.stage_ends[i] for i in self.info.out_indices]
+        tokens, maps = model.unroll(tokens), []
+        for i, block in enumerate(model.blocks):
+            tokens = block(tokens)
+            if i in ends:
+                maps.append(reroll(tokens, i).permute(0, 3, 1, 2))
+        return maps[::-1]
+
+
+FAMILIES: dict[str, type[Backbone]] = {
+    "HighResolutionNetFeatures": HighResolutionBackbone,
+    "Hiera": HieraBackbone,
+}
+"""Backbones that need their own class besides plain transformers, by the class of timm's network."""
 
 
 def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone:
     """Builds a backbone.
 
     Args:
-        name: Name of a timm model.
+        name: Name of a timm model, or of a transformer of ViTPose (`vitpose_base`).
         weights: `auto`, `none` or a file, as in `ModelConfig`.
         stage: Stage of level z, counted from the last stage: -1, -2, …
         levels: Number of feature maps L.
 
     Raises:
-        ConfigError: If timm has no such model or the model has too few stages.
+        ConfigError: If there is no such model or the model has too few stages.
         WeightsError: If the weights can't be fetched or do not fit.
     """
-    if not timm.is_model(name):
-        similar = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=5)) or "see timm.list_models()"
+    if name not in SIZES and not timm.is_model(name):
+        known = [*timm.list_models(), *SIZES]
+        similar = ", ".join(difflib.get_close_matches(name, known, n=5)) or "see timm.list_models()"
         raise ConfigError(f"`model.backbone`: timm has no model {name!r}; similar: {similar}")
-    family = FAMILIES.get(name.split("_")[0], Backbone)
-    features = create_features(name, weights, family.feature_options(name, stage, levels))
-    _remove_unused_blocks(features)
+    family = _family(name)
+    with fetching(name, weights) as fetch:
+        features = family.create(name, stage, levels, fetch)
     backbone = family(features)
-    load_weights(features, name, weights)
-    pretrained = timm.get_pretrained_cfg(name) if weights != "none" else None
+    load_weights(features, name, weights, backbone.convert)
+    pretrained = timm.get_pretrained_cfg(name) if weights != "none" and name not in SIZES else None
     mean, std = (pretrained.mean, pretrained.std) if pretrained else (MEAN, STD)
     backbone.set_normalization(mean, std)
     return backbone
+
+
+def _family(name: str) -> type[Backbone]:
+    if name in SIZES:
+        return PlainTransformer
+    probe: Any = _probe(name)
+    if isinstance(probe, FeatureGetterNet) and len(set(_feature_info(probe).reduction())) == 1:
+        return PlainTransformer
+    return FAMILIES.get(type(probe.model if isinstance(probe, FeatureGetterNet) else probe).__name__, Backbone)
+
+
+def _probe(name: str) -> nn.Module:
+    """Returns a timm network without memory for its tensors; one that gives (B, H, W, C) maps as a getter of others.
+
+    Raises:
+        ConfigError: If the network has no feature maps.
+    """
+    try:
+        with torch.device("meta"):
+            probe: Any = timm.create_model(name, features_only=True, pretrained=False)
+            if getattr(probe, "output_fmt", "NCHW") != "NCHW":
+                probe = timm.create_model(name, features_only=True, pretrained=False, feature_cls="getter")
+    except (RuntimeError, AttributeError, AssertionError) as error:
+        raise ConfigError(f"`model.backbone`: {name!r} has no feature maps: {error}") from error
+    return probe
+
+
+def _size_options(probe: nn.Module) -> dict[str, Any]:
+    """Returns the timm options with which a network takes images of any size."""
+    if not isinstance(probe, FeatureGetterNet):
+        return {}
+    model: Any = probe.model
+    if "dynamic_img_size" not in inspect.signature(type(model)).parameters:
+        return {}
+    options: dict[str, Any] = {"dynamic_img_size": True}
+    if not math.log2(model.patch_embed.patch_size[0]).is_integer():
+        options["patch_size"] = 16
+    return options
+
+
+def _fixed_size(features: nn.Module) -> tuple[int, int] | None:
+    """Returns the height and width of the images of a network that takes no others, else None."""
+    model: Any = features.model if isinstance(features, FeatureGetterNet) else features
+    config: Any = getattr(model, "pretrained_cfg", {})
+    if not config.get("fixed_input_size") or _size_options(features):
+        return None
+    height, width = config["input_size"][1:]
+    return height, width
+
+
+def _too_few_stages(name: str, usable: int, stage: int, levels: int) -> ConfigError:
+    return ConfigError(
+        f"`model.backbone`: {name} has {usable} stage(s) of stride {MIN_REDUCTION} or more up to stage {stage}; "
+        f"levels={levels} needs more"
+    )
 
 
 def _feature_info(features: nn.Module) -> FeatureInfo:

@@ -30,15 +30,18 @@ def mixed_forward(
     if place == "image":
         return network(mix(images))
     assert isinstance(network, PoseNet)
-    if place in ("deconvolutions", "final"):
-        modules = [getattr(head, place) for head in network.heads]
-        handles = [module.register_forward_pre_hook(lambda _, inputs: (mix(inputs[0]),)) for module in modules]
-    else:
+    handles = []
+    if place == "final":
+        finals = [head.get_submodule("final") for head in network.heads]
+        handles = [final.register_forward_pre_hook(lambda _, inputs: (mix(inputs[0]),)) for final in finals]
+    elif place != "deconvolutions":
         before = network.backbone.module_before(int(place[-1]))
         handles = [before.register_forward_hook(lambda _, __, output: _mix_features(output, mix))]
     try:
         # Calls `forward` directly: code that was compiled before the hooks existed would not run them.
         features = network.backbone.forward(images)
+        if place == "deconvolutions":
+            features = [mix(level) for level in features]
         return torch.stack([head.forward(f) for head, f in zip(network.heads, features, strict=True)], dim=1)
     finally:
         for handle in handles:

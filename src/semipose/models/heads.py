@@ -9,6 +9,32 @@ STRIDE = 4
 """Input pixels per heatmap cell."""
 
 
+class SimpleHead(nn.Module):
+    """ReLU, bilinear enlargement to stride 4, and a 3×3 convolution to K heatmaps.
+
+    Args:
+        in_channels: Channels of the feature map.
+        reduction: Stride of the feature map: 4, 8, 16 or 32.
+        joints: Number of heatmaps K.
+        channels: Not used; the head has no channels of its own.
+
+    Reference: Xu et al., "ViTPose: Simple Vision Transformer Baselines for Human Pose Estimation", NeurIPS 2022.
+    """
+
+    def __init__(self, in_channels: int, reduction: int, joints: int, channels: int = 256) -> None:
+        super().__init__()
+        self.enlarge = nn.Sequential(
+            nn.ReLU(), nn.Upsample(scale_factor=2 ** _doublings(reduction), mode="bilinear", align_corners=False)
+        )
+        self.final = nn.Conv2d(in_channels, joints, kernel_size=3, padding=1)
+        nn.init.normal_(self.final.weight, std=0.001)
+        nn.init.zeros_(self.final.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Float[Tensor, "B C f g"]) -> Float[Tensor, "B K h w"]:
+        """Maps the features of one stage to raw heatmaps."""
+        return self.final(self.enlarge(features))
+
+
 class DeconvHead(nn.Module):
     """4×4 deconvolutions of stride 2 with BatchNorm and ReLU up to stride 4, then a 1×1 convolution to K heatmaps.
 
@@ -25,11 +51,8 @@ class DeconvHead(nn.Module):
 
     def __init__(self, in_channels: int, reduction: int, joints: int, channels: int = 256) -> None:
         super().__init__()
-        count = round(math.log2(reduction / STRIDE))
-        if count < 0 or STRIDE * 2**count != reduction:
-            raise ValueError(f"`reduction` must be 4, 8, 16, 32 …, not {reduction}")
         layers: list[nn.Module] = []
-        for _ in range(count):
+        for _ in range(_doublings(reduction)):
             layers += [
                 nn.ConvTranspose2d(in_channels, channels, kernel_size=4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(channels),
@@ -46,3 +69,15 @@ class DeconvHead(nn.Module):
     def forward(self, features: Float[Tensor, "B C f g"]) -> Float[Tensor, "B K h w"]:
         """Maps the features of one stage to raw heatmaps."""
         return self.final(self.deconvolutions(features))
+
+
+HEADS: dict[str, type[DeconvHead] | type[SimpleHead]] = {"deconvolution": DeconvHead, "simple": SimpleHead}
+"""Heads by name."""
+
+
+def _doublings(reduction: int) -> int:
+    """Returns how often a feature map of that stride doubles up to stride 4."""
+    count = round(math.log2(reduction / STRIDE))
+    if count < 0 or STRIDE * 2**count != reduction:
+        raise ValueError(f"`reduction` must be 4, 8, 16, 32 …, not {reduction}")
+    return count

@@ -1,6 +1,7 @@
 """PoseNet: a timm backbone with one heatmap head per feature level."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from semipose.errors import ConfigError
 from semipose.models.backbones import Backbone, build_backbone
-from semipose.models.heads import DeconvHead
+from semipose.models.heads import HEADS
 from semipose.utils.section import Section
 
 
@@ -17,13 +18,17 @@ class ModelConfig(Section):
     """The network."""
 
     backbone: str = "resnet18"
-    """Any timm model with feature maps: resnet18 … resnet152, hrnet_w32, hrnet_w48, tf_efficientnet_lite0 …"""
+    """Any timm model with feature maps (resnet18, hrnet_w32, convnext_tiny, vit_small_patch14_dinov2 …), or
+    vitpose_small, vitpose_base, vitpose_large, vitpose_huge."""
     weights: str = "auto"
-    """ImageNet weights: `auto` (from an installed package, else from timm's hub), a local file, or `none`."""
+    """Pretrained weights: `auto` (from an installed package, else from the hub), a local file, or `none`."""
     stage: int = Field(-1, le=-1)
-    """Backbone stage of the main head, counted from the last; -1 in the papers, -2 halves the cost of the head."""
+    """Backbone stage of the main head, counted from the last; -1 in the papers, -2 halves the cost of the head. The
+    stages of a plain transformer are quarters of its depth."""
     frozen_stages: int = Field(0, ge=0)
     """Number of backbone stages, from the first, that stay frozen; 0 in the papers, more for few labels."""
+    head: Literal["deconvolution", "simple"] = "deconvolution"
+    """`deconvolution`, as in the papers, or ViTPose's `simple` head: enlarged features and one convolution."""
     head_channels: int = Field(256, ge=1)
     """Channels of each deconvolution; 256 in the papers, 64 for a light head on a small backbone."""
 
@@ -56,16 +61,27 @@ class PoseNet(nn.Module):
         if config.frozen_stages:
             self.backbone.freeze(config.frozen_stages)
         self.heads = nn.ModuleList(
-            DeconvHead(channels, reduction, joints, config.head_channels)
+            HEADS[config.head](channels, reduction, joints, config.head_channels)
             for channels, reduction in zip(self.backbone.channels, self.backbone.reductions, strict=True)
         )
 
-    def copy_weights_from(self, other: "PoseNet", heads: bool) -> None:
-        """Copies the backbone weights of `other`, and with `heads` also the weights of heads with equal shapes."""
+    def copy_weights_from(self, other: "PoseNet", joints: Sequence[tuple[int, int]]) -> None:
+        """Copies the backbone weights of `other`, and of heads that are built alike those of shared joints.
+
+        Args:
+            other: A network with the same backbone.
+            joints: The joints that both networks have: the index in this network and in `other`. Without any, the
+                heads stay as they are.
+        """
         self.backbone.load_state_dict(other.backbone.state_dict())
-        for head, source in zip(self.heads, other.heads, strict=False) if heads else ():
-            if [p.shape for p in head.state_dict().values()] == [p.shape for p in source.state_dict().values()]:
-                head.load_state_dict(source.state_dict())
+        for head, source in zip(self.heads, other.heads, strict=False) if joints else ():
+            own, given = head.state_dict(), source.state_dict()
+            if _shapes_without_joints(own) != _shapes_without_joints(given):
+                continue
+            rows, others = (torch.tensor(indices) for indices in zip(*joints, strict=True))
+            for name in ("final.weight", "final.bias"):
+                given[name] = own[name].clone().index_copy_(0, rows, given[name][others])
+            head.load_state_dict(given)
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """Returns the function from a parameter's name to the number of its layer, as timm's models do; heads are last.
@@ -94,3 +110,8 @@ class PoseNet(nn.Module):
     def forward_main(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B K h w"]:
         """Returns the raw outputs of level z, which teachers and inference use."""
         return self.heads[0](self.backbone(images)[0])
+
+
+def _shapes_without_joints(head: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """Returns the shapes of a head's tensors, without the number of heatmaps."""
+    return {name: tensor.shape[name.startswith("final.") :] for name, tensor in head.items()}

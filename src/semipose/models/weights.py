@@ -3,7 +3,8 @@
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from semipose.errors import ConfigError, WeightsError
+from semipose.errors import WeightsError
+from semipose.models.vitpose import SIZES
 
 log = logging.getLogger(__name__)
 
@@ -40,45 +42,89 @@ WEIGHTS_PACKAGES: dict[str, WeightsPackage] = {
 """Packages by timm model name."""
 
 
+DEFAULT_WEIGHTS = {
+    "vitpose_small": "vitpose-plus-small",
+    "vitpose_base": "vitpose-base-simple",
+    "vitpose_large": "vitpose-plus-large",
+    "vitpose_huge": "vitpose-plus-huge",
+}
+"""Names on the hub of the weights that `auto` takes for the transformers of ViTPose."""
+
+VITPOSE_WEIGHTS = (
+    *DEFAULT_WEIGHTS.values(), "vitpose-base", "vitpose-base-coco-aic-mpii", "vitpose-plus-base",
+)  # fmt: skip
+"""Names of ViTPose's weights on the hub; their licence is Apache-2.0."""
+
+OWNER = "usyd-community"
+"""Owner of ViTPose's weights on the hub."""
+
+
+def fetch_vitpose(name: str) -> Path:
+    """Returns the file with the weights of a name of `VITPOSE_WEIGHTS`, which is downloaded once.
+
+    Raises:
+        WeightsError: If it can't be fetched.
+    """
+    from huggingface_hub import hf_hub_download  # timm depends on it; the import takes a second
+
+    log.warning("fetching %s/%s from the hub, if it is not there yet", OWNER, name)
+    try:
+        return Path(hf_hub_download(f"{OWNER}/{name}", "model.safetensors"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"the weights {name!r} can't be fetched ({_first_line(error)}); give a file with them instead"
+        ) from error
+
+
 def package_weights_available(name: str) -> bool:
     """Returns whether an installed package contains the weights of a timm model, so that no download is needed."""
     return name in WEIGHTS_PACKAGES and importlib.util.find_spec(WEIGHTS_PACKAGES[name].module) is not None
 
 
-def create_features(name: str, weights: str, options: dict[str, Any]) -> nn.Module:
-    """Builds a timm model with `features_only`; downloads weights if `weights` is `auto` and no package has them.
+@contextmanager
+def fetching(name: str, weights: str) -> Iterator[bool]:
+    """Provides whether timm is to download the weights of a network: if `weights` is `auto` and nothing else has them.
 
     Raises:
-        ConfigError: If the model has no feature maps.
         WeightsError: If the weights can't be fetched.
     """
-    fetch = weights == "auto" and not package_weights_available(name)
+    fetch = weights == "auto" and not package_weights_available(name) and name not in SIZES
     if fetch:
         log.warning("fetching ImageNet weights of %s; `model.weights` names a local file or none instead", name)
     try:
-        return timm.create_model(name, features_only=True, pretrained=fetch, **options)
+        yield fetch
     except (OSError, RuntimeError) as error:
         if not fetch:
-            raise ConfigError(f"`model.backbone`: {name!r} has no feature maps: {error}") from error
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
+            raise
         raise WeightsError(
-            f"`model.weights`: the pretrained weights of {name!r} can't be fetched ({reason}); give a local file, or "
-            "none to train from scratch"
+            f"`model.weights`: the pretrained weights of {name!r} can't be fetched ({_first_line(error)}); give a "
+            "local file, or none to train from scratch"
         ) from error
 
 
-def load_weights(features: nn.Module, name: str, weights: str) -> None:
+def load_weights(
+    features: nn.Module, name: str, weights: str, convert: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> None:
     """Loads weights from a package or a local file; `weights` as in `ModelConfig`.
 
     Entries that the features lack (the classifier, later stages) are ignored.
+
+    Args:
+        features: The network.
+        name: Its name.
+        weights: Where its weights come from.
+        convert: Returns the tensors of a file under timm's names.
 
     Raises:
         WeightsError: If the file can't be read, or a tensor is missing or has another shape.
     """
     if weights == "auto" and package_weights_available(name):
         state, source = _read_package(name), f"the package {WEIGHTS_PACKAGES[name].requirement}"
+    elif weights == "auto" and name in SIZES:
+        path = fetch_vitpose(DEFAULT_WEIGHTS[name])
+        state, source = convert(read_tensors(path, "model.weights")), DEFAULT_WEIGHTS[name]
     elif weights not in ("auto", "none"):
-        state, source = _read_file(Path(weights)), weights
+        state, source = convert(read_tensors(Path(weights), "model.weights")), weights
     else:
         return
     expected = features.state_dict()
@@ -110,26 +156,42 @@ def _read_package(name: str) -> dict[str, Tensor]:
     return dict(zip(own, state.values(), strict=True))
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path, option: str) -> dict[str, Tensor]:
+    """Returns the tensors of a .safetensors or .pth file by name.
+
+    Args:
+        path: The file.
+        option: The option that names the file, for messages.
+
+    Raises:
+        WeightsError: If the file can't be read or has no tensors.
+    """
     if not path.is_file():
-        raise WeightsError(f"`model.weights`: no file {path}; give a .safetensors or .pth file, auto, or none")
+        raise WeightsError(f"`{option}`: no file {path}; give a .safetensors or .pth file, auto, or none")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)[:120]
-        raise WeightsError(f"`model.weights`: {path} can't be read as weights: {reason}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+        raise WeightsError(f"`{option}`: {path} can't be read as weights: {_first_line(error)}") from error
+    for key in ("state_dict", "model"):
+        state = state.get(key, state) if isinstance(state, dict) else {}
     if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise WeightsError(f"`model.weights`: {path} contains no state_dict; save one with torch.save")
+        raise WeightsError(f"`{option}`: {path} contains no state_dict; save one with torch.save")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:120]
+
+
 def _name_in_file(name: str, state: dict[str, Tensor]) -> str | None:
-    """Returns the name of a tensor in `state`; some timm wrappers write `layer1.0` as `layer1_0`."""
-    if name in state:
-        return name
-    head, _, rest = name.partition(".")
-    dotted = head.replace("_", ".") + "." + rest
-    return dotted if dotted in state else None
+    """Returns the name of a tensor in `state`.
+
+    Some timm wrappers write `layer1.0` as `layer1_0`, others put `model.` in front, and the last norm of a transformer
+    that averages its features is `fc_norm`.
+    """
+    plain = name.removeprefix("model.")
+    head, _, rest = plain.partition(".")
+    candidates = (plain, head.replace("_", ".") + "." + rest, f"fc_{plain}")
+    return next((candidate for candidate in candidates if candidate in state), None)

@@ -25,8 +25,8 @@ class TrainConfig(OptimConfig):
     """Momentum of a moving average of every trained network, which is evaluated and saved as NAME_average; .99 to .999
     give steadier scores in short trainings. The averages do not influence the training; 0 = none, as in the papers."""
     start: str | None = None
-    """A run folder or weights file of semipose that initializes every network with the same backbone; if its joints
-    differ, it initializes only the backbone."""
+    """A run folder, a weights file, or ViTPose's weights (`vitpose-base-simple`, or a file in transformers' layout). It
+    initializes every network with the same backbone, and of heads built alike the joints of the same name."""
     workers: int | None = Field(None, ge=1)
     """Number of threads that load batches in advance; depends on the number of cores if not given."""
     evaluate_every: float | None = Field(None, gt=0)

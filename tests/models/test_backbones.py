@@ -148,3 +148,45 @@ def test_freezing_every_stage_or_untrained_ones_raises():
         PoseNet(ModelConfig(backbone="vit_tiny_patch16_224", weights="none", frozen_stages=4), 14, pretrained=False)
     with pytest.raises(ConfigError, match="untrained"):
         PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=1), 14)
+
+
+def test_a_network_of_one_size_refuses_others():
+    network = make("maxvit_pico_rw_256", head_channels=8)
+    assert network(torch.empty(1, 3, 256, 256, device="meta")).shape == (1, 1, 14, 64, 64)
+    with pytest.raises(ConfigError, match="takes images of 256×256 only, not of 256×192"):
+        network(torch.empty(1, 3, 256, 192, device="meta"))
+
+
+def test_levels_of_a_plain_transformer_end_its_quarters():
+    network = make("vit_tiny_patch16_224", levels=3)
+    assert list(network.backbone.info.out_indices) == [5, 8, 11]
+    assert network.backbone.reductions == [16, 16, 16]
+    assert len(make("vit_tiny_patch16_224", stage=-2).backbone.model.blocks) == 9
+    with pytest.raises(ConfigError, match="levels=5"):
+        make("vit_tiny_patch16_224", levels=5)
+
+
+@pytest.mark.parametrize(
+    "backbone", ["vit_tiny_patch16_224", "vit_small_patch14_dinov2", "vit_tiny_patch16_dinov3_qkvb"]
+)
+def test_the_last_level_of_a_plain_transformer_is_its_normalized_output(backbone):
+    torch.manual_seed(0)
+    model = build_backbone(backbone, "none", -1, 1).eval()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        tokens = model.model.forward_features(images)[:, model.model.num_prefix_tokens :]
+        (found,) = model(images)
+    torch.testing.assert_close(found, tokens.transpose(1, 2).reshape(1, -1, 4, 6))
+    torch.testing.assert_close(found.mean(dim=1), torch.zeros(1, 4, 6), atol=1e-4, rtol=0)
+
+
+def test_hiera_of_timms_size_equals_timm():
+    torch.manual_seed(0)
+    model = build_backbone("hiera_tiny_224", "none", -1, 3).eval()
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        found, expected = model(images), model.features(images)[::-1]
+        model(images[:, :, :64, :96])
+        again = model(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again, found)

@@ -202,3 +202,39 @@ def test_package_weights_equal_those_of_the_hub():
         assert torch.equal(tensor, local[name]), name
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(tensor, hub[name]), name
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", None])
+def test_a_transformer_of_14_pixel_patches_is_resampled_from_a_file(tmp_path, key):
+    """Patches of 14 pixels become 16, and 37 x 37 positions 32 x 32; everything else is as in the file."""
+    torch.manual_seed(0)
+    state = timm.create_model("vit_small_patch14_dinov2", num_classes=0).state_dict()
+    torch.save({key: state} if key else state, tmp_path / "dinov2.pth")
+    network = make("vit_small_patch14_dinov2", weights=str(tmp_path / "dinov2.pth"))
+    model = network.backbone.model
+    assert model.patch_embed.proj.weight.shape == (384, 3, 16, 16)
+    assert model.pos_embed.shape == (1, 1 + 32 * 32, 384)
+    assert torch.equal(model.blocks[3].mlp.fc1.weight, state["blocks.3.mlp.fc1.weight"])
+    assert torch.equal(model.norm.weight, state["norm.weight"])
+    constant = timm.layers.resample_patch_embed(state["patch_embed.proj.weight"], (16, 16))
+    torch.testing.assert_close(model.patch_embed.proj.weight.detach(), constant)
+
+
+def test_a_network_that_averages_its_features_keeps_its_last_norm(tmp_path):
+    torch.manual_seed(0)
+    whole = timm.create_model("eva02_tiny_patch14_224", num_classes=0)
+    torch.nn.init.normal_(whole.fc_norm.weight)
+    torch.save(whole.state_dict(), tmp_path / "eva.pth")
+    network = make("eva02_tiny_patch14_224", weights=str(tmp_path / "eva.pth"))
+    assert torch.equal(network.backbone.model.norm.weight, whole.fc_norm.weight)
+
+
+@pytest.mark.parametrize("backbone", ["swin_tiny_patch4_window7_224", "hiera_tiny_224"])
+def test_transformers_with_stages_are_read_from_a_file(tmp_path, backbone):
+    torch.manual_seed(0)
+    whole = timm.create_model(backbone, num_classes=10)
+    save_file(whole.state_dict(), tmp_path / "w.safetensors")
+    network = make(backbone, weights=str(tmp_path / "w.safetensors"), stage=-2)
+    state = whole.state_dict()
+    for name, tensor in network.backbone.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name

@@ -258,6 +258,14 @@ class HieraBackbone(Backbone):
     Reference: Ryali et al., "Hiera: A Hierarchical Vision Transformer without the Bells-and-Whistles", ICML 2023.
     """
 
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__(features)
+        for block in self.model.blocks:
+            if (
+                block.attn.use_mask_unit_attn
+            ):  # five dimensions: no fused kernel takes them, nor does the export to ONNX
+                block.attn.fused_attn = False
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W), H and W multiples of 32, to L feature maps (B, C, f, g), the deepest first."""
         model = self.model

@@ -53,7 +53,10 @@ DEFAULT_WEIGHTS = {
 VITPOSE_WEIGHTS = (
     *DEFAULT_WEIGHTS.values(), "vitpose-base", "vitpose-base-coco-aic-mpii", "vitpose-plus-base",
 )  # fmt: skip
-"""Names of ViTPose's weights on the hub; their licence is Apache-2.0."""
+"""Names of ViTPose's weights on the hub."""
+
+LICENCE = "apache-2.0"
+"""Licence of ViTPose's weights."""
 
 OWNER = "usyd-community"
 """Owner of ViTPose's weights on the hub."""

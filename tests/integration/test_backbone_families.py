@@ -1,0 +1,104 @@
+"""One backbone of each family that people start from: shapes, parameters, a step, resume, export and prediction."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import semipose
+from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.trainer import train
+from tests.integration.runs import assert_same_runs
+from tests.integration.test_resume import interrupted
+
+FAMILIES = {
+    "resnet10t": "resnet",
+    "convnextv2_atto": "convnext",
+    "hrnet_w18_small": "hrnet",
+    "tf_efficientnet_lite0": "efficientnet",
+    "mobilenetv4_conv_small_035": "mobilenet",
+    "swin_tiny_patch4_window7_224": "swin",
+    "hiera_tiny_224": "hiera",
+    "vit_tiny_patch16_224": "plain: MAE and AugReg",
+    "vit_small_patch14_dinov2": "plain: DINOv2",
+    "vit_tiny_patch16_dinov3_qkvb": "plain: DINOv3",
+    "eva02_tiny_patch14_224": "plain: EVA-02",
+    "vitpose_small": "plain: ViTPose",
+}
+"""A small network of each family."""
+
+
+def make(backbone, **options):
+    levels = options.pop("levels", 1)
+    return PoseNet(ModelConfig(backbone=backbone, weights="none", head_channels=8, **options), 5, levels)
+
+
+@pytest.mark.parametrize("head", ["deconvolution", "simple"])
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_levels_have_a_quarter_of_the_input_of_any_size(backbone, head):
+    network = make(backbone, head=head, levels=2).eval()
+    with torch.no_grad():
+        for height, width in ((256, 192), (64, 96)):
+            images = torch.randn(1, 3, height, width)
+            outputs = network(images)
+            assert outputs.shape == (1, 2, 5, height // 4, width // 4)
+            torch.testing.assert_close(outputs[:, 0], network.forward_main(images))
+    assert not torch.allclose(outputs[:, 0], outputs[:, 1])
+
+
+@pytest.mark.parametrize("backbone", [name for name in FAMILIES if not name.startswith(("hrnet", "vitpose"))])
+def test_parameters_are_timms_without_the_classifier(backbone):
+    """HRNet loses the branches out of use; ViTPose is compared with the published sizes in test_vitpose.py."""
+    patch = {"patch_size": 16} if "patch14" in backbone else {}
+    with torch.device("meta"):
+        network, whole = make(backbone), timm.create_model(backbone, num_classes=0, **patch)
+    unused = ("head.", "norm_head.", "conv_head", "bn2", *(["norm."] if "swin" in backbone else []))
+    found = sum(p.numel() for p in network.backbone.parameters())
+    assert found == sum(p.numel() for n, p in whole.named_parameters() if not n.startswith(unused))
+
+
+@pytest.mark.parametrize("frozen", [0, 3])
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_a_step_trains_what_is_not_frozen(backbone, frozen):
+    torch.manual_seed(0)
+    network = make(backbone).train()
+    if frozen:
+        network.backbone.freeze(frozen)
+    before = {n: p.detach().clone() for n, p in network.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
+    network(torch.randn(2, 3, 64, 64)).sum().backward()
+    optimizer.step()
+    moved = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
+    still = {n for n, p in network.named_parameters() if not p.requires_grad}
+    assert not moved & still
+    assert bool(still) is bool(frozen)
+    # a ResNet begins with blocks that add nothing: their inner weights have no gradient yet
+    assert len(moved) > 0.6 * (len(before) - len(still))
+
+
+LARGE = ("convnextv2_atto", "vit_small_patch14_dinov2", "vit_tiny_patch16_dinov3_qkvb")
+"""Families that are tested at the size of the papers, for which they were not made."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_a_training_resumes_and_its_network_is_exported(backbone, tiny, tmp_path, monkeypatch):
+    size = (256, 192) if backbone in LARGE else (64, 64)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    options = {
+        "model.backbone": backbone, "input.height": size[0], "input.width": size[1], "train.steps": 2,
+        "train.batch": 2, "train.unlabeled_batch": 2, "train.log_every": 1, "train.optimizer": "adamw",
+        "train.layer_decay": 0.9, "train.select": "last",
+    }  # fmt: skip
+    config = tiny("single", **options)
+    train(config, tmp_path / "whole")
+    interrupted(config, tmp_path / "stopped", monkeypatch, 1)
+    train(config, tmp_path / "stopped", resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
+    model = semipose.load(tmp_path / "whole")
+    poses = model.predict(np.full((90, 70, 3), 128, np.uint8))
+    assert np.isfinite(poses.keypoints).all()
+    path = semipose.export(model, tmp_path / "pose.onnx")
+    images = torch.randn(1, 3, *size)
+    (found,) = onnxruntime.InferenceSession(str(path)).run(None, {"images": images.numpy()})
+    assert found.shape == (1, len(model.skeleton), size[0] // 4, size[1] // 4)

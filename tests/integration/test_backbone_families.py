@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 import timm
 import torch
+from torch import nn
 
 import semipose
+from semipose.data.crops import CropGeometry
+from semipose.inference.pose_model import PoseModel
+from semipose.losses import LossConfig
+from semipose.methods.base import Method
 from semipose.models.pose_net import ModelConfig, PoseNet
+from semipose.structures.skeletons import COCO
 from semipose.trainer import train
+from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from semipose.training.config import TrainConfig
+from semipose.training.optim import build_optimizer
 from tests.integration.runs import assert_same_runs
 from tests.integration.test_resume import interrupted
 
@@ -76,15 +85,63 @@ def test_a_step_trains_what_is_not_frozen(backbone, frozen):
     assert len(moved) > 0.6 * (len(before) - len(still))
 
 
-LARGE = ("convnextv2_atto", "vit_small_patch14_dinov2", "vit_tiny_patch16_dinov3_qkvb")
-"""Families that are tested at the size of the papers, for which they were not made."""
+class OneNetwork(Method):
+    """The part of a method that checkpoints and optimizers see."""
+
+    def __init__(self, backbone):
+        nn.Module.__init__(self)
+        torch.manual_seed(0)
+        self.network = make(backbone)
+
+    def losses(self, labeled, unlabeled, info):
+        raise NotImplementedError
+
+    def eval_networks(self):
+        return {"f": self.network}
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_a_step_after_a_checkpoint_is_the_step_without_it(backbone, tmp_path):
+    """With the parameter groups of a decay by layers; BatchNorm and dropped paths included."""
+    config = TrainConfig(optimizer="adamw", weight_decay=0.1, layer_decay=0.9, backbone_rate=0.5)
+    images = torch.randn(2, 3, 64, 64)
+
+    def build():
+        method = OneNetwork(backbone).train()
+        return method, build_optimizer(config, method, torch.device("cpu"))
+
+    def step(method, optimizer, seed):
+        torch.manual_seed(seed)
+        optimizer.zero_grad()
+        method.network(images).square().mean().backward()
+        optimizer.step()
+
+    method, optimizer = build()
+    step(method, optimizer, 1)
+    save_checkpoint(tmp_path / "state.pt", TrainingState(), method, optimizer)
+    step(method, optimizer, 2)
+    again, other = build()
+    step(again, other, 3)
+    load_checkpoint(tmp_path / "state.pt", {}, again, other)
+    step(again, other, 2)
+    expected = method.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", FAMILIES)
-def test_a_training_resumes_and_its_network_is_exported(backbone, tiny, tmp_path, monkeypatch):
-    size = (256, 192) if backbone in LARGE else (64, 64)
-    onnxruntime = pytest.importorskip("onnxruntime")
+def test_the_exported_file_equals_the_network(backbone, tmp_path):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network = PoseNet(ModelConfig(backbone=backbone, weights="none", head_channels=8), len(COCO)).eval()
+    model = PoseModel(network, "f", COCO, CropGeometry((64, 64)), LossConfig())
+    assert semipose.export(model, tmp_path / "pose.onnx").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["convnextv2_atto", "vit_small_patch14_dinov2", "vit_tiny_patch16_dinov3_qkvb"])
+def test_a_training_at_the_size_of_the_papers_resumes_predicts_and_is_exported(backbone, tiny, tmp_path, monkeypatch):
+    onnxruntime, size = pytest.importorskip("onnxruntime"), (256, 192)
     options = {
         "model.backbone": backbone, "input.height": size[0], "input.width": size[1], "train.steps": 2,
         "train.batch": 2, "train.unlabeled_batch": 2, "train.log_every": 1, "train.optimizer": "adamw",

@@ -1,6 +1,7 @@
 """Backbones: levels, normalization, frozen stages and errors."""
 
 import pytest
+import timm
 import torch
 
 from semipose.errors import ConfigError
@@ -190,3 +191,13 @@ def test_hiera_of_timms_size_equals_timm():
         again = model(images)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(again, found)
+
+
+def test_a_seed_gives_the_weights_that_it_always_gave():
+    """The numbers that a probe draws come before the network's: a change of either changes every seeded result."""
+    torch.manual_seed(3)
+    timm.create_model("resnet10t", features_only=True)
+    expected = timm.create_model("resnet10t", features_only=True, out_indices=(4,)).state_dict()
+    torch.manual_seed(3)
+    found = build_backbone("resnet10t", "none", -1, 1).features.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())

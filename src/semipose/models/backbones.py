@@ -59,7 +59,8 @@ class Backbone(nn.Module):
         Raises:
             ConfigError: If the network has too few stages.
         """
-        probe = _probe(name)
+        # The probe's random weights are not used, but seeded trainings begin after the numbers that it draws.
+        probe = _probe(name, torch.get_default_device())
         reductions = _feature_info(probe).reduction()
         last = len(reductions) + stage
         first = last - levels + 1
@@ -333,14 +334,14 @@ def _family(name: str) -> type[Backbone]:
     return FAMILIES.get(type(probe.model if isinstance(probe, FeatureGetterNet) else probe).__name__, Backbone)
 
 
-def _probe(name: str) -> nn.Module:
-    """Returns a timm network without memory for its tensors; one that gives (B, H, W, C) maps as a getter of others.
+def _probe(name: str, device: torch.device | str = "meta") -> nn.Module:
+    """Returns a timm network, by default without memory; one that gives (B, H, W, C) maps as a getter of others.
 
     Raises:
         ConfigError: If the network has no feature maps.
     """
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             probe: Any = timm.create_model(name, features_only=True, pretrained=False)
             if getattr(probe, "output_fmt", "NCHW") != "NCHW":
                 probe = timm.create_model(name, features_only=True, pretrained=False, feature_cls="getter")

@@ -87,13 +87,17 @@ def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):
     for n in range(12):
         writer.write(np.full((96, 64, 3), 20 * n, np.uint8))
     writer.release()
-    code, out, err = cli("data", "frames", path, "--out", tmp_path / "frames", "--every", 0, "--json")
+    code, out, err = cli("data", "frames", path, "--out", tmp_path / "frames", "--json")
     assert code == 0, err
     assert json.loads(out) == {"folder": str(tmp_path / "frames"), "frames": 12, "alike": 0}
     arguments = ["--data", small_people, *IMAGES, "--unlabeled", tmp_path / "frames", "--labels", 20]
     code, _, err = cli("train", *TINY, *arguments, "--out", tmp_path / "run", "data.include_labeled=false")
     assert code == 0, err
     assert f"20 labeled and {32 + 12} unlabeled" in err
+    videos = ["--unlabeled", path, "--labels", 20, "--out", tmp_path / "directly", "data.include_labeled=false"]
+    code, _, err = cli("train", *TINY, "--data", small_people, *IMAGES, *videos, "data.max_unlabeled=36")
+    assert code == 0, err
+    assert f"20 labeled and {32 + 4} unlabeled" in err
     one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "more"), "gone.mp4 does not exist; check")
     assert not (tmp_path / "more").exists()
     one_line(cli("data", "frames", path, "--out", tmp_path / "frames"), "--out")

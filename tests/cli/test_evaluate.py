@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import pytest
 
 from semipose.cli.evaluate import _print_evaluation
@@ -122,3 +124,19 @@ def test_a_model_of_other_joints(cli, trained, tmp_path):
 def test_a_run_that_was_stopped_before_its_first_evaluation(cli, trained, test_set):
     (trained / "best.safetensors").unlink()
     one_line(cli("evaluate", trained, *test_set), "before its first evaluation")
+
+
+def test_a_video_without_labels(cli, trained, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 96))
+    for n in range(4):
+        writer.write(np.full((96, 64, 3), 50 * n, np.uint8))
+    writer.release()
+    arguments = ["evaluate", trained, "--data", tmp_path / "clip.avi"]
+    code, out, err = cli(*arguments, "--against", trained)
+    assert code == 0, err
+    first, second = out.splitlines()
+    assert first == second
+    assert "4 frames: joints that jump" in first
+    code, out, _ = cli(*arguments, "--json")
+    assert (code, json.loads(out)["frames"]) == (0, 4)
+    one_line(cli(*arguments, "--images", tmp_path), "--images: ")

@@ -105,9 +105,10 @@ def test_options_without_effect_are_errors(options, message):
         load_splits(DataConfig(train="people", **options))
 
 
-def test_unlabeled_data_of_other_kinds_are_errors():
-    with pytest.raises(DataError, match=r"`data\.unlabeled`: walk\.mp4 is neither a folder of images nor"):
-        load_splits(DataConfig(train="people", unlabeled="walk.mp4"))
+def test_unlabeled_data_of_other_kinds_are_errors(tmp_path):
+    (tmp_path / "walk.txt").touch()
+    with pytest.raises(DataError, match=r"`data\.unlabeled`: .*walk\.txt is neither a folder of images, an"):
+        load_splits(DataConfig(train="people", unlabeled=str(tmp_path / "walk.txt")))
 
 
 def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path):

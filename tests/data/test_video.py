@@ -1,45 +1,14 @@
-"""Frames of videos: upright, extracted at intervals, without near duplicates."""
+"""Frames of videos: upright, in order, with their times."""
 
 import sys
-from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
-from semipose.data.video import count_frames, extract_frames, list_videos, read_frames
-from semipose.errors import ConfigError, DataError, RunError
-
-RATE = 10
-
-
-def picture(x: int) -> np.ndarray:
-    """A bright square, its left edge at x, on dark ground, (48, 96, 3)."""
-    image = np.full((48, 96, 3), 30, np.uint8)
-    image[16:32, x : x + 16] = 220
-    return image
-
-
-def clip(path: Path, pictures: list[np.ndarray], rotated: bool = False) -> Path:
-    """A video of these pictures, ten a second; `rotated`: players rotate it by 90° clockwise, as phones write it."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE)
-        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
-        for image in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    if rotated:
-        content = bytearray(path.read_bytes())
-        start = content.index(b"tkhd") + 44  # the matrix of the track header: (a, b, u, c, d, v, x, y, w)
-        matrix = [0, 1 << 16, 0, -(1 << 16), 0, 0, pictures[0].shape[0] << 16, 0, 1 << 30]
-        content[start : start + 36] = b"".join(n.to_bytes(4, "big", signed=True) for n in matrix)
-        path.write_bytes(content)
-    return path
-
-
-def numbers(files: list[Path]) -> list[int]:
-    return [int(file.stem.rpartition("_")[2]) for file in files]
+from semipose.data.video import count_frames, is_video_source, list_videos, read_frames
+from semipose.errors import ConfigError, DataError
+from tests.data.make_video import RATE, clip, picture
 
 
 def test_frames_come_in_order_with_their_times(tmp_path):
@@ -56,85 +25,6 @@ def test_a_phone_s_video_is_upright(tmp_path):
     image = next(read_frames(path)).image
     assert image.shape == (96, 48, 3)
     assert np.abs(image.astype(int) - np.rot90(picture(0), -1)).mean() < 3
-
-
-def test_at_most_one_frame_in_an_interval(tmp_path):
-    path = clip(tmp_path / "walk.mp4", [picture(2 * n) for n in range(40)])
-    found, alike = extract_frames([path], tmp_path / "frames", every=1.0)
-    assert (numbers(found), alike) == ([0, 10, 20, 30], 0)
-    assert numbers(extract_frames([path], tmp_path / "all", every=0, min_change=0)[0]) == list(range(40))
-    assert numbers(extract_frames([path], tmp_path / "odd", every=0.15, min_change=0)[0]) == list(range(0, 40, 2))
-    image = cv2.imread(str(tmp_path / "frames/walk_000010.jpg"))
-    assert np.abs(image.astype(int) - picture(20)).mean() < 3
-
-
-def test_frames_that_are_alike_are_left_out(tmp_path):
-    """Still for two seconds, then the square jumps, then still again; without an interval every frame is examined."""
-    path = clip(tmp_path / "still.mp4", [picture(0)] * 20 + [picture(40)] * 10)
-    assert extract_frames([path], tmp_path / "a", every=1.0)[0] == [
-        tmp_path / "a/still_000000.jpg",
-        tmp_path / "a/still_000020.jpg",
-    ]
-    found, alike = extract_frames([path], tmp_path / "b", every=0)
-    assert (numbers(found), alike) == ([0, 20], 28)
-
-
-def test_a_small_person_counts_as_change(tmp_path):
-    """A fiftieth of the picture in each direction: a small difference on average, a large one in its cell."""
-    pictures = [np.full((256, 256, 3), 90, np.uint8) for _ in range(2)]
-    pictures[1][100:106, 100:106] = 200
-    found, _ = extract_frames([clip(tmp_path / "far.mp4", pictures)], tmp_path / "frames", every=0)
-    assert numbers(found) == [0, 1]
-
-
-def test_all_videos_of_a_folder_are_used(tmp_path):
-    for name in ("a", "b"):
-        clip(tmp_path / f"{name}.mp4", [picture(8 * n) for n in range(3)])
-    (tmp_path / "notes.txt").touch()
-    found, _ = extract_frames(list_videos(tmp_path), tmp_path / "frames", every=0)
-    assert len(found) == 6
-    (tmp_path / "broken.mp4").write_text("no video")
-    assert len(extract_frames(list_videos(tmp_path), tmp_path / "again", every=0)[0]) == 6
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below/a.mp4").write_bytes((tmp_path / "a.mp4").read_bytes())
-    with pytest.raises(DataError, match="a: two videos have this name"):
-        extract_frames(list_videos(tmp_path), tmp_path / "frames")
-
-
-def test_other_files_are_errors_of_one_line(tmp_path):
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DataError, match=r"text\.mp4 can't be read"):
-        extract_frames([tmp_path / "text.mp4"], tmp_path / "frames")
-    with pytest.raises(DataError, match=r"gone\.mp4 does not exist; check the path"):
-        extract_frames([tmp_path / "gone.mp4"], tmp_path / "frames")
-    (tmp_path / "more.mp4").touch()
-    with pytest.raises(DataError, match="1 more have no frame"):
-        extract_frames(list_videos(tmp_path), tmp_path / "frames")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="has no video"):
-        list_videos(tmp_path / "empty")
-
-
-@pytest.mark.parametrize("options", [{"every": -1.0}, {"every": float("nan")}, {"min_change": float("nan")}])
-def test_options_that_are_not_numbers_are_errors(tmp_path, options):
-    path = clip(tmp_path / "walk.mp4", [picture(0)])
-    with pytest.raises(ConfigError, match="not a number of 0 or more"):
-        extract_frames([path], tmp_path / "frames", **options)
-
-
-def test_frames_of_two_calls_do_not_mix(tmp_path):
-    path = clip(tmp_path / "walk.mp4", [picture(8 * n) for n in range(5)])
-    extract_frames([path], tmp_path / "frames", every=0)
-    with pytest.raises(DataError, match=r"holds 5 frames of these videos already \(the first: walk_000000\.jpg\)"):
-        extract_frames([path], tmp_path / "frames", every=1)
-    other = clip(tmp_path / "walk_2.mp4", [picture(0)])
-    assert len(extract_frames([other], tmp_path / "frames")[0]) == 1
-
-
-def test_names_may_hold_colons(tmp_path, monkeypatch):
-    clip(tmp_path / "plain.mp4", [picture(0)]).rename(tmp_path / "take1:2.mp4")
-    monkeypatch.chdir(tmp_path)
-    assert numbers(extract_frames([Path("take1:2.mp4")], tmp_path / "frames")[0]) == [0]
 
 
 def test_times_of_joined_recordings_never_decrease(tmp_path):
@@ -184,34 +74,43 @@ def test_a_video_that_ends_early_gives_a_warning(tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_frames_before_a_break_are_kept(tmp_path, monkeypatch, caplog):
-    path = clip(tmp_path / "walk.mp4", [picture(8 * n) for n in range(10)])
-    whole = list(read_frames(path))
-
-    def breaks(source):
-        yield from whole[:4]
-        raise DataError(f"video {source} can't be read (cut off)")
-
-    monkeypatch.setattr("semipose.data.video.read_frames", breaks)
-    assert numbers(extract_frames([path], tmp_path / "frames", every=0.2)[0]) == [0, 2]
-    assert "2 frames kept from before that" in caplog.text
-
-
-def test_a_folder_that_can_not_be_written_is_named(tmp_path, monkeypatch):
-    path = clip(tmp_path / "walk.mp4", [picture(0)])
-    (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot write to folder"):
-        extract_frames([path], tmp_path / "file/frames")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("semipose.data.video.write_image", full)
-    with pytest.raises(RunError, match="can't be written"):
-        extract_frames([path], tmp_path / "frames")
-
-
 def test_the_package_that_reads_videos_is_optional(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ConfigError, match=r"needs the package 'av'.*semipose\[video\]"):
         count_frames(tmp_path / "a.mp4")
+
+
+def test_a_video_a_folder_or_a_pattern(tmp_path):
+    folder = tmp_path / "videos"
+    for name in ("a.mp4", "b.avi", "below/c.mp4", ".hidden/d.mp4"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "notes.txt").touch()
+
+    def names(source):
+        assert is_video_source(source)
+        return [path.name for path in list_videos(source)]
+
+    assert names(folder) == ["a.mp4", "b.avi", "c.mp4"]
+    assert names(folder / "a.mp4") == names(folder / "*.mp4") == ["a.mp4"]
+    assert names(folder / "**/*.mp4") == ["a.mp4", "c.mp4"]
+    (folder / "e[1].mp4").touch()
+    assert names(folder / "e[1].mp4") == ["e[1].mp4"]
+    (folder / "below/a.mp4").touch()
+    with pytest.raises(DataError, match="results would mix"):
+        list_videos(folder)
+    (folder / "image.png").touch()
+    assert not is_video_source(folder)
+    assert not is_video_source(folder / "image.png")
+    for missing, message in (("no.mp4", "does not exist"), ("*.mov", "has no video")):
+        with pytest.raises(DataError, match=message):
+            list_videos(folder / missing)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="has no video"):
+        list_videos(tmp_path / "empty")
+
+
+def test_frames_are_counted_where_the_file_states_no_number(tmp_path):
+    assert count_frames(clip(tmp_path / "walk.mkv", [picture(4 * n) for n in range(20)])) == 20
+    (tmp_path / "text.mkv").write_text("no video")
+    assert count_frames(tmp_path / "text.mkv") == 0

@@ -91,7 +91,7 @@ def test_predict_on_a_video(model, tmp_path):
     for _ in range(3):
         writer.write(np.zeros((48, 64, 3), np.uint8))
     writer.release()
-    (written,) = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "found")
+    written, _ = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "found")
     assert len(json.loads(written.read_text())) == 3
 
 
@@ -139,3 +139,25 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
         },
         "boxes_from_labels": 0,
     }
+
+
+def test_several_videos_have_files_of_their_names(model, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name, length in (("a", 3), ("b", 2)):
+        writer = cv2.VideoWriter(str(tmp_path / f"videos/{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+        for n in range(length):
+            writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
+        writer.release()
+    written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "found", format="csv")
+    assert [path.name for path in written] == ["a.csv", "a_scores.json", "b.csv", "b_scores.json"]
+    assert [len((tmp_path / "found" / name).read_text().splitlines()) for name in ("a.csv", "b.csv")] == [6, 5]
+    assert (written.account.images, written.account.used) == (5, {"predicted on": 5})
+    one = semipose.predict(model, tmp_path / "videos/b*.avi", out=tmp_path / "one", smooth=3)
+    assert [path.name for path in one] == ["predictions.json", "b_scores.json"]
+    with pytest.raises(semipose.ConfigError, match=r"`out`: .* has 2 videos; give a folder"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "table.csv")
+    with pytest.raises(semipose.ConfigError, match="`boxes`: its frame numbers belong to one video"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "found", boxes=tmp_path / "boxes.json")
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(semipose.ConfigError, match=r"`smooth`: image\.png is no video"):
+        semipose.predict(model, tmp_path / "image.png", out=tmp_path / "found", smooth=3)

@@ -85,7 +85,7 @@ def test_frames_of_a_video_are_suggested(model, tmp_path):
     written = suggest(model, path, count=2, out=tmp_path / "label")
     account = written.account
     assert (account.source, account.images) == (str(path), 5)
-    assert account.left_out == {"frames that resemble the one before": 1}
+    assert account.left_out == {"examined frames like one taken": 1}
     assert [p.parent.name for p in written[1:]] == ["images", "images"]
     assert {p.name for p in (tmp_path / "label").iterdir()} == {"images", "annotations.json"}
 

@@ -32,9 +32,9 @@ def predictions(folder):
 
 def test_every_frame_is_predicted_and_drawn(model, clip, tmp_path):
     written = predict_video(model, clip, tmp_path, draw=True)
-    assert [path.name for path in written] == ["predictions.json", "clip_pose.mp4"]
+    assert [path.name for path in written] == ["predictions.json", "clip_scores.json", "clip_pose.mp4"]
     assert [p["image_id"] for p in predictions(tmp_path)] == [0, 1, 2, 3, 4]
-    with av.open(str(written[1])) as container:
+    with av.open(str(written[2])) as container:
         frames = [(frame.width, frame.height) for frame in container.decode(video=0)]
     assert frames == [(64, 48)] * 5  # H.264 needs even numbers
 
@@ -120,8 +120,21 @@ VARIABLE = [0, 33, 66, 100, 400, 420, 1420, 1453, 2453, 2500]
 def test_drawn_videos_keep_the_times_of_their_frames(model, tmp_path, name, ticks, time_base, rate):
     source = write_video(tmp_path / name, ticks, time_base, rate)
     (tmp_path / "out").mkdir()
-    _, written = predict_video(model, source, tmp_path / "out", draw=True)
+    *_, written = predict_video(model, source, tmp_path / "out", draw=True)
     drawn, duration = times_and_duration(written)
     expected = [float((tick - ticks[0]) * time_base) for tick in ticks]
     np.testing.assert_allclose([float(t) for t in drawn], expected, rtol=0, atol=1e-3)
     assert abs(float(duration) - expected[-1] - 1 / rate) <= 1 / rate
+
+
+def test_scores_that_need_no_labels_are_written_and_the_table_can_be_smoothed(model, clip, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    predict_video(model, clip, tmp_path)
+    plain = [p["keypoints"] for p in predictions(tmp_path)]
+    scores = json.loads((tmp_path / "clip_scores.json").read_text())
+    assert (scores["video"], scores["model"], scores["frames"]) == ("clip.avi", "f", 5)
+    assert "clip.avi: 5 frames: joints that jump" in caplog.text
+    predict_video(model, clip, tmp_path, smooth=3)
+    smooth = [p["keypoints"] for p in predictions(tmp_path)]
+    np.testing.assert_allclose(np.array(smooth)[2, ::3], np.median(np.array(plain)[1:4, ::3], axis=0), atol=0.01)
+    assert json.loads((tmp_path / "clip_scores.json").read_text()) == scores

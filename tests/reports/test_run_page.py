@@ -15,8 +15,21 @@ from semipose.trainer import train
 
 def test_finished_run(finished_run, tmp_path, parse):
     folder = shutil.copytree(finished_run, tmp_path / "run")
+    videos = {
+        "video": "m.mp4",
+        "model": "f",
+        "frames": 4,
+        "movement": 2.5,
+        "jumps": 0.0125,
+        "swaps": None,
+        "low_scores": 0,
+    }
+    (folder / "videos").mkdir()
+    (folder / "videos/m_scores.json").write_text(json.dumps(videos))
     page = parse(write_report(folder))
     for part in (
+        "Predicted videos",
+        "0.0125",
         "trs: resnet10t, 32×32",
         "PCK@0.2 by joint",
         "pixel_error by joint",

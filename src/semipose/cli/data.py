@@ -138,25 +138,26 @@ def merge(
 
 @data_app.command(cls=Command)
 def frames(
-    source: Annotated[Path, typer.Argument(metavar="VIDEO|DIR", help="A video, or a folder of videos.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="VIDEO|DIR|PATTERN", help="A video, a folder of videos, or a quoted 'a/*.mp4'.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the images, for train --unlabeled.")],
-    every: Annotated[
-        float, typer.Option(min=0, help="Smallest number of seconds between two frames; 0 considers all frames.")
-    ] = 1.0,
+    count: Annotated[int, typer.Option(min=1, help="Largest number of frames of all videos together.")] = 300,
     min_change: Annotated[
-        float, typer.Option(min=0, max=255, help="Gray levels by which some part of the frame must have changed.")
+        float, typer.Option(min=0, max=255, help="Gray levels by which some part of two frames must differ.")
     ] = 8.0,
     json: Json = False,
 ) -> None:
-    """Write frames of videos as unlabeled images, without frames that resemble the last one written."""
-    from semipose.data.video import extract_frames, list_videos
+    """Write frames of videos as unlabeled images, spread over all videos, those that differ most."""
+    from semipose.data.video import list_videos
+    from semipose.data.video_frames import extract_frames
 
     videos = list_videos(source)
-    written, alike = extract_frames(videos, out, every=every, min_change=min_change, progress=ConsoleProgress())
+    written, alike = extract_frames(videos, out, count=count, min_change=min_change, progress=ConsoleProgress())
     if json:
         print_json({"folder": str(out), "frames": len(written), "alike": alike})
     else:
-        print(f"{out}: {plural(len(written), 'frame')}; {alike} left out because they resemble the last one written")
+        print(f"{out}: {plural(len(written), 'frame')}; {alike} of those examined are like one of them")
 
 
 @data_app.command(cls=Command)

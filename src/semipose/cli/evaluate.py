@@ -21,6 +21,7 @@ from semipose.cli.progress import ConsoleProgress
 
 if TYPE_CHECKING:
     from semipose.inference.evaluation import Evaluation
+    from semipose.inference.video_evaluation import VideoEvaluation
 
 
 @app.command(cls=Command)
@@ -29,7 +30,10 @@ def evaluate(
         Path, typer.Argument(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="A run, a weights file or COCO results.")
     ],
     data: Annotated[
-        str, typer.Option(help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded).")
+        str,
+        typer.Option(
+            help="Annotated persons: an annotation file, a DATA.yaml, or people (embedded); or a video without labels."
+        ),
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     category: Annotated[
@@ -52,9 +56,22 @@ def evaluate(
     on_error: OnError = "strict",
     json: Json = False,
 ) -> None:
-    """Print AP, PCK and pixel error with 95 % intervals, and the difference from another run."""
-    from semipose import api
+    """Print AP, PCK and pixel error with 95 % intervals, and the difference from another run.
 
+    Of a video, print the scores that need no labels: jumps between frames, low scores, exchanged left and right.
+    """
+    from semipose import api
+    from semipose.data.video import is_video_source
+
+    if is_video_source(Path(data)):
+        from semipose.inference.parameters import refuse_unused
+        from semipose.inference.video_evaluation import evaluate_video
+
+        refuse_unused(f"{data} is a video", images=images, category=category, instance_score=instance_score)
+        options = {"network": network, "against_network": against_network, "flip_test": flip_test, "device": device}
+        given = {"boxes": boxes, "box_category": box_category, "against": against}
+        _print_video(evaluate_video(run, data, **given, **options, progress=ConsoleProgress()), json)  # type: ignore[arg-type]
+        return
     evaluation = api.evaluate(
         run,
         data,
@@ -75,6 +92,14 @@ def evaluate(
         print_json(evaluation.as_dict())
         return
     _print_evaluation(evaluation)
+
+
+def _print_video(evaluation: "VideoEvaluation", json: bool) -> None:
+    if json:
+        print_json(evaluation.as_dict())
+        return
+    for one in filter(None, (evaluation, evaluation.against)):
+        print(f"{one.name}: {one.scores.describe()}")
 
 
 def _print_evaluation(evaluation: "Evaluation") -> None:

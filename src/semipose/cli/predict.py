@@ -15,7 +15,8 @@ def predict(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="IMAGE|DIR|VIDEO|LABELS", help="Images; for an annotation file, the images that it lists."
+            metavar="IMAGE|DIR|VIDEO|LABELS",
+            help="Images, or videos: one, a folder, or a quoted 'videos/*.mp4'; the images of an annotation file.",
         ),
     ],
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
@@ -35,6 +36,9 @@ def predict(
         ),
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
+    smooth: Annotated[
+        int, typer.Option(min=0, help="Frames of a median filter for the table of a video, odd; 0 for none.")
+    ] = 0,
     network: Network = None,
     flip_test: FlipTest = False,
     min_score: Annotated[float, typer.Option(help="Boxes with a lower score are left out.")] = 0.0,
@@ -54,6 +58,7 @@ def predict(
         out=out,
         format=format,
         draw=draw,
+        smooth=smooth,
         network=network,
         flip_test=flip_test,
         min_score=min_score,

@@ -36,7 +36,12 @@ def train(
         str | None, typer.Option(help="Annotation file for validation, which selects the best weights.")
     ] = None,
     val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
-    unlabeled: Annotated[str | None, typer.Option(help="Unlabeled images: a folder or an annotation file.")] = None,
+    unlabeled: Annotated[
+        str | None,
+        typer.Option(
+            help="Unlabeled images: a folder, an annotation file, or videos (one, a folder, a quoted 'videos/*.mp4')."
+        ),
+    ] = None,
     boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
     box_category: BoxCategory = None,
     labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,

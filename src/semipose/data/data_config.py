@@ -55,8 +55,9 @@ class DataConfig(Section):
     max_unlabeled: int | None = Field(None, ge=1)
     """Largest number of unlabeled persons, drawn with `split_seed`; all of them when not given."""
     unlabeled: str | None = None
-    """More unlabeled images: a folder, an annotation file whose labels are not used, or a folder of shards that
-    `semipose data pack` made."""
+    """More unlabeled images: a folder, an annotation file whose labels are not used, a folder of shards that
+    `semipose data pack` made, or videos (one, a folder or a pattern like `videos/*.mp4`), of which `max_unlabeled`
+    frames, 300 when not given, are taken that differ most."""
     boxes: str | None = None
     """COCO detections file with person boxes for `unlabeled`; without it each image is one person."""
     min_score: float = Field(0.5, ge=0, le=1)

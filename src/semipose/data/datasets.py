@@ -15,6 +15,9 @@ from semipose.data.formats.registry import ANNOTATION_SUFFIXES, is_annotation_fo
 from semipose.data.leakage import shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_at_most, draw_split
+from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
+from semipose.data.video import is_video_source
+from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS
@@ -273,14 +276,17 @@ def _unlabeled(
 
 def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
     skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
+    boxes = Path(config.boxes) if config.boxes else None
+    score, category = config.min_score, config.box_category
+    if is_video_source(path):
+        frames = cached_frames(path, config.max_unlabeled or FRAMES)
+        return frames_dataset(frames, path, skeleton, problems, boxes=boxes, min_score=score, box_category=category)
     if path.is_dir() and not is_annotation_folder(path):
-        boxes = Path(config.boxes) if config.boxes else None
-        score, category = config.min_score, config.box_category
         return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
     if not path.is_dir() and path.suffix.lower() not in ANNOTATION_SUFFIXES:
         raise DataError(
-            f"`data.unlabeled`: {path} is neither a folder of images nor an annotation file "
-            f"({', '.join(ANNOTATION_SUFFIXES)}); extract the frames of a video into a folder first"
+            f"`data.unlabeled`: {path} is neither a folder of images, an annotation file "
+            f"({', '.join(ANNOTATION_SUFFIXES)}) nor a video ({', '.join(sorted(VIDEO_SUFFIXES))})"
         )
 
     def read(folder: str | None) -> PoseDataset:

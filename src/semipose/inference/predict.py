@@ -2,7 +2,9 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
@@ -13,7 +15,7 @@ from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
-from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
+from semipose.data.video import is_video_source, list_videos
 from semipose.errors import ConfigError
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_unused
@@ -43,6 +45,7 @@ def predict(
     min_score: float = 0.0,
     box_category: int | str | None = None,
     draw: bool = False,
+    smooth: int = 0,
     network: str | None = None,
     flip_test: bool = False,
     device: str = "auto",
@@ -53,7 +56,8 @@ def predict(
 
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
-        source: An image, a folder of images, a video, or an annotation file, whose images and boxes are used.
+        source: An image, a folder of images, a video, a folder or pattern (`videos/*.mp4`) of videos, or an annotation
+            file, whose images and boxes are used. The files of several videos have the names of the videos.
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
             go beside it. For a COCO file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written
             into the folder, for COCO's evaluation server, after OKS-NMS if the model's instance score has it.
@@ -67,6 +71,7 @@ def predict(
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses are written.
+        smooth: Number of frames of a median filter for the predictions of a video with one person, odd; 0 for none.
         network: A network of the run folder, as in `load`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -93,17 +98,11 @@ def predict(
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
-    if source.suffix.lower() in VIDEO_SUFFIXES:
-        return predict_video(
-            *(model, source, out),
-            files=written,
-            boxes=boxes,
-            draw=draw,
-            flip_test=flip_test,
-            min_score=min_score,
-            box_category=box_category,
-            progress=progress,
-        )
+    if is_video_source(source):
+        video_options = {"draw": draw, "smooth": smooth, "flip_test": flip_test}
+        box_options = {"boxes": boxes, "min_score": min_score, "box_category": box_category}
+        return _predict_videos(model, source, out, written, progress, **video_options, **box_options)
+    refuse_unused(f"{source.name} is no video", smooth=smooth)
     persons = errors.read(
         "images",
         lambda problems: prediction_dataset(
@@ -129,3 +128,24 @@ def predict(
         save_submission(submitted, written[1])
     drawings = draw_predictions(persons, predictions, model.skeleton, out) if draw else []
     return WrittenFiles([*written, *drawings], account)
+
+
+def _predict_videos(
+    model: PoseModel, source: Path, out: Path, files: Sequence[Path], progress: Progress, **options: Any
+) -> WrittenFiles:
+    """Predicts a video, or several, whose files then have their names."""
+    videos = list_videos(source)
+    if len(videos) == 1:
+        return predict_video(model, videos[0], out, files=files, progress=progress, **options)
+    if not files[0].name.startswith("predictions"):
+        raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {files[0].name}")
+    refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=options["boxes"])
+    paths: list[Path] = []
+    accounts: list[DataAccount] = []
+    for video in videos:
+        own = [path.with_name(video.stem + path.suffix) for path in files]
+        written = predict_video(model, video, out, files=own, progress=progress, **options)
+        paths, accounts = [*paths, *written], [*accounts, written.account]
+    persons = sum(account.persons for account in accounts)
+    total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons})
+    return WrittenFiles(paths, total)

@@ -14,7 +14,8 @@ from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.prediction_images import prediction_dataset
-from semipose.data.video import SUFFIXES, extract_frames
+from semipose.data.video import SUFFIXES
+from semipose.data.video_frames import extract_frames
 from semipose.errors import ConfigError
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -91,7 +92,7 @@ def suggest(
         selected = least_confident(predictions, count)
         copies = _copy_images(persons.image_paths, selected, out / "images")
     errors.write(out)
-    left_out = {"frames that resemble the one before": alike}
+    left_out = {"examined frames like one taken": alike}
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, left_out).with_errors(errors, "images")
     account = account if folder == source else replace(account, source=str(source))
     log.info(account.describe())

@@ -1,9 +1,10 @@
 """Prediction of the joints in every frame of a video, and a copy of the video with drawn poses."""
 
+import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,13 @@ from semipose.inference.draw import draw_pose
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
+from semipose.inference.smoothing import median_filter
+from semipose.metrics.video_scores import video_scores
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
+from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -30,7 +34,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCORES_SUFFIX = "_scores.json"
+"""End of the name of the file with the scores of a video that need no labels."""
+
 Box = tuple[float, float, float, float]
+
+
+BoxesByFrame = dict[int, list[Box]] | None
 
 
 def predict_video(
@@ -41,6 +51,7 @@ def predict_video(
     files: Sequence[Path] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
+    smooth: int = 0,
     flip_test: bool = False,
     min_score: float = 0.0,
     box_category: int | str | None = None,
@@ -49,15 +60,17 @@ def predict_video(
     """Writes predictions, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
-    decoded, the predictions for the frames before it are kept and a warning is logged.
+    decoded, the predictions for the frames before it are kept and a warning is logged. The scores that need no labels
+    are logged and written to `VIDEO_scores.json`.
 
     Args:
         model: The model, on its device.
         source: The video.
-        out: Folder of the video with poses.
+        out: Folder of the scores and of the video with poses.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
         boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
-        draw: Whether to write the video with poses.
+        draw: Whether to write the video with poses, which are not smoothed.
+        smooth: Number of frames of a median filter for the predictions in files; 0 for none.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
@@ -68,39 +81,62 @@ def predict_video(
 
     Raises:
         DataError: If no frame can be read.
+        ConfigError: If frames with several persons are to be smoothed.
     """
-    by_frame, left_out = (
-        _boxes_by_frame(Path(boxes), BoxSelection(min_score, box_category)) if boxes else (None, Counter[str]())
-    )
-    predictor, predictions, number = model.predictor(flip_test=flip_test), [], -1
+    by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
+    predictions, frames_read = list[Prediction](), 0
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
-        try:
-            frames = progress.track(read_frames(source), count_frames(source), "predicting frames")
-            for number, frame in enumerate(frames):
-                image = frame.image
-                whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
-                own = whole if by_frame is None else by_frame.get(number, [])
-                persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
-                dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
-                found = predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
-                predictions += found
-                if video:
-                    video.add(_drawn(image, found, model.skeleton), frame)
-        except DataError as error:
-            if number < 0:
-                raise
-            log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
-    frames_read, persons_read = number + 1, len(predictions)
+        for frame, image, found in predict_frames(model, source, by_frame, flip_test=flip_test, progress=progress):
+            predictions += found
+            frames_read += 1
+            if video:
+                video.add(_drawn(image, found, model.skeleton), frame)
+    persons_read = len(predictions)
     if by_frame is not None:
         left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons_read
         left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
     account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
     log.info(account.describe())
+    scores = video_scores(predictions, model.skeleton)
+    log.info("%s: %s", source.name, scores.describe())
+    if smooth:
+        predictions = median_filter(predictions, smooth)
     written = list(files or [out / "predictions.json"])
     write_prediction_files(predictions, written, model.skeleton, {n: n for n in range(frames_read)}, source)
-    return WrittenFiles([*written, *([target] if draw else [])], account)
+    scores_file = out / f"{source.stem}{SCORES_SUFFIX}"
+    write_text(scores_file, json.dumps({"video": source.name, "model": model.name, **scores.as_dict()}))
+    return WrittenFiles([*written, scores_file, *([target] if draw else [])], account)
+
+
+def predict_frames(
+    model: PoseModel,
+    source: Path,
+    by_frame: BoxesByFrame = None,
+    *,
+    flip_test: bool = False,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[tuple[Frame, np.ndarray, list[Prediction]]]:
+    """Yields each frame of a video with its image (H, W, 3) uint8 RGB and the predictions for its boxes.
+
+    Raises:
+        DataError: If no frame can be read; if a later one can't, a warning is logged.
+    """
+    predictor, number = model.predictor(flip_test=flip_test), -1
+    try:
+        frames = progress.track(read_frames(source), count_frames(source), "predicting frames")
+        for number, frame in enumerate(frames):
+            image = frame.image
+            whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
+            own = whole if by_frame is None else by_frame.get(number, [])
+            persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
+            dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
+            yield frame, image, predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
+    except DataError as error:
+        if number < 0:
+            raise
+        log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
 
 
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -> np.ndarray:
@@ -110,10 +146,18 @@ def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -
     return draw_pose(image, joints, scores, skeleton)
 
 
-def _boxes_by_frame(path: Path, selection: BoxSelection) -> tuple[dict[int, list[Box]], Counter[str]]:
-    """The selected boxes of each frame, and by reason the number of the others."""
-    by_frame: dict[int, list[Box]] = {}
-    detections, left_out = read_detections(path, selection)
+def boxes_by_frame(
+    boxes: str | os.PathLike[str] | None, min_score: float = 0.0, box_category: int | str | None = None
+) -> tuple[BoxesByFrame, Counter[str]]:
+    """Returns the selected boxes of each frame, None without a file, and by reason the number of the others.
+
+    Raises:
+        DataError: If no detection has a frame number as its image id.
+    """
+    if boxes is None:
+        return None, Counter()
+    path, by_frame = Path(boxes), dict[int, list[Box]]()
+    detections, left_out = read_detections(path, BoxSelection(min_score, box_category))
     for detection in detections:
         frame = None if detection.image.image_id is None else id_value(detection.image.image_id)
         if isinstance(frame, int):

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
+from semipose.inference.video import SCORES_SUFFIX
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match
 from semipose.metrics.registry import axis_title, column_title, shown, value_text
 from semipose.metrics.scores import describe_pixel_error, score
+from semipose.metrics.video_scores import VideoScores
 from semipose.reports import plots
 from semipose.reports.examples import errors_by_person, heatmap_examples, pose_examples, view_examples
 from semipose.reports.figures import Figures, mask_figures, network_figures
@@ -67,7 +70,7 @@ def run_page(folder: Path) -> Page:
     return Page(
         title=f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
         lines=[line for line in lines if line],
-        tables=[*([_score_table(scores)] if scores else []), _option_table(config)],
+        tables=[*([_score_table(scores)] if scores else []), *_video_tables(folder), _option_table(config)],
         charts=charts,
         examples=[example for example in examples if example.pictures],
         sheets=figures.sheets,
@@ -144,6 +147,15 @@ def _score_table(results: dict[str, Any]) -> Table:
     metrics = [m for m in METRICS if any(scores.get(m) is not None for scores in results.values())]
     rows = [[name, *(value_text(m, scores.get(m)) for m in metrics)] for name, scores in results.items()]
     return Table("Scores × 100, errors in pixels", ["network", *map(column_title, metrics)], rows)
+
+
+def _video_tables(folder: Path) -> list[Table]:
+    """The scores of the videos that were predicted into the run folder."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob(f"*{SCORES_SUFFIX}"))]
+    names = [field.name for field in fields(VideoScores)]
+    rows = [[v["video"], v["model"], *("–" if v[name] is None else f"{v[name]:.4g}" for name in names)] for v in found]
+    title = "Predicted videos: shares of joints and of left/right pairs from frame to frame, movement in pixels"
+    return [Table(title, ["video", "network", *(name.replace("_", " ") for name in names)], rows)] if rows else []
 
 
 def _option_table(config: RunConfig) -> Table:

@@ -44,7 +44,7 @@ from semipose.training.monitor import TrainingMonitor
 from semipose.training.optim import build_optimizer
 from semipose.training.precision import cpu_precision, gpu_precision
 from semipose.training.run_dir import lock_run_dir
-from semipose.training.summary import log_data, log_training, warn_of_unused_images
+from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -74,6 +74,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
+    warn_of_neighbors(splits)
     config, reasons = choose_options(config, splits, device)
     for reason in reasons:
         log.info(reason)

@@ -1,4 +1,4 @@
-"""semipose data: check, convert, merge, frames, pack, cache."""
+"""semipose data: check, convert, merge, split, frames, pack, cache."""
 
 import json
 import shutil
@@ -12,6 +12,8 @@ from PIL import Image
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
 from tests.cli.conftest import IMAGES, TINY, coco, one_line
+from tests.data.test_clips import write_frames
+from tests.data.test_split_files import written
 
 
 def test_check(cli, small_people):
@@ -78,6 +80,15 @@ def test_convert_and_merge(cli, small_people, tmp_path):
     one_line(cli("data", "convert", out, "--out", tmp_path, *IMAGES), "--out")
     one_line(cli("data", "merge", out, other, other, "--out", tmp_path / "x.json", *IMAGES, *IMAGES), "--images")
     one_line(cli("data", "convert", out, "--out", tmp_path / "x.json", *IMAGES, "--skeleton", "mouse"), "mouse")
+
+
+def test_split_by_time(cli, tmp_path):
+    source = written(tmp_path, write_frames(tmp_path / "images", range(10)))
+    arguments = ["data", "split", source, "--out", tmp_path / "parts"]
+    code, out, err = cli(*arguments, "--by", "time", "--json")
+    assert code == 0, err
+    assert json.loads(out)["data"]["used"] == {"train": 7, "val": 2}
+    one_line(cli(*arguments), "--by: too few to split by video")
 
 
 def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):

@@ -14,6 +14,7 @@ from semipose.data.splits import draw_at_most, draw_split, fingerprint
 from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO
+from tests.data.test_clips import write_frames
 
 PEOPLE = Path(__file__).parents[2] / "src" / "semipose" / "people"
 
@@ -171,3 +172,29 @@ def test_smaller_draw_is_part_of_larger(indices, wanted, seed):
     assert drawn == sorted(drawn)
     assert len(drawn) == min(wanted, len(indices))
     assert set(drawn) <= set(draw_at_most(wanted + 1, indices, seed)) <= set(indices)
+
+
+def in_images(images: list[Path]) -> PoseDataset:
+    persons = labeled_persons(len(images))
+    return PoseDataset(COCO, [replace(p, image=images[n]) for n, p in enumerate(persons.instances)], "drawn")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_validation_takes_no_neighbor_of_a_training_frame(tmp_path, seed):
+    """Drawn singly, nearly every validation frame has a training frame on each side."""
+    frames = write_frames(tmp_path, range(48))
+    split = draw_split(in_images(frames), None, seed=seed, validation=6)
+    assert len(split.validation) == 6
+    held_out, trained = set(split.validation), {*split.labeled, *split.unlabeled}
+    assert all(abs(a - b) > 1 for a in held_out for b in trained)
+    assert len(trained) >= 48 - 6 - 2
+    smaller = draw_split(in_images(frames), 20, seed=seed, validation=6)
+    assert smaller.validation == split.validation
+    assert set(smaller.labeled) <= set(split.labeled)
+
+
+def test_numbered_photographs_are_drawn_singly(tmp_path):
+    photos = write_frames(tmp_path, range(60), alike=False)
+    split = draw_split(in_images(photos), None, seed=0, validation=6)
+    assert split == draw_split(labeled_persons(60), None, seed=0, validation=6)
+    assert len(split.labeled) == 54

@@ -2,9 +2,14 @@
 
 import logging
 import shutil
+from dataclasses import replace
 
-from semipose.data.datasets import PEOPLE
+from semipose.data.datasets import PEOPLE, DataSplits, read_dataset
+from semipose.data.splits import Split
+from semipose.structures.instances import PoseDataset
 from semipose.trainer import train
+from semipose.training.summary import warn_of_neighbors
+from tests.data.test_clips import write_frames
 
 
 def test_unlabeled_images_without_a_use_are_reported(tiny, tmp_path, caplog):
@@ -41,3 +46,20 @@ def test_missing_joints_and_few_validation_persons_are_reported(tiny, tmp_path, 
         "no labeled person has pelvis, thorax, upper_neck, head_top, neck: predictions of these joints" in caplog.text
     )
     assert "5 persons for validation: too few to select weights by" in caplog.text
+
+
+def test_a_warning_where_validation_frames_follow_training_frames(tmp_path, caplog):
+    frames = write_frames(tmp_path, range(24))
+    everything = read_dataset("people", None)
+    persons = [replace(everything[n], image=image) for n, image in enumerate(frames)]
+
+    def splits(first, last):
+        sets = [PoseDataset(everything.skeleton, own, "clip") for own in (persons[:first], persons[last:])]
+        return DataSplits(sets[0], None, sets[1], None, Split((), (), (), (), 0, 24))
+
+    warn_of_neighbors(splits(15, 16))
+    assert caplog.text == ""
+    warn_of_neighbors(splits(16, 16))
+    assert "1 of 8 validation images follow or precede a training image in the same clip (the first: img0016.png)" in (
+        caplog.text
+    )

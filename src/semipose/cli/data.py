@@ -1,4 +1,4 @@
-"""semipose data: check, convert, merge, frames, pack, cache."""
+"""semipose data: check, convert, merge, split, frames, pack, cache."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -134,6 +134,41 @@ def merge(
     options = {"skeleton": skeleton, "category": category}
     written, account = merge_annotations(annotations, out, images=images or (), **options, progress=ConsoleProgress())
     print_written([written], account, json=json)
+
+
+@data_app.command(cls=Command)
+def split(
+    annotations: Annotations,
+    out: Annotated[Path, typer.Option(help="Folder of train.json, val.json and test.json.")],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="video|time|person",
+            help="What stays together: videos (folder and name but for the last number), time in a video, individuals.",
+        ),
+    ] = "video",
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share for val.json.")] = 0.2,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share for test.json.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice.")] = 0,
+    images: Images = None,
+    category: OnCategory = None,
+    json: Json = False,
+) -> None:
+    """Split labels so that validation and test show other videos, other times or other individuals than training."""
+    from semipose.data.split_files import split_annotations
+
+    written = split_annotations(
+        annotations,
+        out,
+        by=by,
+        val=val,
+        test=test,
+        seed=seed,
+        images=images,
+        category=category,
+        progress=ConsoleProgress(),
+    )
+    print_written(written, written.account, json=json)
 
 
 @data_app.command(cls=Command)

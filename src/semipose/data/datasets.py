@@ -156,7 +156,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     with_held_out = len(dataset) - len({*drawn.labeled, *drawn.unlabeled, *drawn.validation})
     left_out = {
         **untrainable_by_reason(read),
-        "in images of held-out persons": with_held_out,
+        "in images of held-out persons or next to them in a clip": with_held_out,
         "without labels and not in the unlabeled set": len({*drawn.unlabeled} - {*split.unlabeled, *split.labeled}),
         **{f"of the unlabeled set: {reason}": count for reason, count in unlabeled_left_out.items()},
     }

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from semipose.data.clips import neighbors
 from semipose.data.leakage import shared_images
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
@@ -52,7 +54,8 @@ def draw_split(
     One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
     end), so for one seed a smaller labeled set is part of a larger one. Other persons in the images of those held out,
     and in other files with the same content, take no part, so that no image is both trained on and used to select
-    weights.
+    weights. Where images are frames of a clip (see `clips.neighbors`), blocks of neighbors are held out, and the
+    frames next to a block take no part either, because they look like those in it.
 
     Args:
         dataset: The persons; only those with a box and a labeled joint are drawn.
@@ -77,14 +80,19 @@ def draw_split(
     rest, held_out = order[:available], order[available:]
     if held_out:
         paths = dataset.instances.paths
+        near = neighbors(Path(paths[i]) for i in usable)
+        if near:
+            held_out = _blocks(order, paths, near, validation)
+            rest = [i for i in order if i not in set(held_out)]
         held_out_images = {Path(paths[i]) for i in held_out}
+        held_out_images |= {other for image in held_out_images for other in near.get(image, ())}
         held_out_images |= {copy for _, copy in shared_images(held_out_images, map(Path, paths))}
         rest = [i for i in rest if Path(paths[i]) not in held_out_images]
         if labels is not None and len(rest) < wanted:
             raise ConfigError(
                 f"`data.labels`: {plural(wanted, 'label')} requested, but {dataset.source} has "
                 f"{plural(len(rest), 'labeled person')} in other images than those of the {validation} held out for "
-                "validation; request fewer labels or set a smaller `data.validation`"
+                "validation and their neighbors in a clip; request fewer labels or set a smaller `data.validation`"
             )
     labeled = sorted(rest[:wanted])
     unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]
@@ -107,6 +115,24 @@ def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[
         return list(indices)
     order = np.random.default_rng([seed, len(indices)]).permutation(len(indices))
     return sorted(indices[int(i)] for i in order[:wanted])
+
+
+def _blocks(order: Sequence[int], paths: Sequence[str], near: dict[Path, set[Path]], count: int) -> list[int]:
+    """Takes `count` persons from the end of a permutation, each with those in neighboring images, then their neighbors.
+
+    So a clip loses few frames that are neither in the block nor trained on.
+    """
+    persons: dict[Path, list[int]] = defaultdict(list)
+    for person in order:
+        persons[Path(paths[person])].append(person)
+    held_out: dict[int, None] = {}
+    for seed in reversed(order):
+        waiting = deque([Path(paths[seed])] if seed not in held_out else [])
+        while waiting and len(held_out) < count:
+            image = waiting.popleft()
+            held_out |= dict.fromkeys(persons[image][: count - len(held_out)])
+            waiting.extend(other for other in sorted(near.get(image, ())) if persons[other][0] not in held_out)
+    return list(held_out)
 
 
 def fingerprint(dataset: PoseDataset) -> str:

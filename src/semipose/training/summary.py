@@ -6,8 +6,10 @@ from textwrap import shorten
 import numpy as np
 
 from semipose.data.account import DataAccount
+from semipose.data.clips import held_out_neighbors
 from semipose.data.data_config import DataConfig
 from semipose.data.datasets import DataSplits
+from semipose.data.leakage import image_paths
 from semipose.data.suspicions import Suspicion, log_suspicions, suspicious_labels
 from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.models.pose_net import ModelConfig
@@ -35,6 +37,19 @@ def warn_of_unused_images(method: str, data: DataConfig, splits: DataSplits, use
         log.info("no unlabeled images are given: the training uses labeled images only")
     if data.unlabeled and not uses_unlabeled:
         log.warning(f"{method} uses labeled images only; the unlabeled images only set the length of an epoch")
+
+
+def warn_of_neighbors(splits: DataSplits) -> None:
+    """Warns if persons are evaluated in frames next to frames that the training has labels of."""
+    labeled = image_paths(splits.labeled)
+    for name, persons in (("validation", splits.validation), ("test", splits.test)):
+        held_out = [] if persons is None else image_paths(persons)
+        if near := held_out_neighbors(labeled, held_out):
+            log.warning(
+                f"{len(near)} of {plural(len(held_out), f'{name} image')} follow or precede a training image in the "
+                f"same clip (the first: {near[0].name}), so their scores are better than those on new videos; split by "
+                "video or by time with semipose data split"
+            )
 
 
 def log_data(account: DataAccount, sets: TrainingSets) -> None:

@@ -1,0 +1,125 @@
+"""Clips: images that are frames of one recording, found by their names and confirmed by their content."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from semipose.data.images import read_image
+from semipose.errors import DataError
+
+MAX_GAP = 10
+"""Frames whose numbers differ by more are no neighbors: at 30 a second they are a third of a second apart."""
+ALIKE = 0.75
+"""Neighbors differ by less than this part of the difference of images far apart. It is .06 to .36 for frames one or ten
+apart in a video of the open field, .35 for its labeled frames, and .97 to 1 for photographs (LSP, COCO)."""
+SAMPLES = 8
+"""Number of pairs of images that are compared to decide on a clip."""
+THUMBNAIL_SIZE = 32
+NUMBERED = re.compile(r"(.*?)(\d+)")
+
+Clip = tuple[Path, str]
+"""The folder of a clip and the beginning of the names of its images."""
+
+
+class Thumbnail(NamedTuple):
+    """The height and width of an image, and (32, 32) gray levels: averages over the cells of a grid."""
+
+    size: tuple[int, int]
+    gray: np.ndarray
+
+
+def thumbnail(image: np.ndarray) -> Thumbnail:
+    """Returns the thumbnail of an image (H, W, 3) uint8 RGB."""
+    size = (THUMBNAIL_SIZE, THUMBNAIL_SIZE)
+    gray = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+    return Thumbnail((image.shape[0], image.shape[1]), gray.astype(np.float32))
+
+
+def frame_of(image: Path) -> tuple[Clip, int] | None:
+    """Returns the clip and the number of an image by its name; None for a name that does not end in a number."""
+    match = NUMBERED.fullmatch(image.stem)
+    return ((image.parent, match[1]), int(match[2])) if match else None
+
+
+def clips(images: Iterable[Path]) -> dict[Clip, list[Path]]:
+    """Returns the images that may be frames of a clip, in the order of their numbers.
+
+    They lie in one folder and have one name but for the number at its end. Other images are left out.
+    """
+    found: dict[Clip, list[tuple[int, Path]]] = defaultdict(list)
+    for image in dict.fromkeys(images):
+        if frame := frame_of(image):
+            found[frame[0]].append((frame[1], image))
+    return {clip: [image for _, image in sorted(numbered)] for clip, numbered in found.items()}
+
+
+def near_pairs(members: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Returns the neighbors by number in a clip, whose images are in order; the first of a pair is the earlier one."""
+    numbers = np.array([frame[1] if (frame := frame_of(image)) else 0 for image in members])
+    limit = min(MAX_GAP, float(np.median(np.diff(numbers)))) if len(members) > 1 else 0
+    ends = np.searchsorted(numbers, numbers + limit, side="right").tolist()
+    return [(image, members[later]) for n, image in enumerate(members) for later in range(n + 1, ends[n])]
+
+
+def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
+    """Returns the images next to each image in the same clip, for images that have one.
+
+    The numbers at the end of the names of neighbors differ by at most 10, and by no more than is usual in the clip (the
+    median). Photographs that a data set numbers look like a clip by name; therefore up to 8 pairs of neighbors are
+    compared, and if they are not more alike than images half of the clip apart, they are no clip. (Of a clip with fewer
+    than 8 images, than any images half of the list apart.)
+    """
+    everything = list(dict.fromkeys(images))
+    thumbnails: dict[Path, Thumbnail | None] = {}
+    found: dict[Path, set[Path]] = defaultdict(set)
+    for members in clips(everything).values():
+        pairs = near_pairs(members)
+        if pairs and _is_clip(pairs, members if len(members) >= SAMPLES else everything, thumbnails):
+            for a, b in pairs:
+                found[a].add(b)
+                found[b].add(a)
+    return dict(found)
+
+
+def held_out_neighbors(training: Iterable[Path], held_out: Iterable[Path]) -> list[Path]:
+    """Returns the held-out images that are next to an image of the training in the same clip."""
+    trained, held = set(training), list(dict.fromkeys(held_out))
+    near = neighbors([*trained, *held])
+    return [image for image in held if image not in trained and near.get(image, set()) & trained]
+
+
+def _is_clip(
+    pairs: Sequence[tuple[Path, Path]], images: Sequence[Path], thumbnails: dict[Path, Thumbnail | None]
+) -> bool:
+    """Whether the images of pairs are more alike than images that are half of the list apart."""
+    half = max(1, len(images) // 2)
+    far = [(images[n], images[n + half]) for n in range(len(images) - half)]
+
+    def difference(sample: Sequence[tuple[Path, Path]]) -> float:
+        chosen = [sample[n * len(sample) // SAMPLES] for n in range(SAMPLES)]
+        return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
+
+    return bool(far) and difference(pairs) < ALIKE * difference(far)
+
+
+def _difference(first: Path, second: Path, thumbnails: dict[Path, Thumbnail | None]) -> float:
+    """The mean difference of two images in gray levels; 255 if one can't be read or their sizes differ."""
+    a, b = (_thumbnail(path, thumbnails) for path in (first, second))
+    if a is None or b is None or a.size != b.size:
+        return 255.0
+    return float(np.abs(a.gray - b.gray).mean())
+
+
+def _thumbnail(path: Path, thumbnails: dict[Path, Thumbnail | None]) -> Thumbnail | None:
+    """The thumbnail of an image; None if it can't be read."""
+    if path not in thumbnails:
+        try:
+            thumbnails[path] = thumbnail(read_image(path))
+        except DataError:
+            thumbnails[path] = None
+    return thumbnails[path]

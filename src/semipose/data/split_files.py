@@ -1,0 +1,142 @@
+"""Splits an annotation file into files for training, validation and test: by video, by blocks of time, or by person."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.account import DataAccount, WrittenFiles
+from semipose.data.clips import clips, frame_of, near_pairs
+from semipose.data.formats.categories import CategoryChoice
+from semipose.data.formats.registry import read_annotations
+from semipose.data.formats.writers import write_annotations
+from semipose.data.leakage import image_paths
+from semipose.errors import ConfigError
+from semipose.structures.instances import PoseDataset
+from semipose.utils.files import check_output_file, make_folder
+from semipose.utils.progress import NO_PROGRESS, Progress
+
+log = logging.getLogger(__name__)
+
+UNITS = ("video", "time", "person")
+
+
+def split_annotations(
+    annotations: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    by: str,
+    val: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    images: str | os.PathLike[str] | None = None,
+    category: str | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> WrittenFiles:
+    """Writes the persons of an annotation file as train.json, val.json and test.json (COCO).
+
+    Args:
+        annotations: The file or project.
+        out: The folder of the files.
+        by: `video`: the images of a clip (one folder, one name but for the number at its end) stay together. `time`:
+            of each clip the end is held out, and its neighbors in the training (`clips.near_pairs`) are left out.
+            `person`: all images of an individual stay together, and so do individuals who share an image.
+        val: Share of the images (by video and time) or individuals for val.json.
+        test: Share for test.json.
+        seed: Seed of the choice of videos or individuals.
+        images: The image folder; found near the file if not given.
+        category: Name of the category that is read of a file with several, or `all`.
+        progress: Reports the images whose size was read.
+
+    Returns:
+        The files, with the account of the data set.
+
+    Raises:
+        ConfigError: If a value is out of range, or there are too few videos or individuals to split.
+    """
+    shares = {"val": val, "test": test}
+    if by not in UNITS:
+        raise ConfigError(f"`by`: {by!r} is unknown; use {', '.join(UNITS)}")
+    if min(shares.values()) < 0 or not 0 < sum(shares.values()) < 1:
+        raise ConfigError(f"`val` is {val} and `test` {test}; give shares that are together above 0 and below 1")
+    persons = read_annotations(annotations, images, category=CategoryChoice(category))
+    parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
+    make_folder(Path(out))
+    used: dict[str, int] = {}
+    files: list[Path] = []
+    for part in ("train", *(name for name, share in shares.items() if share)):
+        chosen = _in_images(persons, {image for image, own in parts.items() if own == part})
+        path = Path(out) / f"{part}.json"
+        check_output_file(path, Path(annotations))
+        write_annotations(chosen, path, progress)
+        used[part] = len(chosen)
+        files.append(path)
+    left_out = {"next to a held-out frame": len(persons) - sum(used.values())}
+    account = DataAccount.of(persons, used, left_out)
+    log.info(account.describe())
+    return WrittenFiles(files, account)
+
+
+def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
+    """The video or the group of individuals of each image."""
+    if by == "video":
+        return {image: str(frame[0] if (frame := frame_of(image)) else image) for image in image_paths(persons)}
+    names = persons.instances.individuals.tolist()
+    if not any(names):
+        raise ConfigError(f"`by`: {persons.source} names no individual; split by video or time")
+    groups: dict[str, set[str]] = {}
+    own: dict[Path, set[str]] = {image: set() for image in image_paths(persons)}
+    for image, name in zip(map(Path, persons.instances.paths), names, strict=True):
+        own[image].add(f"individual {name}" if name else f"image {image}")
+    for members in own.values():
+        merged = set(members).union(*(groups.get(member, set()) for member in members))
+        groups |= dict.fromkeys(merged, merged)
+    return {image: min(groups[min(found)]) if found else f"image {image}" for image, found in own.items()}
+
+
+def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: int, by: str) -> dict[Path, str]:
+    """Draws groups for each part until it has its share of the images, at least one."""
+    groups = sorted(set(group_of.values()))
+    if len(groups) <= sum(share > 0 for share in shares.values()):
+        others = ", ".join(unit for unit in UNITS if unit != by)
+        raise ConfigError(f"`by`: too few to split by {by}, namely {len(groups)}; use {others}")
+    sizes = dict.fromkeys(groups, 0)
+    for group in group_of.values():
+        sizes[group] += 1
+    order = [groups[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(groups))]
+    part_of: dict[str, str] = {}
+    reserved = sum(share > 0 for share in shares.values()) + 1
+    for part, share in shares.items():
+        count, wanted = 0, share * len(group_of)
+        reserved -= share > 0
+        while share and len(order) > reserved and (count == 0 or count + sizes[order[0]] / 2 <= wanted):
+            count += sizes[order[0]]
+            part_of[order.pop(0)] = part
+    return {image: part_of.get(group, "train") for image, group in group_of.items()}
+
+
+def _by_time(persons: PoseDataset, shares: Mapping[str, float]) -> dict[Path, str]:
+    """Holds out the end of each clip, in the order training, validation, test."""
+    found = clips(image_paths(persons))
+    parts = dict.fromkeys(image_paths(persons), "train")
+    for members in found.values():
+        count = len(members)
+        test = round(shares["test"] * count)
+        val = min(round(shares["val"] * count), count - test)
+        own = ["train"] * (count - val - test) + ["val"] * val + ["test"] * test
+        planned = dict(zip(members, own, strict=True))
+        near = {before for before, after in near_pairs(members) if planned[before] != planned[after]}
+        parts |= {image: "" if image in near else part for image, part in planned.items()}
+    missing = [part for part, share in shares.items() if share and part not in parts.values()]
+    if missing:
+        raise ConfigError(f"`by`: no clip of {persons.source} is long enough for {missing[0]}.json; split by video")
+    return parts
+
+
+def _in_images(persons: PoseDataset, images: set[Path]) -> PoseDataset:
+    """The persons in some images, and those of the images that show nobody."""
+    kept: Sequence[int] = [n for n, path in enumerate(persons.instances.paths) if Path(path) in images]
+    empty = tuple((image_id, path) for image_id, path in persons.empty_images if path in images)
+    return PoseDataset(persons.skeleton, persons.instances.take(kept), persons.source, empty, persons.category)

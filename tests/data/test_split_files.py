@@ -1,0 +1,91 @@
+"""Splits of annotation files by video, time and person."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.split_files import split_annotations
+from semipose.errors import ConfigError
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.skeletons import COCO
+from tests.data.test_clips import write_frames
+
+
+def written(tmp_path: Path, images: list[Path], individuals=None) -> Path:
+    """A COCO file with a person in each image, or several with individuals: [[names of image 1], …]."""
+    joints, visibility = np.ones((17, 2)), np.full(17, 2, np.int8)
+    names = individuals or [[None]] * len(images)
+    persons = [
+        Instance(image, n, 100 * n + k + 1, (0, 0, 9, 9), joints, visibility, individual=name)
+        for n, (image, own) in enumerate(zip(images, names, strict=True))
+        for k, name in enumerate(own)
+    ]
+    write_coco(PoseDataset(COCO, persons, "all"), tmp_path / "all.json")
+    return tmp_path / "all.json"
+
+
+def names(path: Path) -> set[str]:
+    return {Path(image["file_name"]).name for image in json.loads(path.read_text())["images"]}
+
+
+def test_by_video(tmp_path):
+    videos = {f"v{k}": write_frames(tmp_path / f"v{k}", range(10 * k, 10 * k + 6)) for k in range(6)}
+    source = written(tmp_path, [image for frames in videos.values() for image in frames])
+    found = split_annotations(source, tmp_path / "out", by="video", val=0.3, test=0.2, images=tmp_path)
+    assert [path.name for path in found] == ["train.json", "val.json", "test.json"]
+    by_part = [names(path) for path in found]
+    assert [len(own) for own in by_part] == [18, 12, 6]
+    for frames in videos.values():
+        assert sum({p.name for p in frames} <= own for own in by_part) == 1
+    assert found.account.used == {"train": 18, "val": 12, "test": 6}
+    again = split_annotations(source, tmp_path / "again", by="video", val=0.3, test=0.2, images=tmp_path)
+    other = split_annotations(source, tmp_path / "other", by="video", val=0.3, test=0.2, seed=1, images=tmp_path)
+    assert [names(path) for path in again] == by_part != [names(path) for path in other]
+
+
+def test_by_time(tmp_path):
+    images = write_frames(tmp_path / "v", range(20))
+    source = written(tmp_path, images)
+    found = split_annotations(source, tmp_path / "out", by="time", val=0.2, test=0.1, images=tmp_path / "v")
+    train, val, test = (sorted(names(path)) for path in found)
+    assert train == [p.name for p in images[:13]]
+    assert val == [p.name for p in images[14:17]]
+    assert test == [p.name for p in images[18:]]
+    assert found.account.left_out == {"next to a held-out frame": 2}
+
+
+def test_by_time_keeps_frames_that_are_far_apart(tmp_path):
+    images = write_frames(tmp_path / "v", range(0, 600, 30))
+    found = split_annotations(written(tmp_path, images), tmp_path / "out", by="time", images=tmp_path / "v")
+    assert [len(names(path)) for path in found] == [16, 4]
+
+
+def test_by_person_those_who_share_an_image_stay_together(tmp_path):
+    images = write_frames(tmp_path / "v", range(12))
+    individuals = [["a"], ["b"], ["c"], ["d"], ["a", "e"], ["b"], ["e"], ["f"], ["f"], ["c"], ["g"], ["d", "g"]]
+    source = written(tmp_path, images, individuals)
+    found = split_annotations(source, tmp_path / "out", by="person", val=0.3, images=tmp_path / "v")
+    train, val = ({r["individual"] for r in json.loads(path.read_text())["annotations"]} for path in found)
+    assert not train & val
+    assert train | val == set("abcdefg")
+    for pair in ({"a", "e"}, {"d", "g"}):
+        assert pair <= train or pair <= val
+
+
+def test_what_can_not_be_split_is_refused(tmp_path):
+    images = write_frames(tmp_path / "v", range(4))
+    source, given = written(tmp_path, images), {"images": tmp_path / "v", "out": tmp_path / "out"}
+    for options, message in (
+        ({"by": "video"}, "too few to split by video, namely 1; use time, person"),
+        ({"by": "person"}, "names no individual"),
+        ({"by": "time", "test": 0.01}, r"no clip of .* is long enough for test\.json"),
+        ({"by": "cage"}, "`by`: 'cage' is unknown; use video, time, person"),
+        ({"by": "time", "val": 0.7, "test": 0.5}, "together above 0 and below 1"),
+        ({"by": "time", "val": 0.0}, "together above 0 and below 1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            split_annotations(source, **given, **options)
+    assert not (tmp_path / "out").exists()

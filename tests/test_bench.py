@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench import accuracy, step, tta
+from bench import accuracy, step, suggest, tta
 from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.inference.predictor import Predictor
@@ -62,3 +62,24 @@ def test_accuracy_against_time(tmp_path, capsys, monkeypatch):
     assert 0 < found["ours"][0]["seconds"] < found["ours"][1]["seconds"]
     assert found["final"] == found["usual"][-1]["AP"]
     assert found["ratio"] > 0
+
+
+def test_suggestions_are_simulated_and_a_stopped_simulation_goes_on(tmp_path, monkeypatch):
+    write_coco(read_dataset("people", None).subset(range(30)), tmp_path / "pool.json")
+    images, tiny_network = PEOPLE / "images", ["model.backbone=test_resnet", "model.weights=none", "train.steps=2"]
+    arguments = ["--data", tmp_path / "pool.json", "--images", images, "--test", tmp_path / "pool.json"]
+    arguments += ["--test-images", images, "--out", tmp_path / "found.json", "--runs", tmp_path / "runs"]
+    arguments += ["--start", 8, "--count", 4, "--rounds", 2, "--seeds", 1, *tiny_network]
+    arguments += ["input.height=64", "input.width=64", "model.stage=-1", "data.validation=2"]
+    monkeypatch.setattr(sys, "argv", ["suggest.py", *map(str, arguments)])
+    suggest.main()
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [(r["strategy"], r["labels"]) for r in found["results"] if r["round"] == 2] == [
+        ("random", 16),
+        ("lowest score", 16),
+        ("suggest", 16),
+    ]
+    assert {line["against_random"] for line in found["summary"] if line["strategy"] == "random"} == {0.0}
+    monkeypatch.setattr(suggest, "train", None)  # every run is there
+    suggest.main()
+    assert json.loads((tmp_path / "found.json").read_text()) == found

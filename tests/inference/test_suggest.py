@@ -1,30 +1,18 @@
-"""Suggestions: the least confident images first, copied, with pre-labels that read back as annotations."""
+"""Suggestions: copies of images, with pre-labels, never of what is labeled or was suggested before."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
+from semipose.config import load_config
+from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import read_coco
-from semipose.errors import ConfigError
-from semipose.inference.suggest import least_confident, suggest
-from semipose.structures.predictions import Prediction
-
-
-def prediction(image, *scores):
-    return Prediction(image, None, np.zeros((len(scores), 2)), np.array(scores), 1.0, (0, 0, 9, 9))
-
-
-def test_images_are_ordered_by_their_least_confident_person():
-    high, low, mixed = prediction("high", 0.9, 0.9), prediction("low", 0.2, 0.4), prediction("mixed", 0.9, 0.8)
-    lowest = prediction("mixed", 0.1, 0.3)
-    everything = [mixed, high, low, lowest]
-    assert least_confident(everything, 1) == [mixed, lowest]
-    assert least_confident(everything, 2) == [mixed, lowest, low]
-    assert least_confident(everything, 9) == [mixed, lowest, low, high]
-    assert least_confident([], 3) == []
+from semipose.errors import ConfigError, DataError
+from semipose.inference.suggest import suggest
 
 
 @pytest.fixture
@@ -37,32 +25,53 @@ def frames(tmp_path):
     return folder
 
 
-def confidence(model, path):
-    return model.predict(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)).scores.mean()
+def inside(model, path):
+    """Which predicted joints lie in the image of 40×50 pixels."""
+    joints = model.predict(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)).keypoints[0]
+    return ((joints >= 0) & (joints < (40, 50))).all(axis=1)
 
 
-def test_copies_and_pre_labels_of_the_least_confident_images(model, frames, tmp_path):
+def test_copies_and_pre_labels(model, frames, tmp_path):
     out = tmp_path / "label"
     written = suggest(model, frames, count=3, out=out, min_joint_score=0)
     assert written[0] == out / "annotations.json"
-    order = sorted(frames.rglob("*.png"), key=lambda path: confidence(model, path))[:3]
-    assert [path.read_bytes() for path in written[1:]] == [path.read_bytes() for path in order]
+    originals = {path.read_bytes(): path.relative_to(frames) for path in frames.rglob("*.png")}
+    assert all(originals[path.read_bytes()] == path.relative_to(out / "images") for path in written[1:])
+    assert len(written[1:]) == 3
     assert {path for path in out.rglob("*") if path.is_file()} == set(written)
     labels = read_coco(out / "annotations.json", out / "images")
     assert len(labels) == 3
-    assert sorted(p.image for p in labels.instances) == sorted(written[1:])
-    assert all((p.visibility == 2).all() for p in labels.instances)
+    assert [p.image for p in labels.instances] == written[1:]
+    for person in labels.instances:
+        np.testing.assert_array_equal(person.visibility == 2, inside(model, person.image))
     assert [p.annotation_id for p in labels.instances] == [1, 2, 3]
+    assert written.account.used == {"suggested": 3}
+
+
+def test_nothing_is_suggested_that_is_labeled_or_was_suggested(trained_run, frames, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    persons = load_splits(load_config(run / "config.yaml").data).labeled
+    for n, path in enumerate(persons.instances.paths[:3]):
+        shutil.copyfile(path, frames / f"labeled{n}.jpg")
+    first = suggest(run, frames, count=2, out=tmp_path / "first")
+    second = suggest(run, frames, count=2, out=tmp_path / "second")
+    assert second.account.left_out["labeled already"] == 3
+    assert second.account.left_out["suggested before"] == 2
+    names = [path.name for path in (*first[1:], *second[1:])]
+    assert sorted(names) == ["a.png", "b.png", "c.png", "d.png"]
+    with pytest.raises(DataError, match=r"no image to suggest: .*4 suggested before"):
+        suggest(run, frames, count=2, out=tmp_path / "third")
 
 
 def test_joints_without_labels_in_training_have_no_pre_label(model, frames, tmp_path, caplog):
     caplog.set_level("INFO")
     partial = replace(model, unlearned_joints=("nose", "left_ankle"))
     suggest(partial, frames, count=2, out=tmp_path / "label", min_joint_score=0)
-    for person in read_coco(tmp_path / "label" / "annotations.json", tmp_path / "label" / "images").instances:
-        assert (person.visibility == 2).sum() == 15
-        assert person.visibility[model.skeleton.index("nose")] == 0
-    assert "30 of 30 joints have a pre-label" in caplog.text
+    labels = read_coco(tmp_path / "label" / "annotations.json", tmp_path / "label" / "images")
+    for person in labels.instances:
+        learned = [joint not in partial.unlearned_joints for joint in model.skeleton.joints]
+        np.testing.assert_array_equal(person.visibility == 2, learned & inside(model, person.image))
+    assert "30 of 30 joints have a score of 0 or more" in caplog.text
 
 
 def test_fewer_images_than_asked_for(model, frames, tmp_path, caplog):
@@ -97,6 +106,6 @@ def test_unusable_parameters_are_refused(model, frames, tmp_path):
         suggest(model, frames, count=1, out=tmp_path / "label", min_joint_score=20)
     (tmp_path / "label").mkdir()
     (tmp_path / "label" / "annotations.json").write_text("corrected")
-    with pytest.raises(ConfigError, match="perhaps corrected"):
+    with pytest.raises(ConfigError, match=r"has annotations\.json already, perhaps corrected"):
         suggest(model, frames, count=1, out=tmp_path / "label")
     assert (tmp_path / "label" / "annotations.json").read_text() == "corrected"

@@ -13,10 +13,16 @@ from semipose.cli.progress import ConsoleProgress
 def suggest(
     run: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A run folder or a weights file.")],
     frames: Annotated[
-        Path, typer.Argument(metavar="FRAMES|VIDEO|COCO.json", help="Images: a folder, a video or a COCO file.")
+        Path,
+        typer.Argument(
+            metavar="FRAMES|VIDEO|LABELS", help="A folder of images, videos, or an annotation file that lists images."
+        ),
     ],
-    count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")],
-    out: Annotated[Path, typer.Option(help="Folder for copies of the images, and annotations.json.")],
+    out: Annotated[Path, typer.Option(help="Folder for copies of the images, and the pre-labels.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")] = 20,
+    format: Annotated[
+        str, typer.Option(metavar="coco|cvat|label-studio|dlc|slp", help="The labeling tool of the pre-labels.")
+    ] = "coco",
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
         Path | None,
@@ -31,7 +37,7 @@ def suggest(
     on_error: OnError = "skip",
     json: Json = False,
 ) -> None:
-    """Select the images with the least confident joints for labeling, and pre-label them for a labeling tool."""
+    """Select images to label next, uncertain and different ones, and pre-label them for a labeling tool."""
     from semipose.inference.suggest import suggest as write_suggestions
 
     written = write_suggestions(
@@ -39,6 +45,7 @@ def suggest(
         frames,
         count=count,
         out=out,
+        format=format,
         images=images,
         boxes=boxes,
         box_category=box_category,

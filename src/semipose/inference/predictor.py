@@ -92,6 +92,21 @@ class Predictor:
             for network, mode in zip(self.networks, modes, strict=True):
                 network.train(mode)
 
+    def features(self, crops: Crops) -> np.ndarray:
+        """Returns features of the persons of `crops`, (N, C) float64 of length 1.
+
+        They are those of the backbone of the first network that its head takes, averaged over all positions.
+        """
+        network = self.networks[0]
+        mode = network.training
+        network.eval()
+        try:
+            with torch.inference_mode():
+                found = [network.backbone(view.images)[0].mean(dim=(2, 3)).cpu() for _, view in self._views(crops)]
+        finally:
+            network.train(mode)
+        return torch.nn.functional.normalize(torch.cat(found).double(), dim=1).numpy()
+
     def _mean(self, images: Tensor) -> Tensor:
         return torch.stack([self.loss.heatmaps(n.forward_main(images)) for n in self.networks]).mean(dim=0)
 

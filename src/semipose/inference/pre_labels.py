@@ -1,0 +1,127 @@
+"""Predictions as labels to correct, in the formats of labeling tools."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.cvat_writer import write_cvat
+from semipose.data.formats.deeplabcut import LABELS, SCORER, write_labels
+from semipose.data.formats.label_studio_writer import write_label_studio
+from semipose.data.images import image_size
+from semipose.data.video_frames import FRAME_NAME
+from semipose.errors import ConfigError
+from semipose.inference.prediction_files import require_writers, write_prediction_files
+from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
+from semipose.structures.predictions import Prediction
+from semipose.structures.skeletons import Skeleton
+
+IMAGES = "images"
+FILES: Mapping[str, str] = {
+    "coco": "annotations.json",
+    "cvat": "cvat.zip",
+    "label-studio": "label_studio.json",
+    "dlc": LABELS,
+    "slp": "annotations.slp",
+}
+"""The main file of each format, in DeepLabCut's the folder that has a folder with a table for each video."""
+
+
+def check_format(format: str) -> None:
+    """Raises ConfigError if the format is unknown or needs a package that is missing."""
+    if format not in FILES:
+        raise ConfigError(f"`format`: {format!r} is unknown; use {', '.join(FILES)}")
+    require_writers([Path(FILES[format])])
+
+
+def target_of(image: Path, name: Path, format: str) -> Path:
+    """Returns where a copy of an image belongs below the output folder: in `images`, or as DeepLabCut has it.
+
+    Args:
+        image: The image.
+        name: Its name relative to the folder that all images share.
+        format: The format of the pre-labels.
+    """
+    if format != "dlc":
+        return Path(IMAGES) / name
+    frame = FRAME_NAME.fullmatch(image.stem)
+    return Path(LABELS) / (frame[1] if frame else image.parent.name or "images") / image.name
+
+
+def write_pre_labels(
+    predictions: Sequence[Prediction],
+    copies: Mapping[int | str, Path],
+    skeleton: Skeleton,
+    category: Category,
+    out: Path,
+    format: str,
+    min_joint_score: float,
+) -> list[Path]:
+    """Writes predictions as labels for a labeling tool.
+
+    Args:
+        predictions: The predictions in the copied images.
+        copies: The copy of each image by its id.
+        skeleton: The joints.
+        category: The category of the persons.
+        out: The output folder.
+        format: A key of `FILES`.
+        min_joint_score: Joints with a lower score have no label, and neither have those outside of the image.
+
+    Returns:
+        The files.
+    """
+    path = out / FILES[format]
+    labeled = [_labeled(p, copies[p.image_id], min_joint_score) for p in predictions]
+    if format == "slp":
+        pairs = zip(predictions, labeled, strict=True)
+        kept = [replace(p, joints=np.where(known[:, None], p.joints, np.nan)) for p, known in pairs]
+        write_prediction_files(kept, [path], skeleton, {i: str(copy) for i, copy in copies.items()}, [*copies.values()])
+        return [path]
+    labels = PoseDataset(skeleton, _instances(predictions, copies, labeled), "predictions", category=category)
+    if format == "dlc":
+        return [_write_table(labels, folder) for folder in sorted({copy.parent for copy in copies.values()})]
+    writers: Mapping[str, Callable[[PoseDataset, Path], object]] = {
+        "coco": write_coco,
+        "cvat": write_cvat,
+        "label-studio": write_label_studio,
+    }
+    writers[format](labels, path)
+    further = {"cvat": ["cvat_labels.json"], "label-studio": ["label_studio.xml"]}
+    return [path, *(out / name for name in further.get(format, []))]
+
+
+def _write_table(labels: PoseDataset, folder: Path) -> Path:
+    """Writes the table of a video's folder."""
+    path = folder / f"CollectedData_{SCORER}.csv"
+    members = [n for n, image in enumerate(labels.instances.paths) if Path(image).parent == folder]
+    write_labels(labels.subset(members), path)
+    return path
+
+
+def _labeled(prediction: Prediction, image: Path, min_joint_score: float) -> np.ndarray:
+    """Which joints have a label, (K,): those with a score that lie in the image, as labeling tools demand."""
+    size = image_size(image)
+    inside = (prediction.joints >= 0) & (prediction.joints < (np.inf if size is None else np.array(size)))
+    return np.asarray(inside.all(axis=1) & (prediction.scores >= min_joint_score) & (prediction.scores > 0))
+
+
+def _instances(
+    predictions: Sequence[Prediction], copies: Mapping[int | str, Path], labeled: Sequence[np.ndarray]
+) -> list[Instance]:
+    """Converts predictions to annotations with ids from 1; joints without a label are COCO's (0, 0)."""
+    return [
+        Instance(
+            copies[p.image_id],
+            p.image_id,
+            number,
+            p.box,
+            p.joints * known[:, None],
+            np.where(known, 2, 0).astype(np.int8),
+            area=estimate_area(p.box),
+            category_id=p.category_id,
+        )
+        for number, (p, known) in enumerate(zip(predictions, labeled, strict=True), start=1)
+    ]

@@ -84,9 +84,10 @@ def test_frames_of_a_video_without_a_box_are_empty_rows(model, tmp_path):
     video = clip(tmp_path / "v.mp4", [picture(8 * x) for x in range(4)])
     boxes = tmp_path / "boxes.json"
     boxes.write_text('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "score": 1}]')
-    (path,) = semipose.predict(model, video, boxes=boxes, out=tmp_path / "found", format="csv")
+    path, scores = semipose.predict(model, video, boxes=boxes, out=tmp_path / "found", format="csv")
     rows = list(csv.reader(path.read_text().splitlines()))[3:]
     assert [int(row[0]) for row in rows] == list(range(len(rows)))
+    assert scores.name == "v_scores.json"
     assert [any(row[1:]) for row in rows[:3]] == [False, True, False]
 
 
@@ -94,8 +95,8 @@ def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
     pandas, sleap_io = pytest.importorskip("pandas"), pytest.importorskip("sleap_io")
     pytest.importorskip("tables")
     video = clip(tmp_path / "v.mp4", [picture(8 * x) for x in range(4)])
-    table, h5 = semipose.predict(model, video, out=tmp_path / "found", format="dlc")
-    (slp,) = semipose.predict(model, video, out=tmp_path / "found.slp")
+    table, h5, _ = semipose.predict(model, video, out=tmp_path / "found", format="dlc")
+    slp, *_ = semipose.predict(model, video, out=tmp_path / "found.slp")
     read, stored = pandas.read_csv(table, header=[0, 1, 2], index_col=0), pandas.read_hdf(h5)
     assert list(read.columns) == list(stored.columns)
     assert read.columns.names == stored.columns.names == ["scorer", "bodyparts", "coords"]

@@ -82,3 +82,8 @@ def test_held_out_images_next_to_images_of_the_training(tmp_path):
     assert held_out_neighbors(frames[:16], frames[16:]) == [frames[16]]
     assert held_out_neighbors(frames[:15], frames[16:]) == []
     assert held_out_neighbors(frames[:16], frames[10:20]) == [frames[16]]  # shared images are leakage, told elsewhere
+
+
+def test_few_images_are_no_clip(tmp_path):
+    assert neighbors(write_frames(tmp_path, range(7))) == {}
+    assert neighbors(write_frames(tmp_path, range(9)))

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semipose.data.data_config import DataConfig
+from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import read_coco
+from semipose.data.formats.coco_writer import write_coco
 from semipose.data.splits import draw_at_most, draw_split, fingerprint
 from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
@@ -198,3 +201,11 @@ def test_numbered_photographs_are_drawn_singly(tmp_path):
     split = draw_split(in_images(photos), None, seed=0, validation=6)
     assert split == draw_split(labeled_persons(60), None, seed=0, validation=6)
     assert len(split.labeled) == 54
+
+
+def test_frames_next_to_the_validation_are_not_unlabeled_images(tmp_path):
+    """They were once: a training on all labels then had an unlabeled set, which was its labeled set."""
+    write_coco(in_images(write_frames(tmp_path, range(48))), tmp_path / "train.json")
+    splits = load_splits(DataConfig(train=str(tmp_path / "train.json"), images=str(tmp_path), validation=6))
+    assert splits.unlabeled is None
+    assert sum(splits.account.used.values()) + sum(splits.account.left_out.values()) == 48

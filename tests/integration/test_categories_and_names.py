@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -93,7 +94,8 @@ def test_a_folder_is_predicted_and_pre_labeled_as_the_same_category(run, tmp_pat
         (images / path.name).write_bytes(path.read_bytes())
     written = semipose.predict(run, images, out=tmp_path / "found")
     assert {record["category_id"] for record in json.loads(written[0].read_text())} == {2}
-    labels, *_ = semipose.suggest(run, images, count=2, out=tmp_path / "next")
+    Image.open(images / "00000.jpg").rotate(180).save(images / "new.jpg")
+    labels, *_ = semipose.suggest(run, images, count=1, out=tmp_path / "next")
     content = json.loads(labels.read_text())
     assert [(c["id"], c["name"], c["keypoints"]) for c in content["categories"]] == [(2, "horse", NAMES)]
     assert {record["category_id"] for record in content["annotations"]} == {2}

@@ -72,14 +72,15 @@ def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
     The numbers at the end of the names of neighbors differ by at most 10, and by no more than is usual in the clip (the
     median). Photographs that a data set numbers look like a clip by name; therefore up to 8 pairs of neighbors are
     compared, and if they are not more alike than images half of the clip apart, they are no clip. (Of a clip with fewer
-    than 8 images, than any images half of the list apart.)
+    than 8 images, than any images half of the list apart; among fewer than 8 images in all, there is no clip.)
     """
     everything = list(dict.fromkeys(images))
     thumbnails: dict[Path, Thumbnail | None] = {}
     found: dict[Path, set[Path]] = defaultdict(set)
     for members in clips(everything).values():
         pairs = near_pairs(members)
-        if pairs and _is_clip(pairs, members if len(members) >= SAMPLES else everything, thumbnails):
+        compared = members if len(members) >= SAMPLES else everything
+        if pairs and len(compared) >= SAMPLES and _is_clip(pairs, compared, thumbnails):
             for a, b in pairs:
                 found[a].add(b)
                 found[b].add(a)

@@ -249,8 +249,8 @@ def _unlabeled(
     config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split
 ) -> tuple[PoseDataset | None, dict[str, int]]:
     """The persons that lost their labels and those of `data.unlabeled`, if any, and what of the latter is left out."""
-    lost = len(split.labeled) + len(split.validation) < len(train)
-    own = train.subset(split.unlabeled).without_labels() if lost and split.unlabeled else None
+    lost = {*split.unlabeled} - {*split.labeled}
+    own = train.subset(split.unlabeled).without_labels() if lost else None
     if config.unlabeled is None:
         return own, {}
     if own is None and config.include_labeled:

@@ -7,6 +7,7 @@ import torch
 
 from semipose.config import RunConfig
 from semipose.data.datasets import PEOPLE
+from semipose.methods.multi_augs import Config as MultiAugsConfig
 from semipose.metrics import pck
 from semipose.structures.skeletons import COCO
 from semipose.studies.grid import StudyRun, load_grid, presets
@@ -252,6 +253,29 @@ def test_rows_without_keypoint_mix_have_no_augmentation():
     }  # fmt: skip
     one = load_grid("trs-table8").run_config(StudyRun("K = 1", 1000, 0))
     assert one.method == grid.run_config(StudyRun("MFL", 1000, 0)).method
+
+
+def test_who_mixes_targets():
+    """Mixup and CutMix of TRS, table IX, as the cited methods do; MultiAugs leaves the target as it is."""
+
+    def config(name, row, labels):
+        return load_grid(name).run_config(StudyRun(row, labels, 0)).method
+
+    assert [config("trs-table9", row, 1000).augmentations[0].mix_targets for row in ("mixup", "cut_mix")] == [
+        True,
+        True,
+    ]
+    assert "mix_targets" in load_grid("trs-table9").note
+    wild = (("trs-table3", "multi_augs+dual, ResNet-101"), ("coco-wild-hrnet", "multi_augs+dual"))
+    assert [config(name, row, None).paths[1][1].mix_targets for name, row in wild] == [False, False]
+    assert [config(name, row, None).paths for name, row in wild] == [MultiAugsConfig().paths[:2]] * 2
+
+
+def test_places_of_mixup_are_added_to_the_image():
+    grid = load_grid("akm-table5")
+    methods = [grid.run_config(run).method for run in grid.runs()]
+    assert all(method.mixup.places[0] == "image" for method in methods)
+    assert [a.kind for method in methods for a in method.augmentations] == ["joint_cutout"] * 5
 
 
 @pytest.mark.parametrize("name", presets())

@@ -24,6 +24,7 @@ from semipose.inference.prediction_files import output_files, require_writers, w
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
+from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
 from semipose.utils.device import resolve_device
 from semipose.utils.files import check_output_file
@@ -118,16 +119,22 @@ def predict(
     folder = source if source.is_dir() else None if images is None else Path(images)
     names = relative_names(persons.image_paths, folder)
     write_prediction_files(predictions, written, model.skeleton, names, list(persons.image_paths.values()))
-    numbered = all(isinstance(p.image_id, int) for p in predictions)
-    is_submission = source.suffix == ".json" and written == [out / "predictions.json"]
-    if is_submission and model.skeleton.keys == COCO.keys and numbered:
-        written.append(out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json")
-        submitted = oks_nms(predictions, model.skeleton.sigmas) if model.instance_score == "rescored" else predictions
-        if suppressed := len(predictions) - len(submitted):
-            log.info("%s: OKS-NMS leaves out %s as duplicates", written[1].name, plural(suppressed, "prediction"))
-        save_submission(submitted, written[1])
+    if source.suffix == ".json" and written == [out / "predictions.json"]:
+        written += _write_submission(model, predictions, out, source)
     drawings = draw_predictions(persons, predictions, model.skeleton, out) if draw else []
     return WrittenFiles([*written, *drawings], account)
+
+
+def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path, source: Path) -> list[Path]:
+    """Writes the file for COCO's evaluation server, if the joints and image ids are COCO's; returns its path."""
+    if model.skeleton.keys != COCO.keys or not all(isinstance(p.image_id, int) for p in predictions):
+        return []
+    path = out / f"person_keypoints_{source.stem.removeprefix('image_info_')}_semipose_results.json"
+    submitted = oks_nms(predictions, model.skeleton.sigmas) if model.instance_score == "rescored" else predictions
+    if suppressed := len(predictions) - len(submitted):
+        log.info("%s: OKS-NMS leaves out %s as duplicates", path.name, plural(suppressed, "prediction"))
+    save_submission(submitted, path)
+    return [path]
 
 
 def _predict_videos(

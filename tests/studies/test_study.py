@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from semipose.data.datasets import PEOPLE
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.reports.html import write_report
 from semipose.studies.grid import StudyGrid, load_grid
 from semipose.studies.study import run_study
@@ -18,7 +18,7 @@ def grid(tiny_run):
     def make(**changed):
         rows = {
             "supervised": {"options": {"method": "supervised"}},
-            "broken": {"options": {"method": "single", "model.weights": "/nowhere.pth"}},
+            "broken": {"options": {"method": "single", "train.start": "/nowhere.safetensors"}},
         }
         return StudyGrid(**{"title": "Tiny", "rows": rows, "labels": [30], "shared": tiny_run, **changed})
 
@@ -33,7 +33,7 @@ def test_study_reports_failures_and_continues(grid, tmp_path):
     assert (done["row"], failed["row"]) == ("supervised", "broken")
     assert 0 <= done["scores"]["PCK@0.2"] < 0.3
     assert result.failures == [failed["failure"]]
-    assert failed["failure"].startswith("`model.weights`: no file /nowhere.pth")
+    assert "/nowhere.safetensors" in failed["failure"]
     text = result.table.read_text()
     assert "| supervised | 30 | 1 |" in text
     assert f"broken-30-0: {failed['failure']}" in text
@@ -58,6 +58,13 @@ def test_missing_data_is_reported_before_anything_runs(grid, tmp_path):
     missing = grid(data={"data.train": "coco/train.json"}, source="see cocodataset.org")
     with pytest.raises(DataError, match=r"coco/train.json.*`data`.*; see cocodataset.org"):
         run_study(missing, tmp_path / "out", data=tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_weights_are_reported_before_anything_runs(grid, tmp_path):
+    rows = {"single": {"options": {"method": "single", "model.weights": "/nowhere.pth"}}}
+    with pytest.raises(WeightsError, match=r"no file /nowhere\.pth"):
+        run_study(grid(rows=rows), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError, DataError
+from semipose.models.backbones import build_backbone
 from semipose.studies.grid import StudyGrid
 from semipose.studies.runner import Outcome, train_runs
 from semipose.studies.tables import read_record, write_tables
@@ -42,6 +43,7 @@ def run_study(
 
     Raises:
         DataError: If files of the study are missing or its data cannot be used.
+        WeightsError: If pretrained weights of a backbone are missing or can't be fetched.
         ConfigError: If `out` contains a study and `resume` is false.
     """
     grid = grid.on_data(data)
@@ -51,6 +53,7 @@ def run_study(
         raise ConfigError(f"{out} already contains a study; continue it with `resume` or choose another `out`")
     for part in grid.parts().values():  # reports errors in the data before the first run starts
         load_splits(part.run_config(part.runs()[0], data).data)
+    _load_weights(grid, data)
     outcomes = train_runs(grid, out, data=data, jobs=jobs)
     return StudyResult(write_tables(grid, outcomes, out), outcomes)
 
@@ -66,6 +69,21 @@ def _check_files(grid: StudyGrid, data: Path | None) -> None:
         f"the study needs {', '.join(map(str, missing))}: give the folder that contains them as `data`{instead}"
         + "".join(f"; {source}" for source in sources)
     )
+
+
+def _load_weights(grid: StudyGrid, data: Path | None) -> None:
+    """Loads the weights of every backbone: runs at the same time download nothing, and missing ones are an error now."""
+    networks: set[tuple[str, str, int]] = set()
+    for part in grid.parts().values():
+        for run in part.runs():
+            config = part.run_config(run, data)
+            model = config.model
+            if model.weights != "none":
+                networks.add((model.backbone, model.weights, model.stage))
+                others = getattr(config.method, "backbones", {}).values()
+                networks |= {(name, "auto", model.stage) for name in others if name != model.backbone}
+    for name, weights, stage in sorted(networks):
+        build_backbone(name, weights, stage, levels=1)
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def _check_files(grid: StudyGrid, data: Path | None) -> None:
 
 
 def _load_weights(grid: StudyGrid, data: Path | None) -> None:
-    """Loads the weights of every backbone once: parallel runs download nothing, and missing weights are an error now."""
+    """Loads the weights of every backbone once: missing ones are an error now, and parallel runs download nothing."""
     networks: set[tuple[str, str, int]] = set()
     for part in grid.parts().values():
         for run in part.runs():

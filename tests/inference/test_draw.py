@@ -24,6 +24,7 @@ from semipose.inference.draw import (
     fit_image,
     save_image,
 )
+from semipose.inference.legend import joint_color
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO, SKELETONS, infer_skeleton
 
@@ -46,11 +47,27 @@ def color_at(canvas: np.ndarray, x: float, y: float) -> tuple[int, int, int]:
     return near[0] if near else tuple(int(v) for v in found)
 
 
-def test_joints_and_limbs_have_the_color_of_their_side() -> None:
+def test_joints_have_their_own_colors_and_limbs_that_of_their_side() -> None:
     canvas = drawn([[[10, 10], [40, 10], [70, 10]]])
-    assert [color_at(canvas, x, 10) for x in (10, 40, 70)] == [LEFT, RIGHT, MIDDLE]
+    assert [tuple(canvas[10, x]) for x in (10, 40, 70)] == [joint_color(k) for k in range(3)]
     canvas = drawn([[[10, 10], [10, 50], [60, 10], [60, 50]]], SIDES)
     assert [color_at(canvas, *at) for at in ((10, 30), (60, 30), (35, 10))] == [LEFT, RIGHT, MIDDLE]
+
+
+def test_names_are_written_on_demand() -> None:
+    joints = [[[10, 10], [10, 30], [10, 50]]]
+    plain, named = drawn(joints), drawn(joints, names=True)
+    assert (plain[:, 20:] == GRAY[:, 20:]).all()
+    changed = (named[:, 20:] != GRAY[:, 20:]).any(axis=(1, 2))
+    assert changed[[10, 30, 50]].all()
+    low = drawn(joints, scores=[[1, 0.1, 1]], names=True)
+    assert (low[26:35] == GRAY[26:35]).all()
+
+
+def test_joints_of_a_small_animal_in_a_large_frame_can_be_seen() -> None:
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    canvas = drawn([[[300, 200], [330, 230], [360, 260]]], image=frame)
+    assert (canvas == joint_color(0)).all(axis=-1).sum() > 35
 
 
 def test_the_image_is_not_changed() -> None:
@@ -182,7 +199,8 @@ def test_predictions_are_drawn_on_their_image(tmp_path: Path) -> None:
     found = ground_truth_as_predictions(persons)
     written = draw_predictions(persons, [*found, found[0]], persons.skeleton, tmp_path)
     assert [p.name for p in written] == [f"{p.image.stem}_pose.jpg" for p in persons.instances]
-    assert all(cv2.imread(str(p)).shape == (192, 192, 3) for p in written)
+    pictures = [cv2.imread(str(p)) for p in written]
+    assert all(p.shape[0] == 192 and p.shape[1] > 192 for p in pictures)  # the legend
 
 
 def test_drawings_replace_neither_images_nor_each_other(tmp_path: Path) -> None:

@@ -25,7 +25,11 @@ def test_predict_on_a_folder_writes_results_and_drawings(model, tmp_path):
     found = json.loads(written[0].read_text())
     assert [p["file_name"] for p in found] == ["a.png", "b.jpg"]
     assert [len(p["keypoints"]) for p in found] == [51, 51]
-    assert cv2.imread(str(written[1])).shape == (80, 80, 3)
+    drawn = cv2.imread(str(written[1]))
+    assert drawn.shape[0] == 80
+    assert drawn.shape[1] > 80  # the legend
+    with pytest.raises(semipose.ConfigError, match="`names`: it refers to drawings"):
+        semipose.predict(model, folder, out=tmp_path / "found", names=True)
     assert "images" in json.loads((tmp_path / "found" / "dropped.json").read_text())
     with pytest.raises(semipose.DataError, match="`on_error`"):
         semipose.predict(model, folder, out=tmp_path / "strict", on_error="strict")

@@ -33,6 +33,13 @@ def test_known_names_return_the_known_skeleton():
     assert infer_skeleton(titles) == replace(COCO, joints=tuple(titles))
 
 
+def test_limbs_of_the_file_replace_those_of_the_known_skeleton():
+    limbs = [(0, 5), (5, 6)]
+    assert infer_skeleton(COCO.joints, limbs) == replace(COCO, limbs=((0, 5), (5, 6)))
+    reversed_limbs = [(b, a) for a, b in reversed(COCO.limbs)]
+    assert infer_skeleton(COCO.joints, reversed_limbs) is COCO
+
+
 def test_pairs_and_sigmas_are_inferred_from_names():
     found = infer_skeleton(["snout", "left_wrist", "right_wrist", "L-Paw", "R-Paw"], [(0, 1)], name="cat")
     assert found.flip_pairs == ((1, 2), (3, 4))

@@ -36,6 +36,7 @@ def predict(
         ),
     ] = None,
     draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
+    names: Annotated[bool, typer.Option("--names", help="Write the names of the joints into the drawings.")] = False,
     smooth: Annotated[
         int, typer.Option(min=0, help="Frames of a median filter for the table of a video, odd; 0 for none.")
     ] = 0,
@@ -58,6 +59,7 @@ def predict(
         out=out,
         format=format,
         draw=draw,
+        names=names,
         smooth=smooth,
         network=network,
         flip_test=flip_test,

@@ -10,6 +10,7 @@ import numpy as np
 
 from semipose.data.images import read_image, write_image
 from semipose.errors import DataError
+from semipose.inference.legend import add_legend, joint_color, write_beside
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
@@ -32,8 +33,11 @@ def draw_pose(
     *,
     min_score: float = 0.2,
     scale: float = 1.0,
+    names: bool = False,
 ) -> np.ndarray:
     """Draws the poses of N persons on a copy of the image. The line width depends on the size of the person.
+
+    A joint has the color of `joint_color`, a limb that of its side.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -42,6 +46,7 @@ def draw_pose(
         skeleton: Limbs and sides of the K joints.
         min_score: Joints with a lower score or the score 0, and limbs that end in one, are not drawn.
         scale: Factor by which the image is enlarged.
+        names: Whether the name of each joint is written beside it.
 
     Returns:
         (scale × H, scale × W, 3) uint8 RGB.
@@ -54,18 +59,28 @@ def draw_pose(
             continue
         extent = float(np.ptp(points[shown], axis=0).max()) if shown.sum() > 1 else 40.0
         width = int(np.clip(round(extent / 70), 1, 8))
+        radius = max(width + 1, round(min(extent / 15, min(size) / 130)))
         for a, b in skeleton.limbs:
             if shown[a] and shown[b]:
                 _line(canvas, points[a], points[b], _color(skeleton, a, b), width)
-        for k in np.flatnonzero(shown):
-            _dot(canvas, points[k], _color(skeleton, int(k), int(k)), width + 1)
+        for k in np.flatnonzero(shown).tolist():
+            _dot(canvas, points[k], joint_color(k), radius)
+        if names:
+            for k in np.flatnonzero(shown).tolist():
+                write_beside(canvas, skeleton.joints[k], points[k], radius + 3)
     return canvas
 
 
 def draw_predictions(
-    persons: PoseDataset, predictions: Sequence[Prediction], skeleton: Skeleton, out: Path, *, min_score: float = 0.2
+    persons: PoseDataset,
+    predictions: Sequence[Prediction],
+    skeleton: Skeleton,
+    out: Path,
+    *,
+    min_score: float = 0.2,
+    names: bool = False,
 ) -> list[Path]:
-    """Writes NAME_pose.jpg below `out` for each image with predictions, and returns the files.
+    """Writes NAME_pose.jpg below `out` for each image with predictions, with a legend, and returns the files.
 
     Images from several folders keep their path relative to the common folder. Images that differ only in their suffix
     get the suffix added to NAME, so that all names differ.
@@ -80,7 +95,8 @@ def draw_predictions(
         path = images[identity]
         joints, scores = np.array([p.joints for p in persons_found]), np.array([p.scores for p in persons_found])
         target = out / targets[path]
-        save_image(draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score), target)
+        drawn = draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score, names=names)
+        save_image(add_legend(drawn, skeleton.joints), target)
         written.append(target)
     return written
 
@@ -160,6 +176,7 @@ def save_image(image: np.ndarray, path: Path) -> None:
 
 
 def _color(skeleton: Skeleton, a: int, b: int) -> tuple[int, int, int]:
+    """The color of the limb between two joints."""
     sides = {skeleton.side(i) for i in (a, b)} - {None}
     return {"left": LEFT, "right": RIGHT}.get(sides.pop() or "", MIDDLE) if len(sides) == 1 else MIDDLE
 

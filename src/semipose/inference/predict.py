@@ -46,6 +46,7 @@ def predict(
     min_score: float = 0.0,
     box_category: int | str | None = None,
     draw: bool = False,
+    names: bool = False,
     smooth: int = 0,
     network: str | None = None,
     flip_test: bool = False,
@@ -71,7 +72,8 @@ def predict(
             images are used.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
-        draw: Whether images (or a video) with the poses are written.
+        draw: Whether images (or a video) with the poses and a legend of the joints are written.
+        names: Whether drawings have the name of each joint beside it.
         smooth: Number of frames of a median filter for the predictions of a video with one person, odd; 0 for none.
         network: A network of the run folder, as in `load`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
@@ -94,13 +96,15 @@ def predict(
         refuse_unused(f"{source.name} is not an annotation file", images=images)
     if boxes is None:
         refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
+    if not draw:
+        refuse_unused("it refers to drawings, and `draw` is not given", names=names)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes else []))
     model.to(resolve_device(device))
     if is_video_source(source):
-        video_options = {"draw": draw, "smooth": smooth, "flip_test": flip_test}
+        video_options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
         box_options = {"boxes": boxes, "min_score": min_score, "box_category": box_category}
         return _predict_videos(model, source, out, written, progress, **video_options, **box_options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
@@ -117,11 +121,11 @@ def predict(
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
     folder = source if source.is_dir() else None if images is None else Path(images)
-    names = relative_names(persons.image_paths, folder)
-    write_prediction_files(predictions, written, model.skeleton, names, list(persons.image_paths.values()))
+    file_names = relative_names(persons.image_paths, folder)
+    write_prediction_files(predictions, written, model.skeleton, file_names, list(persons.image_paths.values()))
     if source.suffix == ".json" and written == [out / "predictions.json"]:
         written += _write_submission(model, predictions, out, source)
-    drawings = draw_predictions(persons, predictions, model.skeleton, out) if draw else []
+    drawings = draw_predictions(persons, predictions, model.skeleton, out, names=names) if draw else []
     return WrittenFiles([*written, *drawings], account)
 
 

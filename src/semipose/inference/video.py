@@ -17,6 +17,7 @@ from semipose.data.formats.image_names import id_value
 from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.draw import draw_pose
+from semipose.inference.legend import add_legend
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
@@ -51,6 +52,7 @@ def predict_video(
     files: Sequence[Path] | None = None,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
+    names: bool = False,
     smooth: int = 0,
     flip_test: bool = False,
     min_score: float = 0.0,
@@ -69,7 +71,8 @@ def predict_video(
         out: Folder of the scores and of the video with poses.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
         boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
-        draw: Whether to write the video with poses, which are not smoothed.
+        draw: Whether to write the video with poses, which are not smoothed, and a legend of the joints.
+        names: Whether the name of each joint is written beside it.
         smooth: Number of frames of a median filter for the predictions in files; 0 for none.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
@@ -92,7 +95,7 @@ def predict_video(
             predictions += found
             frames_read += 1
             if video:
-                video.add(_drawn(image, found, model.skeleton), frame)
+                video.add(_drawn(image, found, model.skeleton, names=names), frame)
     persons_read = len(predictions)
     if by_frame is not None:
         left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons_read
@@ -139,11 +142,11 @@ def predict_frames(
         log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
 
 
-def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton) -> np.ndarray:
-    """The image with the predicted poses."""
+def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton, *, names: bool) -> np.ndarray:
+    """The image with the predicted poses and the legend."""
     joints = np.array([p.joints for p in found]).reshape(-1, len(skeleton), 2)
     scores = np.array([p.scores for p in found]).reshape(-1, len(skeleton))
-    return draw_pose(image, joints, scores, skeleton)
+    return add_legend(draw_pose(image, joints, scores, skeleton, names=names), skeleton.joints)
 
 
 def boxes_by_frame(

@@ -191,9 +191,10 @@ class Skeleton:
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:
     """Returns the skeleton for the joint names of an annotation file, which it keeps as they are.
 
-    It has the properties of a known skeleton if the names are the same, whatever their spelling. Otherwise left and
-    right joints are paired where the names differ only in their side, wherever it is (`left_wrist`, `LeftWrist`,
-    `front_left_paw`, `hand.L`, `lwrist`). Sigmas come from the body part at the end of the name.
+    It has the properties of a known skeleton if the names are the same, whatever their spelling; limbs that are given
+    replace its own. Otherwise left and right joints are paired where the names differ only in their side, wherever it
+    is (`left_wrist`, `LeftWrist`, `front_left_paw`, `hand.L`, `lwrist`). Sigmas come from the body part at the end of
+    the name.
 
     Args:
         names: Joint names in the order of the file.
@@ -216,6 +217,8 @@ def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), 
             raise DataError(f"skeleton {name!r} names joint {joints[first]!r} {same}; every joint needs its own name")
     for known in SKELETONS.values():
         if known.keys == matching_keys(joints):
+            if limbs and set(map(frozenset, limbs)) != set(map(frozenset, known.limbs)):
+                return replace(known, joints=joints, limbs=tuple(limbs))
             return known if known.joints == joints else replace(known, joints=joints)
     pairs = find_pairs(joints)
     paired = {i for pair in pairs for i in pair}

@@ -17,6 +17,7 @@ from semipose.inference.draw import (
     RED,
     RIGHT,
     comparison_sheet,
+    draw_errors,
     draw_masks,
     draw_pose,
     draw_predictions,
@@ -214,3 +215,11 @@ def test_drawings_replace_neither_images_nor_each_other(tmp_path: Path) -> None:
     written = draw_predictions(persons, found, persons.skeleton, tmp_path)
     assert sorted(p.name for p in written) == ["a_jpg_pose.jpg", "a_png_pose.jpg", "b_pose.jpg"]
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_line_leads_from_each_prediction_to_a_ring_at_its_label() -> None:
+    labeled, predicted = np.array([[20.0, 30.0], [60.0, 50.0]]), np.array([[60.0, 30.0], [10.0, 10.0]])
+    canvas = draw_errors(GRAY, labeled, predicted, np.array([True, False]))
+    assert canvas[30, 40].min() > 220
+    assert tuple(canvas[30, 13]) == joint_color(0)
+    assert (canvas[40:] == GRAY[40:]).all()  # the second joint has no label

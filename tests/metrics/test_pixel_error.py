@@ -9,7 +9,7 @@ import pytest
 from semipose.metrics.bootstrap import describe_differences, differences
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.pixel_error import PixelError, pixel_errors
-from semipose.metrics.registry import axis_title, column_title, is_error, value_text
+from semipose.metrics.registry import axis_title, column_title, in_words, is_error, value_text
 from semipose.metrics.scores import describe_pixel_error, score
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, ground_truth_as_predictions
@@ -116,3 +116,4 @@ def test_errors_are_shown_in_pixels_and_fractions_in_percent() -> None:
     ]
     assert (value_text("pixel_error", 7.26), value_text("AP", 0.7), value_text("AP", None)) == ("7.3", "70.0", "–")
     assert (column_title("pixel_error"), axis_title("AP")) == ("pixel_error (px)", "AP × 100")
+    assert (in_words("pixel_error"), axis_title("pixel_error")) == ("pixel error", "pixel error (px)")

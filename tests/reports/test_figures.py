@@ -30,7 +30,7 @@ def test_all_figures_of_runs(runs, tmp_path):
     assert [chart.title for chart in figures.charts] == [
         "AP on validation over epochs",
         "Parameters against AP",
-        "PCK@0.2 by joint of G, R1, F, R2, on 100 persons",
+        "PCK@0.2 by joint of G, R1, F, R2, on 100 poses",
         "Adaptive masks: persons by number of masks",
     ]
     poses, median, harder, networks, masks = figures.sheets
@@ -40,7 +40,7 @@ def test_all_figures_of_runs(runs, tmp_path):
     assert networks.columns == ["ground truth", "G", "R1", "F", "R2"]
     assert masks.title == "Masks of akm on easy and hard persons"
     assert figures.notes == []
-    page = Page("T", [], [], figures.charts, [], figures.sheets)
+    page = Page("T", [], [], figures.charts, figures.sheets)
     written = save_figures(page, tmp_path)
     assert len(written) == len(set(written)) == 9
     assert written[1].name == "parameters-against-ap.svg"
@@ -82,14 +82,16 @@ def test_runs_without_weights_have_poses_and_curves(runs, tmp_path):
 
 def test_figures_of_one_title_are_two_files(tmp_path):
     sheet = Sheet("Person 1", "", ["a"], [SheetRow("", [Tile(np.zeros((8, 8, 3), np.uint8))])])
-    written = save_figures(Page("T", [], [], [], [], [sheet, sheet]), tmp_path / "figures")
+    written = save_figures(Page("T", [], [], [], [sheet, sheet]), tmp_path / "figures")
     assert [path.name for path in written] == ["person-1.jpg", "person-1-2.jpg"]
 
 
 def test_figures_that_a_run_does_not_have(runs):
     truth = read_dataset("people", None, "val").subset(range(4))
     akm, trs = open_run(runs["akm"]), open_run(runs["MFL"])
-    assert network_figures(akm, truth, 0).sheets == []
+    (sheet,) = network_figures(akm, truth, 0).sheets
+    assert len(sheet.columns) == 2  # ground truth and the only network
+    assert network_figures(akm, truth, 0).charts == network_figures(trs, truth, 0, scores=False).charts == []
     assert mask_figures(trs, truth).sheets == []
 
 

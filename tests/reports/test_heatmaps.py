@@ -36,6 +36,8 @@ def test_numbers_of_a_person(finished_run, truth):
     assert np.allclose(found.heatmaps, expected, atol=1e-6)
     person = truth[2]
     crop = model.geometry.to_input @ model.geometry.from_image(person.box)
+    ends = np.linalg.inv(crop) @ np.array([[4, 3, 1], [8, 3, 1]]).T
+    assert found.cell == pytest.approx(np.linalg.norm(ends[:, 1] - ends[:, 0]))  # four input pixels
     for k in range(17):
         x, y, _ = crop @ [*person.joints[k], 1]
         cell = (x + 0.5) / 4 - 0.5, (y + 0.5) / 4 - 0.5
@@ -67,7 +69,7 @@ def made(peak, at=(2, 1), labeled=(True, True)):
     heatmaps[:, at[1], at[0]] = peak
     joints = np.array([[2.0, 1.0], [0.0, 3.0]])
     targets = np.stack([np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)])
-    return JointHeatmaps(np.full((256, 256, 3), 100, np.uint8), heatmaps, targets, joints, np.array(labeled))
+    return JointHeatmaps(np.full((256, 256, 3), 100, np.uint8), heatmaps, targets, joints, np.array(labeled), 2.5)
 
 
 def test_networks_of_a_row_share_one_scale():
@@ -75,10 +77,10 @@ def test_networks_of_a_row_share_one_scale():
     assert sheet.columns == ["ground truth", "with", "without"]
     assert [row.label for row in sheet.rows] == ["nose", "hip"]
     assert [tile.caption for tile in sheet.rows[0].tiles[1:]] == [
-        "peak 0.80, 0.0 cells off",
-        "peak 0.20, 0.0 cells off",
+        "peak 0.80, 0.0 px off",
+        "peak 0.20, 0.0 px off",
     ]
-    assert sheet.rows[1].tiles[1].caption == "peak 0.80, 2.8 cells off"
+    assert sheet.rows[1].tiles[1].caption == "peak 0.80, 7.1 px off"
     redness = [int(tile.image[96, 161, 0]) - int(tile.image[96, 161, 1]) for tile in sheet.rows[1].tiles[1:]]
     assert redness[0] > 3 * redness[1] > 0
     ring = (sheet.rows[0].tiles[1].image == WHITE).all(axis=-1)

@@ -15,7 +15,8 @@ from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overl
     [
         (lambda: curves({"f": [(0, 1.0), (10, 2.0)]}, "step", "loss", bands={"f": [0.1, 0.2]}), ["f", "step", "loss"]),
         (lambda: curves({"f": [(100, 1.0), (1600, 2.0)]}, "labels", "AP", log_x=True), ["100", "1600"]),
-        (lambda: bars({"left_wrist": 50.0, "nose": 70.0}, "PCK"), ["left_wrist", "nose", "PCK"]),
+        (lambda: bars({"left_wrist": 51.0, "nose": 73.46}, "PCK"), ["left_wrist", "nose", "PCK", "51", "73.5"]),
+        (lambda: bars({"nose": 0.0}, "PCK"), ["nose", "0"]),
         (
             lambda: grouped_bars({"G": {"nose": 1.0, "hip": 2.0}, "R1": {"nose": 3.0}}, "PCK"),
             ["G", "R1", "nose", "hip"],

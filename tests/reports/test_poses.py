@@ -65,7 +65,7 @@ def test_the_sheet_shows_ground_truth_and_every_run(common):
     assert len(sheet.rows) == 3
     for row in sheet.rows:
         assert len(row.tiles) == 3
-        assert all(max(tile.image.shape[:2]) == 280 for tile in row.tiles)
+        assert all(max(tile.image.shape[:2]) == 360 for tile in row.tiles)
         truth, exact, _ = row.tiles
         assert exact.caption == f"error 0.00 torso, 0 of {truth.caption.split()[0]} wrong"
     red = (sheet.rows[-1].tiles[2].image == (230, 40, 50)).all(axis=-1)

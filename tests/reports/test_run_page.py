@@ -8,8 +8,11 @@ import pytest
 from semipose.config import load_config
 from semipose.data.datasets import read_dataset
 from semipose.data.formats.coco_writer import write_coco
+from semipose.metrics.gain import Gain
+from semipose.metrics.matching import match_dataset
 from semipose.reports.html import write_report
-from semipose.reports.run_page import run_page
+from semipose.reports.run_page import _answers, _scores_by_joint, run_page
+from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.trainer import train
 
 
@@ -32,24 +35,59 @@ def test_finished_run(finished_run, tmp_path, parse):
         "0.0125",
         "trs: resnet10t, 32×32",
         "PCK@0.2 by joint",
-        "pixel_error by joint",
-        "pixel_error on validation",
+        "pixel error by joint",
+        "pixel error on validation",
         "pixel error: mean",
         "95 % intervals of",
-        "Persons sorted by error",
+        "What to do next",
+        "semipose suggest run VIDEO",
+        "Half of the joints are within",
+        "The largest errors",
         "Easy and hard views",
-        "Networks of run by joint",
+        "Heatmaps by joint, networks of run, ",
         "PCK@0.2 by joint of G, R1, F, R2",
         "ensemble",
         "train.steps",  # an option that is not the default
         "left out: ",
     ):
         assert part in page.text
-    assert {"G, level z", "G, level p", "R1, level z"} <= set(page.texts)
+    assert {"ground truth", "G", "R1", "F", "R2", "labels", "prediction", "easy view", "hard view"} <= set(page.texts)
     scores = json.loads((folder / "scores.json").read_text())["scores"]
     assert f"{100 * scores['mean']['PCK@0.2']:.1f}" in page.text
+    opening = page.text.partition("What to do next")[0]
+    best = scores[json.loads((folder / "scores.json").read_text())["best"]]
+    assert f"{100 * best['PCK@0.2']:.1f} %" in opening
+    assert f"{best['pixel_error']:.1f} px" in opening
+    assert "Options that differ" in page.text.rpartition("How this was measured")[2]
     assert sum(address.startswith("data:image/svg") for address in page.images) >= 3
-    assert sum(address.startswith("data:image/jpeg") for address in page.images) >= 12 + 32 + 12
+    assert sum(address.startswith("data:image/jpeg") for address in page.images) >= 12 + 2 * 32 + 12
+
+
+def test_the_gain_is_part_of_the_answer(finished_run):
+    results = json.loads((finished_run / "scores.json").read_text())
+    truth = read_dataset("people", None, "val").subset(range(12))
+    for metric, value, interval, expected in (
+        ("PCK@0.2", 0.031, (0.02, 0.042), ("+3.1 PCK@0.2", "95 % interval +2.0 to +4.2. They help.")),
+        ("pixel_error", -1.5, (-2.5, 0.5), ("-1.5 px", "-2.5 to +0.5. Whether they help is not certain.")),
+        ("pixel_error", 3.1, (0.5, 5.9), ("+3.1 px", "+0.5 to +5.9. They did harm.")),
+    ):
+        answer = _answers(results, Gain(metric, value, interval, 12, "validation"), truth)[1]
+        assert answer.value == expected[0]
+        assert answer.text.endswith(expected[1])
+
+
+def test_scores_by_joint_have_no_chart_without_a_bar():
+    """Joints without a label are named."""
+    truth = read_dataset("people", None, "val").subset(range(12))
+    found = ground_truth_as_predictions(truth)
+    truth.instances.visibility[:, 3:] = 0
+    charts, notes = _scores_by_joint(match_dataset(truth, found))
+    assert charts == []  # all errors are zero
+    for prediction in found:
+        prediction.joints[:] += 5
+    charts, notes = _scores_by_joint(match_dataset(truth, found))
+    assert [chart.title for chart in charts] == ["pixel error by joint"]
+    assert "Not measured, because no evaluated pose has it labeled: left_ear, " in notes[1]
 
 
 def test_unfinished_run(finished_run, tmp_path):
@@ -67,7 +105,8 @@ def test_unfinished_run(finished_run, tmp_path):
     assert page.lines[0] == expected
     table = {row[0]: dict(zip(page.tables[0].head, row, strict=True)) for row in page.tables[0].rows}
     assert table["mean"]["PCK@0.2"] == f"{100 * evaluations[-1]['PCK@0.2']:.1f}"
-    assert [example.title for example in page.examples] == ["Easy and hard views"]
+    assert [sheet.title for sheet in page.sheets] == ["Easy and hard views"]
+    assert (page.answers, page.suggestions) == ((), ())
     assert "PCK@0.2 by joint" not in [chart.title for chart in page.charts]
     (folder / "metrics.jsonl").write_text("\n".join(line for line in lines if '"train"' in line))
     assert "there are no scores yet" in run_page(folder).lines[0]
@@ -91,6 +130,6 @@ def test_broken_images_of_the_test_set_are_left_out(tmp_path, tiny_run):
     first.write_bytes(first.read_bytes()[:300])
     test = {"data.test": str(tmp_path / "test.json"), "data.on_error": {"test": "skip"}}
     train(load_config(None, {**tiny_run, **test, "data.labels": 30, "method": "supervised"}), tmp_path / "run")
-    assert "Left out because of errors: test 1" in " ".join(run_page(tmp_path / "run").lines)
+    assert "Left out because of errors: test 1" in " ".join(run_page(tmp_path / "run").details)
     (tmp_path / "run" / "scores.json").unlink()
-    assert "Left out because of errors: test 1" in " ".join(run_page(tmp_path / "run").lines)
+    assert "Left out because of errors: test 1" in " ".join(run_page(tmp_path / "run").details)

@@ -90,4 +90,4 @@ def test_scores_by_joint_of_every_network(finished_run):
     model = run.networks()["R2"]
     expected = score(truth, model.predictor().predict(LazyCrops(truth, model.geometry))).by_joint["PCK@0.2"]
     assert found["R2"] == {joint: pytest.approx(100 * value) for joint, value in expected.items()}
-    assert joint_chart(run.networks(), truth)[0].title == "PCK@0.2 by joint of G, R1, F, R2, on 30 persons"
+    assert joint_chart(run.networks(), truth)[0].title == "PCK@0.2 by joint of G, R1, F, R2, on 30 poses"

@@ -1,11 +1,13 @@
 """Sheets as one picture: every image is in its place, rows are folded."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from semipose.errors import ConfigError
+from semipose.inference.legend import joint_colors
 from semipose.reports.sheets import Sheet, SheetRow, Tile, sheet_image
 
 
@@ -39,6 +41,11 @@ def test_texts_are_written():
     image = sheet_image(colored(1, 1), tile=100)
     assert (image[:50, :100].min(axis=-1) < 100).any()  # title and label
     assert (image[155:, :].min(axis=-1) < 200).any()  # caption
+
+
+def test_the_legend_is_beside_the_images():
+    sheet = colored(1, 1)
+    assert sheet_image(replace(sheet, legend=joint_colors(["nose"]))).shape[1] > sheet_image(sheet).shape[1]
 
 
 def test_without_matplotlib(monkeypatch):

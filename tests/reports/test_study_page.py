@@ -24,6 +24,6 @@ def test_study(finished_run, tmp_path, tiny_run, parse):
         "AP on validation over epochs",
         "Parameters against AP",
         "The same persons under each run",
-        "Networks of trs by joint",
+        "Heatmaps by joint, networks of trs",
     ):
         assert part in page.text

@@ -59,7 +59,7 @@ def draw_pose(
             continue
         extent = float(np.ptp(points[shown], axis=0).max()) if shown.sum() > 1 else 40.0
         width = int(np.clip(round(extent / 70), 1, 8))
-        radius = max(width + 1, round(min(extent / 15, min(size) / 130)))
+        radius = max(width + 1, round(min(max(extent / 15, 3), min(size) / 130)))
         for a, b in skeleton.limbs:
             if shown[a] and shown[b]:
                 _line(canvas, points[a], points[b], _color(skeleton, a, b), width)
@@ -134,13 +134,18 @@ def comparison_sheet(
 
 def fit_image(image: np.ndarray, side: int) -> np.ndarray:
     """Returns the image, scaled to fit, in the middle of a light gray square (side, side, 3) uint8."""
+    scaled = scale_image(image, side)
+    framed = np.full((side, side, 3), 245, dtype=np.uint8)
+    top, left = (side - scaled.shape[0]) // 2, (side - scaled.shape[1]) // 2
+    framed[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    return framed
+
+
+def scale_image(image: np.ndarray, side: int) -> np.ndarray:
+    """Returns the image with a longer side of `side` pixels."""
     factor = side / max(image.shape[:2])
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    framed = np.full((side, side, 3), 245, dtype=np.uint8)
-    top, left = (side - size[1]) // 2, (side - size[0]) // 2
-    framed[top : top + size[1], left : left + size[0]] = small
-    return framed
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
 
 
 def draw_rings(
@@ -150,6 +155,24 @@ def draw_rings(
     canvas = image.copy()
     for point in points:
         cv2.circle(canvas, _fixed(point), radius * 2**_FRACTION, color, width, cv2.LINE_AA, _FRACTION)
+    return canvas
+
+
+def draw_errors(image: np.ndarray, labeled: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Draws, on a copy of the image, a white line from each predicted joint to a ring in its color at its label.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        labeled: (K, 2) labels in pixels.
+        predicted: (K, 2) predictions in pixels.
+        known: (K,) bool, the labeled joints.
+    """
+    canvas = image.copy()
+    for k in np.flatnonzero(known).tolist():
+        _line(canvas, labeled[k], predicted[k], WHITE, 1)
+    for k in np.flatnonzero(known).tolist():
+        for color, width in ((_OUTLINE, 4), (joint_color(k), 2)):
+            cv2.circle(canvas, _fixed(labeled[k]), 7 * 2**_FRACTION, color, width, cv2.LINE_AA, _FRACTION)
     return canvas
 
 

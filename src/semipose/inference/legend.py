@@ -27,6 +27,11 @@ def joint_color(index: int) -> tuple[int, int, int]:
     return JOINT_COLORS[index % len(JOINT_COLORS)]
 
 
+def joint_colors(names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Returns the RGB color of each joint by its name."""
+    return {name: joint_color(k) for k, name in enumerate(names)}
+
+
 def add_legend(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Returns the image with a strip at its right that has the name and the color of each joint.
 

@@ -38,6 +38,11 @@ def column_title(name: str) -> str:
     return f"{name} (px)" if is_error(name) else name
 
 
+def in_words(name: str) -> str:
+    """Returns the name of a metric in running text: errors without an underscore."""
+    return name.replace("_", " ") if is_error(name) else name
+
+
 def axis_title(name: str) -> str:
     """Returns the title of a chart's axis, with the unit."""
-    return f"{name} (px)" if is_error(name) else f"{name} × 100"
+    return f"{in_words(name)} (px)" if is_error(name) else f"{name} × 100"

@@ -32,7 +32,6 @@ def comparison_page(runs: Sequence[ReportedRun]) -> Page:
         lines=[*lines, *figures.notes],
         tables=[_table(runs)],
         charts=figures.charts,
-        examples=[],
         sheets=figures.sheets,
     )
 

@@ -98,22 +98,24 @@ def _figures_of_persons(runs: Sequence[ReportedRun], common: CommonPersons, metr
     return figures
 
 
-def network_figures(run: ReportedRun, truth: PoseDataset, index: int) -> Figures:
+def network_figures(run: ReportedRun, truth: PoseDataset, index: int, *, scores: bool = True) -> Figures:
     """Returns the heatmaps and the scores by joint of all networks of a run: in TRS, of teachers and reviewers.
 
     Reference: TRS, figure 6.
 
     Args:
-        run: A finished run; a run of one network has no such figures.
+        run: A finished run; without its weights there are no such figures, and of one network no scores.
         truth: Annotated persons.
         index: Position of the person that is drawn.
+        scores: Whether the scores are drawn, too.
     """
     models = run.networks()
-    if len(models) < 2:
+    if not models:
         return Figures()
     columns = {name: joint_heatmaps(model, truth, index) for name, model in models.items()}
-    title = f"Networks of {run.name} by joint, person {truth[index].annotation_id}"
-    return Figures(joint_chart(models, truth), [heatmap_sheet(columns, truth.skeleton.joints, title)])
+    title = f"Heatmaps by joint, networks of {run.name}, {truth[index].image.name}"
+    charts = joint_chart(models, truth) if scores and len(models) > 1 else []
+    return Figures(charts, [heatmap_sheet(columns, truth.skeleton.joints, title)])
 
 
 def mask_figures(run: ReportedRun, persons: PoseDataset) -> Figures:

@@ -27,7 +27,7 @@ SIDE = 256
 HEATMAPS = (
     "A heatmap is red where it is high. In each row the networks share one scale, which ends at the highest value of "
     "any of them, and ground truth is the target Gaussian. The white ring is the labeled joint. Below each heatmap: "
-    "its peak, and the distance of the peak from the labeled joint in heatmap cells."
+    "its peak, and the distance of the peak from the labeled joint in pixels of the image."
 )
 
 
@@ -41,6 +41,7 @@ class JointHeatmaps:
         targets: (K, h, w), the Gaussians at the labeled joints, 0 for unlabeled joints.
         joints: (K, 2), the labeled joints in cells.
         labeled: (K,) bool.
+        cell: Side of a cell in pixels of the image.
     """
 
     picture: np.ndarray
@@ -48,6 +49,7 @@ class JointHeatmaps:
     targets: np.ndarray
     joints: np.ndarray
     labeled: np.ndarray
+    cell: float = 1.0
 
     @cached_property
     def peaks(self) -> np.ndarray:
@@ -79,7 +81,13 @@ def joint_heatmaps(model: PoseModel, truth: PoseDataset, index: int) -> JointHea
         targets[0].numpy(),
         ((joints[0] + 0.5) / STRIDE - 0.5).numpy(),
         weights[0].numpy() > 0,
+        cell_size(model.geometry, truth[index].box),
     )
+
+
+def cell_size(crop: CropGeometry, box: Sequence[float]) -> float:
+    """Returns the side of a heatmap's cell in pixels of the image, for a box [x, y, width, height]."""
+    return float(STRIDE / (crop.to_input @ crop.from_image(box))[0, 0])
 
 
 def picture_of_input(persons: PoseDataset, index: int, crop: CropGeometry) -> np.ndarray:
@@ -112,12 +120,13 @@ def heatmap_sheet(columns: Mapping[str, JointHeatmaps], joints: Sequence[str], t
     for k in np.flatnonzero(first.labeled).tolist():
         scale = max(1e-6, *(float(found.peaks[k]) for found in columns.values()))
         truth = _tile(first, first.targets[k], k, "target")
-        tiles = [
-            _tile(found, found.heatmaps[k] / scale, k, f"peak {found.peaks[k]:.2f}, {found.distances[k]:.1f} cells off")
-            for found in columns.values()
-        ]
+        tiles = [_tile(found, found.heatmaps[k] / scale, k, _caption(found, k)) for found in columns.values()]
         rows.append(SheetRow(joints[k], [truth, *tiles]))
     return Sheet(title, f"{text} {HEATMAPS}".strip(), ["ground truth", *columns], rows)
+
+
+def _caption(found: JointHeatmaps, k: int) -> str:
+    return f"peak {found.peaks[k]:.2f}, {found.distances[k] * found.cell:.1f} px off"
 
 
 def _tile(found: JointHeatmaps, heatmap: np.ndarray, k: int, caption: str) -> Tile:

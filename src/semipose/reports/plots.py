@@ -84,9 +84,13 @@ def curves(
 
 
 def bars(values: Mapping[str, float], x: str) -> str:
-    """Draws one horizontal bar per name; returns the chart as a data URL."""
+    """Draws one horizontal bar per name with its value; returns the chart as a data URL."""
     with new_chart(0.6 + 0.24 * len(values)) as chart:
-        chart.axes.barh(list(values), list(values.values()), 0.8, color=COLORS[0])
+        drawn = chart.axes.barh(list(values), list(values.values()), 0.8, color=COLORS[0])
+        chart.axes.bar_label(
+            drawn, [f"{value:.1f}".removesuffix(".0") for value in values.values()], padding=3, fontsize=8
+        )
+        chart.axes.set_xlim(0, 1.12 * max([*values.values(), 1e-9]))
         chart.axes.invert_yaxis()
         chart.axes.set_xlabel(x)
     return chart.url

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semipose.inference.legend import joint_colors
 from semipose.metrics.pck import torso_diagonal
-from semipose.reports.examples import draw_person, errors_by_person
+from semipose.reports.examples import draw_person, errors_by_person, part_around
 from semipose.reports.runs import CommonPersons
 from semipose.reports.sheets import Sheet, SheetRow, Tile
 from semipose.structures.instances import Instance
@@ -85,19 +86,22 @@ def pose_sheet(common: CommonPersons, count: int = 6) -> Sheet:
     rows = [_row(person, names, common.truth.skeleton) for person in compare_persons(common, count)]
     text = (
         "Persons of the test set with the joints that each run predicts, from the smallest to the largest mean error. "
-        "Blue is the person's left side, orange the right. A red ring marks a joint that PCK@0.2 counts as wrong."
+        "Limbs are blue on the left side of the body and orange on the right. A red ring marks a joint that PCK@0.2 "
+        "counts as wrong."
     )
-    return Sheet("The same persons under each run", text, ["ground truth", *names], rows)
+    legend = joint_colors(common.truth.skeleton.joints)
+    return Sheet("The same persons under each run", text, ["ground truth", *names], rows, legend)
 
 
 def _row(compared: ComparedPerson, names: Sequence[str], skeleton: Skeleton) -> SheetRow:
     person, unit = compared.person, "torso" if compared.in_torsos else "px"
     assert person.joints is not None and person.visibility is not None
     labeled = np.where(person.visibility > 0, 1.0, -1.0)
-    tiles = [Tile(draw_person(person, person.joints, labeled, skeleton), f"{int((labeled > 0).sum())} labeled joints")]
+    part = part_around(person, [person.joints[labeled > 0], *(found.joints for found in compared.predictions.values())])
+    tiles = [Tile(draw_person(part, person.joints, labeled, skeleton), f"{int((labeled > 0).sum())} labeled joints")]
     for name in names:
         found, wrong = compared.predictions[name], compared.wrong[name]
         caption = f"error {compared.errors[name]:.2f} {unit}"
         caption += f", {wrong.sum()} of {(labeled > 0).sum()} wrong" if compared.in_torsos else ""
-        tiles.append(Tile(draw_person(person, found.joints, found.scores, skeleton, wrong=wrong), caption))
+        tiles.append(Tile(draw_person(part, found.joints, found.scores, skeleton, wrong=wrong), caption))
     return SheetRow(f"person {person.annotation_id}, {person.image.name}", tiles)

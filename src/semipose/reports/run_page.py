@@ -1,6 +1,7 @@
-"""The report of a run: scores, options, training curves and example images."""
+"""The report of a run: the answer, what to do next, scores by joint, examples, curves and options."""
 
 import json
+import math
 from collections import defaultdict
 from dataclasses import fields
 from pathlib import Path
@@ -11,21 +12,32 @@ from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.inference.video import SCORES_SUFFIX
+from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.gain import Gain
-from semipose.metrics.matching import match
-from semipose.metrics.registry import axis_title, column_title, shown, value_text
+from semipose.metrics.matching import match_dataset
+from semipose.metrics.oks_scale import ap_caveats
+from semipose.metrics.registry import axis_title, column_title, in_words, is_error, shown, value_text
 from semipose.metrics.scores import describe_pixel_error, score
 from semipose.metrics.video_scores import VideoScores
 from semipose.reports import plots
-from semipose.reports.examples import errors_by_person, heatmap_examples, pose_examples, view_examples
+from semipose.reports.examples import error_sheets, errors_by_person, view_sheets
 from semipose.reports.figures import Figures, mask_figures, network_figures
-from semipose.reports.page import Page, Picture, Table
+from semipose.reports.page import Answer, Page, Picture, Table
 from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
+from semipose.reports.suggestions import Findings, pose_length, suggestions
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction
+from semipose.utils.text import plural
 
 METRICS = ("AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error")
+
+MEANINGS = {
+    "AP": "COCO's keypoint score, between 0 and 100",
+    "PCK@0.2": "of the joints are within a fifth of the torso's diagonal of their label (PCK@0.2)",
+    "PCKh@0.5": "of the joints are within half the length of the head of their label (PCKh@0.5)",
+    "pixel_error": "is the mean distance between predicted and labeled joints, in pixels of your images",
+}
+"""What the metrics of the answer are, in words."""
 
 
 def run_page(folder: Path) -> Page:
@@ -38,64 +50,112 @@ def run_page(folder: Path) -> Page:
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
     splits, dropped = load_splits(config.data), read_dropped(folder)
-    truth = evaluated_persons(folder, splits)
-    results = _final_scores(folder, log[-1]["step"])
-    charts = [Picture("Training losses", plots.curves(_losses(log), "step", "loss")), *_validation_charts(log)]
-    examples = [] if truth is None else [heatmap_examples(folder, truth)]
-    examples.append(view_examples(config, splits))
-    notes: list[str] = []
-    figures = Figures()
-    if results is None:
-        protocol, scores = _latest_scores(log)
-    else:
-        assert truth is not None  # scores exist
-        predictions = load_predictions(folder / "predictions.json", truth.skeleton)
-        matched = match(truth, predictions)
-        examples.insert(0, pose_examples(truth, matched))
-        own, notes = _scores_by_joint(truth, predictions)
-        figures = _figures(folder, truth, matched, splits)
-        charts += own + figures.charts
-        protocol, scores = results["protocol"], results["scores"]
-    intervals = describe(results.get("intervals", {}), f" of {results.get('best')}") if results else ""
-    gain = Gain(**results["gain"]).describe() if results and results.get("gain") else ""
-    lines = [
-        protocol,
-        intervals,
-        gain,
-        *notes,
+    truth, results = evaluated_persons(folder, splits), _final_scores(folder, log[-1]["step"])
+    account = [
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
         splits.account.describe(),
         f"Left out because of errors: {describe_dropped(dropped)} (listed in dropped.json)." if dropped else "",
     ]
+    curves = [*_validation_charts(log, truth), Picture("Training losses", plots.curves(_losses(log), "step", "loss"))]
+    views, title = view_sheets(config, splits), f"{config.method.name}: {config.model.backbone}"
+    title += f", {config.input.height}×{config.input.width}"
+    settings = [_option_table(config)]
+    if results is None:
+        state, latest = _latest_scores(log)
+        tables = [*([_score_table(latest)] if latest else []), *_video_tables(folder)]
+        return Page(title, [state], tables, curves, views, details=list(filter(None, account)), settings=settings)
+    assert truth is not None  # scores exist
+    data = match_dataset(truth, load_predictions(folder / "predictions.json", truth.skeleton))
+    gain = Gain(**results["gain"]) if results.get("gain") else None
+    charts, notes = _scores_by_joint(data)
+    figures = _figures(folder, data, splits)
+    findings = Findings(folder.resolve().name, config, splits, data, _validation_errors(log, results), gain)
+    measured = [
+        results["protocol"],
+        describe(results.get("intervals", {}), f" of {results.get('best')}"),
+        gain.describe() if gain else "",
+        *notes,
+    ]
     return Page(
-        title=f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}",
-        lines=[line for line in lines if line],
-        tables=[*([_score_table(scores)] if scores else []), *_video_tables(folder), _option_table(config)],
-        charts=charts,
-        examples=[example for example in examples if example.pictures],
-        sheets=figures.sheets,
+        title=title,
+        answers=_answers(results, gain, truth),
+        lines=[_measured_on(truth, splits, results)],
+        suggestions=suggestions(findings),
+        tables=[_score_table(results["scores"], results.get("best")), *_video_tables(folder)],
+        charts=charts + figures.charts + curves,
+        sheets=[*error_sheets(truth, list(data.matched)), *figures.sheets, *views],
+        details=[line for line in [*measured, *account] if line],
+        settings=settings,
     )
 
 
-def _scores_by_joint(truth: PoseDataset, predictions: list[Prediction]) -> tuple[list[Picture], list[str]]:
+def _answers(results: dict[str, Any], gain: Gain | None, truth: PoseDataset) -> list[Answer]:
+    """Returns the score of the best network, the gain from unlabeled images, and its other scores."""
+    best = results.get("best") or next(iter(results["scores"]))
+    scores, intervals = results["scores"][best], results.get("intervals") or {}
+    names = [name for name in ("PCK@0.2", "PCKh@0.5", "pixel_error", "AP") if scores.get(name) is not None]
+    if ap_caveats(truth) or not truth.skeleton.sigmas_known:
+        names = [name for name in names if name != "AP"]
+    answers = [_score_answer(name, scores[name], intervals.get(name), results, truth) for name in names]
+    return [*answers[:1], *([_gain_answer(gain)] if gain else []), *answers[1:]]
+
+
+def _score_answer(
+    name: str, value: float, interval: tuple[float, float] | None, results: dict[str, Any], truth: PoseDataset
+) -> Answer:
+    unit = " px" if is_error(name) else "" if name == "AP" else " %"
+    text = MEANINGS[name]
+    if interval:
+        text += f"; 95 % interval {shown(name, interval[0]):.1f} to {shown(name, interval[1]):.1f}"
+    if is_error(name) and results.get("pixel_error"):
+        text += f". Half of the joints are within {results['pixel_error']['median']:.1f} px"
+        length = pose_length(truth)
+        text += "" if math.isnan(length) else f"; a pose is {length:.0f} px long"
+    return Answer(f"{'AP ' if name == 'AP' else ''}{shown(name, value):.1f}{unit}", f"{text}.")
+
+
+def _gain_answer(gain: Gain) -> Answer:
+    low, high = (shown(gain.metric, end) for end in gain.interval)
+    unit = "px" if is_error(gain.metric) else gain.metric
+    better = gain.interval[1] < 0 if is_error(gain.metric) else gain.interval[0] > 0
+    verdict = "They help" if better else "They did harm" if gain.is_harm else "Whether they help is not certain"
+    text = (
+        f"is what the unlabeled images changed over labels alone; 95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
+    )
+    return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
+
+
+def _measured_on(truth: PoseDataset, splits: DataSplits, results: dict[str, Any]) -> str:
+    """Returns in words which persons and which network the scores are of."""
+    kind = "test" if splits.test is not None else "validation"
+    images = plural(len(truth.instances.images), f"{kind} image")
+    network = f" with the network {results['best']}" if results.get("best") else ""
+    return f"Measured{network} on {plural(len(truth), 'pose')} in {images}."
+
+
+def _scores_by_joint(data: MatchedDataset) -> tuple[list[Picture], list[str]]:
     """Returns the charts of scores by joint, and what the scores add in words."""
-    scores = score(truth, predictions)
-    charts = [
-        Picture(
-            f"{metric} by joint",
-            plots.bars({joint: shown(metric, value) for joint, value in own.items()}, axis_title(metric)),
-        )
-        for metric in ("PCK@0.2", "pixel_error")
-        if (own := scores.by_joint.get(metric))
-    ]
-    return charts, [describe_pixel_error(scores.pixel_error), *scores.notes]
+    scores = score(data.truth, data.predictions)
+    charts = []
+    for metric in ("pixel_error", "PCK@0.2"):
+        own = scores.by_joint.get(metric)
+        if own and any(own.values()):
+            values = {joint: shown(metric, value) for joint, value in own.items()}
+            charts.append(Picture(f"{in_words(metric)} by joint", plots.bars(values, axis_title(metric))))
+    unlabeled = [j for j in data.truth.skeleton.joints if j not in scores.by_joint.get("pixel_error", {})]
+    missing = [f"Not measured, because no evaluated pose has it labeled: {', '.join(unlabeled)}."] if unlabeled else []
+    return charts, [describe_pixel_error(scores.pixel_error), *missing, *scores.notes]
 
 
-def _figures(folder: Path, truth: PoseDataset, matched: list[Prediction | None], splits: DataSplits) -> Figures:
-    """Returns the networks by joint, on the person of median error, and the masks on unlabeled persons."""
-    run, errors = open_run(folder), errors_by_person(truth, matched)
-    figures = network_figures(run, truth, errors[len(errors) // 2][1]) if errors else Figures()
-    figures.add(mask_figures(run, splits.unlabeled or truth))
+def _figures(folder: Path, data: MatchedDataset, splits: DataSplits) -> Figures:
+    """Returns heatmaps by joint, of the poses of median and largest error, and the masks on unlabeled persons."""
+    run, errors = open_run(folder), errors_by_person(data.truth, list(data.matched))
+    figures = Figures()
+    if errors:
+        figures = network_figures(run, data.truth, errors[len(errors) // 2][1])
+        worst = errors[0][1]
+        figures.sheets += network_figures(run, data.truth, worst, scores=False).sheets if len(errors) > 1 else []
+    figures.add(mask_figures(run, splits.unlabeled or data.truth))
     return figures
 
 
@@ -130,23 +190,38 @@ def _losses(log: list[Line]) -> plots.Series:
     return series
 
 
-def _validation_charts(log: list[Line]) -> list[Picture]:
-    charts = []
-    for metric in ("AP", "PCK@0.2", "PCKh@0.5", "pixel_error"):
+def _validation_charts(log: list[Line], truth: PoseDataset | None) -> list[Picture]:
+    charts, caveats = [], truth is not None and ap_caveats(truth)
+    for metric in ("pixel_error", "PCK@0.2", "PCKh@0.5", "AP"):
         series: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for network, line in validation_lines(log):
             if line.get(metric) is not None:
                 series[network].append((line["step"], shown(metric, line[metric])))
-        if series:
+        if any(value for points in series.values() for _, value in points) and not (metric == "AP" and caveats):
             url = plots.curves(series, "step", axis_title(metric))
-            charts.append(Picture(f"{metric} on validation, by network", url))
+            charts.append(Picture(f"{in_words(metric)} on validation, by network", url))
     return charts
 
 
-def _score_table(results: dict[str, Any]) -> Table:
+def _validation_errors(log: list[Line], results: dict[str, Any]) -> list[tuple[float, float]]:
+    """The pixel error of the method's first network on the validation persons, by step."""
+    name = results["headline_networks"][0]
+    lines = [line for network, line in validation_lines(log) if network == name]
+    return [(line["step"], line["pixel_error"]) for line in lines if line.get("pixel_error") is not None]
+
+
+def _score_table(results: dict[str, Any], best: str | None = None) -> Table:
     metrics = [m for m in METRICS if any(scores.get(m) is not None for scores in results.values())]
     rows = [[name, *(value_text(m, scores.get(m)) for m in metrics)] for name, scores in results.items()]
-    return Table("Scores × 100, errors in pixels", ["network", *map(column_title, metrics)], rows)
+    meanings = {
+        "labels_alone": "learned from the labels alone",
+        "mean": "is the mean over the networks that the method reports",
+        "ensemble": "averages their heatmaps",
+        best: "predicts, unless another is named",
+    }
+    texts = [f"{name} {meanings[name]}" for name in results if name in meanings]
+    text = f"{'; '.join(texts)}." if texts else ""
+    return Table("Scores × 100, errors in pixels", ["network", *map(column_title, metrics)], rows, text)
 
 
 def _video_tables(folder: Path) -> list[Table]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from semipose.data.crops import LazyCrops
 from semipose.inference.pose_model import PoseModel
-from semipose.metrics.registry import axis_title, shown
+from semipose.metrics.registry import axis_title, in_words, shown
 from semipose.metrics.scores import score
 from semipose.reports import plots
 from semipose.reports.page import Picture
@@ -58,7 +58,7 @@ def epoch_chart(runs: Sequence[ReportedRun], metric: str) -> list[Picture]:
     series, unit = scores_over_epochs(runs, metric)
     if not series:
         return []
-    return [Picture(f"{metric} on validation over {unit}s", plots.curves(series, unit, axis_title(metric)))]
+    return [Picture(f"{in_words(metric)} on validation over {unit}s", plots.curves(series, unit, axis_title(metric)))]
 
 
 def parameters_and_scores(runs: Sequence[ReportedRun], metric: str) -> dict[str, tuple[float, float]]:
@@ -95,7 +95,7 @@ def parameter_chart(runs: Sequence[ReportedRun], metric: str) -> list[Picture]:
     if not points:
         return []
     x = "parameters of the networks that the score is of (millions)"
-    return [Picture(f"Parameters against {metric}", plots.scatter(points, x, axis_title(metric)))]
+    return [Picture(f"Parameters against {in_words(metric)}", plots.scatter(points, x, axis_title(metric)))]
 
 
 def joint_scores(models: Mapping[str, PoseModel], truth: PoseDataset) -> tuple[str, dict[str, dict[str, float]]]:
@@ -128,5 +128,5 @@ def joint_chart(models: Mapping[str, PoseModel], truth: PoseDataset) -> list[Pic
     if not scores:
         return []
     persons = min(PERSONS, len(truth.trainable()))
-    title = f"{metric} by joint of {', '.join(scores)}, on {persons} persons"
+    title = f"{in_words(metric)} by joint of {', '.join(scores)}, on {persons} poses"
     return [Picture(title, plots.grouped_bars(scores, axis_title(metric)))]

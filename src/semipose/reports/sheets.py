@@ -1,12 +1,13 @@
 """Sheets: images in rows under column titles, for a page and as one picture."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from textwrap import wrap
 
 import numpy as np
 
 from semipose.inference.draw import fit_image
+from semipose.inference.legend import add_legend
 from semipose.utils.extras import import_extra
 
 TILE = 260
@@ -31,12 +32,21 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images in rows under column titles."""
+    """Images in rows under column titles.
+
+    Attributes:
+        title: Heading.
+        text: What the images show.
+        columns: Title of each column.
+        rows: The images.
+        legend: The RGB color of each joint that is drawn in its own color.
+    """
 
     title: str
     text: str
     columns: Sequence[str]
     rows: Sequence[SheetRow]
+    legend: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def sheet_image(sheet: Sheet, *, tile: int = TILE, most_columns: int = 10) -> np.ndarray:
@@ -65,7 +75,8 @@ def sheet_image(sheet: Sheet, *, tile: int = TILE, most_columns: int = 10) -> np
             texts.append((x + tile / 2, y + tile + 3, "\n".join(wrap(found.caption, tile // 6)), "caption"))
             if number % lines == 0:
                 texts.append((x + tile / 2, head - 6, sheet.columns[column], "column"))
-    return _with_texts(canvas, texts)
+    drawn = _with_texts(canvas, texts)
+    return add_legend(drawn, list(sheet.legend)) if sheet.legend else drawn
 
 
 def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[float, float, str, str]]) -> np.ndarray:

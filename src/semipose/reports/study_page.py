@@ -43,7 +43,6 @@ def study_page(folder: Path) -> Page:
         ],
         tables=[table for section in sections for table in section.tables],
         charts=[chart for section in sections for chart in section.charts],
-        examples=[],
         sheets=[sheet for section in sections for sheet in section.sheets],
     )
 
@@ -60,7 +59,6 @@ def _section(name: str, grid: StudyGrid, runs: dict[StudyRun, Path], records: li
         lines=[*footnotes(grid), grid.note, *figures.notes],
         tables=[Table(f"{of}{unit}, mean ± std over seeds, and the cost of a step", head, rows)],
         charts=[replace(chart, title=of + chart.title) for chart in charts],
-        examples=[],
         sheets=[replace(sheet, title=of + sheet.title) for sheet in figures.sheets],
     )
 

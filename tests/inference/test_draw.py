@@ -222,4 +222,4 @@ def test_a_line_leads_from_each_prediction_to_a_ring_at_its_label() -> None:
     canvas = draw_errors(GRAY, labeled, predicted, np.array([True, False]))
     assert canvas[30, 40].min() > 220
     assert tuple(canvas[30, 13]) == joint_color(0)
-    assert (canvas[40:] == GRAY[40:]).all()  # the second joint has no label
+    assert (canvas[42:] == GRAY[42:]).all()  # the second joint has no label

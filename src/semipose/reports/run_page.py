@@ -119,9 +119,8 @@ def _gain_answer(gain: Gain) -> Answer:
     unit = "px" if is_error(gain.metric) else gain.metric
     better = gain.interval[1] < 0 if is_error(gain.metric) else gain.interval[0] > 0
     verdict = "They help" if better else "They did harm" if gain.is_harm else "Whether they help is not certain"
-    text = (
-        f"is what the unlabeled images changed over labels alone; 95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
-    )
+    text = "of error is" if is_error(gain.metric) else "is"
+    text += f" what the unlabeled images changed over labels alone; 95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
     return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
 
 

@@ -28,7 +28,9 @@ Promise.all([...document.images].map(loaded)).then(() => {
     const box = image.getBoundingClientRect();
     return [image.naturalWidth, box.width, box.height, box.left, box.right];
   });
-  const found = { inner: innerWidth, page: document.documentElement.scrollWidth, images };
+  const page = document.documentElement.scrollWidth;
+  document.querySelector("figure img").click();
+  const found = { inner: innerWidth, page, images, enlarged: document.querySelector("dialog[open] img").src.length };
   parent.postMessage(JSON.stringify(found), "*");
 }, (error) => console.error(error));
 </script>
@@ -78,6 +80,7 @@ def test_page(reports, name, width, tmp_path):
     assert found, "the page never finished"
     measured = json.loads(unescape(found.group(1)))
     assert measured["inner"] == width
+    assert measured["enlarged"] > 100, "a click enlarges no image"
     assert measured["page"] <= width, "the page is wider than the screen"
     assert len(measured["images"]) >= 3
     for natural, shown, height, left, right in measured["images"]:

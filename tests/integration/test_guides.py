@@ -1,0 +1,188 @@
+"""The guides and the notebook run as they are written, with few steps of a tiny network and short videos."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+import semipose
+from semipose.cli import main
+from semipose.data.datasets import PEOPLE, read_dataset
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.deeplabcut import write_labels
+
+GUIDES = Path(__file__).parents[2] / "docs" / "guides"
+LAB = Path(os.environ.get("SEMIPOSE_DATA", "/nowhere")) / "lab"
+TINY = {
+    "data.validation": 10,
+    "data.max_unlabeled": 8,
+    "input.height": 32,
+    "input.width": 32,
+    "model.backbone": "test_resnet",
+    "model.weights": "none",
+    "model.head_channels": 8,
+    "method.burn_in": 0.5,
+    "train.steps": 2,
+    "train.batch": 4,
+    "train.unlabeled_batch": 4,
+    "train.device": "cpu",
+}
+SIZES = {"--labels": "8", "--count": "3"}
+
+
+def blocks(guide, language):
+    """The blocks of a guide in a language; commands have none."""
+    text = (GUIDES / guide).read_text(encoding="utf-8")
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for own, block in found if own == language]
+
+
+def commands(guide):
+    """The commands of a guide as words, in its order, with small sizes."""
+    for line in "".join(blocks(guide, "")).splitlines():
+        words = shlex.split(line, comments=True)
+        words = [SIZES.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+        yield words + [f"{key}={value}" for key, value in TINY.items()] if words[:2] == ["semipose", "train"] else words
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the words of a `semipose` command and returns what it prints."""
+
+    def run_command(words):
+        monkeypatch.setattr(sys, "argv", words)
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, (words, capsys.readouterr().err)
+        return capsys.readouterr().out
+
+    return run_command
+
+
+def write_video(path, images):
+    path.parent.mkdir(exist_ok=True)
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (width, height))
+    for image in images:
+        writer.write(image)
+    writer.release()
+
+
+def mouse_of_people(folder):
+    """The files of the guide, with embedded people in place of the mouse."""
+    images = folder / "labeled-data"
+    images.mkdir()
+    people = read_dataset("people", None).subset(range(30))
+    for path in people.image_paths.values():
+        shutil.copy(path, images)
+    write_coco(people, images / "labels.json")
+    write_labels(read_dataset(str(images / "labels.json"), str(images)), folder / "CollectedData.csv")
+    write_video(folder / "videos" / "test_vid.mp4", [cv2.imread(str(p)) for p in sorted(images.glob("*.jpg"))[:12]])
+    return people.skeleton.joints
+
+
+def lightning_pose_mouse(folder):
+    """The files of the guide as they are, with the beginning of the video."""
+    source = LAB / "mirror-mouse"
+    shutil.copy(source / "CollectedData.csv", folder)
+    shutil.copytree(source / "labeled-data", folder / "labeled-data")
+    video = cv2.VideoCapture(str(source / "videos" / "test_vid.mp4"))
+    write_video(folder / "videos" / "test_vid.mp4", [video.read()[1] for _ in range(12)])
+    return tuple(
+        dict.fromkeys(pd.read_csv(folder / "CollectedData.csv", header=[0, 1, 2], index_col=0).columns.levels[1])
+    )
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        mouse_of_people,
+        pytest.param(
+            lightning_pose_mouse,
+            marks=pytest.mark.skipif(not LAB.is_dir(), reason="SEMIPOSE_DATA does not name the data folder"),
+        ),
+    ],
+)
+def test_a_mouse(prepare, tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    joints = prepare(tmp_path)
+    for words in commands("mouse.md"):
+        if words[0] == "semipose":
+            run([*words, "--no-report"] if "train.start=runs/mouse" in words else words)
+    values = {}
+    exec(blocks("mouse.md", "python")[0], values)
+    assert values["x"].shape == (12, len(joints))
+    assert tuple(values["x"].columns.get_level_values("bodyparts")) == joints
+    assert (tmp_path / "found" / "test_vid_pose.mp4").stat().st_size > 1000
+    assert "What to do next" in (tmp_path / "runs" / "mouse" / "report.html").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "to_label" / "annotations.json").read_text())["images"]) == 3
+    assert (tmp_path / "runs" / "mouse-2" / "best.safetensors").is_file()
+
+
+def fake_detector(**_):
+    """A detector that finds one person in the middle of an image, and a dog."""
+    import torch
+
+    class Detector:
+        def eval(self):
+            return lambda images: [
+                {
+                    "boxes": torch.tensor([[0.2, 0.1, 0.8, 0.9], [0, 0, 0.5, 0.5]]) * images[0].shape[-1],
+                    "labels": torch.tensor([1, 18]),
+                    "scores": torch.tensor([0.9, 0.9]),
+                }
+            ]
+
+    return Detector()
+
+
+def test_people_in_a_gym(tmp_path, monkeypatch, run):
+    pytest.importorskip("torchvision")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torchvision.models.detection.fasterrcnn_mobilenet_v3_large_fpn", fake_detector)
+    people = read_dataset("people", None).subset(range(30))
+    write_coco(people, tmp_path / "labels.json")
+    (tmp_path / "photos").symlink_to(PEOPLE / "images")
+    write_video(tmp_path / "videos" / "squat.mp4", [cv2.imread(str(p.image)) for p in people.instances[:12]])
+    for words in commands("gym.md"):
+        if words[0] == "semipose":
+            run(words)
+        elif words[0] == "python":
+            monkeypatch.setattr(sys, "argv", words[1:])
+            exec(blocks("gym.md", "python")[0], {"__name__": "__main__"})
+    table = pd.read_csv(tmp_path / "found" / "squat.csv", header=[0, 1, 2], index_col=0)
+    assert table.shape == (12, 3 * 17)
+    assert (tmp_path / "found" / "squat_pose.mp4").stat().st_size > 1000
+    assert (tmp_path / "to_label" / "cvat.zip").is_file()
+    assert "What to do next" in (tmp_path / "runs" / "gym" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_notebook(tmp_path, monkeypatch, capsys):
+    """Cells are run in order; the value of the last one is the picture."""
+    notebook = json.loads((GUIDES / "first-steps.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if cell["cell_type"] == "code")
+    load_config, options = (
+        semipose.load_config,
+        {**TINY, "data.test": "test.json", "data.test_images": str(PEOPLE / "images")},
+    )
+    write_coco(read_dataset("people", None, "val").subset(range(12)), tmp_path / "test.json")
+    monkeypatch.setattr(semipose, "load_config", lambda name, **sections: load_config(name, options, **sections))
+    monkeypatch.chdir(tmp_path)
+    values = {}
+    for cell in cells:
+        exec(cell, values)
+    assert "unlabeled images: " in capsys.readouterr().out
+    assert (tmp_path / "runs" / "first-steps" / "report.html").is_file()
+    picture = np.asarray(eval(cells[-1].splitlines()[-1], values))
+    assert picture.shape[0] == 2 * 192
+    assert picture.shape[1] > 2 * 192  # the legend

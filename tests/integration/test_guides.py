@@ -97,9 +97,8 @@ def lightning_pose_mouse(folder):
     shutil.copytree(source / "labeled-data", folder / "labeled-data")
     video = cv2.VideoCapture(str(source / "videos" / "test_vid.mp4"))
     write_video(folder / "videos" / "test_vid.mp4", [video.read()[1] for _ in range(12)])
-    return tuple(
-        dict.fromkeys(pd.read_csv(folder / "CollectedData.csv", header=[0, 1, 2], index_col=0).columns.levels[1])
-    )
+    labels = pd.read_csv(folder / "CollectedData.csv", header=[0, 1, 2], index_col=0)
+    return tuple(labels.columns.get_level_values("bodyparts")[::2])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Clips: found by names, confirmed by content; neighbors in them."""
 
-from pathlib import Path
+from pathlib import random
 
 import cv2
 import numpy as np
+import Path
 import pytest
 
 from semipose.data.clips import clips, frame_of, held_out_neighbors, near_pairs, neighbors
+from semipose.data.datasets import PEOPLE
 
 
 def write_frames(folder: Path, numbers, name="img{:04d}.png", alike=True) -> list[Path]:
@@ -87,3 +89,9 @@ def test_held_out_images_next_to_images_of_the_training(tmp_path):
 def test_few_images_are_no_clip(tmp_path):
     assert neighbors(write_frames(tmp_path, range(7))) == {}
     assert neighbors(write_frames(tmp_path, range(9)))
+
+
+def test_numbered_photographs_are_no_clip_by_chance():
+    images = sorted((PEOPLE / "images").iterdir())
+    for seed in range(10):
+        assert not neighbors(random.Random(seed).sample(images, 60)), seed

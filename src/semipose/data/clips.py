@@ -17,8 +17,10 @@ MAX_GAP = 10
 ALIKE = 0.75
 """Neighbors differ by less than this part of the difference of images far apart. It is .06 to .36 for frames one or ten
 apart in a video of the open field, .35 for its labeled frames, and .97 to 1 for photographs (LSP, COCO)."""
-SAMPLES = 8
-"""Number of pairs of images that are compared to decide on a clip."""
+FEWEST = 8
+"""Number of images from which on they can be a clip."""
+PAIRS = 32
+"""Largest number of pairs of images that are compared to decide on a clip."""
 THUMBNAIL_SIZE = 32
 NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -70,7 +72,7 @@ def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
     """Returns the images next to each image in the same clip, for images that have one.
 
     The numbers at the end of the names of neighbors differ by at most 10, and by no more than is usual in the clip (the
-    median). Photographs that a data set numbers look like a clip by name; therefore up to 8 pairs of neighbors are
+    median). Photographs that a data set numbers look like a clip by name; therefore up to 32 pairs of neighbors are
     compared, and if they are not more alike than images half of the clip apart, they are no clip. (Of a clip with fewer
     than 8 images, than any images half of the list apart; among fewer than 8 images in all, there is no clip.)
     """
@@ -79,8 +81,8 @@ def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
     found: dict[Path, set[Path]] = defaultdict(set)
     for members in clips(everything).values():
         pairs = near_pairs(members)
-        compared = members if len(members) >= SAMPLES else everything
-        if pairs and len(compared) >= SAMPLES and _is_clip(pairs, compared, thumbnails):
+        compared = members if len(members) >= FEWEST else everything
+        if pairs and len(compared) >= FEWEST and _is_clip(pairs, compared, thumbnails):
             for a, b in pairs:
                 found[a].add(b)
                 found[b].add(a)
@@ -102,7 +104,8 @@ def _is_clip(
     far = [(images[n], images[n + half]) for n in range(len(images) - half)]
 
     def difference(sample: Sequence[tuple[Path, Path]]) -> float:
-        chosen = [sample[n * len(sample) // SAMPLES] for n in range(SAMPLES)]
+        number = min(PAIRS, len(sample))
+        chosen = [sample[n * len(sample) // number] for n in range(number)]
         return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
 
     return bool(far) and difference(pairs) < ALIKE * difference(far)

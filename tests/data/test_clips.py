@@ -1,10 +1,10 @@
 """Clips: found by names, confirmed by content; neighbors in them."""
 
-from pathlib import random
+import random
+from pathlib import Path
 
 import cv2
 import numpy as np
-import Path
 import pytest
 
 from semipose.data.clips import clips, frame_of, held_out_neighbors, near_pairs, neighbors

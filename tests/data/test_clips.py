@@ -93,5 +93,5 @@ def test_few_images_are_no_clip(tmp_path):
 
 def test_numbered_photographs_are_no_clip_by_chance():
     images = sorted((PEOPLE / "images").iterdir())
-    for seed in range(10):
-        assert not neighbors(random.Random(seed).sample(images, 60)), seed
+    for seed in range(3):
+        assert not neighbors(random.Random(seed).sample(images, 300)), seed

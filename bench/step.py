@@ -31,7 +31,6 @@ from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO, Skeleton
 from semipose.trainer import with_precision
-from semipose.training.compile import compile_networks
 from semipose.training.engine import Engine
 
 LATE = StepInfo(step=99, steps=100, epoch=1)
@@ -206,9 +205,9 @@ def our_side(
 ) -> tuple[Side, Callable[[], None]]:
     """Returns our implementation, as a training runs it, and a function that makes the hard views of one step."""
     method = method.to(memory_format=torch.channels_last)
+    engine = make_engine(config, method, batches[0].crops.device)
     if arguments.compile or arguments.graphs:
-        compile_networks(method, cuda_graphs=arguments.graphs)
-    engine = make_engine(config, method, batches[0].crops.device, cuda_graphs=arguments.graphs)
+        engine.compile(cuda_graphs=arguments.graphs)
 
     def step() -> None:
         losses = engine.losses(*batches, LATE)
@@ -232,11 +231,11 @@ def our_side(
     return Side(step, first), views
 
 
-def make_engine(config: RunConfig, method: Method, device: torch.device, *, cuda_graphs: bool = False) -> Engine:
+def make_engine(config: RunConfig, method: Method, device: torch.device) -> Engine:
     """Returns the engine of a training, in train mode, with a fused Adam."""
     trained = [p for p in method.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=1e-4, fused=True)
-    engine = Engine(method, optimizer, device, config.train.precision, cuda_graphs=cuda_graphs)
+    engine = Engine(method, optimizer, device, config.train.precision)
     engine.method.train()
     return engine
 

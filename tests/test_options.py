@@ -99,7 +99,6 @@ RUN_OPTIONS = {
     "train.precision": "measured: speed.md",
     "train.channels_last": "measured: speed.md",
     "train.compile": "measured: speed.md",
-    "train.cuda_graphs": "measured: speed.md",
     "train.device": MACHINE,
     "train.devices": MACHINE,
     "train.seed": "infrastructure: repeats a run, or varies it",

@@ -85,11 +85,6 @@ def test_the_measured_precision_is_kept_for_the_resumed_run(tiny, tmp_path, monk
         assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["precision"] == precision
 
 
-def test_cuda_graphs_need_a_gpu(tiny, tmp_path):
-    with pytest.raises(ConfigError, match="runs on cpu; leave it out"):
-        train(tiny("supervised", **{"train.cuda_graphs": True, "train.compile": True}), tmp_path / "run")
-
-
 def test_several_processes_need_torchrun(tiny, tmp_path):
     with pytest.raises(ConfigError, match="start with torchrun"):
         train(tiny("supervised", **{"train.devices": 2}), tmp_path / "run")

@@ -22,12 +22,12 @@ from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
+from semipose.methods.cost import step_cost
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
-from semipose.training.compile import compile_networks
 from semipose.training.distributed import all_gather, is_main_process, process_device, process_group, rank, world_size
 from semipose.training.engine import Engine, seed_everything
 from semipose.training.evaluator import Evaluator, TrainResult
@@ -132,6 +132,7 @@ def _train(
     )
     log_training(config.model, (config.input.height, config.input.width), splits, training)
     log_data(account, sets)
+    training.compile(step_cost(config.method).units if device.type == "cuda" else 0)
     try:
         training.run()
     finally:
@@ -226,14 +227,7 @@ def build_engine(config: RunConfig, labeled: PoseDataset, device: torch.device, 
         method = WithAverages(method, options.average)
     if options.channels_last:
         method = method.to(memory_format=torch.channels_last)
-    if options.cuda_graphs and device.type != "cuda":
-        raise ConfigError(f"`train.cuda_graphs`: this training runs on {device.type}; leave it out")
-    if options.cuda_graphs and world_size() > 1:
-        raise ConfigError("`train.cuda_graphs` works in one process; leave it out or set `train.devices` to 1")
-    if options.compile:
-        compile_networks(method, cuda_graphs=options.cuda_graphs)
-    optimizer = build_optimizer(options, method, device)
-    return Engine(method, optimizer, device, options.precision, cuda_graphs=options.cuda_graphs)
+    return Engine(method, build_optimizer(options, method, device), device, options.precision)
 
 
 def with_precision(config: RunConfig, skeleton: Skeleton, device: torch.device) -> RunConfig:

@@ -16,6 +16,7 @@ from semipose.methods.base import ConsistencyTarget, HardViewConfig, Method, Ste
 from semipose.methods.single import Config as SingleConfig
 from semipose.structures.batches import LabeledBatch
 from semipose.structures.skeletons import LSP
+from semipose.training.engine import Engine
 from tests.methods import helpers
 
 STUDENTS = {
@@ -200,6 +201,16 @@ def test_save_load_continue_is_exact(build, case, labeled, unlabeled):
     states = first.state_dict(), second.state_dict()
     assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
     assert torch.equal(generator.get_state(), second.context.views.generator.get_state())
+
+
+def test_a_rehearsal_changes_nothing(build, case, labeled, unlabeled, start):
+    method = build(case)
+    engine = Engine(method, torch.optim.Adam(trained(method)), torch.device("cpu"))
+    generator, before = method.context.views.generator.get_state(), copy.deepcopy(method.state_dict())
+    engine.rehearse(labeled, unlabeled, [start, StepInfo(9, 10, 0)])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
+    assert torch.equal(generator, method.context.views.generator.get_state())
+    assert all(p.grad is None for p in method.parameters())
 
 
 def test_every_draw_comes_from_the_saved_generator(build, case, labeled, unlabeled, start):

@@ -1,5 +1,6 @@
-"""Compiled networks compute the same, and only steps are compiled."""
+"""When networks are compiled; compiled ones compute the same, and only steps are compiled."""
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import torch
 from semipose import trainer
 from semipose.models.pose_net import PoseNet
 from semipose.trainer import train
+from semipose.training.compile import CompilationPlan, plan_compilation
 from semipose.training.engine import Engine
+from tests.integration.runs import assert_same_runs
 
 SCRIPT = """
 import torch
@@ -55,7 +58,6 @@ from semipose.methods import METHODS, build_method
 from semipose.methods.base import MethodContext, StepInfo
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.skeletons import LSP
-from semipose.training.compile import compile_networks
 from semipose.training.engine import Engine
 from semipose.augment.views import ViewSampler, ViewsConfig
 
@@ -71,10 +73,11 @@ def losses(graphs):
     views = ViewSampler(ViewsConfig(), LSP, (64, 64), 2.0, torch.Generator(device).manual_seed(1))
     context = MethodContext(views, LossConfig().build(), lambda _, levels: PoseNet(config, joints, levels), None)
     method = build_method(METHODS["trs"][0](), context).to(device).train()
-    if graphs:
-        compile_networks(method, cuda_graphs=True)
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], fused=True)
-    engine = Engine(method, optimizer, device, cuda_graphs=graphs)
+    engine = Engine(method, optimizer, device)
+    if graphs:
+        engine.compile(cuda_graphs=True)
+        engine.rehearse(labeled, UnlabeledBatch(crops, to_input), [StepInfo(0, 8, 0), StepInfo(7, 8, 0)] * 3)
     found = []
     for step in range(8):
         info = StepInfo(step, 8, 0)
@@ -87,6 +90,88 @@ def losses(graphs):
 torch.testing.assert_close(losses(True), losses(False), rtol=1e-2, atol=1e-5)
 print("same")
 """
+
+
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+DUAL = 14
+
+
+def plan(option="auto", device=GPU, steps=100_000, units=DUAL, parts=1, processes=1):
+    return plan_compilation(option, device, steps=steps, units=units, parts=parts, processes=processes)
+
+
+@pytest.mark.parametrize("device", [CPU, torch.device("mps")])
+def test_only_a_gpu_compiles_by_default(device):
+    assert plan(device=device) == plan(False) == CompilationPlan(False)
+    assert plan(True, device) == CompilationPlan(True)
+
+
+@pytest.mark.parametrize(("units", "enough"), [(3, 36_533), (7, 15_657), (DUAL, 7_829), (16, 6_850)])
+def test_as_many_steps_as_pay_for_the_compilation(units, enough):
+    """A Dual step of 32 + 32 took 48.6 ms, and 33.2 ms as CUDA graphs; two minutes are 120 s."""
+    saved = (32 / 659 - 32 / 963) / 14 * units
+    assert (enough - 1) * saved < 120 <= enough * saved
+    few, many = plan(steps=enough - 1, units=units), plan(steps=enough, units=units)
+    assert (few.compiled, many.compiled, many.cuda_graphs) == (False, True, True)
+    assert few.reason.endswith(f"{enough - 1} steps would save less time than that takes ({enough} would not)")
+    assert plan(True, steps=1).cuda_graphs
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [({"processes": 2}, "one process"), ({"parts": 4}, "`train.accumulate`")]
+)
+def test_without_cuda_graphs_only_a_given_option_compiles(given, missing):
+    assert not plan(**given).compiled
+    assert f"CUDA graphs need {missing}" in plan(**given).reason
+    assert plan(True, **given) == CompilationPlan(True, False, plan(True, **given).reason)
+
+
+def compile_by(monkeypatch, forward):
+    """`forward(part, images)` stands for the compiled code of every part of a network."""
+
+    def fake(method, *, cuda_graphs=False):
+        for network in method.modules():
+            for part in (network.backbone, *network.heads) if isinstance(network, PoseNet) else ():
+                part._compiled_call_impl = lambda images, part=part: forward(part, images)
+
+    monkeypatch.setattr("semipose.training.engine.compile_networks", fake)
+
+
+def test_a_training_whose_compilation_fails_goes_on_as_if_it_had_not_been_tried(tiny, tmp_path, monkeypatch, caplog):
+    options = {"train.steps": 6, "method.burn_in": 0.4, "train.accumulate": 2}
+    train(tiny("trs", **options), tmp_path / "plain")
+    passes = []
+
+    def failing(part, images):
+        passes.append(len(images))
+        if len(passes) == 20:  # long after the first random draws and updates of BatchNorm
+            raise RuntimeError("no compiler\nis here")
+        return part._call_impl(images)
+
+    compile_by(monkeypatch, failing)
+    train(tiny("trs", **options, **{"train.compile": True}), tmp_path / "failed")
+    assert {*passes} == {2}
+    assert len(passes) == 20
+    assert "networks are not compiled, because that failed: no compiler" in caplog.text
+    assert_same_runs(tmp_path / "plain", tmp_path / "failed")
+
+
+def test_a_rehearsal_sees_steps_with_and_without_unlabeled_images(tiny, tmp_path, monkeypatch):
+    infos, compiled = [], []
+    compile_by(monkeypatch, lambda part, images: compiled.append(part) or part._call_impl(images))
+    rehearse = Engine.rehearse
+    monkeypatch.setattr(Engine, "rehearse", lambda *given: infos.extend(given[3]) or rehearse(*given))
+    train(tiny("dual", **{"train.steps": 6, "method.burn_in": 0.5, "train.compile": True}), tmp_path / "run")
+    assert [info.step for info in infos] == [0, 3, 5] * 3
+    assert len(compiled) > 6 * 2  # the steps are compiled as well
+
+
+def test_the_decision_is_logged_in_one_line(tiny, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("semipose.training.loop.plan_compilation", lambda *given, steps, **more: plan(steps=steps))
+    train(tiny("dual", **{"train.steps": 2}), tmp_path / "run")
+    lines = [line.message for line in caplog.records if "compiled" in line.message]
+    assert lines == ["networks are not compiled: 2 steps would save less time than that takes (7829 would not)"]
 
 
 @pytest.mark.gpu
@@ -106,7 +191,8 @@ def test_each_step_begins_new_graphs(tiny, tmp_path, monkeypatch):
 
     def with_graphs(*arguments):
         engine = build(*arguments)
-        return Engine(engine.method, engine.optimizer, engine.device, cuda_graphs=True)
+        engine._cuda_graphs = True
+        return engine
 
     monkeypatch.setattr(trainer, "build_engine", with_graphs)
     train(tiny("supervised", **{"train.steps": 3, "data.validation": 0}), tmp_path / "run")

@@ -67,6 +67,7 @@ def test_options_with_inherited_descriptions():
     [
         (int, "int"),
         (str | None, "text or null"),
+        (bool | Literal["auto"], "bool | auto"),
         (Literal["a", "b"], "a | b"),
         (tuple[float, ...], "list of float"),
         (list[Shape], "list of square | disk"),

@@ -1,12 +1,64 @@
 """torch.compile for the networks of a method, used only in optimizer steps, where shapes never change."""
 
+import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from semipose.models.pose_net import PoseNet
+
+COMPILATION_SECONDS = 120
+"""Duration of the compilation, an upper estimate."""
+SAVED_SECONDS = (32 / 659 - 32 / 963) / 14
+"""What compiled CUDA graphs save of a step per pass of its cost (`Cost.units`): a Dual step of ResNet-18 with 32 + 32
+persons, which costs 14, on an H200 (docs/research/speed.md)."""
+
+
+@dataclass(frozen=True)
+class CompilationPlan:
+    """Whether the networks of a training are compiled.
+
+    Attributes:
+        compiled: Whether they are compiled.
+        cuda_graphs: Whether a GPU replays them as CUDA graphs.
+        reason: The decision in one line; empty if there was nothing to decide.
+    """
+
+    compiled: bool
+    cuda_graphs: bool = False
+    reason: str = ""
+
+
+def plan_compilation(
+    option: bool | Literal["auto"], device: torch.device, *, steps: int, units: int, parts: int, processes: int
+) -> CompilationPlan:
+    """Returns whether the networks of a training are compiled.
+
+    Args:
+        option: `train.compile`.
+        device: The device of the training.
+        steps: Number of its steps.
+        units: Cost of a step in forward passes (`Cost.units`).
+        parts: Number of parts in which a step computes its batch.
+        processes: Number of processes.
+    """
+    if device.type != "cuda" or not option:
+        return CompilationPlan(option is True)
+    missing = "one process" if processes > 1 else "`train.accumulate` 1" if parts > 1 else ""
+    if option is True:
+        without = f", without CUDA graphs, which need {missing}" if missing else " to CUDA graphs"
+        return CompilationPlan(True, not missing, f"networks are compiled{without}")
+    if missing:
+        return CompilationPlan(False, False, f"networks are not compiled: CUDA graphs need {missing}")
+    enough = math.ceil(COMPILATION_SECONDS / (SAVED_SECONDS * units))
+    if steps < enough:
+        reason = f"networks are not compiled: {steps} steps would save less time than that takes ({enough} would not)"
+        return CompilationPlan(False, False, reason)
+    return CompilationPlan(True, True, f"networks are compiled to CUDA graphs: {steps} steps save more than that takes")
 
 
 def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
@@ -22,6 +74,15 @@ def compile_networks(method: nn.Module, *, cuda_graphs: bool = False) -> None:
         if isinstance(network, PoseNet):
             for part in (network.backbone, *network.heads):
                 part.compile(dynamic=False, mode=mode)
+
+
+def uncompile_networks(method: nn.Module) -> None:
+    """Undoes `compile_networks`, and frees what torch has compiled."""
+    for network in method.modules():
+        if isinstance(network, PoseNet):
+            for part in (network.backbone, *network.heads):
+                part._compiled_call_impl = None  # torch has no public function for this
+    torch.compiler.reset()
 
 
 def _allow_recompilations(count: int) -> None:

@@ -41,12 +41,10 @@ class TrainConfig(OptimConfig):
     """Precision: `auto` is bf16 on GPUs that support it, and on CPUs if a short measurement finds it faster."""
     channels_last: bool = True
     """Whether to use the channels-last memory layout; faster on most hardware, equal results up to rounding."""
-    compile: bool = False
-    """Whether to compile the networks with torch.compile: steps are faster after a minute or two of compilation;
-    needs a C++ compiler."""
-    cuda_graphs: bool = False
-    """Whether to run compiled networks as CUDA graphs (torch.compile's `reduce-overhead`), so that the GPU does not
-    wait for Python between small operations; needs more memory, `compile` and a single GPU."""
+    compile: bool | Literal["auto"] = "auto"
+    """Whether to compile the networks with torch.compile, on a GPU to CUDA graphs, so that it does not wait for Python
+    between small operations. `auto` does so on a GPU if the steps save more time than the compilation takes, a minute
+    or two. Needs a C++ compiler and more memory; CUDA graphs need one process and `accumulate` 1."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     devices: int = Field(1, ge=0)
@@ -56,20 +54,12 @@ class TrainConfig(OptimConfig):
     """Seed of initial weights, data order and augmentation."""
 
     @model_validator(mode="after")
-    def _graphs_are_compiled(self) -> "TrainConfig":
-        if self.cuda_graphs and not self.compile:
-            raise ValueError("cuda_graphs need compiled networks; set compile to true")
-        return self
-
-    @model_validator(mode="after")
     def _parts_are_equal(self) -> "TrainConfig":
         if self.batch % self.accumulate or self.unlabeled_batch % self.accumulate:
             raise ValueError(
                 f"accumulate divides each batch in equal parts, but {self.accumulate} does not divide batch "
                 f"{self.batch} and unlabeled_batch {self.unlabeled_batch}"
             )
-        if self.cuda_graphs and self.accumulate > 1:
-            raise ValueError("cuda_graphs keep the gradients of one pass only; set accumulate to 1 or cuda_graphs off")
         return self
 
     def total_steps(self, steps_per_epoch: int) -> int:

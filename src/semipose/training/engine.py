@@ -2,7 +2,7 @@
 
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from semipose.methods.base import Losses, Method, StepInfo
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
-from semipose.training.compile import begin_step, uncompiled
+from semipose.training.compile import begin_step, compile_networks, uncompile_networks, uncompiled
 from semipose.training.distributed import world_size
 from semipose.training.precision import AUTOCAST_DTYPES
 
@@ -38,7 +38,6 @@ class Engine:
         optimizer: The optimizer of the method's parameters.
         device: The device of all tensors.
         precision: 32-true, bf16-mixed or 16-mixed.
-        cuda_graphs: Whether the method's networks are compiled to CUDA graphs.
     """
 
     def __init__(
@@ -47,20 +46,28 @@ class Engine:
         optimizer: torch.optim.Optimizer,
         device: torch.device,
         precision: str = "32-true",
-        *,
-        cuda_graphs: bool = False,
     ) -> None:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             torch.backends.cudnn.benchmark = True  # shapes do not change between steps
         self.method, self.optimizer, self.device = method.to(device), optimizer, device
         self.scaler = make_scaler(device, precision)
-        self._dtype, self._cuda_graphs = AUTOCAST_DTYPES[precision], cuda_graphs
+        self._dtype, self._cuda_graphs = AUTOCAST_DTYPES[precision], False
         self._parallel = _parallel(method, device) if world_size() > 1 else None
 
     def autocast(self) -> AbstractContextManager[object]:
         """Returns the autocast context for the training's precision."""
         return torch.autocast(self.device.type, self._dtype) if self._dtype else nullcontext()
+
+    def compile(self, *, cuda_graphs: bool = False) -> None:
+        """Compiles the networks for the passes of optimizer steps; with `cuda_graphs` a GPU replays them as graphs."""
+        compile_networks(self.method, cuda_graphs=cuda_graphs)
+        self._cuda_graphs = cuda_graphs
+
+    def uncompile(self) -> None:
+        """Undoes `compile`."""
+        uncompile_networks(self.method)
+        self._cuda_graphs = False
 
     @contextmanager
     def inference(self) -> Iterator[None]:
@@ -77,6 +84,30 @@ class Engine:
                 return self.method.losses(labeled, unlabeled, info)
             losses: Losses = self._parallel(labeled, unlabeled, info)
             return losses
+
+    def rehearse(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, infos: Sequence[StepInfo]) -> None:
+        """Computes losses and gradients of steps that are not taken; everything else stays as it was.
+
+        It compiles the networks, and shows whether the memory is sufficient, before the first step.
+
+        Args:
+            labeled: The labeled batch, on the device.
+            unlabeled: The unlabeled batch, on the device.
+            infos: The positions of the steps.
+        """
+        generator, buffers = self.method.context.views.generator, list(self.method.buffers())
+        state, before = generator.get_state(), [buffer.clone() for buffer in buffers]
+        try:
+            with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+                for info in infos:
+                    self.optimizer.zero_grad(set_to_none=True)
+                    self._backward(self.losses(labeled, unlabeled, info).total)
+        finally:
+            generator.set_state(state)
+            self.optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for buffer, old in zip(buffers, before, strict=True):
+                    buffer.copy_(old)
 
     def train_step(
         self,

@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from semipose.errors import RunError
 from semipose.methods.base import StepInfo
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import ProcessState, TrainingState, load_checkpoint, save_checkpoint
+from semipose.training.compile import plan_compilation
 from semipose.training.config import TrainConfig
 from semipose.training.distributed import all_gather, all_max, is_main_process, rank, world_size
 from semipose.training.engine import Engine
@@ -32,6 +34,9 @@ TIMED_STEPS = 20
 """Number of steps after which the expected duration is logged."""
 COST_RATIO = 7 / 3
 """Duration of a step with unlabeled images as a multiple of a step with labels only: `mean_teacher`, equal batches."""
+
+REHEARSALS = 3
+"""Passes of a rehearsal: CUDA graphs are warmed up in the first, recorded in the second, and replayed from then on."""
 
 MAX_ROLLBACKS = 2
 """Number of times that a diverged training goes back to its last checkpoint before it fails."""
@@ -95,6 +100,42 @@ class Training:
     def checkpoint(self) -> Path:
         """Path of the last checkpoint."""
         return self.folder / "last" / "state.pt"
+
+    def compile(self, units: int) -> None:
+        """Compiles the networks if `train.compile` demands it, or is `auto` and this training is long enough for it.
+
+        A rehearsal compiles what the steps need. If that fails, the networks stay uncompiled.
+
+        Args:
+            units: Cost of a step in forward passes (`Cost.units`).
+        """
+        engine, parts, processes = self.engine, self.config.accumulate, world_size()
+        plan = plan_compilation(
+            self.config.compile, engine.device, steps=self.steps, units=units, parts=parts, processes=processes
+        )
+        if plan.reason:
+            log.info(plan.reason)
+        if not plan.compiled or self.state.step >= self.steps:
+            return
+        engine.compile(cuda_graphs=plan.cuda_graphs)
+        if processes > 1:  # a process whose compilation fails would leave the others waiting for its gradients
+            return
+        labeled, unlabeled = self.loader.load(self.state.step)
+        whole = labeled.to(engine.device), unlabeled.to(engine.device) if unlabeled is not None else None
+        part = whole[0].split(parts)[0], whole[1].split(parts)[0] if whole[1] is not None else None
+        engine.method.train()
+        try:
+            engine.rehearse(*part, self._kinds_of_steps() * REHEARSALS)
+        except Exception as error:  # compilers raise errors of any type
+            engine.uncompile()
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            log.warning(f"networks are not compiled, because that failed: {shorten(reason, 200, placeholder=' …')}")
+
+    def _kinds_of_steps(self) -> list[StepInfo]:
+        """Returns the next step, about the first one with unlabeled images, and the last."""
+        following = range(self.state.step, self.steps, max(1, self.steps // 1000))
+        infos = [*map(self.step_info, following), self.step_info(self.steps - 1)]
+        return [infos[0], next((i for i in infos if self.engine.method.unlabeled_weight(i) > 0), infos[0]), infos[-1]]
 
     def run(self) -> None:
         """Trains from the state's step to the last.

@@ -3,8 +3,8 @@
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -45,6 +45,8 @@ def type_in_words(annotation: Any) -> str:
         return ("list of " if get_origin(annotation) is list else "") + " | ".join(dict.fromkeys(tags))
     if NoneType in get_args(annotation):
         return f"{inner[0]} or null"
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(inner)
     if get_origin(annotation) is dict:
         return f"{{{inner[0]}: {inner[1]}}}"
     if get_origin(annotation) in (list, tuple):

@@ -105,6 +105,7 @@ RUN_OPTIONS = {
     "evaluation.flip_test": XIE,
     "evaluation.decoder": DARK,
     "evaluation.instance_score": BASELINE,
+    "evaluation.precision": "measured: speed.md",
 }
 """Options of every run."""
 

@@ -1,16 +1,18 @@
-"""The predictor: batches do not matter, networks keep their mode, unreadable images follow the policy."""
+"""The predictor: batches and 16 bit do not matter, networks keep their mode, unreadable images follow the policy."""
 
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from semipose.data.crops import LazyCrops
 from semipose.data.datasets import read_dataset
 from semipose.data.formats.image_folder import read_folder
-from semipose.errors import DataError
+from semipose.errors import DataError, RunError
 from semipose.inference.parameters import data_errors_for
+from semipose.inference.pose_model import load_pose_model
 from semipose.inference.predictor import Predictor, predict_dataset
 from semipose.structures.instances import PoseDataset
 from tests.inference.conftest import untrained
@@ -37,6 +39,77 @@ def test_one_prediction_per_person_in_their_order(model, people):
     small = predictor(model, batch=2).predict(crops)
     for one, other in zip(found, small, strict=True):
         np.testing.assert_allclose(one.joints, other.joints, atol=1e-3)
+
+
+def assert_equal_joints(found, expected, atol=0.0):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.joints, other.joints, rtol=0, atol=atol)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=atol)
+
+
+def test_batches_are_halved_until_they_fit_the_memory(model, people, monkeypatch, caplog):
+    """A GPU for three persons at a time, and one for none."""
+    crops, heatmaps, sizes = LazyCrops(people, model.geometry), Predictor.heatmaps, []
+    expected, most = predictor(model, batch=1).predict(crops), 3
+
+    def limited(self, view, flip_order):
+        sizes.append(len(view))
+        if len(view) > most:
+            raise torch.OutOfMemoryError
+        return heatmaps(self, view, flip_order)
+
+    monkeypatch.setattr(Predictor, "heatmaps", limited)
+    ours = predictor(model)
+    assert_equal_joints(ours.predict(crops), expected, 1e-3)
+    assert sizes == [7, 3, 3, 1]
+    assert [r.message for r in caplog.records] == ["7 persons at a time do not fit the memory of cpu; now 3"]
+    sizes.clear()
+    ours.predict(crops)
+    assert sizes == [3, 3, 1]
+    most = 0
+    with pytest.raises(RunError, match="one person at 64×64 does not fit the memory of cpu; set `device` to cpu"):
+        predictor(model).predict(crops)
+
+
+def test_a_gpu_predicts_in_16_bit_unless_the_protocol_says_32():
+    cuda = torch.device("cuda", 0)
+    assert Predictor([], None, device=cuda).in_16_bit
+    assert not Predictor([], None, device=cuda, precision="32-true").in_16_bit
+    assert not any(Predictor([], None, device=torch.device(name)).in_16_bit for name in ("cpu", "mps"))
+
+
+def test_16_bit_move_joints_little(trained_run, people, monkeypatch):
+    """The trained network has peaks where an error of rounding cannot exchange the highest cells."""
+    model = load_pose_model(trained_run)
+    crops = LazyCrops(people, model.geometry)
+    expected = model.predictor().predict(crops)
+    monkeypatch.setattr(Predictor, "in_16_bit", property(lambda self: not self.limits.overflow))
+    ours = model.predictor()
+    found = ours.predict(crops)
+    moved = np.array([np.linalg.norm(a.joints - b.joints, axis=-1) for a, b in zip(found, expected, strict=True)])
+    assert 0 < np.median(moved) < 0.2
+    assert ours.in_16_bit
+
+
+def test_values_that_overflow_in_16_bit_are_computed_in_32(model, people, monkeypatch, caplog):
+    with torch.no_grad():
+        model.network.heads[0].final.weight *= 1e8
+    crops = LazyCrops(people, model.geometry)
+    expected = predictor(model, batch=3).predict(crops)
+    monkeypatch.setattr(Predictor, "in_16_bit", property(lambda self: not self.limits.overflow))
+    found = predictor(model, batch=3).predict(crops)
+    assert_equal_joints(found, expected)
+    assert [r.message for r in caplog.records] == ["heatmaps overflow in 16 bit; they are computed in 32 bit"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_in_16_bit_finds_the_joints_of_32(trained_run, people):
+    model = load_pose_model(trained_run).to("cuda")
+    crops = LazyCrops(people, model.geometry)
+    half, full = (replace(model, precision=p).predictor().predict(crops) for p in ("auto", "32-true"))
+    moved = np.array([np.linalg.norm(a.joints - b.joints, axis=-1) for a, b in zip(half, full, strict=True)])
+    assert 0 < np.median(moved) < 0.2
 
 
 def test_persons_are_scored_by_their_peaks_and_their_box(model, people):

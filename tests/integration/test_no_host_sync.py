@@ -110,6 +110,7 @@ def test_a_step_copies_nothing_between_host_and_gpu(case, request):
     assert copies.found == []
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")  # autocast then does nothing
 @pytest.mark.parametrize("decoder", get_args(Decoder))
 def test_prediction_stays_on_a_gpu_until_joints_are_known(decoder, request):
     networks = [PoseNet(ModelConfig(backbone="test_resnet", weights="none"), len(COCO), 2) for _ in range(2)]

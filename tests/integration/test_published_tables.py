@@ -181,6 +181,7 @@ def test_the_protocol_of_the_papers(name):
         assert config.views.seen_mask is False
         evaluation = config.evaluation
         assert (evaluation.decoder, evaluation.flip_test, evaluation.instance_score) == ("quarter", False, "rescored")
+        assert evaluation.precision == "32-true"
         assert (config.data.include_labeled, config.data.validation, config.train.select) == (False, 0, "last")
         backbones = [config.model.backbone, *getattr(config.method, "backbones", {}).values()]
         assert all(b.endswith((".tv_in1k", ".ms_in1k")) for b in backbones), backbones

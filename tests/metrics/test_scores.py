@@ -118,5 +118,6 @@ def test_the_protocol_is_described_in_one_line(people: PoseDataset) -> None:
     )
     joined = replace(protocol, instance_score="mean peak", unlearned_joints=("neck", "nose")).describe()
     assert "instance score: mean peak; not scored, without labels in training: neck, nose; OKS" in joined
+    assert "flip test: on; heatmaps in 16 bit; OKS" in replace(protocol, in_16_bit=True).describe()
     alone = replace(protocol, n_persons=1, n_images=1, flip_test=False, boxes="ground truth")
     assert "1 person in 1 image; boxes: ground truth; flip test: off" in alone.describe()

@@ -107,10 +107,25 @@ def test_joints_that_no_labeled_person_has_are_not_scored(tiny, tmp_path, small_
     assert again.scores.as_dict() == pytest.approx(result.scores["f"])
 
 
+def test_scores_of_a_gpu_and_those_of_later_evaluations_say_that_they_are_of_16_bit(
+    tiny, tmp_path, small_people, monkeypatch
+):
+    """A CPU stands for the GPU."""
+    on_gpu = property(lambda self: self.precision == "auto")
+    monkeypatch.setattr("semipose.inference.predictor.Predictor.in_16_bit", on_gpu)
+    for precision in ("auto", "32-true"):
+        run = tmp_path / precision
+        result = train(tiny("supervised", **{"train.steps": 2, "evaluation.precision": precision}), run)
+        assert ("heatmaps in 16 bit" in result.protocol) == (precision == "auto")
+        later = evaluate(run, small_people, images=PEOPLE / "images")
+        assert later.protocol.in_16_bit == (precision == "auto")
+
+
 def test_the_instance_score_is_an_option_of_the_training(tiny, tmp_path):
     result = train(tiny("supervised", **{"train.steps": 2, "evaluation.instance_score": "mean"}), tmp_path / "run")
     assert "instance score: mean peak of all joints × box score;" in result.protocol
     assert load_pose_model(tmp_path / "run").instance_score == "mean"
+    assert load_pose_model(tmp_path / "run").precision == "auto"
     for record in json.loads((tmp_path / "run" / "predictions.json").read_text()):
         assert record["score"] == pytest.approx(sum(record["keypoints"][2::3]) / 17)
 

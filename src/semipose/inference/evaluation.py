@@ -176,6 +176,7 @@ class _Predicted:
     decoder: str = ""
     instance_score: InstanceScore | None = None
     unlearned_joints: tuple[str, ...] = ()
+    in_16_bit: bool = False
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -195,6 +196,7 @@ class _Predicted:
             decoder=self.decoder,
             instance_score="that of the file" if self.instance_score is None else DESCRIPTIONS[self.instance_score],
             unlearned_joints=self.unlearned_joints,
+            in_16_bit=self.in_16_bit,
         )
         given = (self.truth, self.predictions, self.instance_score)
         scores, around = score(*given), intervals(*given)
@@ -252,6 +254,7 @@ class _Settings:
             loaded.decoder,
             kind,
             loaded.unlearned_joints,
+            predictor.in_16_bit,
             left_out,
         )
 

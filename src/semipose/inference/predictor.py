@@ -1,10 +1,13 @@
 """Prediction of joints from person crops, with heatmaps averaged over networks and mirror images."""
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from semipose.augment.views import eval_view
 from semipose.data.crops import CropGeometry, Crops, LazyCrops
 from semipose.data.data_errors import DataErrors
 from semipose.data.loader import default_workers, unlabeled_batch
+from semipose.errors import RunError
 from semipose.losses import HeatmapLoss
 from semipose.metrics.instance_score import InstanceScore, instance_scores
 from semipose.models.heads import STRIDE
@@ -24,6 +28,10 @@ from semipose.structures.batches import UnlabeledBatch, View
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.utils.progress import NO_PROGRESS, Progress
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["auto", "32-true"]
 
 
 class FrameCrops(Crops):
@@ -40,6 +48,19 @@ class FrameCrops(Crops):
         return self.geometry.cut(self.frame, self.dataset[index].box)
 
 
+@dataclass
+class Limits:
+    """What proved too much while predicting.
+
+    Attributes:
+        batch: The largest number of crops that fit the memory; None while none was too large.
+        overflow: Whether 16 bit were too few for the values in a network.
+    """
+
+    batch: int | None = None
+    overflow: bool = False
+
+
 @dataclass(frozen=True)
 class Predictor:
     """Networks and settings that convert crops to predictions.
@@ -53,8 +74,11 @@ class Predictor:
         instance_score: How the peaks of the joints become the score of a person.
         unlearned_joints: Joints that the training had no labels of: their score is 0, and they do not count in a
             person's.
-        batch: Crops per forward pass.
+        batch: Crops per forward pass; halved if the memory of a GPU is too small.
         device: Where the networks are.
+        precision: `auto` computes the heatmaps in 16 bit on a CUDA GPU, or in 32 bit if they overflow there; `32-true`
+            never does.
+        limits: What proved too much so far.
     """
 
     networks: Sequence[PoseNet]
@@ -66,6 +90,13 @@ class Predictor:
     unlearned_joints: Sequence[str] = ()
     batch: int = 64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Precision = "auto"
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def in_16_bit(self) -> bool:
+        """Whether heatmaps are computed in fp16; its rounding moves joints ten times less than that of bf16."""
+        return self.precision == "auto" and self.device.type == "cuda" and not self.limits.overflow
 
     def heatmaps(self, view: View, flip_order: Sequence[int]) -> Tensor:
         """Returns the mean heatmaps (B, K, h, w) of a view."""
@@ -108,7 +139,9 @@ class Predictor:
         return torch.nn.functional.normalize(torch.cat(found).double(), dim=1).numpy()
 
     def _mean(self, images: Tensor) -> Tensor:
-        return torch.stack([self.loss.heatmaps(n.forward_main(images)) for n in self.networks]).mean(dim=0)
+        with torch.autocast(self.device.type, torch.float16) if self.in_16_bit else nullcontext():
+            maps = [self.loss.heatmaps(network.forward_main(images)).float() for network in self.networks]
+        return torch.stack(maps).mean(dim=0)
 
     def _views(self, crops: Crops) -> Iterator[tuple[list[int], View]]:
         """Yields batches of indices with their views; threads decode the next batches while the network runs."""
@@ -125,12 +158,48 @@ class Predictor:
         batch = unlabeled_batch(crops, chunk)
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
+    def _joints(self, view: View, flip_order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the joints (B, K, 2) in crop pixels and their peaks (B, K), float64, in as many passes as needed."""
+        limits, found, start = self.limits, list[tuple[np.ndarray, np.ndarray]](), 0
+        while start < len(view):
+            part = view[start : start + (limits.batch or len(view))]
+            joints, peaks = self._fitting(part, flip_order) or (None, None)
+            if joints is None or peaks is None:
+                limits.batch = self._half_of(len(part), view)
+            elif self.in_16_bit and not np.isfinite(peaks).all():
+                limits.overflow = True
+                log.warning("heatmaps overflow in 16 bit; they are computed in 32 bit")
+            else:
+                found.append((joints, peaks))
+                start += len(part)
+        first, second = zip(*found, strict=True)
+        return np.concatenate(first), np.concatenate(second)
+
+    def _fitting(self, view: View, flip_order: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Returns joints and peaks, or None if the GPU's memory is too small; no tensor of the failed pass is left."""
+        try:
+            joints, scores = decode(self.heatmaps(view, flip_order), STRIDE, self.decoder, self.sigma)
+        except torch.OutOfMemoryError:
+            return None
+        in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints)
+        return in_crop.cpu().double().numpy(), scores.cpu().double().numpy()
+
+    def _half_of(self, batch: int, view: View) -> int:
+        """Returns half of a batch that does not fit the memory, and logs it."""
+        if batch == 1:
+            height, width = view.images.shape[-2:]
+            raise RunError(
+                f"one person at {height}×{width} does not fit the memory of {self.device}; set `device` to cpu, or end "
+                "what else uses it"
+            )
+        torch.cuda.empty_cache()
+        log.warning(f"{batch} persons at a time do not fit the memory of {self.device}; now {batch // 2}")
+        return batch // 2
+
     def _decode(self, crops: Crops, chunk: list[int], view: View) -> Iterable[Prediction]:
-        maps = self.heatmaps(view, crops.dataset.skeleton.flip_order)
-        joints, scores = decode(maps, STRIDE, self.decoder, self.sigma)
-        in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints).cpu().double().numpy()
+        in_crop, peaks = self._joints(view, crops.dataset.skeleton.flip_order)
         learned = np.array([joint not in self.unlearned_joints for joint in crops.dataset.skeleton.joints])
-        peaks, persons = scores.cpu().double().numpy(), [crops.dataset[index] for index in chunk]
+        persons = [crops.dataset[index] for index in chunk]
         box_scores = np.array([person.score for person in persons])
         of_person = instance_scores(peaks[:, learned], box_scores, self.instance_score).tolist()
         for person, points, own, score in zip(persons, in_crop, peaks * learned, of_person, strict=True):

@@ -11,6 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from semipose.errors import WeightsError
+from semipose.inference.predictor import Precision
 from semipose.losses import LossConfig
 from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import ModelConfig
@@ -53,6 +54,8 @@ class WeightsDescription(Section):
     """Conversion of the peaks of the joints to the score of a person."""
     unlearned_joints: tuple[str, ...] = ()
     """Joints of the skeleton that no labeled person of the training has."""
+    precision: Precision = "auto"
+    """Precision of predictions."""
     headline_networks: tuple[str, ...] = ()
     """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
     sha256: str = ""

@@ -32,6 +32,7 @@ class EvaluationProtocol:
         decoder: How heatmaps became joints; empty if unknown.
         instance_score: How joints became the score of a person, in words.
         unlearned_joints: Joints that are not scored because the training had no labels of them.
+        in_16_bit: Whether heatmaps were computed in 16 bit.
         ap_caveats: Why AP measures little on this data set; empty if it can be used.
     """
 
@@ -47,6 +48,7 @@ class EvaluationProtocol:
     decoder: str = ""
     instance_score: str = ""
     unlearned_joints: tuple[str, ...] = ()
+    in_16_bit: bool = False
     ap_caveats: tuple[str, ...] = ()
 
     @classmethod
@@ -62,6 +64,7 @@ class EvaluationProtocol:
         decoder: str = "",
         instance_score: str = "",
         unlearned_joints: tuple[str, ...] = (),
+        in_16_bit: bool = False,
     ) -> "EvaluationProtocol":
         """Returns the protocol of an evaluation on `truth`, without its crowds and unlabeled persons."""
         persons = truth.instances.take(np.flatnonzero(evaluated(truth)))
@@ -78,6 +81,7 @@ class EvaluationProtocol:
             decoder=decoder,
             instance_score=instance_score,
             unlearned_joints=unlearned_joints,
+            in_16_bit=in_16_bit,
             ap_caveats=ap_caveats(truth),
         )
 
@@ -90,6 +94,7 @@ class EvaluationProtocol:
                 f"boxes: {self.boxes}",
                 *([] if self.flip_test is None else [f"flip test: {'on' if self.flip_test else 'off'}"]),
                 *([f"decoder: {self.decoder}"] if self.decoder else []),
+                *(["heatmaps in 16 bit"] if self.in_16_bit else []),
                 *([f"instance score: {self.instance_score}"] if self.instance_score else []),
                 *([f"not scored, without labels in training: {unlearned}"] if unlearned else []),
                 f"OKS sigmas: {self.sigmas}",

@@ -89,6 +89,9 @@ class View:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, part: slice) -> "View":
+        return View(self.images[part], self.from_crop[part], self.flipped[part])
+
 
 @dataclass(frozen=True)
 class LabeledView:

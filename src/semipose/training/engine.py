@@ -71,7 +71,7 @@ class Engine:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provides a context for passes outside steps: 32 bit, as in a later evaluation, no gradients, uncompiled."""
+        """Provides a context for passes outside steps: uncompiled, without gradients and the precision of steps."""
         with torch.inference_mode(), uncompiled():
             yield
 

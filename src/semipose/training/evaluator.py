@@ -21,7 +21,7 @@ from semipose.data.formats.coco_results import save_predictions
 from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
-from semipose.inference.predictor import Predictor
+from semipose.inference.predictor import Precision, Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
@@ -63,6 +63,9 @@ class EvaluationConfig(Section):
     """Score of a person, by which AP ranks, here and in all later use of the network. `rescored`: the mean of the
     peaks above .2 (0 if there is none), with OKS-NMS at .9 afterwards, as in the papers' code; `mean`: the mean of all
     peaks, without NMS. Both are multiplied by the score of the box, 1 for annotated boxes."""
+    precision: Precision = "auto"
+    """Precision of networks here and in all later use: `auto` is 16 bit on a CUDA GPU and 32 bit elsewhere; `32-true`,
+    32 bit everywhere, is that of the papers' protocols."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,7 @@ class Evaluator:
                 self.crops[which], self._truth[which] = crops, truth
         self.ap_caveats = ap_caveats(self._truth["validation"]) if "validation" in self._truth else ()
         self._unsaved: tuple[str, dict[str, dict[str, Tensor]]] | None = None
+        self._in_16_bit = False
 
     @property
     def headline_networks(self) -> tuple[str, ...]:
@@ -318,6 +322,7 @@ class Evaluator:
             decoder=self.evaluation.decoder,
             instance_score=DESCRIPTIONS[self.evaluation.instance_score],
             unlearned_joints=self.unlearned_joints,
+            in_16_bit=self._in_16_bit,
             weights_selection=selection,
             left_out=self.splits.data_errors.describe(),
             leakage=describe_leakage(images.count(self.image_digests(which).values())) if which == "test" else "",
@@ -342,9 +347,11 @@ class Evaluator:
             instance_score=self.evaluation.instance_score,
             unlearned_joints=self.unlearned_joints,
             device=self.engine.device,
+            precision=self.evaluation.precision,
         )
         with self.engine.inference():
             parts = all_gather(predictor.predict(crops_of_rank(self.crops[which], rank(), world_size())))
+        self._in_16_bit = predictor.in_16_bit
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 
     def _scores(self, predictions: dict[str, list[Prediction]], which: SetName) -> dict[str, NetworkScores]:
@@ -368,6 +375,7 @@ class Evaluator:
             category=self.splits.labeled.category,
             instance_score=self.evaluation.instance_score,
             unlearned_joints=self.unlearned_joints,
+            precision=self.evaluation.precision,
         )
 
 

@@ -6,16 +6,17 @@ import torch
 from semipose.auto import choose_options
 from semipose.config import DEFAULT, load_config
 from semipose.data.datasets import PEOPLE, load_splits
+from semipose.errors import ConfigError, RunError
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
 @pytest.fixture
 def choose(small_people):
-    def make(device=CPU, **given):
+    def make(device=CPU, rehearse=None, **given):
         data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images"), "data.labels": 24}
         config = load_config(DEFAULT, {**data, **given})
-        return choose_options(config, load_splits(config.data), device)
+        return choose_options(config, load_splits(config.data), device, rehearse)
 
     return make
 
@@ -85,4 +86,48 @@ def test_given_values_are_kept(choose, given, kept):
 
 def test_other_configurations_leave_nothing_open(choose):
     config = load_config("small", {"data.train": "people"})
-    assert choose_options(config, load_splits(config.data), GPU) == (config, [])
+    assert choose_options(config, load_splits(config.data), GPU, None) == (config, [])
+
+
+def gpu_for(most):
+    """A GPU whose memory is sufficient for `most` persons of a step, and what was tried on it."""
+    tried = []
+
+    def rehearse(config):
+        tried.append((config.train.batch, config.train.unlabeled_batch))
+        if sum(tried[-1]) > most:
+            raise torch.OutOfMemoryError
+
+    return rehearse, tried
+
+
+@pytest.mark.parametrize(
+    ("most", "given", "tried"),
+    [
+        (1000, {}, [(16, 16)]),  # 24 persons have labels
+        (10, {}, [(16, 16), (8, 8), (4, 4)]),
+        (30, {"train.unlabeled_batch": 64}, [(16, 32), (8, 16)]),
+        (30, {"train.accumulate": 8, "train.unlabeled_batch": 8}, [(16, 8)]),
+    ],
+)
+def test_the_largest_batch_that_fits_the_memory(choose, most, given, tried):
+    rehearse, seen = gpu_for(most)
+    config, reasons = choose(GPU, rehearse, **{"train.batch": "auto", "train.steps": 9}, **given)
+    assert seen == tried
+    assert (config.train.batch, config.train.unlabeled_batch) == tried[-1]
+    assert config.auto == ()
+    assert f"batch {tried[-1][0]} + {tried[-1][1]} (the largest that fits the memory)" in reasons[0]
+
+
+def test_a_gpu_too_small_for_one_person_and_several_processes_are_errors(choose, monkeypatch):
+    with pytest.raises(RunError, match="no step of resnet50 fits the memory of cuda:0"):
+        choose(GPU, gpu_for(1)[0], **{"train.batch": "auto"})
+    monkeypatch.setattr("semipose.auto.world_size", lambda: 2)
+    with pytest.raises(ConfigError, match=r"`train\.batch`: auto finds the batch of one process; give a number"):
+        choose(GPU, gpu_for(9)[0], **{"train.batch": "auto"})
+
+
+def test_a_cpu_has_no_largest_batch(choose):
+    config, reasons = choose(**{"train.batch": "auto"})
+    assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
+    assert "largest" not in reasons[0]

@@ -58,6 +58,17 @@ def test_saved_and_read_back(tmp_path):
     assert again.method.augmentations[1].joints == 3
 
 
+def test_an_automatic_batch_is_chosen_when_the_training_starts(tmp_path):
+    (tmp_path / "c.yaml").write_text("train: {batch: auto, lr: 0.5}\n")
+    for config in (
+        load_config(tmp_path / "c.yaml"),
+        load_config(None, {"train.batch": "auto", "train.lr": 0.5}),
+        RunConfig(train={"batch": "auto", "lr": 0.5}),
+    ):
+        assert (config.auto, config.train.batch, config.train.lr) == (("largest_batch",), 32, 0.5)
+    assert load_config("default", {"train.batch": "auto"}).auto == ("network", "input", "steps", "largest_batch")
+
+
 def test_overrides_win_over_sections_and_sections_over_the_file(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("method: {name: trs, levels: 3}\ntrain: {lr: 0.5, batch: 8, seed: 3}\n")

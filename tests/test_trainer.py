@@ -12,7 +12,7 @@ from semipose.data.datasets import load_splits
 from semipose.errors import ConfigError
 from semipose.methods.base import Method
 from semipose.structures.skeletons import LSP, UNION
-from semipose.trainer import build_engine, make_method, train
+from semipose.trainer import build_engine, choose, make_method, train
 from semipose.training.monitor import TrainingMonitor
 
 
@@ -83,6 +83,20 @@ def test_the_measured_precision_is_kept_for_the_resumed_run(tiny, tmp_path, monk
         folder = tmp_path / precision
         train(tiny("supervised", **{"train.steps": steps}), folder)
         assert yaml.safe_load((folder / "config.yaml").read_text())["train"]["precision"] == precision
+
+
+def test_apple_gpus_are_taken_where_the_method_runs(tiny, monkeypatch, caplog):
+    """There is none here, so that every operation fails on it."""
+    config = tiny("dual", **{"train.device": "auto"})
+    splits = load_splits(config.data)
+    monkeypatch.setattr(trainer, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose(config, splits)[1] == torch.device("cpu")
+    assert [r.message.partition(":")[0] for r in caplog.records] == ["`train.device`"]
+    assert "cpu, because dual fails on Apple's GPU" in caplog.text
+    monkeypatch.setattr(trainer, "rehearse", lambda *_: None)
+    assert choose(config, splits)[1] == torch.device("mps")
+    assert choose(tiny("dual"), splits)[1] == torch.device("cpu")
 
 
 def test_several_processes_need_torchrun(tiny, tmp_path):

@@ -1,7 +1,7 @@
 """Choice of network, input size, batch and steps for the machine and the data, for the options that nobody gave."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import DataSplits
 from semipose.data.shards import read_table
+from semipose.errors import ConfigError, RunError
 from semipose.methods import METHODS
 from semipose.methods.base import automatic_burn_in
 from semipose.training.config import TrainConfig
+from semipose.training.distributed import world_size
 
 GPU_NETWORK = {"model.backbone": "resnet50", "model.stage": -1, "model.head_channels": 256, "train.lr": 0.001}
 GPU_INPUT = {"input.height": 256, "input.width": 192, "loss.sigma": 2.0}
@@ -23,6 +25,8 @@ SMALL_BATCH, BATCH = 16, 32
 """Labeled persons a step, below and from `FEW` labeled persons on."""
 FEW = 64
 UNLABELED_BATCH = 32
+MOST = 512
+"""Largest batch that `train.batch: auto` tries."""
 
 LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
@@ -40,16 +44,27 @@ class Budget:
 BUDGETS = {"cpu": Budget(6, 1000, 2400), "gpu": Budget(30, 5000, 40_000)}
 
 
-def choose_options(config: RunConfig, splits: DataSplits, device: torch.device) -> tuple[RunConfig, list[str]]:
+Rehearsal = Callable[[RunConfig], None]
+"""Computes steps of a configuration without a result; raises torch.OutOfMemoryError if the memory is too small."""
+
+
+def choose_options(
+    config: RunConfig, splits: DataSplits, device: torch.device, rehearse: Rehearsal
+) -> tuple[RunConfig, list[str]]:
     """Chooses the options that the configuration leaves open in `auto`.
 
     Args:
         config: The configuration.
         splits: The data of the run.
         device: The device of the training.
+        rehearse: Rehearses a training on the device.
 
     Returns:
         The complete configuration, and the reasons of the choices, one line each.
+
+    Raises:
+        ConfigError: If several processes shall find the largest batch.
+        RunError: If not even a batch of one fits the memory.
     """
     if not config.auto:
         return config, []
@@ -60,11 +75,32 @@ def choose_options(config: RunConfig, splits: DataSplits, device: torch.device) 
     if "batch" in config.auto:
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
     config = _with(config, values)
+    if "largest_batch" in config.auto:
+        config = _with_largest_batch(config, labeled, device, rehearse)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
         if unlabeled and config.train.drops == TrainConfig().drops:
             config = _with(config, {"train.drops": LATE_DROP})
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
+
+
+def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, rehearse: Rehearsal) -> RunConfig:
+    """The configuration with the largest batch that fits the memory of a GPU, or with the usual one of a CPU."""
+    if world_size() > 1:
+        raise ConfigError("`train.batch`: auto finds the batch of one process; give a number")
+    if device.type != "cuda":
+        return _with(config, {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH})
+    parts, share = config.train.accumulate, config.train.unlabeled_batch / BATCH
+    size = 2 ** int(math.log2(max(1, min(MOST, labeled) // parts)))
+    while size:
+        batch = {"train.batch": parts * size, "train.unlabeled_batch": parts * max(1, round(size * share))}
+        try:
+            rehearse(_with(config, batch))
+        except torch.OutOfMemoryError:
+            size //= 2
+            continue
+        return _with(config, batch)
+    raise RunError(f"no step of {config.model.backbone} fits the memory of {device}; choose a smaller network or input")
 
 
 def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
@@ -101,6 +137,7 @@ def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.devi
         + (f" ({why})" if {"network", "input"} <= {*config.auto} else "")
         + f", batch {train.batch}"
         + (f" + {train.unlabeled_batch}" if unlabeled else "")
+        + (" (the largest that fits the memory)" if "largest_batch" in config.auto and device.type == "cuda" else "")
     )
     if train.steps is None:
         return [network, f"steps: those of {train.epochs:g} epochs"]

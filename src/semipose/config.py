@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
@@ -69,9 +69,19 @@ class RunConfig(Section):
     views: ViewsConfig = ViewsConfig()
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    auto: tuple[Literal["network", "input", "batch", "steps"], ...] = ()
+    auto: tuple[Literal["network", "input", "batch", "steps", "largest_batch"], ...] = ()
     """What is chosen for the machine and the data when the training starts. A group is left out once one of its options
-    is given."""
+    is given. `largest_batch` is another way to write `train.batch: auto`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _largest_batch(cls, sections: Any) -> Any:
+        """Reads `train.batch: auto`."""
+        train = sections.get("train") if isinstance(sections, dict) else None
+        if not isinstance(train, dict) or train.get("batch") != "auto":
+            return sections
+        others = {key: value for key, value in train.items() if key != "batch"}
+        return {**sections, "train": others, "auto": [*sections.get("auto", ()), "largest_batch"]}
 
     @classmethod
     def describe_section(cls, name: str) -> str:

@@ -43,10 +43,13 @@ from semipose.training.loop import Training
 from semipose.training.monitor import TrainingMonitor
 from semipose.training.optim import build_optimizer
 from semipose.training.precision import cpu_precision, gpu_precision
+from semipose.training.rehearsal import rehearse_training
 from semipose.training.run_dir import lock_run_dir
 from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images
+from semipose.utils.device import has_apple_gpu
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +74,10 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
     config = _with_absolute_paths(config)
-    device = process_device(config.train.device, config.train.devices)
     splits = load_splits(config.data)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
     warn_of_neighbors(splits)
-    config, reasons = choose_options(config, splits, device)
+    config, device, reasons = choose(config, splits)
     for reason in reasons:
         log.info(reason)
     if not resume and has_checkpoint(out / "last" / "state.pt"):
@@ -141,7 +143,38 @@ def _train(
     return replace(result, data=account.as_dict())
 
 
-# Method and engine
+# Device, method and engine
+
+
+def choose(config: RunConfig, splits: DataSplits) -> tuple[RunConfig, torch.device, list[str]]:
+    """Chooses the device and the options that the configuration leaves open.
+
+    `auto` is the first CUDA GPU, else Apple's if a rehearsal of the training runs there, else the CPU.
+
+    Returns:
+        The complete configuration, the device, and the reasons of the choices, one line each.
+    """
+    device = process_device(config.train.device, config.train.devices)
+    if config.train.device == "auto" and device.type == "cpu" and has_apple_gpu() and world_size() == 1:
+        apple = torch.device("mps")
+        try:
+            chosen, reasons = choose_options(config, splits, apple, lambda found: rehearse(found, splits, apple))
+            rehearse(chosen, splits, apple)
+            return chosen, apple, reasons
+        except Exception as error:  # torch raises errors of several types where it lacks an operation
+            log.warning(f"`train.device`: cpu, because {config.method.name} fails on Apple's GPU: {first_line(error)}")
+    chosen, reasons = choose_options(config, splits, device, lambda found: rehearse(found, splits, device))
+    return chosen, device, reasons
+
+
+def rehearse(config: RunConfig, splits: DataSplits, device: torch.device) -> None:
+    """Computes steps of a training on blank images with random weights; raises what they raise."""
+    model = config.model.model_copy(update={"weights": "none"})
+    plain = config.model_copy(update={"model": model, "train": config.train.model_copy(update={"start": None})})
+    plain = with_precision(plain, splits.labeled.skeleton, device)
+    engine = build_engine(plain, splits.labeled, device, torch.Generator(device))
+    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
+    rehearse_training(engine, geometry, plain.train, len(splits.labeled.skeleton), len(splits.labeled))
 
 
 def make_method(

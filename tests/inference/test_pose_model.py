@@ -126,3 +126,15 @@ def test_a_skeleton_without_pairs_has_no_flip_test(model, caplog):
     assert model.predictor(flip_test=True).flip_test
     assert not one_sided.predictor(flip_test=True).flip_test
     assert "no flip test" in caplog.text
+
+
+def test_auto_takes_apples_gpu_where_the_networks_run(model, monkeypatch, caplog):
+    """There is none here, so that it fails; a model that predicts would stay on it."""
+    monkeypatch.setattr("semipose.inference.pose_model.has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert model.to("auto").device == torch.device("cpu")
+    assert [r.message.partition(":")[0] for r in caplog.records] == [
+        "predictions run on the CPU, because they fail on Apple's GPU"
+    ]
+    with pytest.raises(ConfigError, match="'gpu' is unknown"):
+        model.to("gpu")

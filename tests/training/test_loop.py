@@ -88,6 +88,15 @@ def test_the_last_weights_are_kept_if_asked_for(tiny, tmp_path):
     assert all(torch.equal(kept[name], state[f"f1.{name}"]) for name in kept)
 
 
+def test_a_step_that_does_not_fit_the_memory_says_what_to_lower(tiny, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(Single, "losses", full)
+    with pytest.raises(RunError, match=r"step 0: 4 \+ 4 persons do not fit the memory of cpu; lower `train\.batch`"):
+        train(tiny("single", **OPTIONS), tmp_path / "run")
+
+
 def test_steps_that_are_not_finite_are_left_out_and_counted(tiny, tmp_path, monkeypatch, caplog):
     poison(monkeypatch, [5])
     train(tiny("single", **OPTIONS), tmp_path / "run")

@@ -1,6 +1,12 @@
-"""Counts in words."""
+"""Counts in words, and errors in a line."""
 
-from semipose.utils.text import plural
+from semipose.utils.text import first_line, plural
+
+
+def test_the_first_line_of_an_error():
+    assert first_line(ValueError("\nno compiler\n at line 3")) == "no compiler"
+    assert first_line(KeyError()) == "KeyError"
+    assert len(first_line(ValueError("word " * 100))) <= 200
 
 
 def test_one_is_singular_and_the_rest_plural():

@@ -52,16 +52,14 @@ def _list_options(method: str | None, json: bool) -> None:
 
 
 def _explain(name: str | None, method: str | None, overrides: dict[str, Any], json: bool) -> None:
-    from semipose.auto import choose_options
     from semipose.config import DEFAULT, load_config
     from semipose.data.datasets import load_splits
-    from semipose.utils.device import resolve_device
+    from semipose.trainer import choose
 
     if "data.train" not in overrides:
         raise CommandError(2, ["--explain needs the labeled persons; give --data"])
     config = load_config(name or DEFAULT, overrides | ({"method": method} if method else {}))
-    device = resolve_device(config.train.device)
-    chosen, reasons = choose_options(config, load_splits(config.data), device)
+    chosen, device, reasons = choose(config, load_splits(config.data))
     if json:
         print_json({"config": chosen.model_dump(mode="json"), "reasons": reasons, "device": str(device)})
         return

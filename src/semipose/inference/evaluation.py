@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from semipose.data.account import DataAccount, unlabeled_by_reason
 from semipose.data.data_config import DataConfig, open_data_file
 from semipose.data.data_errors import DataErrors, ErrorPolicy, without_images
@@ -34,7 +32,6 @@ from semipose.metrics.scores import EvaluationProtocol, Scores, score
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import SigmaSource, Skeleton
-from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
@@ -145,7 +142,7 @@ def evaluate(
     if category not in (None, ALL, truth.category.name):
         raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
     log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
-    settings = _Settings(data_errors, boxes, box_category, flip_test, instance_score, resolve_device(device), progress)
+    settings = _Settings(data_errors, boxes, box_category, flip_test, instance_score, device, progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
     if boxes is None:
@@ -216,7 +213,7 @@ class _Settings:
     box_category: int | str | None
     flip_test: bool
     instance_score: InstanceScore | None
-    device: torch.device
+    device: str
     progress: Progress
 
     def predict(self, model: PoseModel | PathLike, truth: PoseDataset, network: str | None) -> _Predicted:

@@ -23,6 +23,8 @@ from semipose.ops.heatmaps import Decoder
 from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.device import has_apple_gpu, resolve_device
+from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
 
@@ -89,10 +91,23 @@ class PoseModel:
         return next(self.network.parameters()).device
 
     def to(self, device: torch.device | str) -> "PoseModel":
-        """Moves all networks to `device` in place, to a GPU in channels-last layout, and returns the model."""
+        """Moves all networks to `device` in place, to a GPU in channels-last layout, and returns the model.
+
+        `auto` is the first CUDA GPU, else Apple's if the networks run there, else the CPU.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+        place = resolve_device(device) if isinstance(device, str) else device
+        if device == "auto" and place.type == "cpu" and has_apple_gpu():
+            try:
+                self.to(torch.device("mps")).predict(np.zeros((64, 64, 3), np.uint8))
+                return self
+            except Exception as error:  # torch raises errors of several types where it lacks an operation
+                log.warning("predictions run on the CPU, because they fail on Apple's GPU: %s", first_line(error))
         for network in self.networks:
-            network.to(device)
-            if torch.device(device).type == "cuda":
+            network.to(place)
+            if place.type == "cuda":
                 network.to(memory_format=torch.channels_last)
         return self
 

@@ -26,7 +26,6 @@ from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
-from semipose.utils.device import resolve_device
 from semipose.utils.files import check_output_file
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
@@ -102,7 +101,7 @@ def predict(
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes else []))
-    model.to(resolve_device(device))
+    model.to(device)
     if is_video_source(source):
         video_options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
         box_options = {"boxes": boxes, "min_score": min_score, "box_category": box_category}

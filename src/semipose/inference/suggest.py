@@ -20,7 +20,6 @@ from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
 from semipose.inference.selection import select
 from semipose.structures.predictions import Prediction
-from semipose.utils.device import resolve_device
 from semipose.utils.files import is_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
@@ -96,7 +95,7 @@ def suggest(
                 box_category=box_category,
             ),
         )
-        predictor = model.to(resolve_device(device)).predictor(flip_test=flip_test)
+        predictor = model.to(device).predictor(flip_test=flip_test)
         selected, left_out = select(predictor, candidates, model.geometry, known, count, errors, progress)
         copies = _copy_images(candidates.persons.image_paths, selected, out, format)
     errors.write(out)

@@ -10,7 +10,6 @@ from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.video import boxes_by_frame, predict_frames
 from semipose.metrics.video_scores import VideoScores, video_scores
-from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 PathLike = str | os.PathLike[str]
@@ -64,7 +63,7 @@ def evaluate_video(
     videos = list_videos(Path(video))
     if len(videos) > 1:
         raise ConfigError(f"`data`: {video} has {len(videos)} videos; give one")
-    loaded = as_pose_model(model, network).to(resolve_device(device))
+    loaded = as_pose_model(model, network).to(device)
     by_frame, _ = boxes_by_frame(boxes, box_category=box_category)
     frames = predict_frames(loaded, videos[0], by_frame, flip_test=flip_test, progress=progress)
     scores = video_scores([p for *_, found in frames for p in found], loaded.skeleton)

@@ -15,7 +15,8 @@ class TrainConfig(OptimConfig):
     steps: int | None = Field(None, ge=1)
     """Number of optimizer steps; replaces `epochs`."""
     batch: int = Field(32, ge=1)
-    """Labeled samples per step and process."""
+    """Labeled samples per step and process. `auto`: on a GPU the largest power of two whose step fits the memory,
+    with as many times `unlabeled_batch` as it has times 32 (in one process); 16 or 32 without a GPU."""
     unlabeled_batch: int = Field(32, ge=1)
     """Unlabeled samples per step and process."""
     accumulate: int = Field(1, ge=1)
@@ -46,7 +47,8 @@ class TrainConfig(OptimConfig):
     between small operations. `auto` does so on a GPU if the steps save more time than the compilation takes, a minute
     or two. Needs a C++ compiler and more memory; CUDA graphs need one process and `accumulate` 1."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """auto, cpu, cuda, cuda:N or mps. `auto` is the first CUDA GPU, else Apple's if the method runs there (a rehearsal
+    shows it), else the CPU."""
     devices: int = Field(1, ge=0)
     """Number of processes on this machine, each with its own GPU and batches, so that the global batch grows with it;
     0 = one per GPU. If torchrun starts the processes, its number applies."""

@@ -4,7 +4,6 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import shorten
 
 import numpy as np
 import torch
@@ -23,8 +22,10 @@ from semipose.training.loggers import MetricsLog
 from semipose.training.meter import LossMeter, MeanLosses
 from semipose.training.monitor import TrainingMonitor
 from semipose.training.optim import learning_rate
+from semipose.training.rehearsal import kinds_of_steps
 from semipose.training.signals import InterruptedTrainingError, StopSignals
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import first_line
 
 __all__ = ["InterruptedTrainingError", "Training"]
 
@@ -125,24 +126,18 @@ class Training:
         part = whole[0].split(parts)[0], whole[1].split(parts)[0] if whole[1] is not None else None
         engine.method.train()
         try:
-            engine.rehearse(*part, self._kinds_of_steps() * REHEARSALS)
+            kinds = kinds_of_steps(engine.method, self.step_info, self.state.step, self.steps)
+            engine.rehearse(*part, kinds * REHEARSALS)
         except Exception as error:  # compilers raise errors of any type
             engine.uncompile()
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            log.warning(f"networks are not compiled, because that failed: {shorten(reason, 200, placeholder=' …')}")
-
-    def _kinds_of_steps(self) -> list[StepInfo]:
-        """Returns the next step, about the first one with unlabeled images, and the last."""
-        following = range(self.state.step, self.steps, max(1, self.steps // 1000))
-        infos = [*map(self.step_info, following), self.step_info(self.steps - 1)]
-        return [infos[0], next((i for i in infos if self.engine.method.unlabeled_weight(i) > 0), infos[0]), infos[-1]]
+            log.warning(f"networks are not compiled, because that failed: {first_line(error)}")
 
     def run(self) -> None:
         """Trains from the state's step to the last.
 
         Raises:
             InterruptedTrainingError: When a signal arrives, after the state is saved.
-            RunError: If the training diverges more than `MAX_ROLLBACKS` times.
+            RunError: If the training diverges more than `MAX_ROLLBACKS` times, or the memory of the GPU is too small.
         """
         config, state, steps, per_epoch = self.config, self.state, self.steps, self.loader.steps_per_epoch
         evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
@@ -158,7 +153,14 @@ class Training:
                 labeled, unlabeled = next(batches)
 
                 # 2. One optimizer step.
-                self.step(labeled, unlabeled)
+                try:
+                    self.step(labeled, unlabeled)
+                except torch.OutOfMemoryError:
+                    raise RunError(
+                        f"step {state.step}: {len(labeled)} + {len(unlabeled or ())} persons do not fit the memory of "
+                        f"{self.engine.device}; lower `train.batch` and `train.unlabeled_batch`, or compute them in "
+                        "parts with `train.accumulate`, or choose a smaller network or input"
+                    ) from None
                 last = state.step == steps
                 if state.step == TIMED_STEPS:
                     log.info(f"expected duration: {self._expected_duration()} for {steps} steps")

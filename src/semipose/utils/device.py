@@ -5,8 +5,13 @@ import torch
 from semipose.errors import ConfigError
 
 
+def has_apple_gpu() -> bool:
+    """Returns whether this machine has a GPU of Apple that PyTorch can use."""
+    return torch.backends.mps.is_available()
+
+
 def resolve_device(device: str, parameter: str = "device") -> torch.device:
-    """Returns the device with a given name; `auto` is the first GPU if there is one, else the CPU.
+    """Returns the device with a given name; `auto` is the first CUDA GPU if there is one, else the CPU.
 
     Args:
         device: auto, cpu, cuda, cuda:N or mps.
@@ -20,7 +25,7 @@ def resolve_device(device: str, parameter: str = "device") -> torch.device:
         raise ConfigError(f"`{parameter}`: {device!r} is unknown; known: auto, cpu, cuda, cuda:N, mps")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "mps" and not torch.backends.mps.is_available():
+    if kind == "mps" and not has_apple_gpu():
         raise ConfigError(f"`{parameter}`: 'mps' is not available; use cpu or auto")
     if kind != "cuda":
         return torch.device(kind)

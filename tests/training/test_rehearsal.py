@@ -1,0 +1,47 @@
+"""Rehearsals before a training: the kinds of steps, and blank batches of its sizes."""
+
+import pytest
+import torch
+
+from semipose.data.crops import CropGeometry
+from semipose.data.datasets import load_splits
+from semipose.methods.base import StepInfo
+from semipose.trainer import build_engine, rehearse
+from semipose.training.rehearsal import kinds_of_steps, rehearse_training
+
+
+def test_the_kinds_of_steps_of_a_training(tiny):
+    config = tiny("dual", **{"method.burn_in": 0.5, "train.precision": "32-true"})
+    method = build_engine(config, load_splits(config.data).labeled, torch.device("cpu"), torch.Generator()).method
+
+    def kinds(start, steps):
+        return [info.step for info in kinds_of_steps(method, lambda step: StepInfo(step, steps, 0), start, steps)]
+
+    assert kinds(0, 10) == [0, 5, 9]
+    assert kinds(7, 10) == [7, 7, 9]
+    assert kinds(0, 5000) == [0, 2500, 4999]
+    assert kinds(0, 1) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("method", ["supervised", "trs"])
+def test_a_rehearsal_computes_the_batches_of_the_training(tiny, method, monkeypatch):
+    config = tiny(
+        method, **{"train.batch": 6, "train.unlabeled_batch": 4, "train.accumulate": 2, "train.precision": "32-true"}
+    )
+    splits = load_splits(config.data)
+    engine = build_engine(config, splits.labeled, torch.device("cpu"), torch.Generator())
+    seen = []
+    losses = type(engine.method).losses
+
+    def noted(self, labeled, unlabeled, info):
+        seen.append((tuple(labeled.crops.shape), len(unlabeled or ()), tuple(labeled.joints.shape)))
+        return losses(self, labeled, unlabeled, info)
+
+    monkeypatch.setattr(type(engine.method), "losses", noted)
+    geometry = CropGeometry((64, 64))
+    rehearse_training(engine, geometry, config.train, 17, len(splits.labeled))
+    assert seen == [((3, 3, *geometry.crop_size), 0 if method == "supervised" else 2, (3, 17, 2))] * 3
+    before = torch.get_rng_state()
+    rehearse(config, splits, torch.device("cpu"))
+    assert len(seen) == 6
+    assert not torch.equal(before, torch.get_rng_state())  # weights are drawn; the training seeds afterwards

@@ -67,7 +67,12 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    return make_parser((__doc__ or "").splitlines()[0]).parse_args()
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Returns the parser of the options that describe a step."""
+    parser = argparse.ArgumentParser(description=description)
     known = [*METHODS, *VARIANTS]
     parser.add_argument("--method", nargs="+", default=["dual"], choices=known, metavar="METHOD")
     parser.add_argument("--backbone", default="resnet18")
@@ -81,7 +86,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--options", nargs="*", default=[], help="section.key=value ...")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
+    return parser
 
 
 def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from bench import accuracy, step, suggest, tta
+from bench import accuracy, end_to_end, step, suggest, tta
 from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.inference.predictor import Predictor
 from semipose.methods import METHODS
 from semipose.trainer import train
+from semipose.training.engine import Engine
 
 
 def step_arguments(*options: str) -> argparse.Namespace:
@@ -34,6 +35,20 @@ def test_usual_step_has_the_same_cross_entropy():
     found = step.measure("trs", step_arguments("loss.kind=cross_entropy"))
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.002)
     assert found["loss"] > 1
+
+
+@pytest.mark.parametrize("name", ["supervised", "dual"])
+def test_training_with_its_loader_against_ready_batches(name, tmp_path, monkeypatch):
+    arguments = step_arguments()
+    vars(arguments).update(method=[name], crops="jpeg", persons=6, steps=2)
+    taken, train_step = [], Engine.train_step
+    monkeypatch.setattr(Engine, "train_step", lambda *given: taken.append(given[1].joints) or train_step(*given))
+    found = end_to_end.measure(arguments, tmp_path)
+    fill = found["workers"] + 1
+    assert len(taken) == 2 * (2 + fill + 2)  # ready, then the filled pipeline and the loader; each twice
+    assert found["ratio"] == pytest.approx(found["steps_per_second"] / found["ready_steps_per_second"], rel=1e-6)
+    assert found["pairs_per_second_16_cores"] == pytest.approx(8 * found["crops_read_per_second_and_core"])
+    assert found["loader_pairs_per_second"] > 0
 
 
 def test_test_time_augmentation(tiny, tmp_path):

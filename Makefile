@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src tests bench tools
 
-.PHONY: demo test check docs format clean
+.PHONY: demo test check docs gpu format clean
 
 demo: $(READY)                   ## train on the embedded people: the gain from unlabeled images
 	$(BIN)/semipose demo
@@ -22,6 +22,9 @@ check: $(READY)                  ## format, lint, layers, types, licences of dep
 
 docs: $(READY)                   ## the documentation site, in site/
 	$(BIN)/mkdocs build --strict
+
+gpu: $(READY)                    ## measure the GPU in under ten minutes: docs/research/gpu.json and speed.md
+	$(BIN)/python -m tools.gpu
 
 format: $(READY)                 ## format the code and fix what lint can fix
 	$(BIN)/ruff format $(CODE)

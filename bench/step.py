@@ -47,6 +47,8 @@ class Side:
 
     step: Callable[[], None]
     first_loss: float
+    first_seconds: float = 0.0
+    """Duration of the first step, with the compilation."""
 
 
 def main() -> None:
@@ -119,6 +121,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "ratio": statistics.median(b / a for a, b in pairs),
         "ratios": [round(b / a, 3) for a, b in pairs],
         "views_share": statistics.median(timed(views, device) for _ in range(3)) / seconds,
+        "first_step_seconds": ours.first_seconds,
         "loss": ours.first_loss,
         "baseline_loss": plain.first_loss,
     }
@@ -221,7 +224,7 @@ def our_side(
         totals.append(losses.total.detach())
 
     totals: list[torch.Tensor] = []
-    step()
+    seconds = timed(step, batches[0].crops.device)
     first = float(totals[0])
     context = method.context
     easy = context.views.easy(batches[1])
@@ -233,7 +236,7 @@ def our_side(
         for augmentations in lists * min(2, trained):
             context.hard_view(easy, heatmaps, augmentations)
 
-    return Side(step, first), views
+    return Side(step, first, seconds), views
 
 
 def make_engine(config: RunConfig, method: Method, device: torch.device) -> Engine:

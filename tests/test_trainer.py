@@ -31,7 +31,7 @@ def test_joints_that_nobody_labels_are_known_to_the_method_and_the_monitor(tiny)
     own = load_splits(tiny("akm").data).labeled.skeleton
     config = tiny("akm", **{"data.skeleton": "union", "train.precision": "32-true"})
     splits = load_splits(config.data)
-    engine = build_engine(config, splits.labeled, torch.device("cpu"), torch.Generator())
+    engine = build_engine(config, splits, torch.device("cpu"), torch.Generator())
     assert splits.labeled.skeleton == UNION
     labeled = engine.method.context.labeled_joints
     assert {UNION.keys[k] for k in labeled} == {*own.keys}

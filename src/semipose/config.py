@@ -31,6 +31,9 @@ FOLDER = Path(__file__).parent / "configs"
 DEFAULT = "default"
 """Name of the default configuration of the command line."""
 
+ADAPT = "adapt"
+"""Name of its default without labels."""
+
 LABELS_ONLY = next(iter(METHODS))
 """Name of the method that uses labeled images only."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from semipose.adaptation import is_adaptation, load_data, with_network_of_start
 from semipose.augment.views import ViewSampler, taught_joints
 from semipose.auto import choose_options
 from semipose.config import RunConfig, load_config
@@ -14,7 +15,7 @@ from semipose.data.account import DataAccount
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.data_config import open_data_file, with_absolute_paths
-from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.datasets import DataSplits
 from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
@@ -45,6 +46,7 @@ from semipose.training.optim import build_optimizer
 from semipose.training.precision import cpu_precision, gpu_precision
 from semipose.training.rehearsal import rehearse_training
 from semipose.training.run_dir import lock_run_dir
+from semipose.training.self_check import check_adaptation
 from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images
 from semipose.utils.device import has_apple_gpu
 from semipose.utils.files import make_folder
@@ -74,7 +76,9 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
     config = _with_absolute_paths(config)
-    splits = load_splits(config.data)
+    if is_adaptation(config):
+        config = with_network_of_start(config)
+    splits = load_data(config)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
     warn_of_neighbors(splits)
     config, device, reasons = choose(config, splits)
@@ -94,7 +98,7 @@ def _train(
     # Method and optimizer, on their device.
     seed_everything(config.train.seed)
     generator = torch.Generator(device).manual_seed(config.train.seed)
-    engine = build_engine(config, splits.labeled, device, generator)
+    engine = build_engine(config, splits, device, generator)
 
     # The crops of all sets, and checks for shared images.
     sets = _open_sets(config, splits, engine, out, progress)
@@ -117,7 +121,7 @@ def _train(
         splits.data_errors.write(out)
 
     # The loop.
-    loader = _loader(config, splits, sets, device)
+    loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
     metrics = MetricsLog.open(out, state.log_bytes) if is_main_process() else MetricsLog()
     training = Training(
         engine=engine,
@@ -128,7 +132,7 @@ def _train(
         folder=out,
         metrics=metrics,
         evaluator=sets.evaluator,
-        monitor=TrainingMonitor(engine, config.loss.build(), loader.labeled, loader.unlabeled),
+        monitor=TrainingMonitor(engine, config.loss.build(), loader.labeled, None if adapts else loader.unlabeled),
         name=config.method.name,
         progress=progress,
     )
@@ -137,6 +141,8 @@ def _train(
     training.compile(step_cost(config.method).units if device.type == "cuda" else 0)
     try:
         training.run()
+        if sets.held_out is not None:
+            check_adaptation(sets.evaluator, sets.held_out, training.state, metrics)
     finally:
         metrics.close()
     result = sets.evaluator.test(training.state, images, learned_from_unlabeled=training.learns_from_unlabeled)
@@ -252,10 +258,11 @@ def _shared_joints(ours: Skeleton, theirs: Skeleton) -> list[tuple[int, int]]:
     return [(i, theirs.keys.index(key)) for i, key in enumerate(ours.keys) if key in theirs.keys]
 
 
-def build_engine(config: RunConfig, labeled: PoseDataset, device: torch.device, generator: torch.Generator) -> Engine:
-    """Returns the configured method for the joints of the labeled persons, and its optimizer, on a device."""
+def build_engine(config: RunConfig, splits: DataSplits, device: torch.device, generator: torch.Generator) -> Engine:
+    """Returns the configured method for the joints that labels taught, and its optimizer, on a device."""
     options = config.train
-    method = make_method(config, labeled.skeleton, generator, taught_joints(labeled, config.views))
+    joints = taught_joints(splits.labeled.skeleton, splits.unlearned_joints, config.views)
+    method = make_method(config, splits.labeled.skeleton, generator, joints)
     if options.average:
         method = WithAverages(method, options.average)
     if options.channels_last:
@@ -297,6 +304,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
 
     labeled = cut("train", splits.labeled)
     unlabeled = cut("unlabeled", splits.unlabeled) if splits.unlabeled and _uses_unlabeled(config) else None
+    held_out = cut("unlabeled", splits.held_out) if splits.held_out else None
     evaluator = Evaluator(
         engine,
         splits,
@@ -308,7 +316,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
         encoding=encoding,
         progress=progress,
     )
-    return TrainingSets(labeled, unlabeled, evaluator)
+    return TrainingSets(labeled, unlabeled, evaluator, held_out)
 
 
 def _account(splits: DataSplits, sets: TrainingSets) -> DataAccount:

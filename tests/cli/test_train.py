@@ -120,6 +120,14 @@ def test_the_default_configuration(cli, start, tmp_path, monkeypatch):
     assert (folder, second, resume) == (Path("runs", semi.method.name), Path("runs/supervised"), False)
 
 
+def test_a_start_without_labels_is_an_adaptation(cli, start):
+    cli("train", "--start", "runs/mine", "--unlabeled", "frames", "--steps", 9)
+    cli("train", "--start", "runs/mine", "--data", "people")
+    (adapts, *_), (trains, *_) = start
+    assert (adapts.train.start, adapts.data.train, adapts.train.lr, adapts.train.steps) == ("runs/mine", None, 2e-4, 9)
+    assert (trains.train.start, trains.train.lr) == ("runs/mine", 0.002)
+
+
 def test_options_win_over_the_configuration(cli, start, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a=b.yaml").write_text("train: {lr: 0.5, steps: 7}\n")

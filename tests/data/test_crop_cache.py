@@ -47,6 +47,11 @@ def test_cached_crops_equal_fresh_ones_and_are_found_again(tmp_path, monkeypatch
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == [cached.path]
 
 
+def test_a_set_without_persons(tmp_path):
+    crops = open_crop_cache(read_dataset("people", None).subset([]), GEOMETRY, cache=tmp_path)
+    assert (len(crops), crops.image_digests, crops.failed) == (0, {}, {})
+
+
 def test_persons_that_share_an_image_may_come_in_any_order(tmp_path):
     dataset = four_images(tmp_path).subset([6, 1, 4, 0, 7])
     cached, fresh = open_crop_cache(dataset, GEOMETRY, cache=tmp_path), LazyCrops(dataset, GEOMETRY)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from semipose.data.data_config import DataConfig, open_data_file
-from semipose.data.datasets import PEOPLE, load_splits, read_dataset
+from semipose.data.datasets import PEOPLE, load_splits, load_unlabeled, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.instances import PERSON, Instance, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION, infer_skeleton
 
 
@@ -214,3 +214,34 @@ def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
     assert splits.account.left_out == {"of the unlabeled set: in images of the labeled set": 12}
     with_labeled = load_splits(DataConfig(**config, validation=3)).unlabeled
     assert len(with_labeled) == 9 + 4
+
+
+def test_a_run_without_labels_has_the_joints_of_its_network(small_people):
+    """Its validation set, of another skeleton, is evaluated on the joints that both have."""
+    data = {"unlabeled": str(small_people), "images": str(PEOPLE / "images")}
+    found = load_unlabeled(DataConfig(**data), LSP, PERSON, ("neck",))
+    assert (len(found.labeled), len(found.unlabeled), len(found.held_out)) == (0, 54, 6)
+    assert {*found.unlabeled.instances.paths}.isdisjoint(found.held_out.instances.paths)
+    assert not found.unlabeled.instances.labeled.any()
+    assert (found.labeled.skeleton, found.unlabeled.skeleton, found.unlearned_joints) == (LSP, LSP, ("neck",))
+    judged = load_unlabeled(DataConfig(**data, val="people"), LSP, PERSON, ())
+    assert (len(judged.unlabeled), judged.held_out, judged.validation.skeleton) == (60, None, LSP)
+    known = judged.validation.instances.labeled_joints
+    assert {j for j, some in zip(LSP.joints, known, strict=True) if not some} == {"neck", "head_top"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": 5}, r"`data\.labels`: there are no labels"),
+        ({"validation": 5}, r"`data\.validation`: there are no labels"),
+        ({"unlabeled": None}, r"`data\.unlabeled`: without `data\.train` give images"),
+        ({"val": "people"}, r"`data\.val`: .* has none of the network's joints snout"),
+    ],
+)
+def test_what_a_run_without_labels_refuses(small_people, options, message):
+    data = {"unlabeled": str(small_people), "images": str(PEOPLE / "images"), **options}
+    with pytest.raises(ConfigError, match=message):
+        load_unlabeled(
+            DataConfig(**data), infer_skeleton(["snout"], "mouse"), read_dataset("people", None).category, ()
+        )

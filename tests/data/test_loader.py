@@ -71,6 +71,15 @@ def test_steps_come_in_order_and_resume(crops):
     assert all(unlabeled is None for _, unlabeled in loader.steps(0, 2))
 
 
+def test_without_labels_labeled_batches_are_empty(crops):
+    nobody = LazyCrops(crops.dataset.subset([]), crops.geometry)
+    loader = PairedLoader(nobody, crops, batch=4, unlabeled_batch=3, seed=0)
+    labeled, unlabeled = loader.load(5)
+    assert (len(labeled), len(unlabeled), loader.steps_per_epoch) == (0, 3, 4)
+    assert labeled.crops.shape == (0, 3, *crops.geometry.crop_size) and labeled.joints.shape == (0, 17, 2)
+    assert [len(part) for part in labeled.split(3)] == [0, 0, 0]  # train.accumulate
+
+
 def test_persons_without_labels_are_refused():
     persons = read_dataset("people", None).subset(range(2)).without_labels()
     with pytest.raises(ValueError, match="no labels"):

@@ -8,6 +8,7 @@ import torch
 from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS, StepInfo
 from semipose.methods.late_teacher import Config, LateTeacher
 from semipose.methods.mean_teacher import Config as MeanTeacherConfig
+from semipose.structures.batches import LabeledBatch
 from tests.methods import helpers, reference
 
 
@@ -114,3 +115,27 @@ def test_the_average_is_the_result(build):
     method, _ = build()
     assert method.eval_networks() == {"teacher": method.teacher, "labels_alone": method.labels_alone}
     assert (method.headline_networks, method.baseline_network) == (("teacher",), "labels_alone")
+
+
+def test_without_labels_the_student_learns_what_the_start_says_with_its_statistics(build, batches):
+    labeled, unlabeled = batches
+    method, _ = build(burn_in=0, min_peak=0, target="heatmap")
+    helpers.move_statistics(method)
+    with torch.no_grad():
+        for network, factor in ((method.teacher, 0.8), (method.labels_alone, 0.9)):
+            for parameter in network.parameters():
+                parameter.mul_(factor)
+    method.train()
+    networks, before = helpers.doubles(method), helpers.state(method.labels_alone)
+    statistics = {n: b.clone() for n, b in method.f.named_buffers()}
+    value = method.losses(LabeledBatch(*(t[:0] for t in vars(labeled).values())), unlabeled, info(3))
+    recording = method.context.views.recording
+    heatmaps = networks["labels_alone"].eval().forward_main(recording.easy[0].images.double())
+    expected = reference.consistency_loss(networks["f"].eval(), heatmaps, recording, 0)
+    helpers.assert_close(value.total, expected)
+    assert value.terms.keys() == {"unlabeled"}
+    value.total.backward()
+    assert all(p.grad is None for p in (*method.labels_alone.parameters(), *method.teacher.parameters()))
+    method.after_step(info(3))
+    assert helpers.same(method.labels_alone, before)
+    assert all(torch.equal(b, statistics[n]) for n, b in method.f.named_buffers()) and method.f.training

@@ -57,6 +57,10 @@ def test_few_images_measure_nothing():
             "unlabeled images: +3.1 PCK@0.2 over labels alone (95 % interval +2.0 to +4.2, 400 validation persons)",
         ),
         (
+            Gain("PCK@0.2", 0.031, (0.02, 0.042), 9, "test", "the network at the start"),
+            "unlabeled images: +3.1 PCK@0.2 over the network at the start (95 % interval +2.0 to +4.2, 9 test persons)",
+        ),
+        (
             Gain("pixel_error", -1.25, (-2.0, 0.5), 70, "test"),
             "unlabeled images: -1.2 px pixel error over labels alone (95 % interval -2.0 to +0.5 px, 70 test persons)",
         ),
@@ -68,7 +72,12 @@ def test_one_line(gain, text):
 
 @pytest.mark.parametrize(
     ("labeled", "confidence", "reason"),
-    [(10, 0.4, "40 % of those on labeled ones"), (10, 0.9, "10 labeled persons are few"), (200, 0.9, "min_peak")],
+    [
+        (10, 0.4, "40 % of those on labeled ones"),
+        (10, 0.9, "10 labeled persons are few"),
+        (200, 0.9, "min_peak"),
+        (0, 0.9, "label some of them"),
+    ],
 )
 def test_likely_reasons(labeled, confidence, reason):
     assert reason in explain_harm(labeled, confidence)

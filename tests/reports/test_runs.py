@@ -79,7 +79,7 @@ def test_common_persons_have_a_prediction_of_every_run(copied):
 def test_joints_that_the_training_had_no_labels_of_are_not_tested(finished_run):
     splits = load_splits(open_run(finished_run).config.data)
     assert evaluated_persons(finished_run, splits).instances.labeled_joints.all()
-    splits = replace(splits, labeled=splits.labeled.without_joints(["nose"]))
+    splits = replace(splits, unlearned_joints=("nose",))
     assert evaluated_persons(finished_run, splits).unlabeled_joints == ("nose",)
     assert evaluated_persons(finished_run, replace(splits, test=None, validation=None)) is None
 

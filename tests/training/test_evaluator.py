@@ -152,7 +152,8 @@ def test_a_result_shows_its_scores(tmp_path):
 
 def gains(value: float):
     """Replaces the measurement: a gain of `value` on any set."""
-    return lambda truth, ours, alone, which: Gain("PCK@0.2", value, (value - 0.01, value + 0.01), len(truth), which)
+    interval = value - 0.01, value + 0.01
+    return lambda truth, ours, alone, which, baseline: Gain("PCK@0.2", value, interval, len(truth), which)
 
 
 @pytest.mark.parametrize("value", [0.03, -0.03])

@@ -1,6 +1,7 @@
 """Easy and hard views: random similarity transforms, and crops resampled with them."""
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.ops.heatmaps import encode
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, Mixture, UnlabeledBatch, View
-from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.section import Section
 
@@ -127,14 +127,14 @@ class ViewSampler:
         return torch.rand(batch, generator=self.generator, device=device)
 
 
-def taught_joints(labeled: PoseDataset, config: ViewsConfig) -> tuple[int, ...] | None:
+def taught_joints(skeleton: Skeleton, unlearned: Collection[str], config: ViewsConfig) -> tuple[int, ...] | None:
     """Returns the indices of the joints that labeled views have; None if they have all.
 
-    A joint that no person has labeled is labeled in flipped views if its left or right partner is.
+    A joint that no person has labeled, one of `unlearned`, is labeled in flipped views if its left or right partner is.
     """
-    known = labeled.instances.labeled_joints
+    known = np.array([joint not in unlearned for joint in skeleton.joints])
     if config.flip_probability > 0:
-        known = known | known[list(labeled.skeleton.flip_order)]
+        known = known | known[list(skeleton.flip_order)]
     return None if known.all() else tuple(np.flatnonzero(known).tolist())
 
 

@@ -34,6 +34,7 @@ OPTIONS = {
     "method": "--method",
     "model.backbone": "--backbone",
     "model.weights": "--weights",
+    "train.start": "--start",
     "train.steps": "--steps",
     "train.device": "--device",
     "train.seed": "--seed",

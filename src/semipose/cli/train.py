@@ -50,6 +50,10 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="A run or weights file to start from; without --data it adapts to --unlabeled."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
@@ -64,7 +68,8 @@ def train(
     given = {
         "--data": data, "--images": images, "--val": val, "--val-images": val_images, "--unlabeled": unlabeled,
         "--boxes": boxes, "--box-category": box_category, "--labels": labels, "--method": method,
-        "--backbone": backbone, "--weights": weights, "--steps": steps, "--device": device, "--seed": seed,
+        "--backbone": backbone, "--weights": weights, "--start": start, "--steps": steps, "--device": device,
+        "--seed": seed,
     }  # fmt: skip
     overrides = {key: given[option] for key, option in OPTIONS.items() if given[option] is not None}
     config = _configuration(arguments or [], overrides, out if resume else None, resume)
@@ -81,14 +86,15 @@ def train(
 
 def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | None, resume: bool) -> "RunConfig":
     """Returns the configuration of a new run, or of the run in `out`, with overrides."""
-    from semipose.config import DEFAULT, load_config, parse_override
+    from semipose.config import ADAPT, DEFAULT, load_config, parse_override
 
     files = [a for a in arguments if "=" not in a or Path(a).exists()]
     options = dict(parse_override(a) for a in arguments if a not in files) | overrides
     if len(files) > 1:
         raise ConfigError(f"{' and '.join(files)}: one configuration can be given; options are section.key=value")
     if not resume:
-        return load_config(files[0] if files else DEFAULT, options)
+        adapts = "train.start" in options and "data.train" not in options
+        return load_config(files[0] if files else ADAPT if adapts else DEFAULT, options)
     if out is None:
         raise ConfigError("`resume=True` continues the run in `out`; give `out` as well")
     if files:

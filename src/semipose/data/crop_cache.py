@@ -270,10 +270,9 @@ def _build(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, temporary.open("wb") as file:
         crops, digests, sizes, failed = _write_crops(file, dataset, geometry, encoding, progress)
-        if not len(crops):
+        if failed and not len(crops):
             unreadable = {dataset[i].image: reason for i, reason in failed}
-            if unreadable:
-                on_unreadable(dataset.source, unreadable, len(unreadable))
+            on_unreadable(dataset.source, unreadable, len(unreadable))
             raise BrokenDataError(f"{dataset.source}: no image could be read", list(unreadable.values()))
         index = io.BytesIO()
         reasons = np.frombuffer(json.dumps(failed).encode(), np.uint8)

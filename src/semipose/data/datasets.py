@@ -19,13 +19,16 @@ from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.data.video import is_video_source
 from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError
-from semipose.structures.instances import PoseDataset
-from semipose.structures.skeletons import SKELETONS
+from semipose.structures.instances import Category, PoseDataset
+from semipose.structures.skeletons import SKELETONS, Skeleton
 
 log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """Folder of the embedded data set, which `people` names."""
+
+MOST_HELD_OUT = 200
+"""Largest number of unlabeled persons on which an adaptation is checked."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class DataSplits:
         validation_set: The one of these sets that `validation` comes from.
         shards: A folder of shards with more unlabeled crops.
         account: What `data.train` holds, and what of it is left out.
+        unlearned_joints: Joints that no labeled person has; they are not evaluated.
+        held_out: Unlabeled persons that no network learns from, on which an adaptation without `data.val` is checked.
     """
 
     labeled: PoseDataset
@@ -53,6 +58,8 @@ class DataSplits:
     validation_set: str = "train"
     shards: Path | None = None
     account: DataAccount = field(default_factory=lambda: DataAccount("", 0, 0))
+    unlearned_joints: tuple[str, ...] = ()
+    held_out: PoseDataset | None = None
 
 
 def read_dataset(
@@ -125,7 +132,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     if train is None:
         raise ConfigError(
             "`data.train` is missing: give a DeepLabCut project, an annotation file (COCO, SLEAP, YOLO, Label Studio, "
-            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the embedded data set"
+            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the embedded data set; without labels, "
+            "`data.unlabeled` and a network in `train.start` adapt this network"
         )
     _check_options(config)
     errors = DataErrors(dict(config.on_error))
@@ -170,6 +178,61 @@ def load_splits(config: DataConfig) -> DataSplits:
         "val" if config.val else "train",
         Path(config.unlabeled) if config.unlabeled and is_sharded(Path(config.unlabeled)) else None,
         DataAccount.of(read, used, left_out).with_errors(errors, "train"),
+        labeled.unlabeled_joints,
+    )
+
+
+def load_unlabeled(
+    config: DataConfig, skeleton: Skeleton, category: Category, unlearned_joints: tuple[str, ...]
+) -> DataSplits:
+    """Reads the data sets of a run without labels, which adapts a network; its validation and test sets have labels.
+
+    Args:
+        config: The section without `train`.
+        skeleton: The joints of the network.
+        category: Its category.
+        unlearned_joints: Joints that it never learned.
+
+    Raises:
+        DataError: If a data set can't be read.
+        ConfigError: If options need labels or contradict each other or the data.
+    """
+    for option in ("labels", "validation"):
+        if getattr(config, option) is not None:
+            raise ConfigError(f"`data.{option}`: there are no labels without `data.train`; leave it out")
+    if config.unlabeled is None or is_sharded(Path(config.unlabeled)):
+        raise ConfigError("`data.unlabeled`: without `data.train` give images, an annotation file or videos")
+    _check_options(config)
+    errors = DataErrors(dict(config.on_error))
+    labeled = PoseDataset(skeleton, [], "no labels", category=category)
+    split = Split((), (), (), (), config.split_seed, 0)
+    evaluation: dict[str, PoseDataset] = {}
+    for name, path, images in (("val", config.val, config.val_images), ("test", config.test, config.test_images)):
+        if path:
+            evaluation[name] = _evaluation_set(config, errors, labeled, name, path, images)
+    found, left_out = _unlabeled(config, errors, labeled, split)
+    if not found:
+        raise DataError(f"{config.unlabeled} has no image to adapt a network to")
+    unlabeled = found.to_skeleton(skeleton)
+    held_out = None
+    if not config.val and len(unlabeled) > 1:
+        count = min(MOST_HELD_OUT, max(1, round(len(unlabeled) / 10)))
+        chosen = draw_at_most(count, range(len(unlabeled)), config.split_seed)
+        held_out = unlabeled.subset(chosen)
+        unlabeled = unlabeled.subset(sorted({*range(len(unlabeled))} - {*chosen}))
+    sets = {"unlabeled": unlabeled, "held out without labels": held_out, **evaluation}
+    used = {name: len(persons) for name, persons in sets.items() if persons is not None}
+    return DataSplits(
+        labeled,
+        unlabeled,
+        evaluation.get("val"),
+        evaluation.get("test"),
+        split,
+        errors,
+        "val",
+        account=DataAccount.of(unlabeled, used, left_out),
+        unlearned_joints=unlearned_joints,
+        held_out=held_out,
     )
 
 
@@ -219,12 +282,21 @@ def _evaluation_set(
             raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
     dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
+    if not len(train):  # an adaptation: the network's joints are evaluated as far as the set has them
+        return _with_joints_of(train.skeleton, dataset, f"data.{name}")
     if set(dataset.skeleton.keys) == set(train.skeleton.keys):
         return dataset.to_skeleton(train.skeleton)
     raise ConfigError(
         f"`data.{name}`: {dataset.source} has the joints of {dataset.skeleton.name!r} ({len(dataset.skeleton)}), but "
         f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); set `data.skeleton` to union"
     )
+
+
+def _with_joints_of(skeleton: Skeleton, dataset: PoseDataset, option: str) -> PoseDataset:
+    mapped = dataset.to_skeleton(skeleton)
+    if not mapped.instances.labeled.any():
+        raise ConfigError(f"`{option}`: {dataset.source} has none of the network's joints {', '.join(skeleton.joints)}")
+    return mapped
 
 
 def _read_with_images(

@@ -50,7 +50,9 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 def unlabeled_batch(crops: Crops, indices: list[int]) -> UnlabeledBatch:
     """Returns the crops at some positions; labels are not read."""
-    images = np.stack([crops.crop(i) for i in indices])
+    images = np.empty((len(indices), *crops.geometry.crop_size, 3), np.uint8)
+    for row, i in enumerate(indices):
+        images[row] = crops.crop(i)
     to_input = torch.from_numpy(crops.geometry.to_input).float().repeat(len(indices), 1, 1)
     return UnlabeledBatch(torch.from_numpy(images).permute(0, 3, 1, 2), to_input)
 
@@ -58,10 +60,11 @@ def unlabeled_batch(crops: Crops, indices: list[int]) -> UnlabeledBatch:
 def labeled_batch(crops: Crops, indices: list[int]) -> LabeledBatch:
     """Returns the crops at some positions with their joints in crop pixels."""
     unlabeled = unlabeled_batch(crops, indices)
-    joints, weights = zip(*(_joints(crops, i) for i in indices), strict=True)
-    return LabeledBatch(
-        unlabeled.crops, unlabeled.to_input, torch.from_numpy(np.stack(joints)), torch.from_numpy(np.stack(weights))
-    )
+    joints = np.empty((len(indices), len(crops.dataset.skeleton), 2), np.float32)
+    weights = np.empty(joints.shape[:2], np.float32)
+    for row, i in enumerate(indices):
+        joints[row], weights[row] = _joints(crops, i)
+    return LabeledBatch(unlabeled.crops, unlabeled.to_input, torch.from_numpy(joints), torch.from_numpy(weights))
 
 
 def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +86,7 @@ class PairedLoader:
     """Loads one labeled and one unlabeled batch per step; the smaller set is repeated more often.
 
     Args:
-        labeled: The labeled crops.
+        labeled: The labeled crops; without any, labeled batches are empty.
         unlabeled: The unlabeled crops, if the method uses them.
         batch: Number of labeled persons of a step and process.
         unlabeled_batch: Number of unlabeled persons of a step and process.
@@ -112,7 +115,7 @@ class PairedLoader:
     ) -> None:
         self.labeled, self.unlabeled, self.workers, self._pin_memory = labeled, unlabeled, workers, pin_memory
         self.passes_per_step = batch * world_size / max(1, len(labeled))
-        self._labeled_stream = IndexStream(len(labeled), batch, seed, rank, world_size)
+        self._labeled_stream = IndexStream(len(labeled), batch if len(labeled) else 0, seed, rank, world_size)
         self._unlabeled_stream: IndexStream | ShardStream | None = None
         if isinstance(unlabeled, ShardedCrops):
             self._unlabeled_stream = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world_size)

@@ -259,6 +259,8 @@ class Method(nn.Module, ABC):
     """Points, as fractions of the training, at which the learning-rate schedule starts again."""
     uses_unlabeled: bool = True
     """Whether the method trains on unlabeled images."""
+    needs_labels: bool = True
+    """Whether the method can't train without labeled images; otherwise its `losses` take empty labeled batches."""
     baseline_network: str | None = None
     """Name of a network that learns from the labels alone, to measure the gain from unlabeled images; None if there is
     no such network."""

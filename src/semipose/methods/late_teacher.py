@@ -12,6 +12,7 @@ from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
 from semipose.methods.base import (
     NOT_PUBLISHED,
+    ConsistencyTarget,
     HardViewConfig,
     Losses,
     MethodContext,
@@ -21,8 +22,8 @@ from semipose.methods.base import (
     TeacherMode,
 )
 from semipose.models.pose_net import PoseNet
-from semipose.ops.ema import ema_update, frozen_copy, warmup_momentum
-from semipose.structures.batches import LabeledView, View
+from semipose.ops.ema import ema_update, frozen_copy, in_mode, warmup_momentum
+from semipose.structures.batches import LabeledBatch, LabeledView, UnlabeledBatch, View
 
 FINISH = 0.3
 """Steps in which the labels-alone network is finished, as a fraction of burn-in: the last 30 % of the papers' steps."""
@@ -50,6 +51,10 @@ class LateTeacher(SingleStudentMethod):
     When burn-in ends, a copy of f is finished on labels alone with a tenth of the learning rate, while f goes on with
     both losses. The copy is the network that the same labels give without unlabeled images.
 
+    Without labels L = w |f(hard) - M start(easy)|²: the network at the start, which the copy stays, makes all targets, and
+    the moving average is the result. With the moving average as teacher nothing holds the targets in place, and they
+    drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the start.
+
     Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
     """
 
@@ -58,6 +63,7 @@ class LateTeacher(SingleStudentMethod):
     published = NOT_PUBLISHED
     headline_networks = ("teacher",)
     baseline_network = "labels_alone"
+    needs_labels = False
     config: Config
 
     def __init__(self, config: Config, context: MethodContext) -> None:
@@ -68,6 +74,17 @@ class LateTeacher(SingleStudentMethod):
     def teacher_heatmaps(self, easy: View) -> Tensor:
         """Returns the heatmaps of the moving average."""
         return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
+
+    def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
+        """Returns the losses of a step; without labels that of the student on hard views alone."""
+        if len(labeled) or unlabeled is None:
+            return super().losses(labeled, unlabeled, info)
+        easy = self.context.views.easy(unlabeled)
+        heatmaps = self.context.pseudo_heatmaps(self.labels_alone, easy, self.config)
+        hard = self.context.hard_view(easy, heatmaps, self.config.augmentations)
+        with in_mode(self.f, training=False):
+            loss = self.context.consistency_loss(self.f, ConsistencyTarget(hard, [heatmaps]), self.config)
+        return Losses.from_terms(unlabeled=self.unlabeled_weight(info) * loss)
 
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
         """Returns the losses of the student, and at first that of the labels-alone network."""

@@ -35,6 +35,7 @@ class WithAverages(Method):
         self.summary, self.paper, self.published = method.summary, method.paper, method.published
         self.headline_networks, self.schedule_restarts = method.headline_networks, method.schedule_restarts
         self.uses_unlabeled, self.baseline_network = method.uses_unlabeled, method.baseline_network
+        self.needs_labels = method.needs_labels
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Returns the losses of the method."""

@@ -30,6 +30,7 @@ class Gain:
         interval: Its 95 % interval (paired bootstrap over images).
         persons: Number of evaluated persons.
         evaluated_on: `validation` or `test`.
+        baseline: The network that the gain is over, in words.
     """
 
     metric: str
@@ -37,6 +38,7 @@ class Gain:
     interval: Interval
     persons: int
     evaluated_on: str
+    baseline: str = "labels alone"
 
     @property
     def is_harm(self) -> bool:
@@ -51,14 +53,18 @@ class Gain:
         """Returns the gain in one line, with fractions × 100."""
         unit = " px" if is_error(self.metric) else ""
         name = "pixel error" if is_error(self.metric) else self.metric
-        text = f"unlabeled images: {shown(self.metric, self.value):+.1f}{unit} {name} over labels alone"
+        text = f"unlabeled images: {shown(self.metric, self.value):+.1f}{unit} {name} over {self.baseline}"
         persons = plural(self.persons, f"{self.evaluated_on} person")
         low, high = (shown(self.metric, end) for end in self.interval)
         return f"{text} (95 % interval {low:+.1f} to {high:+.1f}{unit}, {persons})"
 
 
 def measure_gain(
-    truth: PoseDataset, ours: Sequence[Prediction], labels_alone: Sequence[Prediction], evaluated_on: str
+    truth: PoseDataset,
+    ours: Sequence[Prediction],
+    labels_alone: Sequence[Prediction],
+    evaluated_on: str,
+    baseline: str = "labels alone",
 ) -> Gain | None:
     """Returns the gain of `ours` over `labels_alone`; None for sets of fewer than 10 images."""
     found = differences(match_dataset(truth, ours), match_dataset(truth, labels_alone))
@@ -66,7 +72,7 @@ def measure_gain(
     for metric in PREFERRED:
         difference = found.get(metric)
         if difference is not None:
-            return Gain(metric, difference.value, difference.interval, persons, evaluated_on)
+            return Gain(metric, difference.value, difference.interval, persons, evaluated_on, baseline)
     return None
 
 
@@ -74,9 +80,11 @@ def explain_harm(labeled: int, confidence: float) -> str:
     """Returns the likely reason why unlabeled images made a network worse, and what to try.
 
     Args:
-        labeled: Number of labeled persons.
+        labeled: Number of labeled persons; 0 in an adaptation.
         confidence: The teacher's mean peak on unlabeled images as a fraction of that on labeled images.
     """
+    if not labeled:
+        return "it is confident and wrong too often on these images: raise `method.min_peak`, or label some of them"
     if confidence < LOW_CONFIDENCE:
         return (
             f"the teacher's peaks on unlabeled images are {100 * confidence:.0f} % of those on labeled ones, so these "

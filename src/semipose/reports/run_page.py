@@ -7,9 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from semipose.adaptation import load_data
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped
-from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.inference.video import SCORES_SUFFIX
 from semipose.metrics.base import MatchedDataset
@@ -49,7 +50,7 @@ def run_page(folder: Path) -> Page:
         DataError: If the run has no log line yet.
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
-    splits, dropped = load_splits(config.data), read_dropped(folder)
+    splits, dropped = load_data(config), read_dropped(folder)
     truth, results = evaluated_persons(folder, splits), _final_scores(folder, log[-1]["step"])
     account = [
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semipose.adaptation import load_data
 from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import read_dropped, without_images
-from semipose.data.datasets import DataSplits, load_splits
+from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.errors import ConfigError, DataError
 from semipose.inference.pose_model import ENSEMBLE, PoseModel, load_pose_model, weights_of
@@ -61,7 +62,7 @@ class ReportedRun:
         if train.steps is None and self.results and self.results.get("step"):
             return train.epochs / float(self.results["step"])
         try:
-            splits = load_splits(self.config.data)
+            splits = load_data(self.config)
         except DataError:
             return math.nan
         count, batch = len(splits.labeled), train.batch
@@ -182,7 +183,7 @@ def common_persons(runs: Sequence[ReportedRun]) -> CommonPersons | None:
         return None
     first = finished[0]
     same = [run for run in finished if _test_file(run.config) == _test_file(first.config)]
-    truth = evaluated_persons(first.folder, load_splits(first.config.data))
+    truth = evaluated_persons(first.folder, load_data(first.config))
     assert truth is not None  # there are predictions
     matched = {
         run.name: match(truth, load_predictions(run.folder / "predictions.json", truth.skeleton)) for run in same
@@ -202,7 +203,7 @@ def evaluated_persons(folder: Path, splits: DataSplits) -> PoseDataset | None:
     if persons is None:
         return None
     unreadable = {Path(path) for found in read_dropped(folder).values() for path in found["images"]}
-    return without_images(persons, unreadable).without_joints(splits.labeled.unlabeled_joints)
+    return without_images(persons, unreadable).without_joints(splits.unlearned_joints)
 
 
 def _test_file(config: RunConfig) -> str | None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semipose.data.crop_cache import CropCache, Encoding, open_crop_cache
-from semipose.data.crops import CropGeometry, crops_of_rank
+from semipose.data.crops import CropGeometry, Crops, crops_of_rank
 from semipose.data.data_errors import without_images
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import save_predictions
@@ -157,7 +157,7 @@ class Evaluator:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
         self.select, self.evaluation = select, evaluation
         self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
-        self.unlearned_joints = splits.labeled.unlabeled_joints
+        self.unlearned_joints = splits.unlearned_joints
         self.crops: dict[SetName, CropCache] = {}
         self._truth: dict[SetName, PoseDataset] = {}
         sets: list[tuple[SetName, PoseDataset | None, str]] = [
@@ -202,6 +202,12 @@ class Evaluator:
         method = self.engine.method
         candidates = [name for name in method.eval_networks() if name != method.baseline_network]
         return Validation(selected_by[headline], max(candidates, key=selected_by.__getitem__))
+
+    def select_network(self, name: str, state: TrainingState) -> None:
+        """Makes the kept weights of a network best.safetensors."""
+        state.best_network = name
+        if is_main_process():
+            shutil.copyfile(self.out / "weights" / f"{name}.safetensors", self.out / "best.safetensors")
 
     def keep_weights(self, best_network: str) -> None:
         """Keeps the current weights of all networks, in memory until `write_weights` has written them.
@@ -284,18 +290,18 @@ class Evaluator:
         alone, ours = method.baseline_network, self.headline_networks[0]
         if alone is None:
             return None
-        gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which)
-        deciding = gain
+        adapts = not len(self.splits.labeled)
+        baseline = "the network at the start" if adapts else "labels alone"
+        gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which, baseline)
+        deciding = None if adapts and which == "test" else gain  # without validation persons `check_adaptation` decides
         if which == "test" and "validation" in self._truth:
             networks = method.eval_networks()
             first, second = (self._predict("validation", [networks[name]]) for name in (ours, alone))
-            deciding = measure_gain(self._truth["validation"], first, second, "validation")
+            deciding = measure_gain(self._truth["validation"], first, second, "validation", baseline)
         if deciding is not None and deciding.is_harm:
-            state.best_network = alone
-            if is_main_process():
-                shutil.copyfile(self.out / "weights" / f"{alone}.safetensors", self.out / "best.safetensors")
+            self.select_network(alone, state)
             log.warning(
-                f"{deciding.describe()}: best.safetensors is the labels-alone network; "
+                f"{deciding.describe()}: best.safetensors is {baseline if adapts else 'the labels-alone network'}; "
                 f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
             )
         return gain
@@ -337,7 +343,10 @@ class Evaluator:
         return predictions
 
     def _predict(self, which: SetName, networks: list[PoseNet]) -> list[Prediction]:
-        """Returns one prediction per person; the persons are divided among the processes."""
+        return self.predict(self.crops[which], networks)
+
+    def predict(self, crops: Crops, networks: list[PoseNet]) -> list[Prediction]:
+        """Returns one prediction per person of `crops`; the persons are divided among the processes."""
         predictor = Predictor(
             networks,
             self.loss.build(),
@@ -350,7 +359,7 @@ class Evaluator:
             precision=self.evaluation.precision,
         )
         with self.engine.inference():
-            parts = all_gather(predictor.predict(crops_of_rank(self.crops[which], rank(), world_size())))
+            parts = all_gather(predictor.predict(crops_of_rank(crops, rank(), world_size())))
         self._in_16_bit = predictor.in_16_bit
         return [p for turn in zip_longest(*parts) for p in turn if p is not None]
 

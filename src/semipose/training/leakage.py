@@ -23,18 +23,21 @@ class TrainingSets:
         labeled: The labeled crops.
         unlabeled: The unlabeled crops, if the method uses any.
         evaluator: The evaluator, with the validation and test sets.
+        held_out: The unlabeled crops on which an adaptation is checked.
     """
 
     labeled: CropCache
     unlabeled: CropCache | None
     evaluator: Evaluator
+    held_out: CropCache | None = None
 
     @property
     def crops(self) -> dict[str, CropCache]:
-        """The crops of the labeled, unlabeled, validation and test set, as far as they exist."""
+        """The crops of the labeled, unlabeled, held-out, validation and test set, as far as they exist."""
         found = {"labeled": self.labeled}
-        if self.unlabeled is not None:
-            found["unlabeled"] = self.unlabeled
+        for name, crops in (("unlabeled", self.unlabeled), ("held out without labels", self.held_out)):
+            if crops is not None:
+                found[name] = crops
         return found | {str(name): crops for name, crops in self.evaluator.crops.items()}
 
     @property

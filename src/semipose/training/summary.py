@@ -3,8 +3,6 @@
 import logging
 from textwrap import shorten
 
-import numpy as np
-
 from semipose.data.account import DataAccount
 from semipose.data.clips import held_out_neighbors
 from semipose.data.data_config import DataConfig
@@ -57,7 +55,7 @@ def log_data(account: DataAccount, sets: TrainingSets) -> None:
     log.info(account.describe())
     found: dict[str, list[Suspicion]] = {}
     for name, crops in sets.crops.items():
-        if name != "unlabeled":
+        if name not in ("unlabeled", "held out without labels"):
             suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
             found.setdefault(crops.dataset.source, []).extend(suspicions)
     for source, suspicions in found.items():
@@ -81,17 +79,16 @@ def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSp
         f"{model.backbone}, {input_size[0]}×{input_size[1]}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
     )
-    if training.loader.unlabeled is not None and not training.learns_from_unlabeled:
+    if training.loader.unlabeled is not None and len(splits.labeled) and not training.learns_from_unlabeled:
         log.warning(
             f"{training.steps} steps are too few to learn all that the labels teach: no unlabeled image is used; raise "
             "`train.steps` or give `method.burn_in`"
         )
     labeled = splits.labeled
     _log_skeleton(labeled.skeleton)
-    known = np.any(labeled.instances.visibility > 0, axis=0).tolist()
-    missing = [name for name, some in zip(labeled.skeleton.joints, known, strict=True) if not some]
-    if missing:
-        log.warning(f"no labeled person has {', '.join(missing)}: predictions of these joints are noise")
+    if splits.unlearned_joints:
+        missing = ", ".join(splits.unlearned_joints)
+        log.warning(f"no labeled person has {missing}: predictions of these joints are noise")
     persons, caveats = training.evaluator.persons("validation"), training.evaluator.ap_caveats
     select = training.config.select
     if select == "best" and caveats:

@@ -1,5 +1,6 @@
 """semipose study."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,15 @@ def study(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with the study's data sets.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of trainings at the same time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of trainings at the same time; 1, or with --slurm any.")
+    ] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            help="Train each run in a Slurm job with these options of submitit: 'timeout_min=600 gpus_per_node=1'."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
     scale: Annotated[
         float, typer.Option(help="Fraction of labels and epochs, for a smaller data set or a check.")
@@ -43,7 +52,8 @@ def study(
     name, *overrides = arguments
     grid = load_grid(name).scaled(scale).overridden(dict(parse_override(o) for o in overrides))
     folder = out or Path("studies") / Path(name).stem
-    result = run_study(grid, folder, data=data, jobs=jobs, resume=resume)
+    options = None if slurm is None else dict(parse_override(o) for o in shlex.split(slurm))
+    result = run_study(grid, folder, data=data, jobs=jobs, resume=resume, slurm=options)
     if json:
         print_json(result.as_dict())
     else:

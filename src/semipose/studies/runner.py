@@ -57,7 +57,7 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
     Raises:
         ConfigError: If `out` contains another study.
     """
-    _save_grid(grid, out)
+    save_grid(grid, out)
     runs, gpus = grid.runs(), torch.cuda.device_count()
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
@@ -66,12 +66,12 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
 
     def work(number: int, run: StudyRun) -> Outcome:
         folder, label = run_folder(out, run), f"{number} of {len(runs)}: {run.name}"
-        if _finished(folder):
+        if is_finished(folder):
             return Outcome(run, folder, None)
         device, started = devices.get(), time.perf_counter()
         try:
             logger.info(f"{label} on {device}")
-            _write_plan(grid, run, folder, data, device)
+            write_plan(grid, run, folder, data, device)
             failure = _train(folder, threads if device == "cpu" else None)
         finally:
             devices.put(device)
@@ -84,7 +84,7 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
         return list(pool.map(work, range(1, len(runs) + 1), runs))
 
 
-def _save_grid(grid: StudyGrid, out: Path) -> None:
+def save_grid(grid: StudyGrid, out: Path) -> None:
     """Writes study.json; raises ConfigError if the folder contains runs of another study or with other options."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
     if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
@@ -97,7 +97,7 @@ def _save_grid(grid: StudyGrid, out: Path) -> None:
     write_text(path, content)
 
 
-def _write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:
+def write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:
     """Writes the configuration of the run; a resumed run keeps its saved configuration, which is fully resolved."""
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(folder, SECONDS_TO_SAVE)
@@ -116,13 +116,20 @@ def _train(folder: Path, threads: int | None) -> str | None:
         subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
     ):
         code = process.wait()
-    if code == 0 and _finished(folder):
+    if code == 0 and is_finished(folder):
         return None
     if code in STOPPED:
         raise KeyboardInterrupt
-    lines = [line for line in (folder / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else f"exit code {code}"
+    return last_line(folder) or f"exit code {code}"
 
 
-def _finished(folder: Path) -> bool:
+def last_line(folder: Path) -> str:
+    """Returns the last line of a run's log, which is the reason if the run failed; "" without any."""
+    path = folder / "log.txt"
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    return next((line[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def is_finished(folder: Path) -> bool:
+    """Returns whether a run has its scores."""
     return (folder / "scores.json").is_file()

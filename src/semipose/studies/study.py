@@ -1,5 +1,6 @@
 """Running of a study: checks of the data, training of missing runs, and tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from semipose.errors import ConfigError, DataError
 from semipose.models.backbones import build_backbone
 from semipose.studies.grid import StudyGrid
 from semipose.studies.runner import Outcome, train_runs
+from semipose.studies.slurm import train_in_jobs
 from semipose.studies.tables import read_record, write_tables
 
 
@@ -30,7 +32,13 @@ class StudyResult:
 
 
 def run_study(
-    grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: int = 1, resume: bool = False
+    grid: StudyGrid,
+    out: Path,
+    *,
+    data: Path | None = None,
+    jobs: int | None = None,
+    resume: bool = False,
+    slurm: Mapping[str, Any] | None = None,
 ) -> StudyResult:
     """Trains every run of the study that is not finished and writes table.csv and table.md.
 
@@ -38,8 +46,9 @@ def run_study(
         grid: The study.
         out: Folder of the study.
         data: Folder of the study's data files.
-        jobs: Number of runs trained at the same time.
+        jobs: Number of runs trained at the same time; 1 if not given, and with `slurm` as many as it starts.
         resume: Whether to continue the study in `out`.
+        slurm: Options of Slurm jobs by submitit's names; each run is then a job of its own.
 
     Raises:
         DataError: If files of the study are missing or its data cannot be used.
@@ -54,7 +63,10 @@ def run_study(
     for part in grid.parts().values():  # reports errors in the data before the first run starts
         load_splits(part.run_config(part.runs()[0], data).data)
     _load_weights(grid, data)
-    outcomes = train_runs(grid, out, data=data, jobs=jobs)
+    if slurm is not None:
+        outcomes = train_in_jobs(grid, out, slurm, data=data, jobs=jobs)
+    else:
+        outcomes = train_runs(grid, out, data=data, jobs=jobs or 1)
     return StudyResult(write_tables(grid, outcomes, out), outcomes)
 
 

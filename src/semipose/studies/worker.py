@@ -23,10 +23,15 @@ PLAN = "plan.yaml"
 
 
 def main(folder: Path) -> int:
-    """Trains the run and returns the exit code: 0, 2 for invalid input, 1 for a failure, or 128 + signal number."""
+    """Trains the run in a process of its own and returns the exit code of `train_planned`."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("semipose").setLevel(logging.INFO)
     stop_without_parent()
+    return train_planned(folder)
+
+
+def train_planned(folder: Path) -> int:
+    """Trains the run and returns the exit code: 0, 2 for invalid input, 1 for a failure, or 128 + signal number."""
+    logging.getLogger("semipose").setLevel(logging.INFO)
     try:
         train(load_config(folder / PLAN), folder, resume=has_checkpoint(folder / "last" / "state.pt"))
     except InterruptedTrainingError as error:

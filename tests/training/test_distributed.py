@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.integration.runs import assert_same_runs
 from tests.training import two_processes
 
 ROOT = Path(__file__).parents[2]
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1")
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,24 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(people, tmp_path_factory):
-    """The folder in which two processes left what they found, and what each of them found."""
+    """The folder in which two nodes of one process each left what they found, and what each of them found."""
     out = tmp_path_factory.mktemp("two")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*TORCHRUN, "-m", "tests.training.two_processes", str(people), str(out)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=250, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return out, [torch.load(out / f"{rank}.pt") for rank in range(2)]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+    command = [*TORCHRUN, *meeting, "-m", "tests.training.two_processes", str(people), str(out)]
+    nodes = [subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for node in nodes:
+            _, error = node.communicate(timeout=250)
+            assert node.returncode == 0, error[-3000:]
+    finally:
+        for node in nodes:
+            node.kill()
+    with torch.serialization.safe_globals([Launch]):
+        return out, [torch.load(out / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.mark.slow
@@ -79,6 +89,7 @@ def test_a_step_that_is_not_finite_in_one_process_is_left_out_in_all(two):
 
 @pytest.mark.slow
 def test_collectives(two):
+    assert [process["launch"] for process in two[1]] == [Launch(0, 2, 0, 1), Launch(1, 2, 0, 1)]
     for process in two[1]:
         assert process["gathered"] == [{"rank": 0}, {"rank": 1}]
         assert process["largest"] == 3

@@ -1,6 +1,6 @@
 """A program that torchrun runs in two processes, and the same work in one process: tests/training/test_distributed.py.
 
-python -m torch.distributed.run --standalone --nproc-per-node 2 -m tests.training.two_processes PEOPLE.json OUT
+python -m torch.distributed.run --nnodes 2 --nproc-per-node 1 -m tests.training.two_processes PEOPLE.json OUT
 """
 
 import math
@@ -23,7 +23,7 @@ from semipose.data.formats.coco import read_coco
 from semipose.data.loader import PairedLoader
 from semipose.methods import METHODS
 from semipose.methods.base import StepInfo
-from semipose.training.distributed import all_gather, all_max, all_mean, process_group, rank, world_size
+from semipose.training.distributed import all_gather, all_max, all_mean, launch, process_group, rank, world_size
 from semipose.training.engine import Engine
 from semipose.training.loop import Training
 from semipose.training.signals import InterruptedTrainingError
@@ -133,6 +133,7 @@ def main(people: Path, out: Path) -> None:
             "skipped": skipped_steps(),
             "gathered": all_gather({"rank": rank()}),
             "largest": all_max(3 - rank()),
+            "launch": launch(),
         }
     torch.save(found, out / f"{rank()}.pt")
     trainer.train(run_config(people), out / "whole")

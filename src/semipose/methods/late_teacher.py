@@ -51,9 +51,9 @@ class LateTeacher(SingleStudentMethod):
     When burn-in ends, a copy of f is finished on labels alone with a tenth of the learning rate, while f goes on with
     both losses. The copy is the network that the same labels give without unlabeled images.
 
-    Without labels L = w |f(hard) - M start(easy)|²: the network at the start, which the copy stays, makes all targets, and
-    the moving average is the result. With the moving average as teacher nothing holds the targets in place, and they
-    drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the start.
+    Without labels L = w |f(hard) - M start(easy)|²: the network at the start, which the copy stays, makes all targets,
+    and the moving average is the result. If the average made the targets, nothing would hold them in place, and they
+    would drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the start.
 
     Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
     """

@@ -178,7 +178,7 @@ def rehearse(config: RunConfig, splits: DataSplits, device: torch.device) -> Non
     model = config.model.model_copy(update={"weights": "none"})
     plain = config.model_copy(update={"model": model, "train": config.train.model_copy(update={"start": None})})
     plain = with_precision(plain, splits.labeled.skeleton, device)
-    engine = build_engine(plain, splits.labeled, device, torch.Generator(device))
+    engine = build_engine(plain, splits, device, torch.Generator(device))
     geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
     rehearse_training(engine, geometry, plain.train, len(splits.labeled.skeleton), len(splits.labeled))
 

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from semipose.augment.views import eval_view
 from semipose.methods.base import BURN_IN_PASSES, BURN_IN_STEPS, StepInfo
 from semipose.methods.late_teacher import Config, LateTeacher
 from semipose.methods.mean_teacher import Config as MeanTeacherConfig
@@ -130,6 +131,7 @@ def test_without_labels_the_student_learns_what_the_start_says_with_its_statisti
     statistics = {n: b.clone() for n, b in method.f.named_buffers()}
     value = method.losses(LabeledBatch(*(t[:0] for t in vars(labeled).values())), unlabeled, info(3))
     recording = method.context.views.recording
+    recording.easy.append(eval_view(unlabeled, helpers.SIZE))  # no random view: the teacher sees what is evaluated
     heatmaps = networks["labels_alone"].eval().forward_main(recording.easy[0].images.double())
     expected = reference.consistency_loss(networks["f"].eval(), heatmaps, recording, 0)
     helpers.assert_close(value.total, expected)

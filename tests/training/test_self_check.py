@@ -42,7 +42,8 @@ def test_nothing_confident_at_the_start_agrees():
         (SelfCheck(0.6, 0.8, 0.9, 10), None),
         (SelfCheck(0.6, 0.43, 0.9, 10), None),
         (SelfCheck(0.6, 0.41, 0.9, 10), "collapse"),
-        (SelfCheck(0.6, 0.8, 0.6, 10), "drift"),
+        (SelfCheck(0.6, 0.8, 0.79, 10), "drift"),
+        (SelfCheck(0.6, 0.8, 0.81, 10), None),
         (SelfCheck(0.0, 0.0, 1.0, 10), "no joint is confident"),
     ],
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 from semipose.augment.color import RandAugment
 from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
+from semipose.augment.views import eval_view
 from semipose.methods.base import (
     NOT_PUBLISHED,
     ConsistencyTarget,
@@ -51,9 +52,10 @@ class LateTeacher(SingleStudentMethod):
     When burn-in ends, a copy of f is finished on labels alone with a tenth of the learning rate, while f goes on with
     both losses. The copy is the network that the same labels give without unlabeled images.
 
-    Without labels L = w |f(hard) - M start(easy)|²: the network at the start, which the copy stays, makes all targets,
-    and the moving average is the result. If the average made the targets, nothing would hold them in place, and they
-    would drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the start.
+    Without labels L = w |f(hard) - M start(plain)|²: the network at the start, which the copy stays, makes all targets
+    on the view of the evaluation, and the moving average is the result. If the average made the targets, nothing would
+    hold them in place, and they would drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the
+    start.
 
     Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
     """
@@ -79,7 +81,7 @@ class LateTeacher(SingleStudentMethod):
         """Returns the losses of a step; without labels that of the student on hard views alone."""
         if len(labeled) or unlabeled is None:
             return super().losses(labeled, unlabeled, info)
-        easy = self.context.views.easy(unlabeled)
+        easy = eval_view(unlabeled, self.context.views.input_size)
         heatmaps = self.context.pseudo_heatmaps(self.labels_alone, easy, self.config)
         hard = self.context.hard_view(easy, heatmaps, self.config.augmentations)
         with in_mode(self.f, training=False):

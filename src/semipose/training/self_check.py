@@ -20,7 +20,7 @@ NEAR = 0.1
 """Two predictions of a joint agree if they are apart by at most this fraction of the longer side of the box."""
 LEAST_CONFIDENT = 0.7
 """Confident joints below this fraction of those at the start have collapsed (docs/research/adaptation.md)."""
-LEAST_AGREEMENT = 0.7
+LEAST_AGREEMENT = 0.8
 """With a smaller share of agreeing joints the predictions have drifted away (docs/research/adaptation.md)."""
 
 

@@ -121,7 +121,8 @@ def _gain_answer(gain: Gain) -> Answer:
     better = gain.interval[1] < 0 if is_error(gain.metric) else gain.interval[0] > 0
     verdict = "They help" if better else "They did harm" if gain.is_harm else "Whether they help is not certain"
     text = "of error is" if is_error(gain.metric) else "is"
-    text += f" what the unlabeled images changed over labels alone; 95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
+    text += f" what the unlabeled images changed over {gain.baseline}; "
+    text += f"95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
     return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
 
 
@@ -214,7 +215,7 @@ def _score_table(results: dict[str, Any], best: str | None = None) -> Table:
     metrics = [m for m in METRICS if any(scores.get(m) is not None for scores in results.values())]
     rows = [[name, *(value_text(m, scores.get(m)) for m in metrics)] for name, scores in results.items()]
     meanings = {
-        "labels_alone": "learned from the labels alone",
+        "labels_alone": "did not learn from the unlabeled images",
         "mean": "is the mean over the networks that the method reports",
         "ensemble": "averages their heatmaps",
         best: "predicts, unless another is named",

@@ -109,10 +109,10 @@ def _hard_joint(found: Findings, errors: np.ndarray) -> str:
     if np.isnan(others).all() or means[worst] < HARD_JOINT * np.nanmean(others):
         return ""
     joint, labeled = found.data.truth.skeleton.joints[worst], found.splits.labeled.instances.visibility
+    count = f"{int((labeled[:, worst] > 0).sum())} of {len(labeled)} labeled poses have it; " if len(labeled) else ""
     return (
         f"Look at {joint}: {means[worst]:.1f} px, the other joints {np.nanmean(others):.1f} px. Is it labeled at the "
-        f"same place in every image? {int((labeled[:, worst] > 0).sum())} of {len(labeled)} labeled poses have it; "
-        "label images that show it well."
+        f"same place in every image? {count}label images that show it well."
     )
 
 
@@ -166,7 +166,7 @@ def _unlabeled(found: Findings) -> str:
         return "Give unlabeled images: videos of the same setup are enough (`data.unlabeled`)." if unlabeled else ""
     if found.gain.is_harm:
         return (
-            "The unlabeled images made the network worse, so the one that learned from labels alone is kept: use "
+            "The unlabeled images made the network worse, so the one without them is kept: use "
             "images of the same setup, label more, or train longer."
         )
     low, high = found.gain.interval

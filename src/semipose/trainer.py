@@ -26,6 +26,7 @@ from semipose.methods.base import Method, MethodContext
 from semipose.methods.cost import step_cost
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
+from semipose.structures.boxes import box_facts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
@@ -313,6 +314,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
         out,
         select=config.train.select,
         evaluation=config.evaluation,
+        boxes=box_facts(labeled.dataset.instances, labeled.image_sizes),
         encoding=encoding,
         progress=progress,
     )

@@ -55,3 +55,13 @@ def test_a_list_of_images_needs_detections(folder):
 def test_a_source_that_does_not_exist(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         prediction_dataset(tmp_path / "missing.jpg", COCO, None, None, 0.0, [])
+
+
+def test_whole_images_in_place_of_annotated_boxes(folder):
+    """Also of images without annotations, with their own ids."""
+    path = save_coco(folder)
+    listed = {image["id"] for image in json.loads(path.read_text())["images"]}
+    persons = prediction_dataset(path, COCO, None, "whole", 0.0, [])
+    assert {p.image_id for p in persons.instances} == listed
+    assert {p.box for p in persons.instances} == {(0, 0, 20, 30)}
+    assert len(prediction_dataset(folder / "images", COCO, None, "whole", 0.0, [])) == 2

@@ -165,3 +165,13 @@ def test_data_sets_are_read_without_importing_torch():
     code = "import sys, semipose.data.datasets, semipose.data.checks; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_other_boxes_leave_everything_else():
+    persons = [Instance(Path("a"), 1, n, (0, 0, 9, 9), np.ones((3, 2)), np.full(3, 2, np.int8)) for n in range(2)]
+    before = PoseDataset(FACE, persons, "labels.json", ((2, Path("b")),), left_out={"crowds": 3})
+    after = before.with_boxes(np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]]), from_labels=True)
+    assert [p.box for p in after.instances] == [(1, 2, 3, 4), (5, 6, 7, 8)]
+    assert (after.boxes_from_labels, before.boxes_from_labels) == (2, 0)
+    assert (after.empty_images, after.left_out) == (before.empty_images, before.left_out)
+    np.testing.assert_array_equal(after.instances.joints, before.instances.joints)

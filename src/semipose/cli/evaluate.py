@@ -40,7 +40,12 @@ def evaluate(
         str | None,
         typer.Option(help="Category of --data if it has several, by name, or all; that of the run if not given."),
     ] = None,
-    boxes: Annotated[Path | None, typer.Option(help="COCO detections file instead of the annotated boxes.")] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|whole", help="COCO detections file in place of the annotated boxes, or whole: the images."
+        ),
+    ] = None,
     box_category: BoxCategory = None,
     against: Annotated[
         Path | None,

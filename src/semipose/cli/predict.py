@@ -22,7 +22,11 @@ def predict(
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
+        typer.Option(
+            metavar="FILE|whole",
+            help="COCO detections file with person boxes, or whole: each image is one person. If not given, the boxes "
+            "of LABELS, else whole.",
+        ),
     ] = None,
     box_category: BoxCategory = None,
     out: Annotated[

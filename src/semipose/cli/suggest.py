@@ -26,7 +26,11 @@ def suggest(
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[
         Path | None,
-        typer.Option(help="COCO detections file with person boxes; if not given, each image is one person."),
+        typer.Option(
+            metavar="FILE|whole",
+            help="COCO detections file with person boxes, or whole: each image is one person. If not given, the boxes "
+            "of LABELS, else whole.",
+        ),
     ] = None,
     box_category: BoxCategory = None,
     min_joint_score: Annotated[

@@ -9,8 +9,9 @@ from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_image_list
 from semipose.data.formats.detections import apply_detections
 from semipose.data.formats.image_folder import read_folder, whole_images
-from semipose.data.formats.registry import ANNOTATION_SUFFIXES, read_annotations
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES, FORMATS, find_format, read_annotations
 from semipose.errors import ConfigError, DataError
+from semipose.structures.boxes import WHOLE
 from semipose.structures.instances import PERSON, Category, PoseDataset
 from semipose.structures.skeletons import Skeleton
 
@@ -32,7 +33,8 @@ def prediction_dataset(
         source: An image, a folder of images or an annotation file.
         skeleton: The skeleton of the network.
         images: The image folder of a COCO file; found near the file if not given.
-        boxes: COCO detections file. Without it the boxes are those of the annotation file, or whole images.
+        boxes: COCO detections file, or `whole` for one person in each image, whose box is the image. Without it the
+            boxes are those of the annotation file, or whole images.
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
         category: The category of the persons; of a COCO file with several, the one of this name is read.
@@ -42,7 +44,11 @@ def prediction_dataset(
         DataError: If `source` does not exist or nothing in it can be used.
         ConfigError: If a COCO file has no boxes and `boxes` is not given.
     """
+    whole = boxes is not None and os.fspath(boxes) == WHOLE
+    boxes = None if whole else boxes
     if source.is_file() and source.suffix.lower() in ANNOTATION_SUFFIXES:
+        if whole:
+            return _whole_images(source, skeleton, images, problems, category)
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems, category)
         listed = read_image_list(source, images, skeleton).with_category(category)
@@ -56,6 +62,20 @@ def prediction_dataset(
         raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
     persons = whole_images([source], skeleton, str(source), problems).with_category(category)
     return apply_detections(persons, boxes, min_score, problems, box_category=box_category) if boxes else persons
+
+
+def _whole_images(
+    source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str], category: Category
+) -> PoseDataset:
+    """One person in each image of an annotation file, with the ids of the images."""
+    if find_format(source) is FORMATS["coco"]:
+        listed = read_image_list(source, images, skeleton)
+    else:
+        listed = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
+    ids = list(listed.image_paths)
+    persons = whole_images(list(listed.image_paths.values()), skeleton, listed.source, problems)
+    own = (replace(person, image_id=ids[int(person.image_id) - 1]) for person in persons.instances)
+    return PoseDataset(skeleton, own, listed.source, category=category)
 
 
 def _annotated_boxes(

@@ -9,6 +9,7 @@ from semipose.data.clips import clips, frame_of
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import is_video_source, list_videos
 from semipose.data.video_frames import FRAMES, extract_frames, frame_number, frames_dataset
+from semipose.inference.boxes import is_box_file
 from semipose.inference.parameters import refuse_unused
 from semipose.inference.pose_model import PoseModel
 from semipose.structures.instances import PoseDataset
@@ -66,7 +67,7 @@ def read_candidates(
         problems: Collects images that can't be opened and broken records.
         progress: Shows the progress.
         images: The image folder of an annotation file.
-        boxes: COCO detections.
+        boxes: COCO detections, or `whole` for whole images.
         min_score: Detections of a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
     """
@@ -85,7 +86,7 @@ def read_candidates(
         source,
         skeleton,
         problems,
-        boxes=boxes,
+        boxes=boxes if is_box_file(boxes) else None,
         min_score=min_score,
         box_category=box_category,
     ).with_category(category)

@@ -16,10 +16,12 @@ from semipose.data.datasets import read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import NO_BOX, apply_detections
-from semipose.data.images import read_image_sizes
+from semipose.data.formats.whole_frames import with_whole_images
+from semipose.data.images import ImageSize, read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.errors import ConfigError, DataError, WeightsError
+from semipose.inference.boxes import is_box_file, warn_of_other_boxes
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
@@ -29,6 +31,7 @@ from semipose.metrics.bootstrap import Difference, Interval, differences, interv
 from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
+from semipose.structures.boxes import BOX_WORDS, box_facts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import SigmaSource, Skeleton
@@ -117,7 +120,7 @@ def evaluate(
         images: Image folder of `data`.
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.
-        boxes: A COCO detections file whose boxes replace the annotated ones.
+        boxes: A COCO detections file whose boxes replace the annotated ones, or `whole` for whole images.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file to evaluate on the same persons and compare with.
@@ -141,12 +144,13 @@ def evaluate(
     truth = data_errors.read("data", lambda problems: _read_truth(data, images, problems, choice))
     if category not in (None, ALL, truth.category.name):
         raise ConfigError(f"`category`: {truth.source} has no {category!r} but {truth.category.name!r}")
-    log_suspicions(truth.source, suspicious_labels(truth, read_image_sizes(image_paths(truth))))
-    settings = _Settings(data_errors, boxes, box_category, flip_test, instance_score, device, progress)
+    sizes = read_image_sizes(image_paths(truth))
+    log_suspicions(truth.source, suspicious_labels(truth, sizes))
+    settings = _Settings(data_errors, boxes, box_category, sizes, flip_test, instance_score, device, progress)
     if path := _predictions_file(model):
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
-    if boxes is None:
-        refuse_unused("`boxes` is not given", box_category=box_category)
+    if not is_box_file(boxes):
+        refuse_unused("`boxes` is no file", box_category=box_category)
     first = settings.predict(model, truth, network)
     evaluation = first.evaluate(data_errors)
     assert evaluation.data is not None
@@ -211,6 +215,7 @@ class _Settings:
     data_errors: DataErrors
     boxes: PathLike | None
     box_category: int | str | None
+    sizes: Mapping[Path, ImageSize]
     flip_test: bool
     instance_score: InstanceScore | None
     device: str
@@ -224,20 +229,22 @@ class _Settings:
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
         kind = self.instance_score or loaded.instance_score
         truth = persons = _with_joints_of(loaded.skeleton, truth, name).without_joints(loaded.unlearned_joints)
-        if boxes := self.boxes:
+        boxes = self.boxes
+        if boxes is not None and is_box_file(boxes):
             persons = self.data_errors.read(
                 "boxes",
                 lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
             )
         else:
-            persons = persons.trainable()
+            persons = (persons if boxes is None else with_whole_images(persons, self.sizes)).trainable()
+        warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(
             predictor, persons, loaded.geometry, self.data_errors, "data", self.progress
         )
-        source = os.fspath(boxes) if boxes else "ground truth"
+        source = "ground truth" if boxes is None else BOX_WORDS.get(os.fspath(boxes), os.fspath(boxes))
         kept = without_images(truth, failed)
-        left_out = {reason: count for reason, count in persons.left_out.items() if reason != NO_BOX} if boxes else {}
+        left_out = {reason: count for reason, count in persons.left_out.items() if reason != NO_BOX}
         if broken := len(self.data_errors.records.get("boxes", ())):
             left_out["broken boxes"] = broken
         return _Predicted(

@@ -20,6 +20,7 @@ from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import PoseNet
 from semipose.models.pretrained import find_pretrained, load_pretrained
 from semipose.ops.heatmaps import Decoder
+from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
@@ -53,6 +54,7 @@ class PoseModel:
         instance_score: How the peaks of the joints become the score of a person.
         unlearned_joints: Joints that no labeled person of the training has; their scores are 0.
         precision: `auto` predicts in 16 bit on a CUDA GPU, `32-true` in 32 bit everywhere.
+        boxes: How the boxes of the training were made, and their size; None if unknown.
     """
 
     network: PoseNet
@@ -68,6 +70,7 @@ class PoseModel:
     instance_score: InstanceScore = "rescored"
     unlearned_joints: tuple[str, ...] = ()
     precision: Precision = "auto"
+    boxes: BoxFacts | None = None
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -183,6 +186,7 @@ class PoseModel:
             instance_score=self.instance_score,
             unlearned_joints=self.unlearned_joints,
             precision=self.precision,
+            boxes=self.boxes,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
 
@@ -265,6 +269,7 @@ def _load(weights: Path) -> PoseModel:
         instance_score=description.instance_score,
         unlearned_joints=description.unlearned_joints,
         precision=description.precision,
+        boxes=description.boxes,
     )
 
 

@@ -17,6 +17,7 @@ from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
 from semipose.errors import ConfigError
+from semipose.inference.boxes import is_box_file, warn_of_other_boxes
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -24,6 +25,7 @@ from semipose.inference.prediction_files import output_files, require_writers, w
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
+from semipose.structures.boxes import box_facts
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
 from semipose.utils.files import check_output_file
@@ -67,8 +69,8 @@ def predict(
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
         images: Image folder of an annotation file.
-        boxes: A COCO detections file with person boxes; without one, the boxes of an annotation file or whole
-            images are used.
+        boxes: A COCO detections file with person boxes, or `whole`: each image is one person. If not given, the boxes
+            of an annotation file or whole images are used.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses and a legend of the joints are written.
@@ -93,14 +95,16 @@ def predict(
     errors = data_errors_for(on_error)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         refuse_unused(f"{source.name} is not an annotation file", images=images)
-    if boxes is None:
-        refuse_unused("it refers to `boxes`, which is not given", min_score=min_score, box_category=box_category)
+    if not is_box_file(boxes):
+        refuse_unused(
+            "it refers to a file as `boxes`, and none is given", min_score=min_score, box_category=box_category
+        )
     if not draw:
         refuse_unused("it refers to drawings, and `draw` is not given", names=names)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     for path in written:
-        check_output_file(path, source, *([Path(boxes)] if boxes else []))
+        check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
     model.to(device)
     if is_video_source(source):
         video_options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
@@ -113,12 +117,14 @@ def predict(
             source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
         ),
     )
+    sizes = read_image_sizes(image_paths(persons))
+    warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
     log.info(account.describe())
-    log_suspicions(persons.source, suspicious_labels(persons, read_image_sizes(image_paths(persons))))
+    log_suspicions(persons.source, suspicious_labels(persons, sizes))
     folder = source if source.is_dir() else None if images is None else Path(images)
     file_names = relative_names(persons.image_paths, folder)
     write_prediction_files(predictions, written, model.skeleton, file_names, list(persons.image_paths.values()))

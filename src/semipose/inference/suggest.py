@@ -12,13 +12,17 @@ import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
+from semipose.data.images import read_image_sizes
+from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
+from semipose.inference.boxes import warn_of_other_boxes
 from semipose.inference.candidates import read_candidates
 from semipose.inference.known_images import known_images, write_record
 from semipose.inference.parameters import data_errors_for
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
 from semipose.inference.selection import select
+from semipose.structures.boxes import box_facts
 from semipose.structures.predictions import Prediction
 from semipose.utils.files import is_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
@@ -61,8 +65,8 @@ def suggest(
             label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO/ with a csv each. `slp`: images/
             and annotations.slp.
         images: Image folder of an annotation file.
-        boxes: A COCO detections file with person boxes, of a video by frame number; without one, the annotated boxes or
-            the whole images are used.
+        boxes: A COCO detections file with person boxes, of a video by frame number, or `whole`; if not given, the
+            annotated boxes or the whole images are used.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         min_joint_score: Joints with a lower score have no pre-label.
@@ -95,6 +99,9 @@ def suggest(
                 box_category=box_category,
             ),
         )
+        persons = candidates.persons
+        sizes = read_image_sizes(image_paths(persons))
+        warn_of_other_boxes(model, box_facts(persons.instances, sizes), str(source))
         predictor = model.to(device).predictor(flip_test=flip_test)
         selected, left_out = select(predictor, candidates, model.geometry, known, count, errors, progress)
         copies = _copy_images(candidates.persons.image_paths, selected, out, format)

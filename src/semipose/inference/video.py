@@ -16,6 +16,7 @@ from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
 from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
+from semipose.inference.boxes import is_box_file, warn_of_other_boxes
 from semipose.inference.draw import draw_pose
 from semipose.inference.legend import add_legend
 from semipose.inference.pose_model import PoseModel
@@ -23,7 +24,8 @@ from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
 from semipose.inference.smoothing import median_filter
 from semipose.metrics.video_scores import video_scores
-from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.boxes import box_facts
+from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
@@ -70,7 +72,8 @@ def predict_video(
         source: The video.
         out: Folder of the scores and of the video with poses.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
-        boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
+        boxes: A COCO detections file whose image ids are frame numbers; without one, or for `whole`, the whole frame is
+            one person.
         draw: Whether to write the video with poses, which are not smoothed, and a legend of the joints.
         names: Whether the name of each joint is written beside it.
         smooth: Number of frames of a median filter for the predictions in files; 0 for none.
@@ -134,12 +137,21 @@ def predict_frames(
             whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
             own = whole if by_frame is None else by_frame.get(number, [])
             persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
+            if number == 0:
+                _compare_boxes(model, source, by_frame, whole[0])
             dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
             yield frame, image, predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
     except DataError as error:
         if number < 0:
             raise
         log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
+
+
+def _compare_boxes(model: PoseModel, source: Path, by_frame: BoxesByFrame, frame: Box) -> None:
+    """Warns if the boxes of a video with frames like `frame` are unlike those of the training."""
+    boxes = [frame] if by_frame is None else [box for found in by_frame.values() for box in found]
+    persons = Instances.from_instances((Instance(source, 0, 0, box) for box in boxes), len(model.skeleton))
+    warn_of_other_boxes(model, box_facts(persons, {source: frame[2:]}), source.name)
 
 
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton, *, names: bool) -> np.ndarray:
@@ -157,7 +169,7 @@ def boxes_by_frame(
     Raises:
         DataError: If no detection has a frame number as its image id.
     """
-    if boxes is None:
+    if boxes is None or not is_box_file(boxes):
         return None, Counter()
     path, by_frame = Path(boxes), dict[int, list[Box]]()
     detections, left_out = read_detections(path, BoxSelection(min_score, box_category))

@@ -47,7 +47,8 @@ def evaluate_video(
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
         video: The video.
-        boxes: A COCO detections file whose image ids are frame numbers; without one, the whole frame is one person.
+        boxes: A COCO detections file whose image ids are frame numbers; without one, or for `whole`, the
+            whole frame is one person.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model to compare with.

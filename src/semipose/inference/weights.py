@@ -16,6 +16,7 @@ from semipose.losses import LossConfig
 from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import ModelConfig
 from semipose.ops.heatmaps import Decoder
+from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PERSON, Category
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import replacing
@@ -56,6 +57,8 @@ class WeightsDescription(Section):
     """Joints of the skeleton that no labeled person of the training has."""
     precision: Precision = "auto"
     """Precision of predictions."""
+    boxes: BoxFacts | None = None
+    """How the boxes of the training were made, and their size."""
     headline_networks: tuple[str, ...] = ()
     """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
     sha256: str = ""

@@ -344,6 +344,11 @@ class PoseDataset:
         """Returns the same persons as those of another category."""
         return PoseDataset(self.skeleton, self.instances, self.source, self.empty_images, category, self.left_out)
 
+    def with_boxes(self, boxes: np.ndarray, *, from_labels: bool = False) -> "PoseDataset":
+        """Returns the same persons with other boxes (N, 4), which come from their labels or not."""
+        instances = replace(self.instances, boxes=boxes, box_from_labels=np.full(len(self), from_labels))
+        return PoseDataset(self.skeleton, instances, self.source, self.empty_images, self.category, self.left_out)
+
     def usable(self) -> "PoseDataset":
         """Returns the persons whose image can be used, with labels or without: no crowd, a box with an area."""
         return self.subset(np.flatnonzero(self.instances.usable))

@@ -31,6 +31,7 @@ from semipose.metrics.registry import is_of_part, value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
+from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.checkpoint import TrainingState
@@ -133,6 +134,7 @@ class Evaluator:
         out: The run folder.
         select: Whether to keep the best weights on the validation set, or the last.
         evaluation: Options of all evaluations.
+        boxes: How the boxes of the labeled persons were made, which weights files state.
         encoding: The encoding of cached crops.
         progress: Reports the caching of crops.
 
@@ -151,11 +153,12 @@ class Evaluator:
         *,
         select: Literal["best", "last"],
         evaluation: EvaluationConfig,
+        boxes: BoxFacts | None = None,
         encoding: Encoding = "auto",
         progress: Progress = NO_PROGRESS,
     ) -> None:
         self.engine, self.splits, self.geometry, self.loss, self.out = engine, splits, geometry, loss, out
-        self.select, self.evaluation = select, evaluation
+        self.select, self.evaluation, self.boxes = select, evaluation, boxes
         self._flip_test = evaluation.flip_test and bool(splits.labeled.skeleton.flip_pairs)
         self.unlearned_joints = splits.unlearned_joints
         self.crops: dict[SetName, CropCache] = {}
@@ -385,6 +388,7 @@ class Evaluator:
             instance_score=self.evaluation.instance_score,
             unlearned_joints=self.unlearned_joints,
             precision=self.evaluation.precision,
+            boxes=self.boxes,
         )
 
 

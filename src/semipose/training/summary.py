@@ -11,6 +11,7 @@ from semipose.data.leakage import image_paths
 from semipose.data.suspicions import Suspicion, log_suspicions, suspicious_labels
 from semipose.metrics.bootstrap import MIN_IMAGES
 from semipose.models.pose_net import ModelConfig
+from semipose.structures.boxes import box_facts
 from semipose.structures.skeletons import Skeleton
 from semipose.training.distributed import world_size
 from semipose.training.leakage import TrainingSets
@@ -53,6 +54,7 @@ def warn_of_neighbors(splits: DataSplits) -> None:
 def log_data(account: DataAccount, sets: TrainingSets) -> None:
     """Logs what is used of the data, and how many labels are suspicious."""
     log.info(account.describe())
+    _log_boxes(sets)
     found: dict[str, list[Suspicion]] = {}
     for name, crops in sets.crops.items():
         if name not in ("unlabeled", "held out without labels"):
@@ -60,6 +62,21 @@ def log_data(account: DataAccount, sets: TrainingSets) -> None:
             found.setdefault(crops.dataset.source, []).extend(suspicions)
     for source, suspicions in found.items():
         log_suspicions(source, suspicions)
+
+
+def _log_boxes(sets: TrainingSets) -> None:
+    """Logs how the boxes were made, and warns if those of the unlabeled images are unlike those of the labels."""
+    boxes = sets.evaluator.boxes
+    if boxes is None:
+        return
+    log.info(f"boxes: {boxes.describe()}")
+    crops = sets.unlabeled
+    others = None if crops is None else box_facts(crops.dataset.instances, crops.image_sizes)
+    if others is not None and boxes.differ_from(others):
+        log.warning(
+            f"the boxes of the unlabeled images are {others.describe()}, those of the labels {boxes.describe()}: "
+            "unlabeled images help little then; give boxes like those of the labels as `data.boxes`"
+        )
 
 
 def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSplits, training: Training) -> None:

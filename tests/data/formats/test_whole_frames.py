@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_whole_images
 from semipose.errors import DataError
-from semipose.structures.instances import Instance
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.formats.conftest import save_image
 
@@ -42,3 +42,10 @@ def test_images_that_cannot_be_opened(tmp_path):
         dataset_without_boxes(SKELETON, animals, tmp_path)
     problems: list[str] = []
     assert len(dataset_without_boxes(SKELETON, animals, tmp_path, problems)) == len(problems) == 1
+
+
+def test_given_boxes_are_replaced_by_the_image(tmp_path):
+    persons = [Instance(tmp_path / name, n, n, (3, 3, 5, 5)) for n, name in enumerate(("a.png", "gone.png"))]
+    dataset = PoseDataset(SKELETON, persons, "labels.json")
+    found = with_whole_images(dataset, {tmp_path / "a.png": (40, 30, False)})
+    assert [p.box for p in found.instances] == [(0, 0, 40, 30), (3, 3, 5, 5)]

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +59,18 @@ def dataset_without_boxes(
         raise DataError(f"{source} has no usable animal: {plural(len(animals), 'record')} can't be used")
     kept = {reason: count for reason, count in counts.items() if count}
     return PoseDataset(skeleton, boxed, str(source), empty_images, left_out=kept)
+
+
+def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]]) -> PoseDataset:
+    """Returns the persons with their whole image as box.
+
+    Args:
+        persons: The persons.
+        sizes: Width and height of each image, first and second; persons in other images keep their box.
+    """
+    found = zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True)
+    known = [(0.0, 0.0, *size[:2]) if (size := sizes.get(Path(path))) else box for path, box in found]
+    return persons.with_boxes(np.array(known, dtype=float).reshape(-1, 4))
 
 
 def _whole_frames(animals: Sequence[Instance], problems: list[str] | None) -> Iterator[Instance]:

@@ -1,0 +1,87 @@
+"""How the boxes of a data set were made, and how large they are in their images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from semipose.structures.instances import Instances
+
+BoxKind = Literal["whole", "given", "joints", "found"]
+"""`whole`: the whole image. `given`: from a file, of annotators or a detector. `joints`: around the labeled joints with
+a margin. `found`: by the box network of the run."""
+
+WHOLE = "whole"
+"""The word that stands for whole images in place of a file of boxes."""
+
+BOX_WORDS = {WHOLE: "whole images"}
+"""What the words mean, for protocols."""
+
+TOLERANCE = 1.5
+"""Factor by which boxes may be smaller or larger than those of a training before they count as different."""
+WORDS: dict[BoxKind, str] = {
+    "whole": "the whole image",
+    "given": "boxes from a file",
+    "joints": "boxes around the labeled joints",
+    "found": "boxes that its own box network found",
+}
+
+
+@dataclass(frozen=True)
+class BoxFacts:
+    """How most boxes of a data set were made, and their size: the square root of the area of box over image.
+
+    Attributes:
+        kind: How they were made.
+        size: The median size.
+        low: The size that 5 % of the boxes are below.
+        high: The size that 5 % of the boxes are above.
+    """
+
+    kind: BoxKind
+    size: float
+    low: float
+    high: float
+
+    def describe(self) -> str:
+        """Returns the facts in words."""
+        return WORDS[self.kind] + ("" if self.kind == "whole" else f" ({self.size:.0%} of the image's size)")
+
+    def differ_from(self, other: "BoxFacts") -> bool:
+        """Returns whether the median box of `other` is unlike these boxes, so that a network of these fails there.
+
+        Boxes from a file, around the joints and of a box network differ by their size alone.
+        """
+        is_between = self.low / TOLERANCE <= other.size <= self.high * TOLERANCE
+        return (self.kind == "whole") != (other.kind == "whole") or not is_between
+
+
+def box_facts(
+    persons: Instances, sizes: Mapping[Path, Sequence[float]], kind: BoxKind | None = None
+) -> BoxFacts | None:
+    """Returns the facts of the usable boxes of some persons; None if there are none.
+
+    Args:
+        persons: The persons.
+        sizes: Width and height of each image, first and second; persons in other images do not count.
+        kind: How the boxes were made where that is known; otherwise boxes of the size of their image are whole images.
+    """
+    known = [size if (size := sizes.get(Path(path))) is not None else (np.nan, np.nan) for path in persons.paths]
+    extents = np.array([size[:2] for size in known], dtype=float).reshape(-1, 2)
+    counted = persons.usable & np.isfinite(extents).all(axis=1)
+    if not counted.any():
+        return None
+    boxes, extents = persons.boxes[counted], extents[counted]
+    shares = np.sqrt(boxes[:, 2:].prod(axis=1) / extents.prod(axis=1))
+    whole = (np.abs(boxes[:, :2]) <= 1).all(axis=1) & (np.abs(boxes[:, 2:] - extents) <= 1).all(axis=1)
+    if kind is None:
+        around_joints = persons.box_from_labels[counted]
+        kind = "whole" if _mostly(whole) else "joints" if _mostly(around_joints) else "given"
+    low, size, high = np.percentile(shares, (5, 50, 95)).tolist()
+    return BoxFacts(kind, size, low, high)
+
+
+def _mostly(values: np.ndarray) -> bool:
+    return 2 * int(values.sum()) > len(values)

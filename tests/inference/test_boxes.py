@@ -1,0 +1,71 @@
+"""Warnings of boxes that are unlike those of the training."""
+
+import json
+import logging
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+import semipose
+from semipose.data.datasets import PEOPLE
+from semipose.inference.boxes import REMEDIES, is_box_file, warn_of_other_boxes
+from semipose.structures.boxes import BoxFacts
+
+WHOLE, GIVEN = BoxFacts("whole", 1.0, 1.0, 1.0), BoxFacts("given", 0.3, 0.2, 0.4)
+
+
+def warnings_of(caplog):
+    return [r.message for r in caplog.records if r.levelno == logging.WARNING and "trained in" in r.message]
+
+
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_one_line_names_both_kinds_and_the_remedy(model, caplog, kind):
+    trained = WHOLE if kind == "whole" else replace(GIVEN, kind=kind)
+    warn_of_other_boxes(replace(model, boxes=trained), GIVEN if kind == "whole" else WHOLE, "frames")
+    (line,) = warnings_of(caplog)
+    assert line.startswith(f"frames: the network was trained in {trained.describe()}")
+    assert line.endswith(REMEDIES[kind])
+    assert "\n" not in line
+
+
+def test_like_and_unknown_boxes_are_no_reason_to_warn(model, caplog):
+    for trained, facts in ((GIVEN, replace(GIVEN, kind="joints")), (GIVEN, None), (None, WHOLE), (WHOLE, WHOLE)):
+        warn_of_other_boxes(replace(model, boxes=trained), facts, "frames")
+    assert warnings_of(caplog) == []
+
+
+def test_the_words_are_no_files(tmp_path):
+    assert [is_box_file(boxes) for boxes in (None, "whole", "boxes.json", tmp_path)] == [False, False, True, True]
+
+
+def test_a_run_keeps_the_facts_and_compares_them(trained_run, tmp_path, caplog):
+    """Before, a network that was trained in boxes predicted in whole images without a word."""
+    model = semipose.load(trained_run)
+    assert model.boxes is not None
+    assert model.boxes.kind == "given"
+    people, images = trained_run.parent / "people.json", PEOPLE / "images"
+    semipose.predict(model, people, images=images, out=tmp_path / "own")
+    semipose.evaluate(model, people, images=images)
+    assert warnings_of(caplog) == []
+    semipose.predict(model, images, out=tmp_path / "whole")
+    written = semipose.predict(model, people, images=images, boxes="whole", out=tmp_path / "word")
+    evaluation = semipose.evaluate(model, people, images=images, boxes="whole")
+    assert len(warnings_of(caplog)) == 3
+    assert {tuple(p["bbox"]) for p in json.loads(written[0].read_text())} == {(0, 0, 192, 192)}
+    assert "boxes: whole images" in evaluation.protocol.describe()
+
+
+def test_boxes_of_a_video_are_compared_once(model, tmp_path, caplog):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "category_id": 1, "bbox": [4, 4, 16, 16]}]))
+    model = replace(model, boxes=GIVEN)
+    semipose.predict(model, tmp_path / "clip.avi", boxes=tmp_path / "boxes.json", out=tmp_path)
+    assert warnings_of(caplog) == []
+    semipose.predict(model, tmp_path / "clip.avi", boxes="whole", out=tmp_path)
+    semipose.predict(replace(model, boxes=WHOLE), tmp_path / "clip.avi", boxes=tmp_path / "boxes.json", out=tmp_path)
+    assert len(warnings_of(caplog)) == 2

@@ -1,0 +1,62 @@
+"""Facts about boxes, against a plain computation, and when boxes count as different."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semipose.structures.boxes import TOLERANCE, BoxFacts, box_facts
+from semipose.structures.instances import Instance, Instances
+
+SIZES = {Path("a.png"): (640, 480), Path("b.png"): (320, 200)}
+
+
+def instances(*boxes: tuple[str, tuple[float, float, float, float]], from_labels: bool = False) -> Instances:
+    persons = (
+        Instance(Path(name), n, n, box, box_from_labels=from_labels, is_crowd=name == "crowd.png")
+        for n, (name, box) in enumerate(boxes)
+    )
+    return Instances.from_instances(persons, 2)
+
+
+def test_sizes_are_those_of_a_plain_computation():
+    rng = np.random.default_rng(0)
+    boxes = [(["a.png", "b.png"][n % 2], tuple(rng.uniform(5, 150, 4).tolist())) for n in range(41)]
+    shares = sorted(math.sqrt(b[2] * b[3] / math.prod(SIZES[Path(name)])) for name, b in boxes)
+    others = [("gone.png", (0, 0, 9, 9)), ("a.png", (0, 0, 0, 9))]
+    facts = box_facts(instances(*boxes, *others), SIZES)
+    assert facts.kind == "given"
+    assert (facts.low, facts.size, facts.high) == pytest.approx((shares[2], shares[20], shares[38]))
+    assert box_facts(instances(*others), SIZES) is None
+    assert box_facts(instances(), SIZES) is None
+
+
+def test_the_kind_is_that_of_most_boxes():
+    whole = [("a.png", (0, 0, 640, 480)), ("b.png", (0, 0, 319.5, 200))]
+    assert box_facts(instances(*whole, ("a.png", (5, 5, 40, 40))), SIZES).kind == "whole"
+    assert box_facts(instances(("a.png", (5, 5, 40, 40)), from_labels=True), SIZES).kind == "joints"
+    assert box_facts(instances(("a.png", (5, 5, 40, 40))), SIZES, "found").kind == "found"
+
+
+def test_boxes_differ_in_kind_or_clearly_in_size():
+    given = BoxFacts("given", 0.3, 0.2, 0.4)
+    for kind, size, differ in (
+        ("given", 0.3, False),
+        ("joints", 0.4 * TOLERANCE * 0.99, False),
+        ("found", 0.2 / TOLERANCE * 1.01, False),
+        ("found", 0.2 / TOLERANCE * 0.99, True),
+        ("given", 0.4 * TOLERANCE * 1.01, True),
+        ("whole", 1.0, True),
+        ("whole", 0.3, True),
+    ):
+        assert given.differ_from(BoxFacts(kind, size, size, size)) == differ, (kind, size)
+    whole = BoxFacts("whole", 1.0, 1.0, 1.0)
+    assert whole.differ_from(replace(given, size=0.9))
+    assert not whole.differ_from(whole)
+
+
+def test_facts_in_words():
+    assert BoxFacts("given", 0.273, 0.2, 0.4).describe() == "boxes from a file (27% of the image's size)"
+    assert BoxFacts("whole", 1.0, 1.0, 1.0).describe() == "the whole image"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from semipose.auto import choose_options
+from semipose.auto import BOX_FINDER_SIDE, BOX_FINDER_STEPS, SHIFT, box_finder_options, choose_options, with_shift
 from semipose.config import DEFAULT, load_config
 from semipose.data.datasets import PEOPLE, load_splits
 from semipose.errors import ConfigError, RunError
@@ -131,3 +131,18 @@ def test_a_cpu_has_no_largest_batch(choose):
     config, reasons = choose(**{"train.batch": "auto"})
     assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
     assert "largest" not in reasons[0]
+
+
+def test_the_box_network_learns_from_labels_on_whole_images(tiny):
+    config = tiny("trs", **{"train.steps": 5000, "train.drops": [0.9], "train.average": 0.9, "data.boxes": "auto"})
+    coarse = box_finder_options(config)
+    assert (coarse.method.name, coarse.data.boxes, coarse.train.steps) == ("supervised", "whole", BOX_FINDER_STEPS)
+    assert (coarse.input.height, coarse.input.width, coarse.input.padding) == (BOX_FINDER_SIDE, BOX_FINDER_SIDE, 1)
+    assert (coarse.train.average, coarse.train.drops, coarse.views.shift) == (0, (0.7, 0.9), SHIFT)
+    assert coarse.model == config.model
+    assert box_finder_options(tiny("single", **{"train.steps": 7})).train.steps == 7
+
+
+def test_views_of_found_boxes_are_shifted_unless_a_shift_is_given(tiny):
+    assert with_shift(tiny("single")).views.shift == SHIFT
+    assert with_shift(tiny("single", **{"views.shift": 0.2})).views.shift == 0.2

@@ -73,6 +73,7 @@ RUN_OPTIONS = {
     "views.hard_rotation_probability": XIE,
     "views.flip_probability": XIE,
     "views.labeled_color_probability": "measured: late-teacher.md",
+    "views.shift": "measured: boxes.md",
     "views.seen_mask": "infrastructure: off is the behavior of the papers' code",
     "train.epochs": XIE,
     "train.steps": "infrastructure: budgets that do not depend on the size of the data",

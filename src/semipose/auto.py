@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from semipose.config import RunConfig
+from semipose.config import LABELS_ONLY, RunConfig, load_config
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import DataSplits
 from semipose.data.shards import read_table
 from semipose.errors import ConfigError, RunError
 from semipose.methods import METHODS
 from semipose.methods.base import automatic_burn_in
+from semipose.structures.boxes import WHOLE
 from semipose.training.config import TrainConfig
 from semipose.training.distributed import world_size
 
@@ -30,6 +31,12 @@ MOST = 512
 
 LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
+
+
+BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
+"""Input size in pixels and steps of the network that finds boxes in whole images (docs/research/boxes.md)."""
+SHIFT = 0.1
+"""Largest shift of views with found boxes (docs/research/boxes.md)."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,32 @@ def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, r
             continue
         return _with(config, batch)
     raise RunError(f"no step of {config.model.backbone} fits the memory of {device}; choose a smaller network or input")
+
+
+def box_finder_options(config: RunConfig) -> RunConfig:
+    """Returns the configuration of the box network of a run: the same backbone, labels alone, whole images."""
+    train = config.train
+    return _with(
+        config,
+        {
+            "data.boxes": WHOLE,
+            "method": load_config(None, {"method": LABELS_ONLY}).method,
+            "input.height": BOX_FINDER_SIDE,
+            "input.width": BOX_FINDER_SIDE,
+            "input.padding": 1.0,
+            "views.shift": SHIFT,
+            "train.steps": min(BOX_FINDER_STEPS, train.steps or BOX_FINDER_STEPS),
+            "train.drops": TrainConfig().drops,
+            "train.average": 0.0,
+            "train.select": "last",
+            "evaluation.flip_test": False,
+        },
+    )
+
+
+def with_shift(config: RunConfig) -> RunConfig:
+    """Returns the configuration with views that are shifted as much as found boxes are off, unless it has a shift."""
+    return config if config.views.shift else _with(config, {"views.shift": SHIFT})
 
 
 def _unlabeled(config: RunConfig, splits: DataSplits) -> int:

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
 from semipose.data.data_config import DataConfig, open_data_file
+from semipose.data.data_config import with_absolute_paths as with_absolute_data_paths
 from semipose.errors import ConfigError
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS, MethodConfig
@@ -170,6 +171,19 @@ def has_unlabeled(data: DataConfig) -> bool:
     """Returns whether a run has unlabeled images."""
     data = open_data_file(data) if data.train else data
     return data.labels is not None or data.unlabeled is not None
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Returns the configuration with its data file read and all paths absolute, so that it is valid in any folder."""
+    config = config.model_copy(update={"data": with_absolute_data_paths(open_data_file(config.data))})
+    methods = (("method", option) for option in config.method.weights_options)
+    for section, option in (("model", "weights"), ("train", "start"), *methods):
+        part = getattr(config, section)
+        value = getattr(part, option)
+        if value and Path(value).exists():
+            changed = part.model_copy(update={option: str(Path(value).absolute())})
+            config = config.model_copy(update={section: changed})
+    return config
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -5,28 +5,32 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from semipose.adaptation import is_adaptation, load_data, with_network_of_start
 from semipose.augment.views import ViewSampler, taught_joints
-from semipose.auto import choose_options
-from semipose.config import RunConfig, load_config
+from semipose.auto import box_finder_options, choose_options, with_shift
+from semipose.config import RunConfig, load_config, with_absolute_paths
 from semipose.data.account import DataAccount
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
-from semipose.data.data_config import open_data_file, with_absolute_paths
 from semipose.data.datasets import DataSplits
+from semipose.data.found_boxes import around_joints, other_sets, read_boxes, save_boxes, with_found_boxes
+from semipose.data.images import read_image_sizes
+from semipose.data.leakage import image_paths
 from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
-from semipose.inference.pose_model import PoseModel, load_pose_model
+from semipose.inference.box_finder import BoxFinder
+from semipose.inference.pose_model import BOX_FINDER, PoseModel, load_pose_model
 from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
 from semipose.methods.cost import step_cost
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
-from semipose.structures.boxes import box_facts
+from semipose.structures.boxes import AUTO, box_facts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
@@ -76,7 +80,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         ConfigError: If `out` contains a run and `resume` is false, or another process uses `out`.
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     if is_adaptation(config):
         config = with_network_of_start(config)
     splits = load_data(config)
@@ -85,11 +89,16 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     config, device, reasons = choose(config, splits)
     for reason in reasons:
         log.info(reason)
-    if not resume and has_checkpoint(out / "last" / "state.pt"):
+    begun = [folder for folder in (out, out / BOX_FINDER) if has_checkpoint(folder / "last" / "state.pt")]
+    if begun and not resume:
         raise ConfigError(f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder")
     make_folder(out)
     config = with_precision(config, splits.labeled.skeleton, device)
     with lock_run_dir(out) if is_main_process() else nullcontext(), process_group(device):
+        if config.data.boxes == AUTO:
+            config = with_shift(config)
+            splits = _with_found_boxes(config, splits, device, out, progress)
+            resume = out in begun
         return _train(config, splits, device, out, resume, progress)
 
 
@@ -148,6 +157,34 @@ def _train(
         metrics.close()
     result = sets.evaluator.test(training.state, images, learned_from_unlabeled=training.learns_from_unlabeled)
     return replace(result, data=account.as_dict())
+
+
+def _with_found_boxes(
+    config: RunConfig, splits: DataSplits, device: torch.device, out: Path, progress: Progress
+) -> DataSplits:
+    """Trains the box network of a run, or continues it, and returns the sets with boxes around joints and found ones.
+
+    The boxes are kept in the run folder, so that a resumed training has the same ones.
+    """
+    folder, options = out / BOX_FINDER, box_finder_options(config)
+    state = folder / "last" / "state.pt"
+    if has_checkpoint(state) and (kept := read_boxes(out)) is not None:
+        return with_found_boxes(splits, kept)
+    make_folder(folder)
+    if is_main_process():
+        config.save(out / "config.yaml")  # so that a training that is stopped now can be resumed
+    log.info(f"first a network for boxes learns to find the subject in whole images, in {options.train.steps} steps")
+    alone = replace(splits, unlabeled=None, test=None)
+    _train(options, alone, device, folder, has_checkpoint(state), progress)
+    found: dict[str, np.ndarray] = {}
+    if is_main_process():
+        limits = box_facts(around_joints(splits.labeled).instances, read_image_sizes(image_paths(splits.labeled)))
+        assert limits is not None  # the images of labeled persons can be read
+        model = load_pose_model(folder).to(device)
+        finder = BoxFinder(model.predictor(), model.geometry, limits)
+        found = {name: finder.in_images(persons, progress).instances.boxes for name, persons in other_sets(splits)}
+        save_boxes(out, found)
+    return with_found_boxes(splits, all_gather(found)[0])
 
 
 # Device, method and engine
@@ -314,7 +351,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
         out,
         select=config.train.select,
         evaluation=config.evaluation,
-        boxes=box_facts(labeled.dataset.instances, labeled.image_sizes),
+        boxes=box_facts(labeled.dataset.instances, labeled.image_sizes, "found" if config.data.boxes == AUTO else None),
         encoding=encoding,
         progress=progress,
     )
@@ -361,25 +398,9 @@ def _joint_batch(config: RunConfig) -> tuple[int, int]:
 # Start and resume
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    """Returns the configuration with its data file read and all paths absolute, so that it is valid in any folder."""
-    config = config.model_copy(update={"data": with_absolute_paths(open_data_file(config.data))})
-    for section, option in (("model", "weights"), ("train", "start"), *_method_paths(config)):
-        part = getattr(config, section)
-        value = getattr(part, option)
-        if value and Path(value).exists():
-            changed = part.model_copy(update={option: str(Path(value).absolute())})
-            config = config.model_copy(update={section: changed})
-    return config
-
-
-def _method_paths(config: RunConfig) -> list[tuple[str, str]]:
-    return [("method", option) for option in config.method.weights_options]
-
-
 def _starts(config: RunConfig) -> list[str]:
     """Returns the run folders and weights files whose networks this training starts from."""
-    paths = [config.train.start, *(getattr(config.method, option) for _, option in _method_paths(config))]
+    paths = [config.train.start, *(getattr(config.method, option) for option in config.method.weights_options)]
     return [path for path in paths if path]
 
 

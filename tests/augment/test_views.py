@@ -154,3 +154,19 @@ def test_taught_joints_are_the_labeled_ones_and_their_partners_in_flipped_views(
     assert taught_joints(LSP, unlearned, ViewsConfig(flip_probability=0)) == tuple(sorted({*range(14)} - {*missing}))
     assert taught_joints(LSP, unlearned, ViewsConfig()) == tuple(sorted({*range(14)} - {*missing[:3]}))
     assert taught_joints(LSP, (), ViewsConfig()) is None
+
+
+def test_shifts_are_uniform_and_move_joints_and_image_alike():
+    still = {"scale": 0, "rotation": 0, "flip_probability": 0}
+    views = sampler(**still, shift=0.1).easy(unlabeled(2000))
+    moved = (views.from_crop[:, :2, 2] - to_input(2000)[:, :2, 2]).double().numpy()
+    largest = 0.1 * np.array([SIZE[1], SIZE[0]])
+    assert (np.abs(moved) <= largest + 1e-3).all()
+    assert np.std(moved, axis=0) == pytest.approx(largest / np.sqrt(3), rel=0.05)
+    assert np.abs(moved.mean(axis=0)).max() < 0.05 * largest.max()
+    batch = labeled(4)
+    view = sampler(**still, shift=0.1).labeled(batch)
+    found, _ = decode(view.targets, 4, "dark", 2.0)
+    expected = geometry.transform_points(view.view.from_crop, batch.joints)
+    inside = view.weights > 0
+    assert (found - expected).abs()[inside].max() < 0.1

@@ -1,5 +1,7 @@
 """The data section of the configuration: data files, skeleton files and absolute paths."""
 
+from pathlib import Path
+
 import pytest
 
 from semipose.data.data_config import DataConfig, open_data_file, with_absolute_paths
@@ -60,3 +62,9 @@ def test_a_folder_named_like_the_embedded_data_set_is_a_folder(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     config = with_absolute_paths(DataConfig(train="people", unlabeled="people"))
     assert (config.train, config.unlabeled) == ("people", str(tmp_path / "people"))
+
+
+def test_words_are_no_paths():
+    config = with_absolute_paths(DataConfig(train="people", boxes="auto", val="whole"))
+    assert (config.train, config.boxes) == ("people", "auto")
+    assert config.val == str(Path("whole").absolute())

@@ -245,3 +245,21 @@ def test_what_a_run_without_labels_refuses(small_people, options, message):
         load_unlabeled(
             DataConfig(**data), infer_skeleton(["snout"], "mouse"), read_dataset("people", None).category, ()
         )
+
+
+def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
+    """Both mean whole images; where boxes are to be found, several persons in an image are refused."""
+    twice = tmp_path / "twice.json"
+    content = json.loads((PEOPLE / "val.json").read_text())
+    content["annotations"].append(content["annotations"][0] | {"id": 10**6})
+    twice.write_text(json.dumps(content))
+    data = {"train": str(small_people), "images": str(PEOPLE / "images"), "val": str(small_people)}
+    for word in ("whole", "auto"):
+        splits = load_splits(DataConfig(**data, labels=20, boxes=word))
+        sets = (splits.labeled, splits.unlabeled, splits.validation)
+        assert {person.box for persons in sets for person in persons.instances} == {(0, 0, 192, 192)}
+    unlabeled = load_splits(DataConfig(**data, unlabeled=str(twice), include_labeled=False, boxes="auto")).unlabeled
+    assert len(unlabeled) == len({*unlabeled.instances.paths}) == len(content["images"])
+    with pytest.raises(ConfigError, match="finds one subject in an image, but 1 image of "):
+        load_splits(DataConfig(**data | {"train": str(twice)}, boxes="auto"))
+    load_splits(DataConfig(**data | {"train": str(twice)}, boxes="whole"))

@@ -10,7 +10,8 @@ import pytest
 
 import semipose
 from semipose.data.datasets import PEOPLE
-from semipose.inference.boxes import REMEDIES, is_box_file, warn_of_other_boxes
+from semipose.inference.box_finder import BoxFinder
+from semipose.inference.boxes import REMEDIES, box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.structures.boxes import BoxFacts
 
 WHOLE, GIVEN = BoxFacts("whole", 1.0, 1.0, 1.0), BoxFacts("given", 0.3, 0.2, 0.4)
@@ -37,7 +38,16 @@ def test_like_and_unknown_boxes_are_no_reason_to_warn(model, caplog):
 
 
 def test_the_words_are_no_files(tmp_path):
-    assert [is_box_file(boxes) for boxes in (None, "whole", "boxes.json", tmp_path)] == [False, False, True, True]
+    assert [is_box_file(boxes) for boxes in (None, "whole", "auto", "a.json", tmp_path)] == [False] * 3 + [True] * 2
+
+
+def test_only_a_run_with_a_box_network_finds_boxes(model):
+    finder = BoxFinder(model.predictor(), model.geometry, GIVEN)
+    able = replace(model, box_finder=finder)
+    assert [box_finder_for(able, boxes) for boxes in (None, "auto", "whole", "boxes.json")] == [finder] * 2 + [None] * 2
+    assert box_finder_for(model, None) is None
+    with pytest.raises(semipose.ConfigError, match="`boxes=auto`: the model has no box network; train with"):
+        box_finder_for(model, "auto")
 
 
 def test_a_run_keeps_the_facts_and_compares_them(trained_run, tmp_path, caplog):

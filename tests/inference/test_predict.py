@@ -160,6 +160,7 @@ def test_several_videos_have_files_of_their_names(model, tmp_path):
     assert [path.name for path in one] == ["predictions.json", "b_scores.json"]
     with pytest.raises(semipose.ConfigError, match=r"`out`: .* has 2 videos; give a folder"):
         semipose.predict(model, tmp_path / "videos", out=tmp_path / "table.csv")
+    semipose.predict(model, tmp_path / "videos", out=tmp_path / "whole", boxes="whole")
     with pytest.raises(semipose.ConfigError, match="`boxes`: its frame numbers belong to one video"):
         semipose.predict(model, tmp_path / "videos", out=tmp_path / "found", boxes=tmp_path / "boxes.json")
     cv2.imwrite(str(tmp_path / "image.png"), np.zeros((48, 64, 3), np.uint8))

@@ -36,6 +36,9 @@ class ViewsConfig(Section):
     """Probability that an easy or labeled view is flipped horizontally."""
     labeled_color_probability: float = Field(0.0, ge=0, le=1)
     """Probability that RandAugment changes the colors of a labeled view; 0, as in the papers, leaves them."""
+    shift: float = Field(0.0, ge=0, lt=1)
+    """Largest random shift of an easy or labeled view in each direction, as a share of the input; 0 in the papers. With
+    `data.boxes: auto` it is .1, because boxes that a network finds are off the center."""
     seen_mask: bool = True
     """Whether cells of a hard view that lie outside the easy view carry no loss; otherwise their target is 0, as in the
     papers' code."""
@@ -75,6 +78,8 @@ class ViewSampler:
         n, device = len(batch), batch.crops.device
         flipped = self._uniform(n, device) < (self.config.flip_probability if self.skeleton.flip_pairs else 0)
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
+        if self.config.shift:
+            matrices = self._shift(n, device) @ matrices
         return View(resample_crops(batch.crops, matrices, self.input_size), matrices, flipped)
 
     def labeled(self, batch: LabeledBatch) -> LabeledView:
@@ -119,6 +124,12 @@ class ViewSampler:
         degrees = (c.rotation * self._normal(batch, device)).clamp(-2 * c.rotation, 2 * c.rotation)
         degrees = degrees * (self._uniform(batch, device) < rotation_probability)
         return geometry.similarity(self.input_size, degrees, 1 / region, flipped)
+
+    def _shift(self, batch: int, device: torch.device) -> Tensor:
+        """Draws translations (B, 3, 3), uniform in both directions."""
+        height, width = self.input_size
+        share = self.config.shift * (2 * torch.rand(batch, 2, generator=self.generator, device=device) - 1)
+        return geometry.translation(share * geometry.cached_tensor((width, height), device))
 
     def _normal(self, batch: int, device: torch.device) -> Tensor:
         return torch.randn(batch, generator=self.generator, device=device)

@@ -43,7 +43,8 @@ def evaluate(
     boxes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|whole", help="COCO detections file in place of the annotated boxes, or whole: the images."
+            metavar="FILE|whole|auto",
+            help="Detections file, whole images or found boxes, in place of those of --data.",
         ),
     ] = None,
     box_category: BoxCategory = None,

@@ -27,9 +27,9 @@ def suggest(
     boxes: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE|whole",
-            help="COCO detections file with person boxes, or whole: each image is one person. If not given, the boxes "
-            "of LABELS, else whole.",
+            metavar="FILE|whole|auto",
+            help="COCO detections file with person boxes; whole: each image is one person; auto: found by the box "
+            "network of the run. If not given, auto if the run has one, else the boxes of LABELS, else whole.",
         ),
     ] = None,
     box_category: BoxCategory = None,

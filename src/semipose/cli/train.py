@@ -42,7 +42,14 @@ def train(
             help="Unlabeled images: a folder, an annotation file, or videos (one, a folder, a quoted 'videos/*.mp4')."
         ),
     ] = None,
-    boxes: Annotated[str | None, typer.Option(help="COCO detections file with person boxes for --unlabeled.")] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|whole|auto",
+            help="COCO detections file with person boxes for --unlabeled; auto: first a small network learns to find "
+            "all boxes; whole: all boxes are whole images.",
+        ),
+    ] = None,
     box_category: BoxCategory = None,
     labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
     method: Annotated[str | None, typer.Option(help="A training method; semipose methods lists them.")] = None,

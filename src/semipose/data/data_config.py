@@ -11,6 +11,7 @@ from semipose.data.data_errors import OnErrorConfig
 from semipose.data.formats.deeplabcut import DeepLabCutFormat
 from semipose.data.formats.yolo import split_folders
 from semipose.errors import DataError
+from semipose.structures.boxes import AUTO, WHOLE
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
 
@@ -59,7 +60,9 @@ class DataConfig(Section):
     `semipose data pack` made, or videos (one, a folder or a pattern like `videos/*.mp4`), of which `max_unlabeled`
     frames, 300 when not given, are taken that differ most."""
     boxes: str | None = None
-    """COCO detections file with person boxes for `unlabeled`; without it each image is one person."""
+    """COCO detections file with person boxes for `unlabeled`; without it each image is one person. `auto`: a network
+    that this run trains on whole images finds all boxes, for one subject in each image; `whole`: all boxes are the
+    whole images, those of the labels included."""
     min_score: float = Field(0.5, ge=0, le=1)
     """Detections with a lower score are left out."""
     box_category: int | str | None = None
@@ -108,7 +111,7 @@ def open_data_file(config: DataConfig) -> DataConfig:
             raise DataError(f"data file {path} needs a key 'train' with one annotation file")
         for key in (*PATH_OPTIONS, "skeleton"):
             value = content.get(key)
-            is_name = is_embedded(key, value) or (key == "skeleton" and not str(value).endswith(YAML_SUFFIXES))
+            is_name = is_word(key, value) or (key == "skeleton" and not str(value).endswith(YAML_SUFFIXES))
             if value and not is_name and not Path(str(value)).is_absolute():
                 content[key] = str(path.parent / str(value))
         config = _with_content(config, content, f"data file {path}", "train")
@@ -148,13 +151,13 @@ def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
     return content
 
 
-def is_embedded(option: str, value: str | None) -> bool:
-    """Returns whether the value of a path option names the embedded data set, and no file."""
-    return value == "people" and option in ("train", "val", "test")
+def is_word(option: str, value: str | None) -> bool:
+    """Returns whether the value of a path option names no file but the embedded data set, or a kind of boxes."""
+    return (value == "people" and option in ("train", "val", "test")) or (value in (WHOLE, AUTO) and option == "boxes")
 
 
 def with_absolute_paths(config: DataConfig) -> DataConfig:
     """Returns the section with absolute paths, so that it means the same from any working directory."""
-    paths = {name: path for name in PATH_OPTIONS if (path := getattr(config, name)) and not is_embedded(name, path)}
+    paths = {name: path for name in PATH_OPTIONS if (path := getattr(config, name)) and not is_word(name, path)}
     absolute = {name: str(Path(path).absolute()) for name, path in paths.items()}
     return config.model_copy(update=absolute)

@@ -6,19 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
-from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, open_data_file
+from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, is_word, open_data_file
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_folder import read_folder
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES, is_annotation_folder, read_annotations
-from semipose.data.leakage import shared_images
+from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
+from semipose.data.images import read_image_sizes
+from semipose.data.leakage import image_paths, shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_at_most, draw_split
 from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.data.video import is_video_source
 from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError
+from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Category, PoseDataset
 from semipose.structures.skeletons import SKELETONS, Skeleton
 
@@ -139,6 +142,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     errors = DataErrors(dict(config.on_error))
     choice = CategoryChoice(config.category, "data.category")
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
+    dataset = _in_whole_images(dataset, config)
     if config.category not in (None, ALL, dataset.category.name):
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
     read = with_given_skeleton(dataset, config)
@@ -200,6 +204,8 @@ def load_unlabeled(
     for option in ("labels", "validation"):
         if getattr(config, option) is not None:
             raise ConfigError(f"`data.{option}`: there are no labels without `data.train`; leave it out")
+    if config.boxes == AUTO:
+        raise ConfigError("`data.boxes`: auto learns from labels; without `data.train` give a file of boxes, or whole")
     if config.unlabeled is None or is_sharded(Path(config.unlabeled)):
         raise ConfigError("`data.unlabeled`: without `data.train` give images, an annotation file or videos")
     _check_options(config)
@@ -236,20 +242,36 @@ def load_unlabeled(
     )
 
 
+def _in_whole_images(persons: PoseDataset, config: DataConfig, *, labeled: bool = True) -> PoseDataset:
+    """The persons with whole images as boxes if `data.boxes` is a word; of unlabeled sets one in each image.
+
+    Raises:
+        ConfigError: If boxes are to be found and an image shows several labeled persons.
+    """
+    if not is_word("boxes", config.boxes):
+        return persons
+    if config.boxes == AUTO and labeled:
+        require_one_subject(persons)
+    whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
+    if labeled:
+        return whole
+    first = {path: n for n, path in reversed(list(enumerate(whole.instances.paths)))}
+    return replace(whole.subset(sorted(first.values())), left_out=whole.left_out)
+
+
 def _check_options(config: DataConfig) -> None:
     """Raises ConfigError for options without effect."""
     if config.train == "people" and config.images:
         raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
     for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
-        if getattr(config, option) is not None and getattr(config, needed) is None:
-            raise ConfigError(
-                f"`data.{option}`: {getattr(config, option)} belongs to `data.{needed}`, which is not given"
-            )
+        given = getattr(config, option)
+        if given is not None and not is_word(option, given) and getattr(config, needed) is None:
+            raise ConfigError(f"`data.{option}`: {given} belongs to `data.{needed}`, which is not given")
     if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):
         raise ConfigError(f"`data.max_unlabeled`: {config.unlabeled} is packed already; pack as many as you want")
     if config.boxes is None or config.unlabeled is None:
         return
-    if Path(config.unlabeled).suffix in ANNOTATION_SUFFIXES:
+    if Path(config.unlabeled).suffix in ANNOTATION_SUFFIXES and not is_word("boxes", config.boxes):
         raise ConfigError(
             f"`data.boxes`: {config.unlabeled} has its own boxes; name the folder of its images in `data.unlabeled`"
         )
@@ -281,7 +303,7 @@ def _evaluation_set(
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
-    dataset = map_to_skeleton(errors.read(name, read), config.skeleton)
+    dataset = map_to_skeleton(_in_whole_images(errors.read(name, read), config), config.skeleton)
     if not len(train):  # an adaptation: the network's joints are evaluated as far as the set has them
         return _with_joints_of(train.skeleton, dataset, f"data.{name}")
     if set(dataset.skeleton.keys) == set(train.skeleton.keys):
@@ -331,6 +353,7 @@ def _unlabeled(
     if is_sharded(path):
         return own, {}
     read = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
+    read = _in_whole_images(read, config, labeled=False)
     usable = read.usable()
     new = _without_shared_images(usable, train)
     wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(own or ())
@@ -348,7 +371,7 @@ def _unlabeled(
 
 def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
     skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
-    boxes = Path(config.boxes) if config.boxes else None
+    boxes = Path(config.boxes) if config.boxes and not is_word("boxes", config.boxes) else None
     score, category = config.min_score, config.box_category
     if is_video_source(path):
         frames = cached_frames(path, config.max_unlabeled or FRAMES)

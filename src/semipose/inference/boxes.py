@@ -3,8 +3,10 @@
 import logging
 import os
 
+from semipose.errors import ConfigError
+from semipose.inference.box_finder import BoxFinder
 from semipose.inference.pose_model import PoseModel
-from semipose.structures.boxes import WHOLE, BoxFacts
+from semipose.structures.boxes import AUTO, WHOLE, BoxFacts
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
@@ -20,7 +22,25 @@ REMEDIES = {
 
 def is_box_file(boxes: PathLike | None) -> bool:
     """Returns whether the parameter `boxes` names a file of detections, and neither is missing nor a word."""
-    return boxes is not None and os.fspath(boxes) != WHOLE
+    return boxes is not None and os.fspath(boxes) not in (WHOLE, AUTO)
+
+
+def box_finder_for(model: PoseModel, boxes: PathLike | None) -> BoxFinder | None:
+    """Returns what finds the boxes of a prediction: that of a model that has one, unless other boxes are given.
+
+    Raises:
+        ConfigError: If `boxes` is `auto` and the model has none.
+    """
+    if boxes is None:
+        return model.box_finder
+    if os.fspath(boxes) != AUTO:
+        return None
+    if model.box_finder is None:
+        raise ConfigError(
+            f"`boxes={AUTO}`: {model.path or 'the model'} has no box network; train with `boxes={AUTO}` and give the "
+            "run folder, or give the boxes of a detector"
+        )
+    return model.box_finder
 
 
 def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -> None:
@@ -36,5 +56,5 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
         return
     log.warning(
         f"{source}: the network was trained in {trained.describe()}, and the boxes here are {facts.describe()}: "
-        f"predictions will be far worse than those in like boxes; {REMEDIES[trained.kind]}"
+        f"expect far larger errors; {REMEDIES[trained.kind]}"
     )

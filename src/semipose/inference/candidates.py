@@ -9,9 +9,10 @@ from semipose.data.clips import clips, frame_of
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import is_video_source, list_videos
 from semipose.data.video_frames import FRAMES, extract_frames, frame_number, frames_dataset
-from semipose.inference.boxes import is_box_file
+from semipose.inference.boxes import box_finder_for, is_box_file
 from semipose.inference.parameters import refuse_unused
 from semipose.inference.pose_model import PoseModel
+from semipose.structures.boxes import WHOLE
 from semipose.structures.instances import PoseDataset
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -67,11 +68,13 @@ def read_candidates(
         problems: Collects images that can't be opened and broken records.
         progress: Shows the progress.
         images: The image folder of an annotation file.
-        boxes: COCO detections, or `whole` for whole images.
+        boxes: COCO detections, or `whole` for whole images, which is also what is returned for boxes that are to be
+            found.
         min_score: Detections of a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
     """
     skeleton, category = model.skeleton, model.category
+    boxes = boxes if box_finder_for(model, boxes) is None else WHOLE
     if not is_video_source(source):
         persons = prediction_dataset(
             source, skeleton, images, boxes, min_score, problems, category, box_category=box_category

@@ -16,12 +16,12 @@ from semipose.data.datasets import read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import NO_BOX, apply_detections
-from semipose.data.formats.whole_frames import with_whole_images
+from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
 from semipose.data.images import ImageSize, read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.errors import ConfigError, DataError, WeightsError
-from semipose.inference.boxes import is_box_file, warn_of_other_boxes
+from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
@@ -31,7 +31,7 @@ from semipose.metrics.bootstrap import Difference, Interval, differences, interv
 from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
-from semipose.structures.boxes import BOX_WORDS, box_facts
+from semipose.structures.boxes import AUTO, BOX_WORDS, box_facts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import SigmaSource, Skeleton
@@ -120,7 +120,9 @@ def evaluate(
         images: Image folder of `data`.
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.
-        boxes: A COCO detections file whose boxes replace the annotated ones, or `whole` for whole images.
+        boxes: A COCO detections file whose boxes replace the annotated ones, `whole` for whole images, or `auto` for
+            the box that the box network of the run finds in each image. If not given, `auto` if the run has a box
+            network, else the annotated boxes.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file to evaluate on the same persons and compare with.
@@ -229,7 +231,8 @@ class _Settings:
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
         kind = self.instance_score or loaded.instance_score
         truth = persons = _with_joints_of(loaded.skeleton, truth, name).without_joints(loaded.unlearned_joints)
-        boxes = self.boxes
+        finder = box_finder_for(loaded, self.boxes)
+        boxes = self.boxes if finder is None else AUTO
         if boxes is not None and is_box_file(boxes):
             persons = self.data_errors.read(
                 "boxes",
@@ -237,7 +240,11 @@ class _Settings:
             )
         else:
             persons = (persons if boxes is None else with_whole_images(persons, self.sizes)).trainable()
-        warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
+        if finder is None:
+            warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
+        else:
+            require_one_subject(persons)
+            persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(
             predictor, persons, loaded.geometry, self.data_errors, "data", self.progress

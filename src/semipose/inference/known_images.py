@@ -13,10 +13,12 @@ import yaml
 from semipose.data.clips import thumbnail
 from semipose.data.data_config import DataConfig
 from semipose.data.datasets import load_splits
+from semipose.data.found_boxes import around_joints
 from semipose.data.images import read_image, read_image_bytes
 from semipose.data.leakage import find_training_images
 from semipose.data.video_frames import MIN_CHANGE
 from semipose.errors import SemiposeError
+from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Instance
 from semipose.utils.files import is_file, write_text
 from semipose.utils.hashing import content_digest
@@ -111,10 +113,12 @@ def _labeled_persons(folder: Path) -> list[Instance]:
     try:
         content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]
         others = dict.fromkeys(("unlabeled", "boxes", "val", "val_images", "test", "test_images"))
+        found = content.get("boxes") == AUTO
         splits = load_splits(DataConfig(**{**content, **others}))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError, SemiposeError) as error:
         log.warning("%s: its labels can't be read (%s); suggestions may look like them", folder, str(error)[:200])
         return []
     persons = splits.labeled if splits.validation is None else splits.labeled.concat(splits.validation)
+    persons = around_joints(persons) if found else persons
     step = max(1, -(-len(persons) // MOST_PERSONS))
     return [persons[n] for n in range(0, len(persons), step)]

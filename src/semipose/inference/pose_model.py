@@ -13,6 +13,7 @@ from torch import Tensor
 
 from semipose.data.crops import CropGeometry
 from semipose.errors import ConfigError, DataError, WeightsError
+from semipose.inference.box_finder import BoxFinder
 from semipose.inference.predictor import FrameCrops, Precision, Predictor
 from semipose.inference.weights import WeightsDescription, read_description, read_weights, write_weights
 from semipose.losses import HeatmapLoss, LossConfig
@@ -31,6 +32,9 @@ log = logging.getLogger(__name__)
 
 PADDING = 1.25
 """Factor by which ViTPose's boxes are enlarged."""
+
+BOX_FINDER = "box_finder"
+"""Folder of a run folder with the run of its box network."""
 
 ENSEMBLE = "ensemble"
 """The name that selects all headline networks of a run instead of one network."""
@@ -55,6 +59,7 @@ class PoseModel:
         unlearned_joints: Joints that no labeled person of the training has; their scores are 0.
         precision: `auto` predicts in 16 bit on a CUDA GPU, `32-true` in 32 bit everywhere.
         boxes: How the boxes of the training were made, and their size; None if unknown.
+        box_finder: Finds boxes in whole images, if the run has trained a network for that.
     """
 
     network: PoseNet
@@ -71,6 +76,7 @@ class PoseModel:
     unlearned_joints: tuple[str, ...] = ()
     precision: Precision = "auto"
     boxes: BoxFacts | None = None
+    box_finder: BoxFinder | None = None
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -108,7 +114,7 @@ class PoseModel:
                 return self
             except Exception as error:  # torch raises errors of several types where it lacks an operation
                 log.warning("predictions run on the CPU, because they fail on Apple's GPU: %s", first_line(error))
-        for network in self.networks:
+        for network in (*self.networks, *(self.box_finder.predictor.networks if self.box_finder else ())):
             network.to(place)
             if place.type == "cuda":
                 network.to(memory_format=torch.channels_last)
@@ -138,7 +144,8 @@ class PoseModel:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            boxes: N boxes [x, y, width, height] in pixels; without them the whole image is one person.
+            boxes: N boxes [x, y, width, height] in pixels; without them one person is in the box that the box finder
+                finds, or is the whole image if the model has none.
             flip_test: Whether to average heatmaps with those of the mirrored image.
 
         Raises:
@@ -152,7 +159,11 @@ class PoseModel:
         if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or not (array[:, 2:] > 0).all():
             raise DataError("`boxes` must be finite [x, y, width, height] with width and height above 0")
         persons = [Instance(Path(), 0, -n - 1, (x, y, w, h)) for n, (x, y, w, h) in enumerate(array.tolist())]
-        crops = FrameCrops(image, PoseDataset(self.skeleton, persons, "image", category=self.category), self.geometry)
+        dataset = PoseDataset(self.skeleton, persons, "image", category=self.category)
+        if boxes is None and self.box_finder:
+            dataset = self.box_finder.in_frame(image, dataset)
+            array = dataset.instances.boxes
+        crops = FrameCrops(image, dataset, self.geometry)
         predictions, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
         return Poses(
             np.array([p.joints for p in predictions]).reshape(-1, k, 2),
@@ -220,12 +231,23 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
         return _load_pretrained(found, os.fspath(path), network)
     path = Path(path)
     if network is None:
-        return replace(_load(path / "best.safetensors" if path.is_dir() else path), path=path)
+        return _with_box_finder(_load(path / "best.safetensors" if path.is_dir() else path), path)
     first, *others = (_load(weights) for weights in _weights_files(path, network))
     if others:
         name = f"{ENSEMBLE} of {' and '.join(model.name for model in (first, *others))}"
         first = replace(first, name=name, ensemble_members=tuple(others))
-    return replace(first, path=path)
+    return _with_box_finder(first, path)
+
+
+def _with_box_finder(model: PoseModel, path: Path) -> PoseModel:
+    """The model with its path, and with the box network of the run that the path belongs to, if it has one."""
+    folders = (path, path.parent, path.parent.parent)
+    files = [folder / BOX_FINDER / "best.safetensors" for folder in folders]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None or model.boxes is None or model.boxes.kind != "found":
+        return replace(model, path=path)
+    finder = _load(file)
+    return replace(model, path=path, box_finder=BoxFinder(finder.predictor(), finder.geometry, model.boxes))
 
 
 def _load_pretrained(file: Path, source: str, network: str | None) -> PoseModel:

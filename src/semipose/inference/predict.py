@@ -17,7 +17,7 @@ from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
 from semipose.errors import ConfigError
-from semipose.inference.boxes import is_box_file, warn_of_other_boxes
+from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -25,7 +25,7 @@ from semipose.inference.prediction_files import output_files, require_writers, w
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
-from semipose.structures.boxes import box_facts
+from semipose.structures.boxes import WHOLE, box_facts
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
 from semipose.utils.files import check_output_file
@@ -69,8 +69,9 @@ def predict(
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
         images: Image folder of an annotation file.
-        boxes: A COCO detections file with person boxes, or `whole`: each image is one person. If not given, the boxes
-            of an annotation file or whole images are used.
+        boxes: A COCO detections file with person boxes; `whole`: each image is one person; `auto`: the box network of
+            the run finds one in each image. If not given, `auto` if the run has a box network, else the boxes of an
+            annotation file, or whole images.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         draw: Whether images (or a video) with the poses and a legend of the joints are written.
@@ -111,14 +112,19 @@ def predict(
         box_options = {"boxes": boxes, "min_score": min_score, "box_category": box_category}
         return _predict_videos(model, source, out, written, progress, **video_options, **box_options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
+    finder = box_finder_for(model, boxes)
+    given = boxes if finder is None else WHOLE
     persons = errors.read(
         "images",
         lambda problems: prediction_dataset(
-            source, model.skeleton, images, boxes, min_score, problems, model.category, box_category=box_category
+            source, model.skeleton, images, given, min_score, problems, model.category, box_category=box_category
         ),
     )
     sizes = read_image_sizes(image_paths(persons))
-    warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
+    if finder is None:
+        warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
+    else:
+        persons = finder.in_images(persons, progress)
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
@@ -155,7 +161,8 @@ def _predict_videos(
         return predict_video(model, videos[0], out, files=files, progress=progress, **options)
     if not files[0].name.startswith("predictions"):
         raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {files[0].name}")
-    refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=options["boxes"])
+    if is_box_file(options["boxes"]):
+        refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=options["boxes"])
     paths: list[Path] = []
     accounts: list[DataAccount] = []
     for video in videos:

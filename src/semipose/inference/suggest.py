@@ -15,7 +15,7 @@ from semipose.data.data_errors import ErrorPolicy
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
-from semipose.inference.boxes import warn_of_other_boxes
+from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
 from semipose.inference.candidates import read_candidates
 from semipose.inference.known_images import known_images, write_record
 from semipose.inference.parameters import data_errors_for
@@ -65,8 +65,7 @@ def suggest(
             label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO/ with a csv each. `slp`: images/
             and annotations.slp.
         images: Image folder of an annotation file.
-        boxes: A COCO detections file with person boxes, of a video by frame number, or `whole`; if not given, the
-            annotated boxes or the whole images are used.
+        boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
         min_joint_score: Joints with a lower score have no pre-label.
@@ -99,10 +98,12 @@ def suggest(
                 box_category=box_category,
             ),
         )
-        persons = candidates.persons
-        sizes = read_image_sizes(image_paths(persons))
-        warn_of_other_boxes(model, box_facts(persons.instances, sizes), str(source))
         predictor = model.to(device).predictor(flip_test=flip_test)
+        if finder := box_finder_for(model, boxes):
+            candidates = replace(candidates, persons=finder.in_images(candidates.persons, progress))
+        else:
+            sizes = read_image_sizes(image_paths(candidates.persons))
+            warn_of_other_boxes(model, box_facts(candidates.persons.instances, sizes), str(source))
         selected, left_out = select(predictor, candidates, model.geometry, known, count, errors, progress)
         copies = _copy_images(candidates.persons.image_paths, selected, out, format)
     errors.write(out)

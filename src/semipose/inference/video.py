@@ -16,7 +16,8 @@ from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
 from semipose.data.video import Frame, count_frames, read_frames
 from semipose.errors import DataError
-from semipose.inference.boxes import is_box_file, warn_of_other_boxes
+from semipose.inference.box_finder import BoxFinder
+from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.draw import draw_pose
 from semipose.inference.legend import add_legend
 from semipose.inference.pose_model import PoseModel
@@ -72,8 +73,7 @@ def predict_video(
         source: The video.
         out: Folder of the scores and of the video with poses.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
-        boxes: A COCO detections file whose image ids are frame numbers; without one, or for `whole`, the whole frame is
-            one person.
+        boxes: A COCO detections file whose image ids are frame numbers, `whole` or `auto`, as in `predict`.
         draw: Whether to write the video with poses, which are not smoothed, and a legend of the joints.
         names: Whether the name of each joint is written beside it.
         smooth: Number of frames of a median filter for the predictions in files; 0 for none.
@@ -90,11 +90,13 @@ def predict_video(
         ConfigError: If frames with several persons are to be smoothed.
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
+    finder = box_finder_for(model, boxes)
     predictions, frames_read = list[Prediction](), 0
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
-        for frame, image, found in predict_frames(model, source, by_frame, flip_test=flip_test, progress=progress):
+        frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
+        for frame, image, found in frames:
             predictions += found
             frames_read += 1
             if video:
@@ -120,11 +122,14 @@ def predict_frames(
     model: PoseModel,
     source: Path,
     by_frame: BoxesByFrame = None,
+    finder: BoxFinder | None = None,
     *,
     flip_test: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[tuple[Frame, np.ndarray, list[Prediction]]]:
     """Yields each frame of a video with its image (H, W, 3) uint8 RGB and the predictions for its boxes.
+
+    The boxes are those of `by_frame`, else the one that `finder` finds, else the whole frame.
 
     Raises:
         DataError: If no frame can be read; if a later one can't, a warning is logged.
@@ -137,9 +142,11 @@ def predict_frames(
             whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
             own = whole if by_frame is None else by_frame.get(number, [])
             persons = [Instance(source, number, -i - 1, box) for i, box in enumerate(own)]
-            if number == 0:
-                _compare_boxes(model, source, by_frame, whole[0])
             dataset = PoseDataset(model.skeleton, persons, str(source), category=model.category)
+            if finder is not None:
+                dataset = finder.in_frame(image, dataset)
+            elif number == 0:
+                _compare_boxes(model, source, by_frame, whole[0])
             yield frame, image, predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
     except DataError as error:
         if number < 0:

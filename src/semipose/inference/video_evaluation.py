@@ -7,6 +7,7 @@ from typing import Any
 
 from semipose.data.video import list_videos
 from semipose.errors import ConfigError
+from semipose.inference.boxes import box_finder_for
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.video import boxes_by_frame, predict_frames
 from semipose.metrics.video_scores import VideoScores, video_scores
@@ -47,8 +48,7 @@ def evaluate_video(
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
         video: The video.
-        boxes: A COCO detections file whose image ids are frame numbers; without one, or for `whole`, the
-            whole frame is one person.
+        boxes: A COCO detections file whose image ids are frame numbers, `whole` or `auto`, as in `predict`.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
         against: Another model to compare with.
@@ -66,7 +66,8 @@ def evaluate_video(
         raise ConfigError(f"`data`: {video} has {len(videos)} videos; give one")
     loaded = as_pose_model(model, network).to(device)
     by_frame, _ = boxes_by_frame(boxes, box_category=box_category)
-    frames = predict_frames(loaded, videos[0], by_frame, flip_test=flip_test, progress=progress)
+    finder = box_finder_for(loaded, boxes)
+    frames = predict_frames(loaded, videos[0], by_frame, finder, flip_test=flip_test, progress=progress)
     scores = video_scores([p for *_, found in frames for p in found], loaded.skeleton)
     other = against and evaluate_video(
         against,

@@ -12,6 +12,7 @@ from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
+from semipose.data.found_boxes import with_boxes_of_run
 from semipose.inference.video import SCORES_SUFFIX
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
@@ -50,7 +51,7 @@ def run_page(folder: Path) -> Page:
         DataError: If the run has no log line yet.
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
-    splits, dropped = load_data(config), read_dropped(folder)
+    splits, dropped = with_boxes_of_run(load_data(config), folder), read_dropped(folder)
     truth, results = evaluated_persons(folder, splits), _final_scores(folder, log[-1]["step"])
     account = [
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",

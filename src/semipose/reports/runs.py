@@ -14,6 +14,7 @@ from semipose.config import RunConfig, load_config
 from semipose.data.data_errors import read_dropped, without_images
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
+from semipose.data.found_boxes import with_boxes_of_run
 from semipose.errors import ConfigError, DataError
 from semipose.inference.pose_model import ENSEMBLE, PoseModel, load_pose_model, weights_of
 from semipose.metrics.matching import match
@@ -183,7 +184,7 @@ def common_persons(runs: Sequence[ReportedRun]) -> CommonPersons | None:
         return None
     first = finished[0]
     same = [run for run in finished if _test_file(run.config) == _test_file(first.config)]
-    truth = evaluated_persons(first.folder, load_data(first.config))
+    truth = evaluated_persons(first.folder, with_boxes_of_run(load_data(first.config), first.folder))
     assert truth is not None  # there are predictions
     matched = {
         run.name: match(truth, load_predictions(run.folder / "predictions.json", truth.skeleton)) for run in same

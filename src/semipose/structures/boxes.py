@@ -13,10 +13,10 @@ BoxKind = Literal["whole", "given", "joints", "found"]
 """`whole`: the whole image. `given`: from a file, of annotators or a detector. `joints`: around the labeled joints with
 a margin. `found`: by the box network of the run."""
 
-WHOLE = "whole"
-"""The word that stands for whole images in place of a file of boxes."""
+WHOLE, AUTO = "whole", "auto"
+"""Words in place of a file of boxes: whole images, and the boxes that the box network of a run finds."""
 
-BOX_WORDS = {WHOLE: "whole images"}
+BOX_WORDS = {WHOLE: "whole images", AUTO: "found by the box network of the run"}
 """What the words mean, for protocols."""
 
 TOLERANCE = 1.5

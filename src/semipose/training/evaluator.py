@@ -31,7 +31,7 @@ from semipose.metrics.registry import is_of_part, value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.ops.heatmaps import Decoder
-from semipose.structures.boxes import BoxFacts
+from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.checkpoint import TrainingState
@@ -326,7 +326,7 @@ class Evaluator:
             selection += " on validation" + (" (the same persons)" if which == "validation" else "")
         return EvaluationProtocol.of(
             truth,
-            boxes="ground truth",
+            boxes=BOX_WORDS[AUTO] if self.boxes and self.boxes.kind == "found" else "ground truth",
             flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             instance_score=DESCRIPTIONS[self.evaluation.instance_score],

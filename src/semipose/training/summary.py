@@ -56,8 +56,9 @@ def log_data(account: DataAccount, sets: TrainingSets) -> None:
     log.info(account.describe())
     _log_boxes(sets)
     found: dict[str, list[Suspicion]] = {}
+    boxes_are_found = sets.evaluator.boxes is not None and sets.evaluator.boxes.kind == "found"
     for name, crops in sets.crops.items():
-        if name not in ("unlabeled", "held out without labels"):
+        if name not in ("unlabeled", "held out without labels") and not boxes_are_found:  # labels were checked before
             suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
             found.setdefault(crops.dataset.source, []).extend(suspicions)
     for source, suspicions in found.items():
@@ -69,7 +70,7 @@ def _log_boxes(sets: TrainingSets) -> None:
     boxes = sets.evaluator.boxes
     if boxes is None:
         return
-    log.info(f"boxes: {boxes.describe()}")
+    log.info(f"trained in {boxes.describe()}")
     crops = sets.unlabeled
     others = None if crops is None else box_facts(crops.dataset.instances, crops.image_sizes)
     if others is not None and boxes.differ_from(others):

@@ -1,10 +1,12 @@
 """Boxes of formats that have none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_whole_images
-from semipose.errors import DataError
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, require_one_subject, with_whole_images
+from semipose.errors import ConfigError, DataError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.formats.conftest import save_image
@@ -49,3 +51,10 @@ def test_given_boxes_are_replaced_by_the_image(tmp_path):
     dataset = PoseDataset(SKELETON, persons, "labels.json")
     found = with_whole_images(dataset, {tmp_path / "a.png": (40, 30, False)})
     assert [p.box for p in found.instances] == [(0, 0, 40, 30), (3, 3, 5, 5)]
+
+
+def test_several_labeled_animals_in_an_image_are_refused(tmp_path):
+    one, two = (animal(tmp_path / "a.png", n, [[n, 1], [9, 9]]) for n in (1, 2))
+    require_one_subject(PoseDataset(SKELETON, [one, replace(two, is_crowd=True), two.without_labels()], "labels.json"))
+    with pytest.raises(ConfigError, match=r"`boxes=auto` finds one subject .* 1 image of labels.json has several"):
+        require_one_subject(PoseDataset(SKELETON, [one, two], "labels.json"))

@@ -11,7 +11,8 @@ import numpy as np
 from semipose.data.formats.image_names import require_images
 from semipose.data.formats.values import NO_BOX, box_of_joints
 from semipose.data.images import image_size
-from semipose.errors import DataError, collect_errors
+from semipose.errors import ConfigError, DataError, collect_errors
+from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
@@ -71,6 +72,18 @@ def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]
     found = zip(persons.instances.paths, persons.instances.boxes.tolist(), strict=True)
     known = [(0.0, 0.0, *size[:2]) if (size := sizes.get(Path(path))) else box for path, box in found]
     return persons.with_boxes(np.array(known, dtype=float).reshape(-1, 4))
+
+
+def require_one_subject(persons: PoseDataset) -> None:
+    """Raises ConfigError if an image shows several labeled persons, of which one box network can't find each."""
+    labeled = persons.instances.take(np.flatnonzero(persons.instances.labeled & ~persons.instances.is_crowd))
+    several = [path for path, count in Counter(labeled.paths).items() if count > 1]
+    if several:
+        raise ConfigError(
+            f"`boxes={AUTO}` finds one subject in an image, but {plural(len(several), 'image')} of {persons.source} "
+            f"{'has' if len(several) == 1 else 'have'} several (the first: {Path(several[0]).name}); use labels with "
+            "boxes, and give the boxes of a detector for other images"
+        )
 
 
 def _whole_frames(animals: Sequence[Instance], problems: list[str] | None) -> Iterator[Instance]:

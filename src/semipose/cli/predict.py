@@ -46,7 +46,17 @@ def predict(
     ] = 0,
     network: Network = None,
     flip_test: FlipTest = False,
-    min_score: Annotated[float, typer.Option(help="Boxes with a lower score are left out.")] = 0.0,
+    detect: Annotated[
+        bool,
+        typer.Option("--detect", help="A detector of torchvision finds the persons, or --box-category NAME."),
+    ] = False,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Another detector of torchvision, or a file with its weights."),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Boxes with a lower score are left out; 0, with --detect 0.5, if not given.")
+    ] = None,
     device: Device = "auto",
     on_error: OnError = "skip",
     json: Json = False,
@@ -60,6 +70,8 @@ def predict(
         images=images,
         boxes=boxes,
         box_category=box_category,
+        detect=detect,
+        detector=detector,
         out=out,
         format=format,
         draw=draw,

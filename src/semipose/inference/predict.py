@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
 from semipose.errors import ConfigError
+from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
+from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -26,6 +29,7 @@ from semipose.inference.predictor import predict_dataset
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
 from semipose.structures.boxes import WHOLE, box_facts
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import COCO
 from semipose.utils.files import check_output_file
@@ -36,6 +40,70 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
 
+@dataclass(frozen=True)
+class _Boxes:
+    """The boxes that predictions are made in: of a file, found by a detector or the box network, or the source's."""
+
+    file: PathLike | None
+    min_score: float
+    category: int | str | None
+    detector: Detector | None
+    finder: BoxFinder | None
+
+    @classmethod
+    def of(
+        cls,
+        model: PoseModel,
+        boxes: PathLike | None,
+        min_score: float | None,
+        category: int | str | None,
+        detect: bool,
+        detector: str | None,
+    ) -> "_Boxes":
+        """Checks the parameters of `predict` with these names."""
+        if not detect:
+            refuse_unused("nothing is to be detected", detector=detector)
+            if not is_box_file(boxes):
+                reason = "it refers to a file as `boxes`, and none is given"
+                refuse_unused(reason, min_score=min_score, box_category=category)
+            return cls(boxes, min_score or 0.0, category, None, box_finder_for(model, boxes))
+        refuse_unused("boxes are to be detected", boxes=boxes)
+        found = Detector(detector, model.device)
+        return cls(None, MIN_SCORE if min_score is None else min_score, found.category(category), found, None)
+
+    def read(
+        self, model: PoseModel, source: Path, images: PathLike | None, problems: list[str], progress: Progress
+    ) -> PoseDataset:
+        """Returns the persons to predict, for the box finder with whole images as boxes."""
+
+        def persons(boxes: PathLike | None, problems: list[str]) -> PoseDataset:
+            options = (boxes, self.min_score, problems, model.category)
+            return prediction_dataset(source, model.skeleton, images, *options, box_category=self.category)
+
+        if self.detector is None:
+            return persons(self.file if self.finder is None else WHOLE, problems)
+        listed = persons(WHOLE, []).image_paths
+        names = relative_names(listed, source) if source.is_dir() else {image_id: image_id for image_id in listed}
+        if source.suffix.lower() not in ANNOTATION_SUFFIXES and not source.is_dir():
+            names = {image_id: path.name for image_id, path in listed.items()}
+        found = detect_images(self.detector, {names[n]: path for n, path in listed.items()}, source, progress)
+        return persons(found, problems)
+
+    def predict_video(
+        self,
+        model: PoseModel,
+        video: Path,
+        out: Path,
+        files: Sequence[Path],
+        progress: Progress,
+        options: dict[str, Any],
+    ) -> WrittenFiles:
+        """Predicts a video."""
+        boxes = self.file if self.detector is None else detect_video(self.detector, video, progress)
+        own = {"boxes": boxes, "min_score": self.min_score, "box_category": self.category}
+        return predict_video(model, video, out, files=files, progress=progress, **own, **options)  # type: ignore[arg-type]
+
+
 def predict(
     model: PoseModel | PathLike,
     source: PathLike,
@@ -44,8 +112,10 @@ def predict(
     format: str | None = None,
     images: PathLike | None = None,
     boxes: PathLike | None = None,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     box_category: int | str | None = None,
+    detect: bool = False,
+    detector: str | None = None,
     draw: bool = False,
     names: bool = False,
     smooth: int = 0,
@@ -72,8 +142,12 @@ def predict(
         boxes: A COCO detections file with person boxes; `whole`: each image is one person; `auto`: the box network of
             the run finds one in each image. If not given, `auto` if the run has a box network, else the boxes of an
             annotation file, or whole images.
-        min_score: Boxes with a lower score are left out.
+        min_score: Boxes with a lower score are left out; 0 if not given, with `detect` .5.
         box_category: Id or name of the detector's category; the persons if not given.
+        detect: Whether a detector of torchvision, trained on COCO, finds the boxes. They are kept in a file
+            boxes_….json beside the images or the video, which is used when the same boxes are wanted again.
+        detector: Name of the detector, whose weights come from torchvision's hub, or a weights file of torchvision
+            (`DETECTORS`); a fast one on a CPU and an accurate one on a GPU if not given.
         draw: Whether images (or a video) with the poses and a legend of the joints are written.
         names: Whether drawings have the name of each joint beside it.
         smooth: Number of frames of a median filter for the predictions of a video with one person, odd; 0 for none.
@@ -96,10 +170,6 @@ def predict(
     errors = data_errors_for(on_error)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         refuse_unused(f"{source.name} is not an annotation file", images=images)
-    if not is_box_file(boxes):
-        refuse_unused(
-            "it refers to a file as `boxes`, and none is given", min_score=min_score, box_category=box_category
-        )
     if not draw:
         refuse_unused("it refers to drawings, and `draw` is not given", names=names)
     if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
@@ -107,24 +177,17 @@ def predict(
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
     model.to(device)
+    chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
-        video_options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
-        box_options = {"boxes": boxes, "min_score": min_score, "box_category": box_category}
-        return _predict_videos(model, source, out, written, progress, **video_options, **box_options)
+        options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
+        return _predict_videos(model, source, out, written, progress, chosen, options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
-    finder = box_finder_for(model, boxes)
-    given = boxes if finder is None else WHOLE
-    persons = errors.read(
-        "images",
-        lambda problems: prediction_dataset(
-            source, model.skeleton, images, given, min_score, problems, model.category, box_category=box_category
-        ),
-    )
+    persons = errors.read("images", lambda problems: chosen.read(model, source, images, problems, progress))
     sizes = read_image_sizes(image_paths(persons))
-    if finder is None:
+    if chosen.finder is None:
         warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     else:
-        persons = finder.in_images(persons, progress)
+        persons = chosen.finder.in_images(persons, progress)
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(out)
@@ -153,21 +216,27 @@ def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path
 
 
 def _predict_videos(
-    model: PoseModel, source: Path, out: Path, files: Sequence[Path], progress: Progress, **options: Any
+    model: PoseModel,
+    source: Path,
+    out: Path,
+    files: Sequence[Path],
+    progress: Progress,
+    boxes: _Boxes,
+    options: dict[str, Any],
 ) -> WrittenFiles:
     """Predicts a video, or several, whose files then have their names."""
     videos = list_videos(source)
     if len(videos) == 1:
-        return predict_video(model, videos[0], out, files=files, progress=progress, **options)
+        return boxes.predict_video(model, videos[0], out, files, progress, options)
     if not files[0].name.startswith("predictions"):
         raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {files[0].name}")
-    if is_box_file(options["boxes"]):
-        refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=options["boxes"])
+    if is_box_file(boxes.file):
+        refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=boxes.file)
     paths: list[Path] = []
     accounts: list[DataAccount] = []
     for video in videos:
         own = [path.with_name(video.stem + path.suffix) for path in files]
-        written = predict_video(model, video, out, files=own, progress=progress, **options)
+        written = boxes.predict_video(model, video, out, own, progress, options)
         paths, accounts = [*paths, *written], [*accounts, written.account]
     persons = sum(account.persons for account in accounts)
     total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons})

@@ -91,7 +91,19 @@ def test_split_by_time(cli, tmp_path):
     one_line(cli(*arguments), "--by: too few to split by video")
 
 
-def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):
+class Everywhere:
+    """A detector that finds one box in every image."""
+
+    name = digest = "everywhere"
+
+    def __init__(self, name, device):
+        assert name == "any"
+
+    def detect(self, image, image_id):
+        return [{"image_id": image_id, "category_id": 1, "bbox": [0, 0, *image.shape[1::-1]], "score": 1.0}]
+
+
+def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path, monkeypatch):
     """Labels in a file, images in a video."""
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 96))
@@ -101,6 +113,10 @@ def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path):
     code, out, err = cli("data", "frames", path, "--out", tmp_path / "frames", "--json")
     assert code == 0, err
     assert json.loads(out) == {"folder": str(tmp_path / "frames"), "frames": 12, "alike": 0}
+    monkeypatch.setattr("semipose.inference.detector.Detector", Everywhere)
+    code, out, err = cli("data", "frames", path, "--out", tmp_path / "boxed", "--detect", "--detector", "any", "--json")
+    assert code == 0, err
+    assert len(json.loads(Path(json.loads(out)["boxes"]).read_text())) == 12
     arguments = ["--data", small_people, *IMAGES, "--unlabeled", tmp_path / "frames", "--labels", 20]
     code, _, err = cli("train", *TINY, *arguments, "--out", tmp_path / "run", "data.include_labeled=false")
     assert code == 0, err

@@ -12,6 +12,7 @@ from semipose.utils.text import plural
 
 if TYPE_CHECKING:
     from semipose.data.checks import DataReport
+    from semipose.inference.detector import Detector
 
 MOST_SUSPICIOUS = 20
 """Largest number of suspicious labels that `check` prints."""
@@ -181,18 +182,38 @@ def frames(
     min_change: Annotated[
         float, typer.Option(min=0, max=255, help="Gray levels by which some part of two frames must differ.")
     ] = 8.0,
+    detect: Annotated[
+        bool, typer.Option("--detect", help="A detector of torchvision finds boxes in the frames, for train --boxes.")
+    ] = False,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Another detector of torchvision, or a file with its weights."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write frames of videos as unlabeled images, spread over all videos, those that differ most."""
     from semipose.data.video import list_videos
     from semipose.data.video_frames import extract_frames
 
-    videos = list_videos(source)
+    videos, finding = list_videos(source), _detector(detector) if detect else None
     written, alike = extract_frames(videos, out, count=count, min_change=min_change, progress=ConsoleProgress())
+    boxes: dict[str, str] = {}
+    if finding is not None:
+        from semipose.inference.detector import detect_images
+
+        boxes["boxes"] = str(detect_images(finding, {path.name: path for path in written}, out, ConsoleProgress()))
     if json:
-        print_json({"folder": str(out), "frames": len(written), "alike": alike})
+        print_json({"folder": str(out), "frames": len(written), "alike": alike, **boxes})
     else:
         print(f"{out}: {plural(len(written), 'frame')}; {alike} of those examined are like one of them")
+        print(*boxes.values(), sep="\n", end="\n" if boxes else "")
+
+
+def _detector(name: str | None) -> "Detector":
+    from semipose.inference.detector import Detector
+    from semipose.utils.device import resolve_device
+
+    return Detector(name, resolve_device("auto"))
 
 
 @data_app.command(cls=Command)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,17 +87,22 @@ def prediction_table(
     """Returns the table of predictions with x, y and likelihood of each joint.
 
     The likelihood is the score of the joint limited to 0…1, see `likelihoods`. If an image has several animals, the
-    table has the animals individual1, individual2, … in the order of the predictions; they are not tracked.
+    table has the animals individual1, individual2, … by their tracks, or in the order of the predictions if they are
+    not tracked.
     """
     found = _by_image(predictions, rows)
+    tracks = sorted({p.track for p in predictions if p.track is not None})
     names = individual_names([[None] * len(own) for own in found])
     individuals: list[str | None] = [f"individual{n + 1}" for n in range(max(map(len, found), default=1))]
-    if names and not any(name for own in names for name in own):
+    if tracks:
+        individuals = [f"individual{track}" for track in tracks]
+    elif names and not any(name for own in names for name in own):
         individuals = [None]
     values = np.full((len(rows), len(individuals), len(skeleton), 3), np.nan)
     for row, own in enumerate(found):
         for n, prediction in enumerate(own):
-            values[row, n] = np.column_stack([prediction.joints, likelihoods(prediction)])
+            column = n if prediction.track is None else tracks.index(prediction.track)
+            values[row, column] = np.column_stack([prediction.joints, likelihoods(prediction)])
     columns = tuple((individual, joint) for individual in individuals for joint in skeleton.joints)
     return PoseTable(SCORER, list(rows.values()), columns, values.reshape(len(rows), len(columns), 3))
 
@@ -128,9 +134,13 @@ def _write_slp(
 ) -> None:
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
     own = sleap_skeleton(skeleton)
+    numbers = {p.track for p in predictions} - {None}
+    tracks: dict[int | None, Any] = {number: sleap_io.Track(f"individual{number}") for number in numbers}
     frames = [
         [
-            sleap_io.PredictedInstance.from_numpy(p.joints, own, point_scores=likelihoods(p), score=float(p.score))
+            sleap_io.PredictedInstance.from_numpy(
+                p.joints, own, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
+            )
             for p in found
         ]
         for found in _by_image(predictions, rows)

@@ -19,11 +19,12 @@ from semipose.errors import DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.draw import draw_pose
-from semipose.inference.legend import add_legend
+from semipose.inference.legend import add_legend, write_beside
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
 from semipose.inference.smoothing import median_filter
+from semipose.inference.tracking import Tracker
 from semipose.metrics.video_scores import video_scores
 from semipose.structures.boxes import box_facts
 from semipose.structures.instances import Instance, Instances, PoseDataset
@@ -65,8 +66,8 @@ def predict_video(
     """Writes predictions, whose image ids are frame numbers from 0, and with `draw` the video with poses.
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
-    decoded, the predictions for the frames before it are kept and a warning is logged. The scores that need no labels
-    are logged and written to `VIDEO_scores.json`.
+    decoded, the predictions for the frames before it are kept and a warning is logged. If a frame has several boxes,
+    the persons are tracked (`Tracker`). The scores that need no labels are logged and written to `VIDEO_scores.json`.
 
     Args:
         model: The model, on its device.
@@ -91,12 +92,15 @@ def predict_video(
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
     finder = box_finder_for(model, boxes)
+    several = by_frame is not None and max(map(len, by_frame.values())) > 1
+    tracker = Tracker(model.skeleton.sigmas) if several else None
     predictions, frames_read = list[Prediction](), 0
     target = out / f"{source.stem}_pose.mp4"
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
         frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
-        for frame, image, found in frames:
+        for frame, image, untracked in frames:
+            found = tracker.update(frames_read, untracked) if tracker else untracked
             predictions += found
             frames_read += 1
             if video:
@@ -162,10 +166,14 @@ def _compare_boxes(model: PoseModel, source: Path, by_frame: BoxesByFrame, frame
 
 
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton, *, names: bool) -> np.ndarray:
-    """The image with the predicted poses and the legend."""
+    """The image with the predicted poses, the numbers of tracked persons at their boxes, and the legend."""
     joints = np.array([p.joints for p in found]).reshape(-1, len(skeleton), 2)
     scores = np.array([p.scores for p in found]).reshape(-1, len(skeleton))
-    return add_legend(draw_pose(image, joints, scores, skeleton, names=names), skeleton.joints)
+    drawn = draw_pose(image, joints, scores, skeleton, names=names)
+    for prediction in found:
+        if prediction.track is not None:
+            write_beside(drawn, str(prediction.track), np.array(prediction.box[:2]), 0)
+    return add_legend(drawn, skeleton.joints)
 
 
 def boxes_by_frame(

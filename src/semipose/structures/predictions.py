@@ -24,6 +24,7 @@ class Prediction:
         box_score: Score of the box, 1 for annotated boxes.
         crop_area: Area of the crop that the network saw in square pixels of the image, the scale of OKS-NMS; None if it
             is unknown.
+        track: Number of the person in a video, from 1 on, the same in all frames; None if persons are not tracked.
     """
 
     image_id: int | str
@@ -35,6 +36,7 @@ class Prediction:
     category_id: int | str = 1
     box_score: float = 1.0
     crop_area: float | None = None
+    track: int | None = None
 
 
 def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:

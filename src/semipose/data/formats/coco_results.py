@@ -29,7 +29,7 @@ def save_predictions(
     """Writes predictions as COCO keypoint results.
 
     Each record is {image_id, category_id, keypoints: [x, y, score] * K, score, bbox}, with numbers in full precision.
-    Extra keys are `box_score` and, where they are known, `annotation_id` and `crop_area` in square pixels.
+    Extra keys are `box_score` and, where they are known, `annotation_id`, `crop_area` in square pixels and `track_id`.
 
     Args:
         predictions: The predictions, in the order of the file.
@@ -135,7 +135,7 @@ def _record(p: Prediction) -> dict[str, Any]:
         "bbox": [float(v) for v in p.box],
         "box_score": float(p.box_score),
     }
-    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area}
+    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area, "track_id": p.track}
     record |= {key: value for key, value in known.items() if value is not None}
     return record
 

@@ -98,7 +98,7 @@ def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, r
     if device.type != "cuda":
         return _with(config, {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH})
     parts, share = config.train.accumulate, config.train.unlabeled_batch / BATCH
-    size = 2 ** int(math.log2(max(1, min(MOST, labeled) // parts)))
+    size = 2 ** int(math.log2(max(1, min(MOST, labeled or MOST) // parts)))
     while size:
         batch = {"train.batch": parts * size, "train.unlabeled_batch": parts * max(1, round(size * share))}
         try:

@@ -5,14 +5,14 @@ import torch
 
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import load_splits
-from semipose.methods.base import StepInfo
+from semipose.methods.base import Losses, StepInfo
 from semipose.trainer import build_engine, rehearse
 from semipose.training.rehearsal import kinds_of_steps, rehearse_training
 
 
 def test_the_kinds_of_steps_of_a_training(tiny):
     config = tiny("dual", **{"method.burn_in": 0.5, "train.precision": "32-true"})
-    method = build_engine(config, load_splits(config.data).labeled, torch.device("cpu"), torch.Generator()).method
+    method = build_engine(config, load_splits(config.data), torch.device("cpu"), torch.Generator()).method
 
     def kinds(start, steps):
         return [info.step for info in kinds_of_steps(method, lambda step: StepInfo(step, steps, 0), start, steps)]
@@ -29,7 +29,7 @@ def test_a_rehearsal_computes_the_batches_of_the_training(tiny, method, monkeypa
         method, **{"train.batch": 6, "train.unlabeled_batch": 4, "train.accumulate": 2, "train.precision": "32-true"}
     )
     splits = load_splits(config.data)
-    engine = build_engine(config, splits.labeled, torch.device("cpu"), torch.Generator())
+    engine = build_engine(config, splits, torch.device("cpu"), torch.Generator())
     seen = []
     losses = type(engine.method).losses
 
@@ -41,7 +41,22 @@ def test_a_rehearsal_computes_the_batches_of_the_training(tiny, method, monkeypa
     geometry = CropGeometry((64, 64))
     rehearse_training(engine, geometry, config.train, 17, len(splits.labeled))
     assert seen == [((3, 3, *geometry.crop_size), 0 if method == "supervised" else 2, (3, 17, 2))] * 3
+    seen.clear()
     before = torch.get_rng_state()
     rehearse(config, splits, torch.device("cpu"))
-    assert len(seen) == 6
+    assert len(seen) == 3
     assert not torch.equal(before, torch.get_rng_state())  # weights are drawn; the training seeds afterwards
+
+
+def test_an_adaptation_without_labels_has_empty_labeled_batches(tiny, monkeypatch):
+    config = tiny("late_teacher", **{"train.precision": "32-true", "method.burn_in": 0.0})
+    engine = build_engine(config, load_splits(config.data), torch.device("cpu"), torch.Generator())
+    seen = []
+
+    def losses(engine, labeled, unlabeled, info):
+        seen.append((len(labeled), len(unlabeled)))
+        return Losses.from_terms(line=sum(p.sum() for p in engine.method.parameters() if p.requires_grad))
+
+    monkeypatch.setattr(type(engine), "losses", losses)
+    rehearse_training(engine, CropGeometry((64, 64)), config.train, 17, labeled=0)
+    assert seen == [(0, 4)] * 3

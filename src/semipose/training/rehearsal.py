@@ -35,10 +35,11 @@ def rehearse_training(engine: Engine, geometry: CropGeometry, config: TrainConfi
         geometry: The geometry of its crops.
         config: Its options.
         joints: Number of joints.
-        labeled: Number of labeled persons.
+        labeled: Number of labeled persons; without any, the labeled batch is empty.
     """
     steps, device = config.steps or 100 * SAMPLED, engine.device
-    batch, unlabeled_batch = config.batch // config.accumulate, config.unlabeled_batch // config.accumulate
+    batch = config.batch // config.accumulate if labeled else 0
+    unlabeled_batch = config.unlabeled_batch // config.accumulate
 
     def info(step: int) -> StepInfo:
         return StepInfo(step, steps, min(step, 1), passes_per_step=config.batch / max(1, labeled))

@@ -91,3 +91,10 @@ def test_what_can_not_adapt(adapt):
     assert not is_adaptation(load_config("adapt", data={"train": "people", "unlabeled": "x"}, train={"start": "y"}))
     with pytest.raises(InputError, match=r"`data\.train` is missing.*`train\.start`"):
         adapt(**{"data.unlabeled": None, "data.images": None})
+
+
+def test_an_adapted_network_knows_the_boxes_of_its_start(start, adapt, caplog):
+    assert load(adapt()[1]).boxes == load(start).boxes
+    assert "unlabeled images help little" not in caplog.text
+    adapt("whole", **{"data.boxes": "whole"})
+    assert "the boxes of the unlabeled images are the whole image" in caplog.text

@@ -1,10 +1,13 @@
 """Adaptation: a run without labels, in which a network that knows its joints learns from unlabeled images alone."""
 
+from dataclasses import replace
+
 from semipose.config import RunConfig
 from semipose.data.datasets import DataSplits, load_splits, load_unlabeled
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
 from semipose.methods import METHODS
+from semipose.structures.boxes import BoxFacts
 
 
 def is_adaptation(config: RunConfig) -> bool:
@@ -50,3 +53,12 @@ def with_network_of_start(config: RunConfig) -> RunConfig:
             "auto": (),
         }
     )
+
+
+def boxes_of_start(config: RunConfig) -> BoxFacts | None:
+    """Returns how the boxes of the network at the start of an adaptation were made, if that is known.
+
+    Those that its run found count as given ones, because an adaptation has no box network.
+    """
+    boxes = load_pose_model(str(config.train.start)).boxes
+    return boxes and replace(boxes, kind="given" if boxes.kind == "found" else boxes.kind)

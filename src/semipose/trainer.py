@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semipose.adaptation import is_adaptation, load_data, with_network_of_start
+from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_network_of_start
 from semipose.augment.views import ViewSampler, taught_joints
 from semipose.auto import box_finder_options, choose_options, with_shift
 from semipose.config import RunConfig, load_config, with_absolute_paths
@@ -30,7 +30,7 @@ from semipose.methods.base import Method, MethodContext
 from semipose.methods.cost import step_cost
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
-from semipose.structures.boxes import AUTO, box_facts
+from semipose.structures.boxes import AUTO, BoxKind, box_facts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
@@ -343,6 +343,8 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
     labeled = cut("train", splits.labeled)
     unlabeled = cut("unlabeled", splits.unlabeled) if splits.unlabeled and _uses_unlabeled(config) else None
     held_out = cut("unlabeled", splits.held_out) if splits.held_out else None
+    kind: BoxKind | None = "found" if config.data.boxes == AUTO else None
+    boxes = box_facts(labeled.dataset.instances, labeled.image_sizes, kind)
     evaluator = Evaluator(
         engine,
         splits,
@@ -351,7 +353,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
         out,
         select=config.train.select,
         evaluation=config.evaluation,
-        boxes=box_facts(labeled.dataset.instances, labeled.image_sizes, "found" if config.data.boxes == AUTO else None),
+        boxes=boxes if len(labeled.dataset) else boxes_of_start(config),
         encoding=encoding,
         progress=progress,
     )

@@ -28,5 +28,5 @@ def test_one_run_with_picture_files(cli, trained, tmp_path):
     code, out, err = cli("report", trained, "--out", tmp_path / "out")
     assert code == 0, err
     assert out.strip() == str(tmp_path / "out" / "report.html")
-    assert list((tmp_path / "out" / "figures").glob("networks-of-run-by-joint-*.jpg"))
+    assert list((tmp_path / "out" / "figures").glob("heatmaps-by-joint-networks-of-run-*.jpg"))
     one_line(cli("report", trained, tmp_path), "contains no run")

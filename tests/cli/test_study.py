@@ -44,7 +44,7 @@ def test_failures_end_with_exit_code_1(cli, tmp_path, monkeypatch):
     from semipose.studies import study
 
     plan = {"title": "mine", "labels": [20], "rows": {"labels only": {"options": {"method": "supervised"}}}}
-    plan["data"] = {"data.train": "train.json"}
+    plan |= {"data": {"data.train": "train.json"}, "shared": {"model.weights": "none"}}
     (tmp_path / "train.json").touch()
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
     monkeypatch.setattr(study, "load_splits", lambda *_: None)

@@ -235,6 +235,7 @@ def test_a_run_without_labels_has_the_joints_of_its_network(small_people):
     [
         ({"labels": 5}, r"`data\.labels`: there are no labels"),
         ({"validation": 5}, r"`data\.validation`: there are no labels"),
+        ({"boxes": "auto"}, r"`data\.boxes`: auto learns from labels"),
         ({"unlabeled": None}, r"`data\.unlabeled`: without `data\.train` give images"),
         ({"val": "people"}, r"`data\.val`: .* has none of the network's joints snout"),
     ],

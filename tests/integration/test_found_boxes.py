@@ -89,16 +89,10 @@ def test_videos_suggestions_and_evaluations_find_their_boxes(run, tmp_path):
 
 def test_the_report_shows_the_found_boxes(run, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("semipose.reports.run_page.view_examples", lambda _, splits: seen.append(splits) or _examples())
+    monkeypatch.setattr("semipose.reports.run_page.view_sheets", lambda _, splits: seen.append(splits) or [])
     write_report(shutil.copytree(run, tmp_path / "run"))
     found = json.loads((run / "boxes.json").read_text())
     np.testing.assert_array_equal(seen[0].validation.instances.boxes, found["validation"])
-
-
-def _examples():
-    from semipose.reports.page import Examples
-
-    return Examples("", "", [])
 
 
 @pytest.mark.parametrize("stopped", [2, 6])

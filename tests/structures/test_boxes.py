@@ -1,6 +1,5 @@
 """Facts about boxes, against a plain computation, and when boxes count as different."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def instances(*boxes: tuple[str, tuple[float, float, float, float]], from_labels
 def test_sizes_are_those_of_a_plain_computation():
     rng = np.random.default_rng(0)
     boxes = [(["a.png", "b.png"][n % 2], tuple(rng.uniform(5, 150, 4).tolist())) for n in range(41)]
-    shares = sorted(math.sqrt(b[2] * b[3] / math.prod(SIZES[Path(name)])) for name, b in boxes)
+    shares = sorted(max(b[2:]) / max(SIZES[Path(name)]) for name, b in boxes)
     others = [("gone.png", (0, 0, 9, 9)), ("a.png", (0, 0, 0, 9))]
     facts = box_facts(instances(*boxes, *others), SIZES)
     assert facts.kind == "given"
@@ -58,5 +57,5 @@ def test_boxes_differ_in_kind_or_clearly_in_size():
 
 
 def test_facts_in_words():
-    assert BoxFacts("given", 0.273, 0.2, 0.4).describe() == "boxes from a file (27% of the image's size)"
+    assert BoxFacts("given", 0.273, 0.2, 0.4).describe() == "boxes from a file (27% of the image's longer side)"
     assert BoxFacts("whole", 1.0, 1.0, 1.0).describe() == "the whole image"

@@ -8,7 +8,7 @@ import numpy as np
 from semipose.data.crops import CropGeometry, Crops, LazyCrops
 from semipose.data.found_boxes import MARGIN
 from semipose.inference.predictor import FrameCrops, Predictor
-from semipose.structures.boxes import TOLERANCE, BoxFacts
+from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -57,8 +57,8 @@ def box_of_pose(
         joints: (K, 2) in pixels.
         scores: (K,) in 0…1; joints with at least half of the highest score are confident.
         image_size: Width and height of the image.
-        limits: Boxes smaller than nearly all of these relative to the image are enlarged about their center, and larger
-            ones reduced.
+        limits: Boxes that are smaller than 95 % of these relative to the image are enlarged about their center, and
+            larger ones reduced: where joints are confused, their extent is not that of the subject.
 
     Returns:
         x, y, width and height in pixels.
@@ -67,9 +67,8 @@ def box_of_pose(
     low, high = confident.min(axis=0), confident.max(axis=0)
     extent = high - low
     sides = extent + 2 * (MARGIN * extent.max() + 1)
-    unit = float(np.sqrt(image_size[0] * image_size[1]))
-    size = float(np.sqrt(sides.prod())) / unit
-    sides = sides * np.clip(size, limits.low / TOLERANCE, limits.high * TOLERANCE) / size
+    size = float(sides.max() / max(image_size))
+    sides = sides * np.clip(size, limits.low, limits.high) / size
     center = np.clip((low + high) / 2, 0, np.array(image_size) - 1)
     x, y = (center - sides / 2).tolist()
     width, height = sides.tolist()

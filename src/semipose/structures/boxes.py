@@ -31,7 +31,7 @@ WORDS: dict[BoxKind, str] = {
 
 @dataclass(frozen=True)
 class BoxFacts:
-    """How most boxes of a data set were made, and their size: the square root of the area of box over image.
+    """How most boxes of a data set were made, and their size: the longer side of the box over that of the image.
 
     Attributes:
         kind: How they were made.
@@ -47,7 +47,7 @@ class BoxFacts:
 
     def describe(self) -> str:
         """Returns the facts in words."""
-        return WORDS[self.kind] + ("" if self.kind == "whole" else f" ({self.size:.0%} of the image's size)")
+        return WORDS[self.kind] + ("" if self.kind == "whole" else f" ({self.size:.0%} of the image's longer side)")
 
     def differ_from(self, other: "BoxFacts") -> bool:
         """Returns whether the median box of `other` is unlike these boxes, so that a network of these fails there.
@@ -74,7 +74,7 @@ def box_facts(
     if not counted.any():
         return None
     boxes, extents = persons.boxes[counted], extents[counted]
-    shares = np.sqrt(boxes[:, 2:].prod(axis=1) / extents.prod(axis=1))
+    shares = boxes[:, 2:].max(axis=1) / extents.max(axis=1)
     whole = (np.abs(boxes[:, :2]) <= 1).all(axis=1) & (np.abs(boxes[:, 2:] - extents) <= 1).all(axis=1)
     if kind is None:
         around_joints = persons.box_from_labels[counted]

@@ -26,13 +26,13 @@ from clock import timed
 from step import build
 
 from semipose.augment.views import ViewSampler
+from semipose.build import with_precision
 from semipose.config import RunConfig, load_config, parse_override
 from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry, Crops, LazyCrops
 from semipose.data.datasets import DataSplits, load_splits
 from semipose.data.loader import PairedLoader
 from semipose.methods.base import Method, MethodContext, StepInfo
-from semipose.trainer import with_precision
 from semipose.training.compile import compile_networks
 from semipose.training.engine import Engine
 from semipose.training.evaluator import Evaluator

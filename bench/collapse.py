@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from semipose.augment.views import eval_view
+from semipose.build import make_method
 from semipose.config import load_config
 from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry
@@ -23,7 +24,6 @@ from semipose.data.datasets import load_splits
 from semipose.data.loader import PairedLoader, unlabeled_batch
 from semipose.methods.base import Method, StepInfo
 from semipose.ops.heatmaps import peaks
-from semipose.trainer import make_method
 
 SHARED: dict[str, Any] = {
     "data.train": "people",

@@ -79,16 +79,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ready = statistics.median(seconds for seconds, _ in rounds)
     loaded = statistics.median(seconds for _, seconds in rounds)
     return {
-        "method": name,
-        "backbone": arguments.backbone,
-        "input": arguments.input,
-        "batch": arguments.batch,
-        "device": arguments.device,
-        "precision": config.train.precision,
-        "compiled": arguments.compile or arguments.graphs,
-        "cuda_graphs": arguments.graphs,
+        **steps.settings(name, config, arguments),
         "crops": arguments.crops,
-        "threads": torch.get_num_threads(),
         "workers": loader.workers,
         "cores": available_cpus(),
         "ready_steps_per_second": 1 / ready,

@@ -24,13 +24,13 @@ from baselines.step import PlainContext, PlainViews
 from clock import timed
 
 from semipose.augment.views import ViewSampler
+from semipose.build import with_precision
 from semipose.config import RunConfig, load_config, parse_override
 from semipose.methods import METHODS, VARIANTS, build_method
 from semipose.methods.base import ConsistencyConfig, Method, MethodContext, StepInfo
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO, Skeleton
-from semipose.trainer import with_precision
 from semipose.training.engine import Engine
 
 LATE = StepInfo(step=99, steps=100, epoch=1)
@@ -107,6 +107,21 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     pairs = alternate(ours, plain, device, arguments.repeats)
     seconds = statistics.median(a for a, _ in pairs)
     return {
+        **settings(name, config, arguments),
+        "pairs_per_second": arguments.batch / seconds,
+        "baseline_pairs_per_second": arguments.batch / statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+        "ratios": [round(b / a, 3) for a, b in pairs],
+        "views_share": statistics.median(timed(views, device) for _ in range(3)) / seconds,
+        "first_step_seconds": ours.first_seconds,
+        "loss": ours.first_loss,
+        "baseline_loss": plain.first_loss,
+    }
+
+
+def settings(name: str, config: RunConfig, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the method, network, sizes and precision of a measurement."""
+    return {
         "method": name,
         "backbone": arguments.backbone,
         "input": arguments.input,
@@ -116,14 +131,6 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "precision": config.train.precision,
         "compiled": arguments.compile or arguments.graphs,
         "cuda_graphs": arguments.graphs,
-        "pairs_per_second": arguments.batch / seconds,
-        "baseline_pairs_per_second": arguments.batch / statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(b / a for a, b in pairs),
-        "ratios": [round(b / a, 3) for a, b in pairs],
-        "views_share": statistics.median(timed(views, device) for _ in range(3)) / seconds,
-        "first_step_seconds": ours.first_seconds,
-        "loss": ours.first_loss,
-        "baseline_loss": plain.first_loss,
     }
 
 

@@ -13,10 +13,10 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 @pytest.fixture
 def choose(small_people):
-    def make(device=CPU, rehearse=None, **given):
+    def make(device=CPU, dry_run=None, **given):
         data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images"), "data.labels": 24}
         config = load_config(DEFAULT, {**data, **given})
-        return choose_options(config, load_splits(config.data), device, rehearse)
+        return choose_options(config, load_splits(config.data), device, dry_run)
 
     return make
 
@@ -93,12 +93,12 @@ def gpu_for(most):
     """A GPU whose memory is sufficient for `most` persons of a step, and what was tried on it."""
     tried = []
 
-    def rehearse(config):
+    def dry_run(config):
         tried.append((config.train.batch, config.train.unlabeled_batch))
         if sum(tried[-1]) > most:
             raise torch.OutOfMemoryError
 
-    return rehearse, tried
+    return dry_run, tried
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def gpu_for(most):
     ],
 )
 def test_the_largest_batch_that_fits_the_memory(choose, most, given, tried):
-    rehearse, seen = gpu_for(most)
-    config, reasons = choose(GPU, rehearse, **{"train.batch": "auto", "train.steps": 9}, **given)
+    dry_run, seen = gpu_for(most)
+    config, reasons = choose(GPU, dry_run, **{"train.batch": "auto", "train.steps": 9}, **given)
     assert seen == tried
     assert (config.train.batch, config.train.unlabeled_batch) == tried[-1]
     assert config.auto == ()

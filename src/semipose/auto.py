@@ -51,12 +51,12 @@ class Budget:
 BUDGETS = {"cpu": Budget(6, 1000, 2400), "gpu": Budget(30, 5000, 40_000)}
 
 
-Rehearsal = Callable[[RunConfig], None]
+DryRun = Callable[[RunConfig], None]
 """Computes steps of a configuration without a result; raises torch.OutOfMemoryError if the memory is too small."""
 
 
 def choose_options(
-    config: RunConfig, splits: DataSplits, device: torch.device, rehearse: Rehearsal
+    config: RunConfig, splits: DataSplits, device: torch.device, dry_run: DryRun
 ) -> tuple[RunConfig, list[str]]:
     """Chooses the options that the configuration leaves open in `auto`.
 
@@ -64,7 +64,7 @@ def choose_options(
         config: The configuration.
         splits: The data of the run.
         device: The device of the training.
-        rehearse: Rehearses a training on the device.
+        dry_run: Makes a dry run on the device; raises what it raises.
 
     Returns:
         The complete configuration, and the reasons of the choices, one line each.
@@ -83,7 +83,7 @@ def choose_options(
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
     config = _with(config, values)
     if "largest_batch" in config.auto:
-        config = _with_largest_batch(config, labeled, device, rehearse)
+        config = _with_largest_batch(config, labeled, device, dry_run)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
         if unlabeled and config.train.drops == TrainConfig().drops:
@@ -91,7 +91,7 @@ def choose_options(
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
 
-def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, rehearse: Rehearsal) -> RunConfig:
+def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, dry_run: DryRun) -> RunConfig:
     """The configuration with the largest batch that fits the memory of a GPU, or with the usual one of a CPU."""
     if world_size() > 1:
         raise ConfigError("`train.batch`: auto finds the batch of one process; give a number")
@@ -102,7 +102,7 @@ def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, r
     while size:
         batch = {"train.batch": parts * size, "train.unlabeled_batch": parts * max(1, round(size * share))}
         try:
-            rehearse(_with(config, batch))
+            dry_run(_with(config, batch))
         except torch.OutOfMemoryError:
             size //= 2
             continue

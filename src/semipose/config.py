@@ -17,8 +17,7 @@ from semipose.errors import ConfigError
 from semipose.losses import LossConfig
 from semipose.methods import METHODS, VARIANTS, MethodConfig
 from semipose.models.pose_net import ModelConfig
-from semipose.training.config import TrainConfig
-from semipose.training.evaluator import EvaluationConfig
+from semipose.training.config import EvaluationConfig, TrainConfig
 from semipose.utils.files import write_text
 from semipose.utils.section import Option, Section, describe_error, list_options
 

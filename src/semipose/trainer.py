@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_network_of_start
-from semipose.augment.views import ViewSampler, taught_joints
-from semipose.auto import box_finder_options, choose_options, with_shift
+from semipose.auto import box_finder_options, with_shift
+from semipose.build import build_engine, choose, with_precision
 from semipose.config import RunConfig, load_config, with_absolute_paths
 from semipose.data.account import DataAccount
 from semipose.data.crop_cache import CropCache, open_crop_cache
@@ -24,17 +24,13 @@ from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
 from semipose.inference.box_finder import BoxFinder
-from semipose.inference.pose_model import BOX_FINDER, PoseModel, load_pose_model
-from semipose.methods import METHODS, build_method
-from semipose.methods.base import Method, MethodContext
+from semipose.inference.pose_model import BOX_FINDER, load_pose_model
+from semipose.methods import METHODS
 from semipose.methods.cost import step_cost
-from semipose.methods.weight_averaging import WithAverages
-from semipose.models.pose_net import PoseNet
 from semipose.structures.boxes import AUTO, BoxKind, box_facts
 from semipose.structures.instances import PoseDataset
-from semipose.structures.skeletons import Skeleton
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
-from semipose.training.distributed import all_gather, is_main_process, process_device, process_group, rank, world_size
+from semipose.training.distributed import all_gather, is_main_process, process_group, rank, world_size
 from semipose.training.engine import Engine, seed_everything
 from semipose.training.evaluator import Evaluator, TrainResult
 from semipose.training.leakage import (
@@ -47,21 +43,13 @@ from semipose.training.leakage import (
 from semipose.training.loggers import MetricsLog
 from semipose.training.loop import Training
 from semipose.training.monitor import TrainingMonitor
-from semipose.training.optim import build_optimizer
-from semipose.training.precision import cpu_precision, gpu_precision
-from semipose.training.rehearsal import rehearse_training
 from semipose.training.run_dir import lock_run_dir
 from semipose.training.self_check import check_adaptation
 from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images
-from semipose.utils.device import has_apple_gpu
 from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
-from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
-
-MEASURED_FROM = 200
-"""Smallest number of steps for which `train.precision: auto` measures a CPU; shorter trainings use fp32."""
 
 
 def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progress = NO_PROGRESS) -> TrainResult:
@@ -185,143 +173,6 @@ def _with_found_boxes(
         found = {name: finder.in_images(persons, progress).instances.boxes for name, persons in other_sets(splits)}
         save_boxes(out, found)
     return with_found_boxes(splits, all_gather(found)[0])
-
-
-# Device, method and engine
-
-
-def choose(config: RunConfig, splits: DataSplits) -> tuple[RunConfig, torch.device, list[str]]:
-    """Chooses the device and the options that the configuration leaves open.
-
-    `auto` is the first CUDA GPU, else Apple's if a rehearsal of the training runs there, else the CPU.
-
-    Returns:
-        The complete configuration, the device, and the reasons of the choices, one line each.
-    """
-    device = process_device(config.train.device, config.train.devices)
-    if config.train.device == "auto" and device.type == "cpu" and has_apple_gpu() and world_size() == 1:
-        apple = torch.device("mps")
-        try:
-            chosen, reasons = choose_options(config, splits, apple, lambda found: rehearse(found, splits, apple))
-            rehearse(chosen, splits, apple)
-            return chosen, apple, reasons
-        except Exception as error:  # torch raises errors of several types where it lacks an operation
-            log.warning(f"`train.device`: cpu, because {config.method.name} fails on Apple's GPU: {first_line(error)}")
-    chosen, reasons = choose_options(config, splits, device, lambda found: rehearse(found, splits, device))
-    return chosen, device, reasons
-
-
-def rehearse(config: RunConfig, splits: DataSplits, device: torch.device) -> None:
-    """Computes steps of a training on blank images with random weights; raises what they raise."""
-    model = config.model.model_copy(update={"weights": "none"})
-    plain = config.model_copy(update={"model": model, "train": config.train.model_copy(update={"start": None})})
-    plain = with_precision(plain, splits.labeled.skeleton, device)
-    engine = build_engine(plain, splits, device, torch.Generator(device))
-    geometry = CropGeometry((config.input.height, config.input.width), config.input.padding)
-    rehearse_training(engine, geometry, plain.train, len(splits.labeled.skeleton), len(splits.labeled))
-
-
-def make_method(
-    config: RunConfig,
-    skeleton: Skeleton,
-    generator: torch.Generator,
-    labeled_joints: tuple[int, ...] | None = None,
-) -> Method:
-    """Returns the configured method with new networks for a skeleton.
-
-    Args:
-        config: The configuration.
-        skeleton: The joints of the networks.
-        generator: Draws views and augmentations.
-        labeled_joints: Indices of the joints that labels teach; None for all.
-
-    Raises:
-        ConfigError: If `train.start` or another weights file does not fit the configuration.
-    """
-    start = _start(config, skeleton)
-
-    def build_network(backbone: str | None, levels: int) -> PoseNet:
-        model = config.model
-        if backbone is not None and backbone != model.backbone:
-            # A weights file is for the main backbone; other backbones use their automatic weights.
-            weights = "none" if model.weights == "none" else "auto"
-            model = model.model_copy(update={"backbone": backbone, "weights": weights})
-        if start is None or start.network.config.backbone != model.backbone:
-            return PoseNet(model, len(skeleton), levels)
-        network = PoseNet(model, len(skeleton), levels, pretrained=False)
-        assert isinstance(start.network, PoseNet)
-        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton))
-        return network
-
-    def load_network(path: str) -> PoseNet:
-        model = load_pose_model(path)
-        if model.skeleton.keys != skeleton.keys:
-            raise ConfigError(f"{path} has other joints than the data; take a network trained on this data")
-        if model.loss.kind != config.loss.kind:
-            raise ConfigError(
-                f"`loss.kind`: {path} was trained with {model.loss.kind}, this training has {config.loss.kind}; set it "
-                f"to {model.loss.kind}"
-            )
-        return model.network
-
-    size = (config.input.height, config.input.width)
-    views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    context = MethodContext(views, config.loss.build(), build_network, load_network, labeled_joints)
-    return build_method(config.method, context)
-
-
-def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
-    """Returns the model that `train.start` names; raises ConfigError if it has another backbone."""
-    if config.train.start is None:
-        return None
-    start = load_pose_model(config.train.start)
-    theirs, ours = start.network.config, config.model
-    if theirs.backbone != ours.backbone:
-        raise ConfigError(
-            f"`train.start`: {config.train.start} has the backbone {theirs.backbone}, `model.backbone` is "
-            f"{ours.backbone}; set model.backbone={theirs.backbone} model.head={theirs.head}"
-        )
-    shared = len(_shared_joints(skeleton, start.skeleton))
-    heads = f"and the heads of {'all' if shared == len(skeleton) else shared} of {len(skeleton)} joints"
-    if not shared:
-        heads = f"(heads are new: none of its {len(start.skeleton)} joints is one of the data)"
-    elif theirs.head != ours.head or (ours.head == "deconvolution" and theirs.head_channels != ours.head_channels):
-        heads = f"(heads are new: its own need model.head={theirs.head} model.head_channels={theirs.head_channels})"
-    log.info(f"networks start with the backbone {heads} of {config.train.start}")
-    return start
-
-
-def _shared_joints(ours: Skeleton, theirs: Skeleton) -> list[tuple[int, int]]:
-    """Returns the indices of the joints that two skeletons have by name, in each of them."""
-    return [(i, theirs.keys.index(key)) for i, key in enumerate(ours.keys) if key in theirs.keys]
-
-
-def build_engine(config: RunConfig, splits: DataSplits, device: torch.device, generator: torch.Generator) -> Engine:
-    """Returns the configured method for the joints that labels taught, and its optimizer, on a device."""
-    options = config.train
-    joints = taught_joints(splits.labeled.skeleton, splits.unlearned_joints, config.views)
-    method = make_method(config, splits.labeled.skeleton, generator, joints)
-    if options.average:
-        method = WithAverages(method, options.average)
-    if options.channels_last:
-        method = method.to(memory_format=torch.channels_last)
-    return Engine(method, build_optimizer(options, method, device), device, options.precision)
-
-
-def with_precision(config: RunConfig, skeleton: Skeleton, device: torch.device) -> RunConfig:
-    """Returns the configuration with `train.precision: auto` resolved, so that a resumed run computes the same.
-
-    On a CPU only long trainings are measured. Several processes would disturb each other's measurement and use fp32.
-    """
-    if config.train.precision != "auto":
-        return config
-    precision = "32-true"
-    if device.type == "cuda":
-        precision = gpu_precision()
-    elif device.type == "cpu" and world_size() == 1 and (config.train.steps or MEASURED_FROM) >= MEASURED_FROM:
-        precision = cpu_precision(config.model, len(skeleton), (config.input.height, config.input.width))
-        log.info(f"`train.precision`: {precision}, the faster one on this CPU")
-    return config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
 
 
 # Data

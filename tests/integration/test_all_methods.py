@@ -203,11 +203,11 @@ def test_save_load_continue_is_exact(build, case, labeled, unlabeled):
     assert torch.equal(generator.get_state(), second.context.views.generator.get_state())
 
 
-def test_a_rehearsal_changes_nothing(build, case, labeled, unlabeled, start):
+def test_a_dry_run_changes_nothing(build, case, labeled, unlabeled, start):
     method = build(case)
     engine = Engine(method, torch.optim.Adam(trained(method)), torch.device("cpu"))
     generator, before = method.context.views.generator.get_state(), copy.deepcopy(method.state_dict())
-    engine.rehearse(labeled, unlabeled, [start, StepInfo(9, 10, 0)])
+    engine.dry_run(labeled, unlabeled, [start, StepInfo(9, 10, 0)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     assert torch.equal(generator, method.context.views.generator.get_state())
     assert all(p.grad is None for p in method.parameters())

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from semipose.build import make_method
 from semipose.config import RunConfig
 from semipose.data.datasets import PEOPLE
 from semipose.methods.multi_augs import Config as MultiAugsConfig
@@ -12,7 +13,6 @@ from semipose.metrics import pck
 from semipose.structures.skeletons import COCO
 from semipose.studies.grid import StudyRun, load_grid, presets
 from semipose.studies.study import run_study
-from semipose.trainer import make_method
 
 COCO_1K_5K_10K = (1000, 5000, 10000)
 PARTS = [f"PCKh@0.5/{p}" for p in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")] + ["PCKh@0.5"]

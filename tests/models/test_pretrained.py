@@ -7,13 +7,13 @@ import torch
 from safetensors.torch import save_file
 
 import semipose
+from semipose.build import make_method
 from semipose.errors import ConfigError, WeightsError
 from semipose.models import pretrained
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.models.pretrained import find_pretrained, hub_name, load_pretrained, vitpose
 from semipose.models.vitpose import SIZES
 from semipose.structures.skeletons import COCO, LSP
-from semipose.trainer import make_method
 
 COCO_SIDES = ("Eye", "Ear", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 COCO_LABELS = ["Nose", *(f"{side}_{part}" for part in COCO_SIDES for side in "LR")]

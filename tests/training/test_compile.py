@@ -77,7 +77,7 @@ def losses(graphs):
     engine = Engine(method, optimizer, device)
     if graphs:
         engine.compile(cuda_graphs=True)
-        engine.rehearse(labeled, UnlabeledBatch(crops, to_input), [StepInfo(0, 8, 0), StepInfo(7, 8, 0)] * 3)
+        engine.dry_run(labeled, UnlabeledBatch(crops, to_input), [StepInfo(0, 8, 0), StepInfo(7, 8, 0)] * 3)
     found = []
     for step in range(8):
         info = StepInfo(step, 8, 0)
@@ -156,11 +156,11 @@ def test_a_training_whose_compilation_fails_goes_on_as_if_it_had_not_been_tried(
     assert_same_runs(tmp_path / "plain", tmp_path / "failed")
 
 
-def test_a_rehearsal_sees_steps_with_and_without_unlabeled_images(tiny, tmp_path, monkeypatch):
+def test_a_dry_run_sees_steps_with_and_without_unlabeled_images(tiny, tmp_path, monkeypatch):
     infos, compiled = [], []
     compile_by(monkeypatch, lambda part, images: compiled.append(part) or part._call_impl(images))
-    rehearse = Engine.rehearse
-    monkeypatch.setattr(Engine, "rehearse", lambda *given: infos.extend(given[3]) or rehearse(*given))
+    dry_run = Engine.dry_run
+    monkeypatch.setattr(Engine, "dry_run", lambda *given: infos.extend(given[3]) or dry_run(*given))
     train(tiny("dual", **{"train.steps": 6, "method.burn_in": 0.5, "train.compile": True}), tmp_path / "run")
     assert [info.step for info in infos] == [0, 3, 5] * 3
     assert len(compiled) > 6 * 2  # the steps are compiled as well

@@ -52,9 +52,9 @@ def _list_options(method: str | None, json: bool) -> None:
 
 
 def _explain(name: str | None, method: str | None, overrides: dict[str, Any], json: bool) -> None:
+    from semipose.build import choose
     from semipose.config import DEFAULT, load_config
     from semipose.data.datasets import load_splits
-    from semipose.trainer import choose
 
     if "data.train" not in overrides:
         raise CommandError(2, ["--explain needs the labeled persons; give --data"])

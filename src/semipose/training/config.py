@@ -1,10 +1,14 @@
-"""The configuration section `train`."""
+"""The configuration sections `train` and `evaluation`."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
+from semipose.inference.predictor import Precision
+from semipose.metrics.instance_score import InstanceScore
+from semipose.ops.heatmaps import Decoder
 from semipose.training.optim import OptimConfig
+from semipose.utils.section import Section
 
 
 class TrainConfig(OptimConfig):
@@ -47,7 +51,7 @@ class TrainConfig(OptimConfig):
     between small operations. `auto` does so on a GPU if the steps save more time than the compilation takes, a minute
     or two. Needs a C++ compiler and more memory; CUDA graphs need one process and `accumulate` 1."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps. `auto` is the first CUDA GPU, else Apple's if the method runs there (a rehearsal
+    """auto, cpu, cuda, cuda:N or mps. `auto` is the first CUDA GPU, else Apple's if the method runs there (a dry run
     shows it), else the CPU."""
     devices: int = Field(1, ge=0)
     """Number of processes on this machine, each with its own GPU and batches, so that the global batch grows with it;
@@ -67,3 +71,20 @@ class TrainConfig(OptimConfig):
     def total_steps(self, steps_per_epoch: int) -> int:
         """Returns the number of optimizer steps of the training."""
         return self.steps or max(1, round(self.epochs * steps_per_epoch))
+
+
+class EvaluationConfig(Section):
+    """How networks are evaluated during and after a training."""
+
+    flip_test: bool = False
+    """Whether to average heatmaps with those of the mirrored image; off in the papers' tables."""
+    decoder: Decoder = "dark"
+    """Decoding of joints from heatmaps, here and in all later use of the network: `dark` (DARK, sub-pixel), or
+    `quarter` (arg-max with a quarter offset), as in the papers' code."""
+    instance_score: InstanceScore = "rescored"
+    """Score of a person, by which AP ranks, here and in all later use of the network. `rescored`: the mean of the
+    peaks above .2 (0 if there is none), with OKS-NMS at .9 afterwards, as in the papers' code; `mean`: the mean of all
+    peaks, without NMS. Both are multiplied by the score of the box, 1 for annotated boxes."""
+    precision: Precision = "auto"
+    """Precision of networks here and in all later use: `auto` is 16 bit on a CUDA GPU and 32 bit elsewhere; `32-true`,
+    32 bit everywhere, is that of the papers' protocols."""

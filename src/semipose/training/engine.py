@@ -85,7 +85,7 @@ class Engine:
             losses: Losses = self._parallel(labeled, unlabeled, info)
             return losses
 
-    def rehearse(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, infos: Sequence[StepInfo]) -> None:
+    def dry_run(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, infos: Sequence[StepInfo]) -> None:
         """Computes losses and gradients of steps that are not taken; everything else stays as it was.
 
         It compiles the networks, and shows whether the memory is sufficient, before the first step.

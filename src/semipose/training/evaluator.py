@@ -21,26 +21,25 @@ from semipose.data.formats.coco_results import save_predictions
 from semipose.data.leakage import TrainingImages, describe_leakage
 from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
-from semipose.inference.predictor import Precision, Predictor
+from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
-from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
+from semipose.metrics.instance_score import DESCRIPTIONS
 from semipose.metrics.oks_scale import ap_caveats
 from semipose.metrics.registry import is_of_part, value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
-from semipose.ops.heatmaps import Decoder
 from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.checkpoint import TrainingState
+from semipose.training.config import EvaluationConfig
 from semipose.training.distributed import all_gather, barrier, is_main_process, rank, world_size
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
-from semipose.utils.section import Section
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +49,6 @@ SetName = Literal["validation", "test"]
 
 TIE_BREAKER = 1e-6
 """Weight of PCK in the validation score, so that PCK decides between equal APs, such as zeros at the beginning."""
-
-
-class EvaluationConfig(Section):
-    """How networks are evaluated during and after a training."""
-
-    flip_test: bool = False
-    """Whether to average heatmaps with those of the mirrored image; off in the papers' tables."""
-    decoder: Decoder = "dark"
-    """Decoding of joints from heatmaps, here and in all later use of the network: `dark` (DARK, sub-pixel), or
-    `quarter` (arg-max with a quarter offset), as in the papers' code."""
-    instance_score: InstanceScore = "rescored"
-    """Score of a person, by which AP ranks, here and in all later use of the network. `rescored`: the mean of the
-    peaks above .2 (0 if there is none), with OKS-NMS at .9 afterwards, as in the papers' code; `mean`: the mean of all
-    peaks, without NMS. Both are multiplied by the score of the box, 1 for annotated boxes."""
-    precision: Precision = "auto"
-    """Precision of networks here and in all later use: `auto` is 16 bit on a CUDA GPU and 32 bit elsewhere; `32-true`,
-    32 bit everywhere, is that of the papers' protocols."""
 
 
 @dataclass(frozen=True)

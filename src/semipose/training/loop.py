@@ -16,13 +16,13 @@ from semipose.training.checkpoint import ProcessState, TrainingState, load_check
 from semipose.training.compile import plan_compilation
 from semipose.training.config import TrainConfig
 from semipose.training.distributed import all_gather, all_max, is_main_process, rank, world_size
+from semipose.training.dry_run import kinds_of_steps
 from semipose.training.engine import Engine
 from semipose.training.evaluator import Evaluator
 from semipose.training.loggers import MetricsLog
 from semipose.training.meter import LossMeter, MeanLosses
 from semipose.training.monitor import TrainingMonitor
 from semipose.training.optim import learning_rate
-from semipose.training.rehearsal import kinds_of_steps
 from semipose.training.signals import InterruptedTrainingError, StopSignals
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import first_line
@@ -36,8 +36,8 @@ TIMED_STEPS = 20
 COST_RATIO = 7 / 3
 """Duration of a step with unlabeled images as a multiple of a step with labels only: `mean_teacher`, equal batches."""
 
-REHEARSALS = 3
-"""Passes of a rehearsal: CUDA graphs are warmed up in the first, recorded in the second, and replayed from then on."""
+DRY_RUNS = 3
+"""Passes of a dry run: CUDA graphs are warmed up in the first, recorded in the second, and replayed from then on."""
 
 MAX_ROLLBACKS = 2
 """Number of times that a diverged training goes back to its last checkpoint before it fails."""
@@ -105,7 +105,7 @@ class Training:
     def compile(self, units: int) -> None:
         """Compiles the networks if `train.compile` demands it, or is `auto` and this training is long enough for it.
 
-        A rehearsal compiles what the steps need. If that fails, the networks stay uncompiled.
+        A dry run compiles what the steps need. If that fails, the networks stay uncompiled.
 
         Args:
             units: Cost of a step in forward passes (`Cost.units`).
@@ -127,7 +127,7 @@ class Training:
         engine.method.train()
         try:
             kinds = kinds_of_steps(engine.method, self.step_info, self.state.step, self.steps)
-            engine.rehearse(*part, kinds * REHEARSALS)
+            engine.dry_run(*part, kinds * DRY_RUNS)
         except Exception as error:  # compilers raise errors of any type
             engine.uncompile()
             log.warning(f"networks are not compiled, because that failed: {first_line(error)}")

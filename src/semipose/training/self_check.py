@@ -1,4 +1,4 @@
-"""The check of an adaptation by the networks' own predictions, where no labels can judge it."""
+"""The check of an adaptation without labels: predictions of the adapted network next to those at the start."""
 
 import logging
 from collections.abc import Sequence

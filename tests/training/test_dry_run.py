@@ -1,13 +1,13 @@
-"""Rehearsals before a training: the kinds of steps, and blank batches of its sizes."""
+"""Dry runs before a training: the kinds of steps, and blank batches of its sizes."""
 
 import pytest
 import torch
 
+from semipose.build import build_engine, dry_run
 from semipose.data.crops import CropGeometry
 from semipose.data.datasets import load_splits
 from semipose.methods.base import Losses, StepInfo
-from semipose.trainer import build_engine, rehearse
-from semipose.training.rehearsal import kinds_of_steps, rehearse_training
+from semipose.training.dry_run import dry_run_training, kinds_of_steps
 
 
 def test_the_kinds_of_steps_of_a_training(tiny):
@@ -24,7 +24,7 @@ def test_the_kinds_of_steps_of_a_training(tiny):
 
 
 @pytest.mark.parametrize("method", ["supervised", "trs"])
-def test_a_rehearsal_computes_the_batches_of_the_training(tiny, method, monkeypatch):
+def test_a_dry_run_computes_the_batches_of_the_training(tiny, method, monkeypatch):
     config = tiny(
         method, **{"train.batch": 6, "train.unlabeled_batch": 4, "train.accumulate": 2, "train.precision": "32-true"}
     )
@@ -39,11 +39,11 @@ def test_a_rehearsal_computes_the_batches_of_the_training(tiny, method, monkeypa
 
     monkeypatch.setattr(type(engine.method), "losses", noted)
     geometry = CropGeometry((64, 64))
-    rehearse_training(engine, geometry, config.train, 17, len(splits.labeled))
+    dry_run_training(engine, geometry, config.train, 17, len(splits.labeled))
     assert seen == [((3, 3, *geometry.crop_size), 0 if method == "supervised" else 2, (3, 17, 2))] * 3
     seen.clear()
     before = torch.get_rng_state()
-    rehearse(config, splits, torch.device("cpu"))
+    dry_run(config, splits, torch.device("cpu"))
     assert len(seen) == 3
     assert not torch.equal(before, torch.get_rng_state())  # weights are drawn; the training seeds afterwards
 
@@ -58,5 +58,5 @@ def test_an_adaptation_without_labels_has_empty_labeled_batches(tiny, monkeypatc
         return Losses.from_terms(line=sum(p.sum() for p in engine.method.parameters() if p.requires_grad))
 
     monkeypatch.setattr(type(engine), "losses", losses)
-    rehearse_training(engine, CropGeometry((64, 64)), config.train, 17, labeled=0)
+    dry_run_training(engine, CropGeometry((64, 64)), config.train, 17, labeled=0)
     assert seen == [(0, 4)] * 3

@@ -27,7 +27,7 @@ def kinds_of_steps(method: Method, info: Callable[[int], StepInfo], start: int, 
     return [infos[0], next((i for i in infos if method.unlabeled_weight(i) > 0), infos[0]), infos[-1]]
 
 
-def rehearse_training(engine: Engine, geometry: CropGeometry, config: TrainConfig, joints: int, labeled: int) -> None:
+def dry_run_training(engine: Engine, geometry: CropGeometry, config: TrainConfig, joints: int, labeled: int) -> None:
     """Computes steps of each kind on blank images, with memory for the state of Adam; raises what they raise.
 
     Args:
@@ -55,5 +55,5 @@ def rehearse_training(engine: Engine, geometry: CropGeometry, config: TrainConfi
     state = [torch.empty_like(p) for p in trained for _ in range(2)]
     engine.method.train()
     labels = LabeledBatch(persons.crops, persons.to_input, places, weights)
-    engine.rehearse(labels, unlabeled, kinds_of_steps(engine.method, info, 0, steps))
+    engine.dry_run(labels, unlabeled, kinds_of_steps(engine.method, info, 0, steps))
     del state

@@ -50,3 +50,8 @@ def test_a_name_is_right_of_its_point_or_left_where_it_does_not_fit(x, side) -> 
 @pytest.mark.parametrize("point", [(-500, 20), (1e9, 20), (80, -40), (80, 191)])
 def test_names_outside_of_the_image_are_no_error(point) -> None:
     write_beside(GRAY.copy(), "tail base", np.array(point, float), gap=6)
+
+
+def test_the_legend_of_a_tall_sheet_has_small_letters() -> None:
+    tall = np.repeat(GRAY, 5, axis=0)
+    assert add_legend(tall, COCO.joints, 13).shape[1] < add_legend(tall, COCO.joints).shape[1]

@@ -32,14 +32,15 @@ def joint_colors(names: Sequence[str]) -> dict[str, tuple[int, int, int]]:
     return {name: joint_color(k) for k, name in enumerate(names)}
 
 
-def add_legend(image: np.ndarray, names: Sequence[str]) -> np.ndarray:
+def add_legend(image: np.ndarray, names: Sequence[str], largest: int = 28) -> np.ndarray:
     """Returns the image with a strip at its right that has the name and the color of each joint.
 
     Args:
         image: (H, W, 3) uint8 RGB, which the strip does not cover.
         names: Names of the joints in the order of the skeleton.
+        largest: Largest font size in pixels; below it the font is a 32nd of the height, and at least 11.
     """
-    return np.concatenate([image, _legend(tuple(names), image.shape[0])], axis=1)
+    return np.concatenate([image, _legend(tuple(names), image.shape[0], largest)], axis=1)
 
 
 def write_beside(canvas: np.ndarray, text: str, point: np.ndarray, gap: float) -> None:
@@ -63,9 +64,9 @@ def write_beside(canvas: np.ndarray, text: str, point: np.ndarray, gap: float) -
 
 
 @lru_cache(maxsize=16)
-def _legend(names: tuple[str, ...], height: int) -> np.ndarray:
+def _legend(names: tuple[str, ...], height: int, largest: int) -> np.ndarray:
     """The strip (height, W, 3) uint8, of as many columns as its height needs."""
-    size = int(np.clip(height / 32, 11, 28))
+    size = int(np.clip(height / 32, 11, largest))
     line = round(1.5 * size)
     rows = max(1, (height - size // 2) // line)
     columns = []

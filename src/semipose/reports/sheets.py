@@ -12,6 +12,8 @@ from semipose.utils.extras import import_extra
 
 TILE = 260
 """Side of an image of a sheet in pixels."""
+LEGEND_FONT = 13
+"""Font size of the legend of a sheet in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ def sheet_image(sheet: Sheet, *, tile: int = TILE, most_columns: int = 10) -> np
             if number % lines == 0:
                 texts.append((x + tile / 2, head - 6, sheet.columns[column], "column"))
     drawn = _with_texts(canvas, texts)
-    return add_legend(drawn, list(sheet.legend)) if sheet.legend else drawn
+    return add_legend(drawn, list(sheet.legend), LEGEND_FONT) if sheet.legend else drawn
 
 
 def _with_texts(canvas: np.ndarray, texts: Sequence[tuple[float, float, str, str]]) -> np.ndarray:

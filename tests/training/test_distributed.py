@@ -52,12 +52,12 @@ def two(people, tmp_path_factory):
     command = [*TORCHRUN, *meeting, "-m", "tests.training.two_processes", str(people), str(out)]
     nodes = [subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     try:
-        for node in nodes:
-            _, error = node.communicate(timeout=250)
-            assert node.returncode == 0, error[-3000:]
+        errors = [node.communicate(timeout=250)[1] for node in nodes]
     finally:
         for node in nodes:
             node.kill()
+    for node, error in zip(nodes, errors, strict=True):
+        assert node.returncode == 0, error[-3000:]
     with torch.serialization.safe_globals([Launch]):
         return out, [torch.load(out / f"{rank}.pt") for rank in range(2)]
 

@@ -14,7 +14,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from semipose import trainer
+from semipose import build, trainer
 from semipose.augment.views import ViewSampler
 from semipose.config import RunConfig, load_config
 from semipose.data.crops import CropGeometry, LazyCrops
@@ -76,8 +76,8 @@ def train_steps(name: str, people: Path, *, batch_norm: bool) -> dict[str, Tenso
         crops, crops, batch=batch, unlabeled_batch=batch, seed=3, rank=rank(), world_size=world_size()
     )
     torch.manual_seed(0)
-    with mock.patch.object(trainer, "ViewSampler", JointSampler):
-        method = trainer.make_method(config, persons.skeleton, torch.Generator().manual_seed(1))
+    with mock.patch.object(build, "ViewSampler", JointSampler):
+        method = build.make_method(config, persons.skeleton, torch.Generator().manual_seed(1))
     engine = Engine(method, torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.05), CPU)
     method.train(batch_norm)
     found = {}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from semipose.api import evaluate, load
-from semipose.config import load_config
+from semipose.config import load_config, parse_override
 from semipose.data.data_errors import DataErrors
 from semipose.data.datasets import read_dataset
 from semipose.data.formats.coco_writer import write_coco
@@ -111,7 +111,7 @@ def train_on(persons: PoseDataset, run: Path, seed: int, arguments: argparse.Nam
         labels = run.with_suffix(".json")
         labels.parent.mkdir(parents=True, exist_ok=True)
         root = write_coco(persons, labels)
-        options = dict(option.split("=", 1) for option in arguments.options)
+        options = dict(map(parse_override, arguments.options))
         data = {"data.train": str(labels), "data.images": str(root), "train.seed": seed, "data.split_seed": seed}
         train(load_config(arguments.config, {"method": "supervised", **data, **options}), run)
     error = evaluate(run, arguments.test, images=arguments.test_images).scores.pixel_error

@@ -43,6 +43,7 @@ def test_papers_settings_are_those_of_the_tables(name, method):
     for key in ("input", "model", "method", "loss", "views", "train", "evaluation"):
         assert getattr(found, key) == getattr(of_table, key), key
     assert found.data.include_labeled is of_table.data.include_labeled is False
+    assert found.data.validation == of_table.data.validation == 0
     assert found.views.seen_mask is False
     assert (found.model.backbone, found.evaluation.decoder) == ("resnet18.tv_in1k", "quarter")
 

@@ -1,4 +1,4 @@
-"""Joint cutout, adaptive joint cutout (AKM, section 3.2), cut-occlude and cutout against slow loops."""
+"""Joint cutout, adaptive joint cutout (AKM, section 3.2), cut-occlude, cutout and its patches against slow loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout, size_factor
+from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, CutoutPatches, JointCutout, size_factor
 
 SIZE = (32, 24)
 LARGER = (64, 48)
@@ -306,6 +306,27 @@ def test_cutout(images_and_joints):
         rows, columns = np.nonzero(covered_pixels[b].numpy())
         assert covered_pixels[b].sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
         assert np.ptp(rows) <= 2 * round(0.25 * np.sqrt(64 * 48))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 48), (48, 64), (256, 192)])
+def test_cutout_patches_with_the_same_draws(height, width):
+    """Rectangles at uniform positions, widths and heights drawn apart, from 10 to 19 pixels at 256×192."""
+    images = torch.rand((3, 3, height, width), generator=generator(5), dtype=torch.float64) + 1
+    factor = np.sqrt(height * width / (256 * 192))
+    low, high = max(1, round(10 * factor)), round(19 * factor)
+    for seed in range(3):
+        found = CutoutPatches()(images, torch.zeros(3, 14, 2), torch.ones(3, 14), generator(seed)).numpy()
+        draw = generator(seed)
+        places = torch.rand((3, 5, 2), generator=draw).numpy()
+        halves = torch.randint(low, high + 1, (3, 5, 2), generator=draw).numpy()
+        expected = images.numpy().copy()
+        for b in range(3):
+            for (px, py), (half_width, half_height) in zip(places[b], halves[b], strict=True):
+                x, y = int(px * np.float32(width)), int(py * np.float32(height))
+                rows = slice(max(0, y - half_height), y + half_height + 1)
+                expected[b, :, rows, max(0, x - half_width) : x + half_width + 1] = 0
+        np.testing.assert_array_equal(found, expected)
+        assert 0.02 < (found == 0).mean() < 0.2
 
 
 def test_sizes_scale_with_the_input():

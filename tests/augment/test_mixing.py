@@ -8,7 +8,15 @@ import torch
 from scipy import stats
 
 from semipose.augment.masking import size_factor
-from semipose.augment.mixing import CutMix, KeypointMix, Mixup, draw_partners, mean_patch, mixing_share
+from semipose.augment.mixing import (
+    CutMix,
+    CutMixPatches,
+    KeypointMix,
+    Mixup,
+    draw_partners,
+    mean_patch,
+    mixing_share,
+)
 
 CPU = torch.device("cpu")
 SIZE = (64, 48)
@@ -263,3 +271,27 @@ def test_cut_mix_rectangles_differ_between_samples():
     images = images_of(8, 48, 36)
     found = apply(CutMix(), images, generator(1))
     assert len({rectangle((found[i] != images[i]).any(dim=0).numpy()) for i in range(8)}) >= 7
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 48), (256, 192)])
+def test_cut_mix_patches_with_the_same_draws(height, width):
+    """Two rectangles of one other sample at the same positions; widths and heights of 10 to 19 pixels at 256×192."""
+    images = images_of(4, height, width).numpy()
+    factor = math.sqrt(height * width / (256 * 192))
+    low, high = max(1, round(10 * factor)), round(19 * factor)
+    for seed in range(3):
+        found = apply(CutMixPatches(), torch.from_numpy(images), generator(seed)).numpy()
+        draw = generator(seed)
+        places = torch.rand((4, 2, 2), generator=draw).numpy()
+        halves = torch.randint(low, high + 1, (4, 2, 2), generator=draw).numpy()
+        step = torch.randint(1, 4, (4,), generator=draw).numpy()
+        expected = images.copy()
+        for b in range(4):
+            for (px, py), (half_width, half_height) in zip(places[b], halves[b], strict=True):
+                x, y = int(px * np.float32(width)), int(py * np.float32(height))
+                rows = slice(max(0, y - half_height), y + half_height + 1)
+                columns = slice(max(0, x - half_width), x + half_width + 1)
+                expected[b, :, rows, columns] = images[(b + step[b]) % 4, :, rows, columns]
+        np.testing.assert_array_equal(found, expected)
+    alone = torch.from_numpy(images[:1])
+    assert torch.equal(apply(CutMixPatches(), alone, generator()), alone)

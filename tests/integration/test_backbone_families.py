@@ -145,7 +145,7 @@ def test_a_training_at_the_size_of_the_papers_resumes_predicts_and_is_exported(b
     options = {
         "model.backbone": backbone, "input.height": size[0], "input.width": size[1], "train.steps": 2,
         "train.batch": 2, "train.unlabeled_batch": 2, "train.log_every": 1, "train.optimizer": "adamw",
-        "train.layer_decay": 0.9, "train.select": "last",
+        "train.layer_decay": 0.9, "train.select": "last", "data.labels": 4, "data.validation": 1,
     }  # fmt: skip
     config = tiny("single", **options)
     train(config, tmp_path / "whole")

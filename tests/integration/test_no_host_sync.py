@@ -23,7 +23,10 @@ from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO
 from tests.integration.test_all_methods import CASES
 
-EVERYTHING = ["keypoint_mix", "joint_cutout", "cut_occlude", "cutout", "mixup", "cut_mix", "rand_augment"]
+EVERYTHING = [
+    "keypoint_mix", "joint_cutout", "cut_occlude", "cutout", "cutout_patches", "mixup", "cut_mix", "cut_mix_patches",
+    "rand_augment",
+]  # fmt: skip
 SYNC_CASES = {name: CASES[name] for name in [*METHODS, "akm, mixup", "multi_augs, two"]} | {
     "trs, everything": (
         "trs",

@@ -8,8 +8,8 @@ import torch
 from pydantic import ValidationError
 
 from semipose.augment.base import HardViewAugmentation
-from semipose.augment.masking import CutOcclude, Cutout, JointCutout
-from semipose.augment.mixing import CutMix
+from semipose.augment.masking import CutOcclude, Cutout, CutoutPatches, JointCutout
+from semipose.augment.mixing import CutMixPatches
 from semipose.methods.base import StepInfo
 from semipose.methods.multi_augs import Config, MultiAugs
 from tests.methods import helpers, reference
@@ -151,14 +151,14 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
 def test_the_default_paths_are_the_papers():
     config = Config()
     assert config.paths == [
-        [CutOcclude(), Cutout()],
-        [JointCutout(), CutMix(mix_targets=False)],
+        [CutOcclude(), CutoutPatches()],
+        [JointCutout(), CutMixPatches()],
         [JointCutout()],
         [CutOcclude()],
     ]
     assert [[a.kind for a in path] for path in config.paths] == [
-        ["cut_occlude", "cutout"],
-        ["joint_cutout", "cut_mix"],
+        ["cut_occlude", "cutout_patches"],
+        ["joint_cutout", "cut_mix_patches"],
         ["joint_cutout"],
         ["cut_occlude"],
     ]

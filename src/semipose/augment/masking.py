@@ -1,4 +1,4 @@
-"""Augmentations that hide parts of the image: joint cutout (also adaptive), cut-occlude, cutout.
+"""Augmentations that hide parts of the image: joint cutout (also adaptive), cut-occlude, cutout and its patches.
 
 Integer centers (B, n, 2) and half-sizes (B, n, 2), of width and height, in input pixels define rectangular patches.
 Sizes in the configuration are for 256×192 inputs and scale with the square root of the input area.
@@ -40,6 +40,12 @@ class PatchAugmentation(HardViewAugmentation):
         factor = size_factor(images)
         low = max(1, round(self.half_size_min * factor))
         return low, max(low, round(self.half_size_max * factor))
+
+    def draw_random_masks(self, n: int, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Returns the masks (B, n, H, W) bool of n patches at random positions; width and height are drawn apart."""
+        position = torch.rand((len(images), n, 2), generator=generator, device=images.device)
+        centers = (position * cached_tensor((images.shape[-1], images.shape[-2]), position.device)).long()
+        return patch_masks(centers, self.draw_half_sizes(tuple(centers.shape), images, generator), images)
 
     def draw_half_sizes(self, shape: tuple[int, ...], images: Tensor, generator: torch.Generator) -> Tensor:
         """Draws integer half-sizes in pixels of `images`."""
@@ -158,6 +164,22 @@ class Cutout(HardViewAugmentation):
         centers = (position * cached_tensor((width, height), position.device)).long()
         half = torch.full((len(images), 1, 2), round(self.side * (height * width) ** 0.5 / 2), device=images.device)
         return images * ~patch_masks(centers, half, images)
+
+
+class CutoutPatches(PatchAugmentation):
+    """Covers rectangles at random positions, of the size of those of joint cutout, with the mean color.
+
+    Reference: the Cutout of MultiAugs (Zhou et al., arXiv 2402.11566); number and size are those of its released code.
+    """
+
+    kind: Literal["cutout_patches"] = "cutout_patches"
+    patches: int = Field(5, ge=1)
+    """Patches per sample."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """Covers patches of each image."""
+        masks = self.draw_random_masks(self.patches, images, generator)
+        return images * ~masks.any(dim=1).unsqueeze(1)
 
 
 def take_joints(joints: Tensor, indices: Tensor) -> Tensor:

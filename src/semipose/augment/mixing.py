@@ -98,7 +98,7 @@ class CutMix(MixingAugmentation):
     """Pastes a rectangle of another sample of the batch at the same position, in the image and in its target.
 
     In the original a label is mixed in proportion to the areas. A heatmap has places: here the cells of the rectangle
-    are the other sample's. Where the target does not change, as in MultiAugs, the rectangle is an occlusion.
+    are the other sample's. Where the target does not change, the rectangle is an occlusion.
 
     Reference: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
     ICCV 2019.
@@ -122,6 +122,23 @@ class CutMix(MixingAugmentation):
         rows = (y - center[:, 1:] * (height - 1)).abs() <= side * height / 2
         outside = ~(rows.unsqueeze(2) & columns.unsqueeze(1))
         return Mixture(draw_partners(batch, generator, device), outside.unsqueeze(1).to(images.dtype))
+
+
+class CutMixPatches(PatchAugmentation):
+    """Pastes rectangles of one other sample of the batch at the same positions; the target does not change.
+
+    Reference: the CutMix of MultiAugs (Zhou et al., arXiv 2402.11566); number and size of the patches are those of its
+    released code.
+    """
+
+    kind: Literal["cut_mix_patches"] = "cut_mix_patches"
+    patches: int = Field(2, ge=1)
+    """Patches per sample."""
+
+    def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
+        """Pastes patches into each image; a batch of one sample is returned unchanged."""
+        masks = self.draw_random_masks(self.patches, images, generator).any(dim=1)
+        return torch.where(masks.unsqueeze(1), images[draw_partners(len(images), generator, images.device)], images)
 
 
 def mixing_share(beta: float, shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

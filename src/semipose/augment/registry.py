@@ -9,8 +9,8 @@ from torch import Tensor
 
 from semipose.augment.base import HardViewAugmentation, MixingAugmentation
 from semipose.augment.color import RandAugment
-from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, JointCutout
-from semipose.augment.mixing import CutMix, KeypointMix, Mixup
+from semipose.augment.masking import AdaptiveJointCutout, CutOcclude, Cutout, CutoutPatches, JointCutout
+from semipose.augment.mixing import CutMix, CutMixPatches, KeypointMix, Mixup
 from semipose.structures.batches import Mixture
 
 AUGMENTATIONS: dict[str, type[HardViewAugmentation]] = {
@@ -19,7 +19,9 @@ AUGMENTATIONS: dict[str, type[HardViewAugmentation]] = {
     "cut_occlude": CutOcclude,
     "keypoint_mix": KeypointMix,
     "cutout": Cutout,
+    "cutout_patches": CutoutPatches,
     "cut_mix": CutMix,
+    "cut_mix_patches": CutMixPatches,
     "mixup": Mixup,
     "rand_augment": RandAugment,
 }

@@ -78,9 +78,12 @@ SUPERVISED_LENGTH = (
     "The papers do not state the length of the supervised rows: here they pass as often over their labeled persons as "
     "the other rows over the unlabeled ones."
 )
+LENGTHS_AT_1K = (
+    "The lengths of PseudoPose, DataDistill and SSPCM with 1K labels are chosen here: those of the larger label sets."
+)
 REMAINING = (
-    "The unlabeled set is the remaining images, as the papers write; Dual's released code also counts the labeled ones "
-    "(data.include_labeled=true)."
+    "The unlabeled set is the remaining persons (the papers write: the remaining images); Dual's released code also "
+    "counts the labeled ones (data.include_labeled=true)."
 )
 
 COCO_FILES = {
@@ -121,7 +124,8 @@ def _coco(labels: int) -> TableProtocol:
         schedules=COCO_SCHEDULES,
         notes=(
             "100 epochs (drops at 70, 90); with 1K labels Single and AKM train 30 (20, 25) and Dual 70 (50, 60). "
-            "MultiAugs trains 30 with 1K and 70 (50, 60) with 5K labels, as the names of its released weights say.",
+            "MultiAugs trains 30 (20, 25) with 1K labels, as its released configuration says, and 70 (50, 60) with 5K.",
+            LENGTHS_AT_1K,
             SUPERVISED_LENGTH,
             REMAINING,
         ),
@@ -150,8 +154,8 @@ PROTOCOLS: dict[str, TableProtocol] = {
         source=COCO_SOURCE + "; person detections of unlabeled2017 come from a detector of your choice",
         columns=COCO_COLUMNS,
         notes=(
-            "400 epochs (drops at 300, 350); detections of every score are unlabeled persons, as in Dual's released "
-            "code.",
+            "400 epochs (drops at 300, 350) with ResNets; detections of every score are unlabeled persons, as in "
+            "Dual's released code.",
             SUPERVISED_LENGTH,
         ),
     ),

@@ -15,8 +15,6 @@ from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.utils.section import Section
 
-MIN_PEAK = 1e-3
-"""Peaks below this one count as this one."""
 MIN_JOINTS = 10
 """Fewest labeled joints that a calibration is fitted to."""
 BINS = 10
@@ -27,10 +25,9 @@ NOT_CALIBRATED = "scores are peaks of the heatmap, not calibrated"
 
 
 class Calibration(Section):
-    """The probability that a joint is right: 1 / (1 + exp(-slope · log(peak) - intercept)).
+    """The probability that a joint is right: 1 / (1 + exp(-slope · peak - intercept)).
 
-    The odds are a power of the peak, so that a peak of any loss, which may exceed 1, has a probability, and a higher
-    peak a higher one.
+    Peaks of any loss have one, also those above 1, and a higher peak has a higher one.
 
     Reference: Platt, Probabilistic outputs for support vector machines, Advances in Large Margin Classifiers 1999.
     """
@@ -38,11 +35,11 @@ class Calibration(Section):
     slope: float = Field(gt=0)
     """How fast the odds grow with the peak."""
     intercept: float
-    """The logarithm of the odds at peak 1."""
+    """The logarithm of the odds at peak 0."""
 
     def confidences(self, peaks: np.ndarray) -> np.ndarray:
         """Returns the probabilities of peaks, of the same shape."""
-        return _sigmoid(self.slope * _feature(peaks) + self.intercept)
+        return _sigmoid(self.slope * peaks + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -164,12 +161,12 @@ def fit(peaks: np.ndarray, right: np.ndarray) -> Calibration | None:
 
     Reference: Platt 1999, section 2; Lin, Lin and Weng, A note on Platt's probabilistic outputs, Machine Learning 2007.
     """
-    positive, feature = int(right.sum()), _feature(peaks)
+    positive = int(right.sum())
     negative = len(right) - positive
-    if len(right) < MIN_JOINTS or not positive or not negative or np.ptp(feature) == 0:
+    if len(right) < MIN_JOINTS or not positive or not negative or np.ptp(peaks) == 0:
         return None
     target = np.where(right, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    inputs = np.column_stack([feature, np.ones_like(feature)])
+    inputs = np.column_stack([peaks, np.ones_like(peaks)])
     weights = np.zeros(2)
     for _ in range(100):
         scores = inputs @ weights
@@ -208,10 +205,6 @@ def _reason(right: np.ndarray) -> str:
     if right.all() or not right.any():
         return f"all {len(right)} labeled validation joints are {'right' if right.all() else 'wrong'}"
     return "the validation labels are too few, or their joints are not more often right where peaks are higher"
-
-
-def _feature(peaks: np.ndarray) -> np.ndarray:
-    return np.asarray(np.log(np.maximum(peaks, MIN_PEAK)))
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:

@@ -103,6 +103,14 @@ def test_joints_of_score_zero_never_have_a_label(tmp_path):
     assert {r["num_keypoints"] for r in json.loads(path.read_text())["annotations"]} == {0}
 
 
+def test_the_lowest_score_is_one_of_confidences(tmp_path):
+    predictions, copies = copied(tmp_path, "coco")
+    calibrated = [replace(p, calibrated=np.array([0.1, 0.3, 0.6])) for p in predictions]
+    (path,) = write_pre_labels(calibrated, copies, SKELETON, Category(1, "mouse"), tmp_path, "coco", 0.2)
+    records = json.loads(path.read_text())["annotations"]
+    assert {tuple(r["keypoints"][2::3]) for r in records} == {(0, 2, 2)}
+
+
 def test_an_unknown_format_is_refused():
     with pytest.raises(ConfigError, match="`format`: 'yolo' is unknown; use coco, cvat, label-studio, dlc, slp"):
         check_format("yolo")

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overlay, scatter
+from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overlay, reliability, scatter
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,12 @@ from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overl
         (
             lambda: scatter({"akm": (15.4, 42.9), "dual": (30.8, 44.6)}, "parameters", "AP"),
             ["akm", "dual", "parameters"],
+        ),
+        (
+            lambda: reliability(
+                {"peak": [(31, 0.25, 0.5), (7, 0.9, 0.7)], "after": [(38, 0.6, 0.6)]}, "score", "right", "n"
+            ),
+            ["peak", "after", "score", "right", "n", "31", "7", "38"],
         ),
         (lambda: dots({"single": [40.0, 41.0], "dual": [44.0]}, "AP"), ["single", "dual", "AP"]),
     ],

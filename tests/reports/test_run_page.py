@@ -11,7 +11,7 @@ from semipose.data.formats.coco_writer import write_coco
 from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match_dataset
 from semipose.reports.html import write_report
-from semipose.reports.run_page import _answers, _scores_by_joint, run_page
+from semipose.reports.run_page import _answers, _calibration_line, _reliability, _scores_by_joint, run_page
 from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.trainer import train
 
@@ -61,6 +61,20 @@ def test_finished_run(finished_run, tmp_path, parse):
     assert "Options that differ" in page.text.rpartition("How this was measured")[2]
     assert sum(address.startswith("data:image/svg") for address in page.images) >= 3
     assert sum(address.startswith("data:image/jpeg") for address in page.images) >= 12 + 2 * 32 + 12
+
+
+def test_the_reliability_diagram_says_how_it_was_measured():
+    bins = {"error": 0.21, "bins": [[30, 0.5, 0.3], [10, 0.9, 0.7]]}
+    found = {"calibration": {"slope": 1.5, "intercept": 0}, "reason": "", "persons": 5, "joints": 40}
+    found |= {"criterion": "within 0.2 × the torso's diagonal", "before": bins, "after": {**bins, "error": 0.034}}
+    [chart] = _reliability({"calibration": found})
+    for part in ("0.210 before", "0.034 after", "40 joints of 5 validation persons", "fitted to the other half"):
+        assert part in chart.title
+    assert _calibration_line({"calibration": found}) == ""
+    reason = {"calibration": None, "reason": "no validation labels"}
+    assert _calibration_line({"calibration": reason}).endswith("not calibrated: no validation labels")
+    assert _reliability({"calibration": reason}) == _reliability({}) == []
+    assert _calibration_line({}) == ""
 
 
 def test_the_gain_is_part_of_the_answer(finished_run):

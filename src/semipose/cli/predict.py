@@ -39,7 +39,10 @@ def predict(
             help="COCO results; a csv with DeepLabCut's header rows; this csv and h5; SLEAP. coco if not given.",
         ),
     ] = None,
-    draw: Annotated[bool, typer.Option("--draw", help="Also draw the poses: images, or a video of a video.")] = False,
+    draw: Annotated[
+        bool,
+        typer.Option("--draw", help="Also draw the poses, without joints of a score below 0.2: images, or a video."),
+    ] = False,
     names: Annotated[bool, typer.Option("--names", help="Write the names of the joints into the drawings.")] = False,
     smooth: Annotated[
         int, typer.Option(min=0, help="Frames of a median filter for the table of a video, odd; 0 for none.")

@@ -34,7 +34,12 @@ def suggest(
     ] = None,
     box_category: BoxCategory = None,
     min_joint_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Joints with a lower score are left unlabeled.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Joints with a lower score (probability of being right, if calibrated) are left unlabeled.",
+        ),
     ] = 0.2,
     network: Network = None,
     device: Device = "auto",

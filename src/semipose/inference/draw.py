@@ -42,7 +42,7 @@ def draw_pose(
     Args:
         image: (H, W, 3) uint8 RGB.
         joints: (N, K, 2) in pixels.
-        scores: (N, K).
+        scores: (N, K); of predictions, their `confidences`.
         skeleton: Limbs and sides of the K joints.
         min_score: Joints with a lower score or the score 0, and limbs that end in one, are not drawn.
         scale: Factor by which the image is enlarged.
@@ -93,7 +93,7 @@ def draw_predictions(
     written = []
     for identity, persons_found in by_image.items():
         path = images[identity]
-        joints, scores = np.array([p.joints for p in persons_found]), np.array([p.scores for p in persons_found])
+        joints, scores = np.array([p.joints for p in persons_found]), np.array([p.confidences for p in persons_found])
         target = out / targets[path]
         drawn = draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score, names=names)
         save_image(add_legend(drawn, skeleton.joints), target)

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from semipose.inference.box_finder import BoxFinder
 from semipose.inference.predictor import FrameCrops, Precision, Predictor
 from semipose.inference.weights import WeightsDescription, read_description, read_weights, write_weights
 from semipose.losses import HeatmapLoss, LossConfig
+from semipose.metrics.calibration import NOT_CALIBRATED, Calibration
 from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import PoseNet
 from semipose.models.pretrained import find_pretrained, load_pretrained
@@ -60,6 +61,7 @@ class PoseModel:
         precision: `auto` predicts in 16 bit on a CUDA GPU, `32-true` in 32 bit everywhere.
         boxes: How the boxes of the training were made, and their size; None if unknown.
         box_finder: Finds boxes in whole images, if the run has trained a network for that.
+        calibrations: The calibrations of the networks of the run and of their ensemble, by name.
     """
 
     network: PoseNet
@@ -77,6 +79,7 @@ class PoseModel:
     precision: Precision = "auto"
     boxes: BoxFacts | None = None
     box_finder: BoxFinder | None = None
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -93,6 +96,17 @@ class PoseModel:
     def criterion(self) -> HeatmapLoss:
         """The loss, which converts raw outputs to heatmaps."""
         return self.loss.build()
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The probability that a joint is right, as a function of its peak; None without validation labels."""
+        return self.calibrations.get(ENSEMBLE if self.ensemble_members else self.name)
+
+    def describe_scores(self) -> str:
+        """Returns what the scores of joints in files and drawings are, in one line."""
+        if self.calibration is None:
+            return f"{NOT_CALIBRATED}: the weights keep no calibration, which a training fits to its validation labels"
+        return "scores of joints are probabilities of being right, calibrated on validation persons of the training"
 
     @property
     def device(self) -> torch.device:
@@ -133,6 +147,7 @@ class PoseModel:
             self.loss.sigma,
             self.instance_score,
             self.unlearned_joints,
+            self.calibration,
             device=self.device,
             precision=self.precision,
         )
@@ -167,7 +182,7 @@ class PoseModel:
         predictions, k = self.predictor(flip_test=flip_test).predict(crops), len(self.skeleton)
         return Poses(
             np.array([p.joints for p in predictions]).reshape(-1, k, 2),
-            np.array([p.scores for p in predictions]).reshape(-1, k),
+            np.array([p.confidences for p in predictions]).reshape(-1, k),
             array,
             self.skeleton.joints,
         )
@@ -198,6 +213,7 @@ class PoseModel:
             unlearned_joints=self.unlearned_joints,
             precision=self.precision,
             boxes=self.boxes,
+            calibrations=self.calibrations,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
 
@@ -292,6 +308,7 @@ def _load(weights: Path) -> PoseModel:
         unlearned_joints=description.unlearned_joints,
         precision=description.precision,
         boxes=description.boxes,
+        calibrations=description.calibrations,
     )
 
 

@@ -105,7 +105,7 @@ def _labeled(prediction: Prediction, image: Path, min_joint_score: float) -> np.
     """Which joints have a label, (K,): those with a score that lie in the image, as labeling tools demand."""
     size = image_size(image)
     inside = (prediction.joints >= 0) & (prediction.joints < (np.inf if size is None else np.array(size)))
-    return np.asarray(inside.all(axis=1) & (prediction.scores >= min_joint_score) & (prediction.scores > 0))
+    return np.asarray(inside.all(axis=1) & (prediction.confidences >= min_joint_score) & (prediction.confidences > 0))
 
 
 def _instances(

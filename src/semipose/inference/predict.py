@@ -177,6 +177,7 @@ def predict(
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
     model.to(device)
+    log.info(model.describe_scores())
     chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
         options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}

@@ -86,7 +86,7 @@ def prediction_table(
 ) -> PoseTable:
     """Returns the table of predictions with x, y and likelihood of each joint.
 
-    The likelihood is the score of the joint limited to 0…1, see `likelihoods`. If an image has several animals, the
+    The likelihood is that of `likelihoods`. If an image has several animals, the
     table has the animals individual1, individual2, … by their tracks, or in the order of the predictions if they are
     not tracked.
     """
@@ -108,13 +108,13 @@ def prediction_table(
 
 
 def likelihoods(prediction: Prediction) -> np.ndarray:
-    """Returns the scores of the joints, (K,), limited to 0…1.
+    """Returns the scores of the joints, (K,), within 0…1: the probability that each is right, if it is known.
 
-    A score is the peak of the heatmap, and every loss scales heatmaps so that the target of the training has peak 1.
-    A regressed heatmap may exceed 1 or be negative by noise, and a distribution over cells exceeds 1 where it is
-    narrower than the target; both then count as certain, or as nothing.
+    Else a score is the peak of the heatmap, and every loss scales heatmaps so that the target of the training has
+    peak 1. A regressed heatmap may exceed 1 or be negative by noise, and a distribution over cells exceeds 1 where it
+    is narrower than the target; both then count as certain, or as nothing.
     """
-    return np.asarray(np.clip(prediction.scores, 0.0, 1.0))
+    return np.asarray(np.clip(prediction.confidences, 0.0, 1.0))
 
 
 def _by_image(predictions: Sequence[Prediction], rows: Mapping[int | str, str | int]) -> list[list[Prediction]]:

@@ -19,6 +19,7 @@ from semipose.data.data_errors import DataErrors
 from semipose.data.loader import default_workers, unlabeled_batch
 from semipose.errors import RunError
 from semipose.losses import HeatmapLoss
+from semipose.metrics.calibration import Calibration
 from semipose.metrics.instance_score import InstanceScore, instance_scores
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
@@ -74,6 +75,7 @@ class Predictor:
         instance_score: How the peaks of the joints become the score of a person.
         unlearned_joints: Joints that the training had no labels of: their score is 0, and they do not count in a
             person's.
+        calibration: Converts peaks to probabilities; None leaves predictions without them.
         batch: Crops per forward pass; halved if the memory of a GPU is too small.
         device: Where the networks are.
         precision: `auto` computes the heatmaps in 16 bit on a CUDA GPU, or in 32 bit if they overflow there; `32-true`
@@ -88,6 +90,7 @@ class Predictor:
     sigma: float = 2.0
     instance_score: InstanceScore = "rescored"
     unlearned_joints: Sequence[str] = ()
+    calibration: Calibration | None = None
     batch: int = 64
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "auto"
@@ -214,6 +217,7 @@ class Predictor:
                 category_id=crops.dataset.category_id_of(person),
                 box_score=person.score,
                 crop_area=crops.geometry.area(person.box),
+                calibrated=None if self.calibration is None else self.calibration.confidences(own) * learned,
             )
 
 

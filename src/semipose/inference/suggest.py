@@ -68,7 +68,8 @@ def suggest(
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
-        min_joint_score: Joints with a lower score have no pre-label.
+        min_joint_score: Joints with a lower score have no pre-label: a lower probability of being right, or, if the
+            network is not calibrated, a lower peak of the heatmap.
         network: A network of the run folder, as in `load`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -86,6 +87,7 @@ def suggest(
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
     _check(count, min_joint_score, out, format)
     make_folder(out)
+    log.info(model.describe_scores())
     known = known_images(model.path)
     with TemporaryDirectory(dir=out, prefix=".frames") as folder:
         candidates = errors.read(
@@ -135,7 +137,8 @@ def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
 
 def _log_pre_labels(model: PoseModel, selected: Sequence[Prediction], min_joint_score: float) -> None:
     """Logs how many joints have a pre-label."""
-    scores = np.stack([p.scores for p in selected])[:, [j not in model.unlearned_joints for j in model.skeleton.joints]]
+    learned = [j not in model.unlearned_joints for j in model.skeleton.joints]
+    scores = np.stack([p.confidences for p in selected])[:, learned]
     log.info(
         "%d of %d joints have a score of %g or more (the highest is %.2g); those in the image have a pre-label",
         (scores >= min_joint_score).sum(),

@@ -168,7 +168,7 @@ def _compare_boxes(model: PoseModel, source: Path, by_frame: BoxesByFrame, frame
 def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton, *, names: bool) -> np.ndarray:
     """The image with the predicted poses, the numbers of tracked persons at their boxes, and the legend."""
     joints = np.array([p.joints for p in found]).reshape(-1, len(skeleton), 2)
-    scores = np.array([p.scores for p in found]).reshape(-1, len(skeleton))
+    scores = np.array([p.confidences for p in found]).reshape(-1, len(skeleton))
     drawn = draw_pose(image, joints, scores, skeleton, names=names)
     for prediction in found:
         if prediction.track is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from semipose.errors import WeightsError
 from semipose.inference.predictor import Precision
 from semipose.losses import LossConfig
+from semipose.metrics.calibration import Calibration
 from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import ModelConfig
 from semipose.ops.heatmaps import Decoder
@@ -61,6 +62,8 @@ class WeightsDescription(Section):
     """How the boxes of the training were made, and their size."""
     headline_networks: tuple[str, ...] = ()
     """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
+    calibrations: Mapping[str, Calibration] = {}
+    """By network of the run, and `ensemble`: the probability that a joint is right as a function of its peak."""
     sha256: str = ""
     """SHA-256 of the file's tensor bytes."""
 
@@ -77,6 +80,19 @@ def write_weights(path: Path, description: WeightsDescription, state: Mapping[st
     with replacing(path) as temporary:
         # save_file would create a file that only its owner can read
         temporary.write_bytes(save(tensors, {KEY: metadata}))
+
+
+def write_calibrations(path: Path, calibrations: Mapping[str, Calibration]) -> None:
+    """Writes calibrations into the description of a weights file, atomically, unless it has them; its tensors stay.
+
+    Raises:
+        OSError: If the file cannot be written.
+        WeightsError: If it cannot be read.
+    """
+    if read_description(path).calibrations == calibrations:
+        return
+    description, state = read_weights(path)
+    write_weights(path, description.model_copy(update={"calibrations": dict(calibrations)}), state)
 
 
 def read_weights(path: Path) -> tuple[WeightsDescription, dict[str, Tensor]]:

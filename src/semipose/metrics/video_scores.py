@@ -10,7 +10,7 @@ from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 
 LOW_SCORE = 0.2
-"""Joints with a lower score count as not found; drawings leave them out, too."""
+"""Joints with a lower peak of the heatmap count as not found; peaks, because calibrations differ between networks."""
 JUMP = 0.2
 """A joint jumps if it moves by more than this part of the pose's size from one frame to the next."""
 
@@ -27,7 +27,7 @@ class VideoScores:
         movement: Median distance in pixels that a joint moves from a frame to the next.
         jumps: Share of joints that move by more than a fifth of the pose's size from a frame to the next.
         swaps: Share of left/right pairs that would move less than half as far if their names were exchanged.
-        low_scores: Share of joints with a score below 0.2.
+        low_scores: Share of joints with a heatmap peak below 0.2.
     """
 
     frames: int

@@ -148,6 +148,34 @@ def dots(groups: Mapping[str, Sequence[float]], x: str) -> str:
     return chart.url
 
 
+def reliability(groups: Mapping[str, Sequence[tuple[int, float, float]]], x: str, y: str, counts: str) -> str:
+    """Draws reliability diagrams of ten bins, with their numbers of joints as bars; returns the chart as a data URL.
+
+    Args:
+        groups: Number of joints, mean confidence and share of right joints of each bin, by name.
+        x: Label of the confidences.
+        y: Label of the shares.
+        counts: Label of the numbers.
+    """
+    with new_chart(3.6) as chart:
+        axes, below = chart.axes, chart.axes.twinx()
+        axes.plot([0, 1], [0, 1], "--", color=COLORS[5], linewidth=1)
+        for number, (name, bins) in enumerate(groups.items()):
+            sizes, confidences, shares = np.array(bins, dtype=float).T
+            color = COLORS[number % len(COLORS)]
+            axes.plot(confidences, shares, color=color, label=name, linewidth=1.6, alpha=0.6)
+            axes.scatter(confidences, shares, 4 + 60 * sizes / sizes.max(), color=color)
+            places = np.minimum(np.floor(10 * confidences), 9) / 10 + (number + 1) / 10 / (len(groups) + 1)
+            drawn = below.bar(places, sizes, 0.06 / len(groups), color=color, alpha=0.35)
+            below.bar_label(drawn, [f"{size:.0f}" for size in sizes], fontsize=6, color=color)
+        below.set_ylim(0, 4 * below.dataLim.y1)
+        below.set_yticks([])
+        below.set_ylabel(counts)
+        axes.set(xlabel=x, ylabel=y, xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return chart.url
+
+
 def jpeg(image: np.ndarray) -> str:
     """Encodes an RGB image (H, W, 3) uint8 as a data URL."""
     _, content = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])

@@ -16,6 +16,7 @@ from semipose.data.found_boxes import with_boxes_of_run
 from semipose.inference.video import SCORES_SUFFIX
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
+from semipose.metrics.calibration import NOT_CALIBRATED
 from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks_scale import ap_caveats
@@ -76,6 +77,7 @@ def run_page(folder: Path) -> Page:
         results["protocol"],
         describe(results.get("intervals", {}), f" of {results.get('best')}"),
         gain.describe() if gain else "",
+        _calibration_line(results),
         *notes,
     ]
     return Page(
@@ -84,7 +86,7 @@ def run_page(folder: Path) -> Page:
         lines=[_measured_on(truth, splits, results)],
         suggestions=suggestions(findings),
         tables=[_score_table(results["scores"], results.get("best")), *_video_tables(folder)],
-        charts=charts + figures.charts + curves,
+        charts=[*charts, *_reliability(results), *figures.charts, *curves],
         sheets=[*error_sheets(truth, list(data.matched)), *figures.sheets, *views],
         details=[line for line in [*measured, *account] if line],
         settings=settings,
@@ -147,6 +149,30 @@ def _scores_by_joint(data: MatchedDataset) -> tuple[list[Picture], list[str]]:
     unlabeled = [j for j in data.truth.skeleton.joints if j not in scores.by_joint.get("pixel_error", {})]
     missing = [f"Not measured, because no evaluated pose has it labeled: {', '.join(unlabeled)}."] if unlabeled else []
     return charts, [describe_pixel_error(scores.pixel_error), *missing, *scores.notes]
+
+
+def _reliability(results: dict[str, Any]) -> list[Picture]:
+    """Returns the reliability diagram of the best network's scores of joints, if they are calibrated."""
+    found = results.get("calibration") or {}
+    if not found.get("calibration"):
+        return []
+    before, after = found["before"], found["after"]
+    groups = {"heatmap peak": before["bins"], "calibrated": after["bins"]}
+    axes = ("score of the joint", "share of right joints", "bars: number of joints")
+    title = (
+        f"Can the scores of joints be trusted? A score of 0.8 should be right in 8 of 10 cases (dashed line). Mean "
+        f"difference from it (expected calibration error): {before['error']:.3f} before calibration, "
+        f"{after['error']:.3f} after. Measured on {plural(found['joints'], 'joint')} of "
+        f"{plural(found['persons'], 'validation person')}, right if {found['criterion']}: each half of the images with "
+        "a calibration fitted to the other half, because the same persons would flatter it"
+    )
+    return [Picture(title, plots.reliability(groups, *axes))]
+
+
+def _calibration_line(results: dict[str, Any]) -> str:
+    """Returns why the scores of joints are not calibrated; empty if they are, and for runs that do not say."""
+    found = results.get("calibration") or {}
+    return f"{NOT_CALIBRATED}: {found['reason']}" if found.get("reason") else ""
 
 
 def _figures(folder: Path, data: MatchedDataset, splits: DataSplits) -> Figures:

@@ -25,7 +25,8 @@ class Poses:
 
     Attributes:
         keypoints: (N, K, 2) x and y of each joint in pixels; the center of the first pixel is (0, 0).
-        scores: (N, K) confidence of each joint, about 0 to 1.
+        scores: (N, K) probability that each joint is right; the peak of its heatmap, which may exceed 1, if the network
+            is not calibrated.
         boxes: (N, 4) the boxes [x, y, width, height] that the persons were found in, in pixels.
         names: Names of the K joints.
     """

@@ -17,7 +17,7 @@ class Prediction:
         image_id: Id of the image.
         annotation_id: Id of the annotated person whose box was used; None for the box of a detector.
         joints: (K, 2) float64 in pixels of the image.
-        scores: (K,) confidence of each joint; 0 for joints that the training had no labels of.
+        scores: (K,) heatmap peak of each joint; 0 for joints that the training had no labels of.
         score: Confidence of the person, by which AP ranks.
         box: x, y, width and height in pixels.
         category_id: Id of the person's category.
@@ -25,6 +25,8 @@ class Prediction:
         crop_area: Area of the crop that the network saw in square pixels of the image, the scale of OKS-NMS; None if it
             is unknown.
         track: Number of the person in a video, from 1 on, the same in all frames; None if persons are not tracked.
+        calibrated: (K,) probability that each joint is right, 0 for joints without labels in training; None if the
+            network is not calibrated. Metrics do not use it.
     """
 
     image_id: int | str
@@ -37,6 +39,12 @@ class Prediction:
     box_score: float = 1.0
     crop_area: float | None = None
     track: int | None = None
+    calibrated: np.ndarray | None = None
+
+    @property
+    def confidences(self) -> np.ndarray:
+        """What tables and drawings show as the score of each joint, (K,): the probability, else the peak."""
+        return self.scores if self.calibrated is None else self.calibrated
 
 
 def ground_truth_as_predictions(persons: PoseDataset) -> list[Prediction]:

@@ -24,6 +24,7 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
 from semipose.metrics.bootstrap import Interval, intervals
+from semipose.metrics.calibration import NOT_CALIBRATED
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
 from semipose.metrics.instance_score import DESCRIPTIONS
 from semipose.metrics.oks_scale import ap_caveats
@@ -33,6 +34,7 @@ from semipose.models.pose_net import PoseNet
 from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
+from semipose.training.calibration import calibrate_weights
 from semipose.training.checkpoint import TrainingState
 from semipose.training.config import EvaluationConfig
 from semipose.training.distributed import all_gather, barrier, is_main_process, rank, world_size
@@ -238,12 +240,16 @@ class Evaluator:
         truth = self._truth.get(which)
         if truth is None:
             protocol = "no scores: there are no validation or test persons"
+            log.info(f"{NOT_CALIBRATED}: no validation labels")
             return TrainResult(self.out, {}, self.headline_networks, protocol, state.seconds)
         self._load_kept_weights()
         predictions = self._predict_all(which)
         gain = self._gain(which, predictions, state) if learned_from_unlabeled else None
         scores = self._scores(predictions, which)
         protocol = self._protocol(which, truth, images).describe()
+        validated = predictions
+        if which == "test" and "validation" in self._truth:
+            validated = self._predict_all("validation")
         result = TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds)
         if not is_main_process():
             return result
@@ -263,6 +269,8 @@ class Evaluator:
             "pixel_error": pixel_error,
             "gain": gain and gain.as_dict(),
         }
+        calibration = calibrate_weights(self.out, self._truth.get("validation"), validated, state.best_network)
+        content["calibration"] = calibration.as_dict()
         write_text(self.out / "scores.json", json.dumps(content, indent=1))
         return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error, gain=gain)
 

@@ -58,6 +58,17 @@ def test_saving_and_loading_keeps_every_bit(tmp_path_factory, values, image_id, 
     assert after[0].joints.dtype == np.float64
 
 
+def test_confidences_are_the_scores_of_keypoints_and_peaks_are_kept(tmp_path: Path) -> None:
+    joints, peaks, calibrated = np.ones((2, 2)), np.array([1.3, 0.2]), np.array([0.9, 0.15])
+    prediction = Prediction(4, None, joints, peaks, 1.3, (0.0, 0.0, 9.0, 9.0), calibrated=calibrated)
+    save_predictions([prediction], tmp_path / "p.json")
+    [record] = json.loads((tmp_path / "p.json").read_text())
+    assert (record["keypoints"][2::3], record["peaks"], record["score"]) == ([0.9, 0.15], [1.3, 0.2], 1.3)
+    [loaded] = load_predictions(tmp_path / "p.json", TWO)
+    assert same(loaded, prediction)
+    assert loaded.confidences.tolist() == [0.9, 0.15]
+
+
 def test_saved_labels_score_one(tmp_path: Path) -> None:
     persons = read_coco(PEOPLE)
     save_predictions(ground_truth_as_predictions(persons), tmp_path / "labels.json")
@@ -134,6 +145,7 @@ def test_boxes_and_annotation_ids_may_be_missing(tmp_path: Path) -> None:
         ({"bbox": "all"}, "'bbox' is all"),
         ({"box_score": "high"}, "'box_score' is 'high'; write a finite number"),
         ({"crop_area": float("nan")}, "'crop_area' is nan"),
+        ({"peaks": [0.5]}, "'peaks' is .0.5.; write 2 finite numbers"),
     ],
 )
 def test_broken_records_are_refused(tmp_path: Path, change: dict, message: str) -> None:

@@ -30,6 +30,7 @@ def save_predictions(
 
     Each record is {image_id, category_id, keypoints: [x, y, score] * K, score, bbox}, with numbers in full precision.
     Extra keys are `box_score` and, where they are known, `annotation_id`, `crop_area` in square pixels and `track_id`.
+    If the network is calibrated, the scores of keypoints are probabilities, and the extra key `peaks` has K peaks.
 
     Args:
         predictions: The predictions, in the order of the file.
@@ -123,7 +124,7 @@ def _write(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _keypoints(p: Prediction) -> list[float]:
-    return np.column_stack([p.joints, p.scores]).astype(np.float64).ravel().tolist()
+    return np.column_stack([p.joints, p.confidences]).astype(np.float64).ravel().tolist()
 
 
 def _record(p: Prediction) -> dict[str, Any]:
@@ -135,7 +136,8 @@ def _record(p: Prediction) -> dict[str, Any]:
         "bbox": [float(v) for v in p.box],
         "box_score": float(p.box_score),
     }
-    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area, "track_id": p.track}
+    peaks = None if p.calibrated is None else p.scores.astype(np.float64).tolist()
+    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area, "track_id": p.track, "peaks": peaks}
     record |= {key: value for key, value in known.items() if value is not None}
     return record
 
@@ -166,16 +168,20 @@ def _prediction(record: Any, k: int, where: str) -> Prediction:
         raise DataError(f"{where}: 'score' is {record['score']!r}; write a finite number")
     box_score, crop_area = (_number(record, field, where) for field in ("box_score", "crop_area"))
     joints, scores = values.reshape(k, 3)[:, :2].copy(), values[2::3].copy()
+    peaks = None if record.get("peaks") is None else finite_numbers(record["peaks"], k)
+    if peaks is None and record.get("peaks") is not None:
+        raise DataError(f"{where}: 'peaks' is {str(record['peaks'])[:60]}; write {k} finite numbers")
     return Prediction(
         image_id=image_id,
         annotation_id=record.get("annotation_id"),
         joints=joints,
-        scores=scores,
+        scores=scores if peaks is None else peaks,
         score=float(score[0]),
         box=_box(record.get("bbox"), joints, where),
         category_id=record["category_id"],
         box_score=1.0 if box_score is None else box_score,
         crop_area=crop_area,
+        calibrated=None if peaks is None else scores,
     )
 
 

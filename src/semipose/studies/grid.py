@@ -119,7 +119,7 @@ class StudyData(Section):
             **({"columns": list(protocol.columns)} if protocol.columns else {}),
             "schedules": _changed(protocol.schedules, lambda options: _without(options, shared)),
             **value,
-            "note": " ".join(filter(None, (protocol.text + ".", *protocol.notes, value.get("note")))),
+            "note": " ".join(filter(None, (protocol.text + ".", *protocol.notes_for(_methods(value)), value.get("note")))),
             "protocol": None,
             "data": {**protocol.files, **value.get("data", {})},
             "shared": {**protocol.settings, **shared},
@@ -129,6 +129,13 @@ class StudyData(Section):
         """Returns the files of the study that are missing in the folder `data`."""
         paths = dict.fromkeys((data or Path()) / path for path in self.data.values())
         return [path for path in paths if not path.exists()]
+
+
+def _methods(study: dict[str, Any]) -> set[str]:
+    """The methods of the rows of a study that is not validated yet."""
+    rows = study["rows"].values() if isinstance(study.get("rows"), dict) else ()
+    options = [row["options"] for row in rows if isinstance(row, dict) and isinstance(row.get("options"), dict)]
+    return {str(named.get("method")) for named in options}
 
 
 class StudyGrid(StudyData):

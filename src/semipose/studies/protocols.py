@@ -18,6 +18,7 @@ class TableProtocol:
         columns: Metrics of the table; empty for those of a study without a protocol.
         schedules: Overrides by method and number of labels, where a paper trains shorter than `settings`.
         notes: Further sentences below the table.
+        notes_on_methods: Sentences that stand there only if the table has a row of one of the methods.
     """
 
     text: str
@@ -29,6 +30,11 @@ class TableProtocol:
     columns: tuple[str, ...] = ()
     schedules: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    notes_on_methods: tuple[tuple[tuple[str, ...], str], ...] = ()
+
+    def notes_for(self, methods: set[str]) -> list[str]:
+        """Returns the sentences below a table with these methods."""
+        return [*self.notes, *(note for named, note in self.notes_on_methods if methods.intersection(named))]
 
 
 COMMON: dict[str, Any] = {
@@ -78,9 +84,6 @@ SUPERVISED_LENGTH = (
     "The papers do not state the length of the supervised rows: here they pass as often over their labeled persons as "
     "the other rows over the unlabeled ones."
 )
-LENGTHS_AT_1K = (
-    "The lengths of PseudoPose, DataDistill and SSPCM with 1K labels are chosen here: those of the larger label sets."
-)
 REMAINING = (
     "The unlabeled set is the remaining persons (the papers write: the remaining images); Dual's released code also "
     "counts the labeled ones (data.include_labeled=true)."
@@ -122,12 +125,20 @@ def _coco(labels: int) -> TableProtocol:
         source=COCO_SOURCE,
         columns=COCO_COLUMNS,
         schedules=COCO_SCHEDULES,
-        notes=(
-            "100 epochs (drops at 70, 90); with 1K labels Single and AKM train 30 (20, 25) and Dual 70 (50, 60). "
-            "MultiAugs trains 30 (20, 25) with 1K labels, as its released configuration says, and 70 (50, 60) with 5K.",
-            LENGTHS_AT_1K,
-            SUPERVISED_LENGTH,
-            REMAINING,
+        notes=("100 epochs (drops at 70, 90).", REMAINING),
+        notes_on_methods=(
+            (("single", "akm", "akm+mixup"), "With 1K labels Single and AKM train 30 epochs (20, 25)."),
+            (("dual",), "With 1K labels Dual trains 70 epochs (50, 60)."),
+            (
+                ("multi_augs", "multi_augs+dual"),
+                "MultiAugs trains 30 epochs (20, 25) with 1K labels, as in its released configuration, and 70 (50, 60) "
+                "with 5K, which is chosen here.",
+            ),
+            (
+                ("pseudopose", "data_distill", "sspcm"),
+                "The papers do not state the length of PseudoPose, DataDistill and SSPCM with 1K labels.",
+            ),
+            (("supervised",), SUPERVISED_LENGTH),
         ),
     )
 

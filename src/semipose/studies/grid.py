@@ -112,6 +112,7 @@ class StudyData(Section):
         if value["protocol"] not in PROTOCOLS:
             raise ValueError(f"unknown protocol {value['protocol']!r}; known: {', '.join(PROTOCOLS)}")
         protocol, shared = PROTOCOLS[value["protocol"]], value.get("shared", {})
+        notes = (protocol.text + ".", *protocol.notes_for(_methods(value)), value.get("note"))
         return {
             "labels": list(protocol.labels) or [None],
             "metric": protocol.metric,
@@ -119,7 +120,7 @@ class StudyData(Section):
             **({"columns": list(protocol.columns)} if protocol.columns else {}),
             "schedules": _changed(protocol.schedules, lambda options: _without(options, shared)),
             **value,
-            "note": " ".join(filter(None, (protocol.text + ".", *protocol.notes_for(_methods(value)), value.get("note")))),
+            "note": " ".join(filter(None, notes)),
             "protocol": None,
             "data": {**protocol.files, **value.get("data", {})},
             "shared": {**protocol.settings, **shared},

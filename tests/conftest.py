@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+import semipose
 from semipose.config import RunConfig, load_config
+
+TEST: dict[str, Any] = {
+    "data.test": str(Path(__file__).parent / "people_test.json"),
+    "data.test_images": str(Path(semipose.__file__).parent / "people" / "images"),
+}
+"""24 of the 400 embedded test persons."""
 
 TINY: dict[str, Any] = {
     "data.train": "people",
+    **TEST,
     "data.labels": 24,
     "data.validation": 8,
     "data.include_labeled": False,
@@ -55,6 +63,7 @@ def tiny(small_people: Path) -> Any:
 
     def make(method: str, **changes: Any) -> RunConfig:
         data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images")}
+        data |= dict.fromkeys(TEST)
         return load_config(None, {**TINY, **data, "method": method, **changes})
 
     return make
@@ -65,6 +74,7 @@ def tiny_run() -> dict[str, Any]:
     """Overrides for two steps of a tiny network on the embedded images."""
     return {
         "data.train": "people",
+        **TEST,
         "data.validation": 8,
         "model.backbone": "resnet10t",
         "model.weights": "none",

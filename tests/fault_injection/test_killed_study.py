@@ -14,7 +14,7 @@ from semipose.studies.study import run_study
 
 @pytest.mark.slow
 def test_killed_study_continues_to_the_same_table(tmp_path, tiny_run):
-    options = {"method": "single", "model.backbone": "test_resnet", "train.steps": 100, "train.evaluate_every": 9.0}
+    options = {"method": "single", "model.backbone": "test_resnet", "train.steps": 60, "train.evaluate_every": 9.0}
     grid = StudyGrid(title="Tiny", shared=tiny_run, rows={"single": {"options": options}}, labels=[30])
     path, whole, killed = tmp_path / "tiny.yaml", tmp_path / "whole", tmp_path / "killed"
     path.write_text(yaml.safe_dump(grid.model_dump()))

@@ -26,12 +26,12 @@ def _log_level(caplog):
     caplog.set_level(logging.INFO)
 
 
-def interrupted(config, folder, monkeypatch, step):
+def interrupted(config, folder, monkeypatch, step, *, resume=False):
     """Trains until a signal arrives in a step."""
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         with pytest.raises(InterruptedTrainingError) as error:
-            train(config, folder)
+            train(config, folder, resume=resume)
     assert error.value.signal == signal.SIGINT
     assert saved_state(folder).step == step
 
@@ -39,13 +39,13 @@ def interrupted(config, folder, monkeypatch, step):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_an_interrupted_run_resumes_exactly(method, tiny, tmp_path, monkeypatch):
-    """In the first step, within a line of the log, and in the last step but one."""
+    """Three times: in the first step, within a line of the log, and in the last step but one."""
     config = tiny(method, **{"train.steps": 6, "train.log_every": 4, "train.checkpoint_every": 4})
     train(config, tmp_path / "whole")
     for step in (1, 3, 5):
-        interrupted(config, tmp_path / f"at{step}", monkeypatch, step)
-        train(config, tmp_path / f"at{step}", resume=True)
-        assert_same_runs(tmp_path / "whole", tmp_path / f"at{step}")
+        interrupted(config, tmp_path / "stopped", monkeypatch, step, resume=step > 1)
+    train(config, tmp_path / "stopped", resume=True)
+    assert_same_runs(tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_groups_of_parameters_and_parts_of_batches_resume_exactly(tiny, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ def test_all_figures_of_runs(runs, tmp_path):
     assert [chart.title for chart in figures.charts] == [
         "AP on validation over epochs",
         "Parameters against AP",
-        "PCK@0.2 by joint of G, R1, F, R2, on 100 poses",
+        "PCK@0.2 by joint of G, R1, F, R2, on 24 poses",
         "Adaptive masks: persons by number of masks",
     ]
     poses, median, harder, networks, masks = figures.sheets

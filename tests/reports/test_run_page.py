@@ -142,7 +142,8 @@ def test_broken_images_of_the_test_set_are_left_out(tmp_path, tiny_run):
     write_coco(persons, tmp_path / "test.json")
     first = tmp_path / "images" / persons[0].image.name
     first.write_bytes(first.read_bytes()[:300])
-    test = {"data.test": str(tmp_path / "test.json"), "data.on_error": {"test": "skip"}}
+    files = {"data.test": str(tmp_path / "test.json"), "data.test_images": str(tmp_path / "images")}
+    test = {**files, "data.on_error": {"test": "skip"}}
     train(load_config(None, {**tiny_run, **test, "data.labels": 30, "method": "supervised"}), tmp_path / "run")
     assert "Left out because of errors: test 1" in " ".join(run_page(tmp_path / "run").details)
     (tmp_path / "run" / "scores.json").unlink()

@@ -14,7 +14,7 @@ PathLike = str | os.PathLike[str]
 REMEDIES = {
     "whole": "set `boxes=whole`",
     "given": "give boxes of the same kind as `boxes`",
-    "joints": "give boxes of a detector around the subjects as `boxes`, or train again with `boxes=auto`",
+    "joints": "give boxes around the subjects as `boxes`",
     "found": "set `boxes=auto`",
 }
 """What makes the boxes of a prediction like those of the training, by how the latter were made."""
@@ -52,7 +52,15 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
         source: The images, for the message.
     """
     trained = model.boxes
-    if trained is None or facts is None or not trained.differ_from(facts):
+    if trained is None or facts is None:
+        return
+    if trained.subjects > 1 and facts.kind == "whole":
+        log.warning(
+            f"{source}: the labels of the training show up to {trained.subjects} subjects in an image, and one box an "
+            "image finds at most one of them; give `boxes=FILE`, COCO results with a box for each subject"
+        )
+        return
+    if not trained.differ_from(facts):
         return
     log.warning(
         f"{source}: the network was trained in {trained.describe()}, and the boxes here are {facts.describe()}: "

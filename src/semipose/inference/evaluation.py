@@ -243,7 +243,7 @@ class _Settings:
         if finder is None:
             warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         else:
-            require_one_subject(persons)
+            require_one_subject(persons, AUTO, "give `boxes=FILE`: COCO results with a box for each subject")
             persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(

@@ -173,6 +173,10 @@ def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path,
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
     assert result.gain is None
-    assert "2 steps are too few to learn all that the labels teach: no unlabeled image is used" in caplog.text
+    reason = "2 steps are too few to learn all that the labels teach"
+    assert f"{reason}: no unlabeled image is used" in caplog.text
+    content = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert (content["gain"], content["unlabeled_not_used"], result.unlabeled_not_used) == (None, reason, reason)
+    assert repr(result).splitlines()[-1].startswith(f"  unlabeled images: not used, {reason}; raise train.steps")
     teacher, alone = (load_file(tmp_path / "run" / "weights" / f"{n}.safetensors") for n in ("teacher", "labels_alone"))
     assert all(teacher[name].equal(alone[name]) for name in teacher)

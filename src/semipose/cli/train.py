@@ -127,6 +127,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "intervals": result.intervals,
                 "pixel_error": result.pixel_error,
                 "gain": result.gain and result.gain.as_dict(),
+                "unlabeled_not_used": result.unlabeled_not_used,
                 "data": result.data,
                 "out": str(result.folder),
             }
@@ -143,8 +144,8 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     if report:
         print(report)
     print(result.folder)
-    if result.gain:
-        print(result.gain.describe())
+    if gain := result.describe_gain():
+        print(gain)
 
 
 def _write_report(folder: Path) -> Path | None:

@@ -72,6 +72,7 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
         "scores",
         "headline_networks",
         "protocol",
+        "boxes",
         "best",
         "intervals",
         "pixel_error",

@@ -104,6 +104,14 @@ def test_a_training_without_a_use_of_its_unlabeled_images_says_so_first(tiny_run
     ]
 
 
+def test_the_first_answer_says_that_boxes_are_made_from_the_labels(finished_run):
+    results = json.loads((finished_run / "scores.json").read_text())
+    truth = read_dataset("people", None, "val").subset(range(12))
+    for boxes, said in (("around the labels", True), (results["boxes"], False)):
+        answers = _answers({**results, "boxes": boxes}, None, truth)
+        assert [", measured in boxes around the labels" in answer.text for answer in answers] == [said] * len(answers)
+
+
 def test_scores_by_joint_have_no_chart_without_a_bar():
     """Joints without a label are named."""
     truth = read_dataset("people", None, "val").subset(range(12))

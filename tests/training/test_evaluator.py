@@ -29,8 +29,8 @@ def test_the_pixel_error_selects_where_ap_measures_little():
         return selection_score({"AP": ap, "PCK@0.2": 0.5, "pixel_error": error}, caveats)
 
     assert selected(0.9, 8.0, ()) > selected(0.8, 5.0, ())
-    assert selected(0.9, 8.0, ("boxes are whole images",)) < selected(0.8, 5.0, ("boxes are whole images",))
-    assert selected(0.9, None, ("boxes are whole images",)) > selected(0.8, None, ("boxes are whole images",))
+    assert selected(0.9, 8.0, ("sizes are those of whole images",)) < selected(0.8, 5.0, ("boxes are whole images",))
+    assert selected(0.9, None, ("sizes are those of whole images",)) > selected(0.8, None, ("boxes are whole images",))
 
 
 @pytest.mark.parametrize(("skeleton", "step"), [("people", 2), ("parts", 3)])

@@ -123,6 +123,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "scores": result.scores,
                 "headline_networks": result.headline_networks,
                 "protocol": result.protocol,
+                "boxes": result.boxes,
                 "best": result.best,
                 "intervals": result.intervals,
                 "pixel_error": result.pixel_error,
@@ -136,7 +137,8 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     several = len(result.scores) > 1
     print_scores(result.scores)
     of = f" of {result.best}" if several else ""
-    for line in (describe(result.intervals, of), describe_pixel_error(result.pixel_error, of), result.protocol):
+    errors = describe_pixel_error(result.pixel_error, of, result.boxes)
+    for line in (describe(result.intervals, of), errors, result.protocol):
         if line:
             print(line)
     if result.best and several:

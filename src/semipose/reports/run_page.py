@@ -30,6 +30,7 @@ from semipose.reports.figures import Figures, mask_figures, network_figures
 from semipose.reports.page import Answer, Page, Picture, Table
 from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
 from semipose.reports.suggestions import Findings, pose_length, suggestions
+from semipose.structures.boxes import AROUND_LABELS
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
 
@@ -114,6 +115,8 @@ def _score_answer(
 ) -> Answer:
     unit = " px" if is_error(name) else "" if name == "AP" else " %"
     text = MEANINGS[name]
+    if results.get("boxes") == AROUND_LABELS:
+        text += f", measured in boxes {AROUND_LABELS}"
     if interval:
         text += f"; 95 % interval {shown(name, interval[0]):.1f} to {shown(name, interval[1]):.1f}"
     if is_error(name) and results.get("pixel_error"):

@@ -20,6 +20,9 @@ WHOLE, AUTO = "whole", "auto"
 BOX_WORDS = {WHOLE: "whole images", AUTO: "found by the box network of the run"}
 """What the words mean, for protocols."""
 
+GROUND_TRUTH, AROUND_LABELS = "ground truth", "around the labels"
+"""The boxes of a data set in words, for protocols: as they are given, or made from its labels."""
+
 TOLERANCE = 1.5
 """Factor by which boxes may be smaller or larger than those of a training before they count as different."""
 WORDS: dict[BoxKind, str] = {
@@ -85,6 +88,11 @@ def box_facts(
     low, size, high = np.percentile(shares, (5, 50, 95)).tolist()
     labeled = Counter(path for path, known in zip(persons.paths, counted & persons.labeled, strict=True) if known)
     return BoxFacts(kind, size, low, high, max(labeled.values(), default=1))
+
+
+def own_boxes(persons: Instances) -> str:
+    """Returns in words what most of the labeled persons' own boxes are, for protocols."""
+    return AROUND_LABELS if _mostly(persons.box_from_labels[persons.labeled]) else GROUND_TRUTH
 
 
 def _mostly(values: np.ndarray) -> bool:

@@ -99,10 +99,7 @@ def write_calibrations(
         OSError: If the file cannot be written.
         WeightsError: If it cannot be read.
     """
-    content, known = (
-        {"calibrations": dict(calibrations), "not_calibrated": dict(not_calibrated)},
-        read_description(path),
-    )
+    content, known = {"calibrations": {**calibrations}, "not_calibrated": {**not_calibrated}}, read_description(path)
     if {name: getattr(known, name) for name in content} == content:
         return
     description, state = read_weights(path)

@@ -48,6 +48,8 @@ def test_one_box_an_image_cannot_find_several_subjects(model, caplog, kind):
     assert first.startswith("video.mp4: the labels of the training show up to 2 subjects in an image, and one box an ")
     assert "give `boxes=FILE`" in first
     assert "auto" not in first + second
+    with pytest.raises(semipose.ConfigError, match=r"is one box an image, but .* up to 2 subjects.*give `boxes=FILE`"):
+        box_finder_for(several, "auto")
 
 
 def test_the_words_are_no_files(tmp_path):

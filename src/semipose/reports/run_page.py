@@ -75,7 +75,8 @@ def run_page(folder: Path) -> Page:
     data = match_dataset(truth, load_predictions(folder / "predictions.json", truth.skeleton))
     gain = Gain(**results["gain"]) if results.get("gain") else None
     charts, notes = _scores_by_joint(data)
-    figures, boxes = _figures(folder, data, splits), read_description(folder / "best.safetensors").boxes
+    figures, weights = _figures(folder, data, splits), folder / "best.safetensors"
+    boxes = read_description(weights).boxes if weights.is_file() else None
     findings = Findings(str(folder), config, splits, data, _validation_errors(log, results), gain, boxes)
     measured = [
         results["protocol"],

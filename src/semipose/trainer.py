@@ -143,7 +143,12 @@ def _train(
             check_adaptation(sets.evaluator, sets.held_out, training.state, metrics)
     finally:
         metrics.close()
-    result = sets.evaluator.test(training.state, images, learned_from_unlabeled=training.learns_from_unlabeled)
+    result = sets.evaluator.test(
+        training.state,
+        images,
+        learned_from_unlabeled=training.learns_from_unlabeled,
+        why_not=training.why_unlabeled_not_used,
+    )
     return replace(result, data=account.as_dict())
 
 

@@ -47,6 +47,7 @@ def test_pixel_errors_are_printed_in_pixels(cli, trained, test_set):
     code, out, err = cli("evaluate", trained, *test_set, "--against", trained / "predictions.json")
     assert code == 0, err
     assert "pixel_error (px) ┃" in out
+    assert "in boxes around the labels" not in out
     assert f"pixel error: mean {found['mean']:.1f}, median {found['median']:.1f}, RMSE {found['rmse']:.1f}" in out
     assert f"pixel_error (px) by joint: nose {found['by_joint']['nose']:.1f}" in out
     assert "px, lower is better" in out

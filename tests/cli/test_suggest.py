@@ -32,6 +32,6 @@ def test_images_to_label_next(cli, trained, tmp_path):
     assert code == 0, err
     found = json.loads(text)
     assert found["files"][0] == str(tmp_path / "all" / "annotations.json")
-    assert (len(found["files"]), found["data"]["used"]) == (4, {"suggested": 3})
+    assert (len(found["files"]), found["data"]["used"]) == (4, {"images suggested": 3, "subjects in them": 3})
     assert found["data"]["left_out"] == {"suggested before": 2}
     assert "--count is 9, but 3 images of" in err

@@ -55,6 +55,12 @@ def test_the_saved_configuration_reproduces_the_run(cli, trained, tmp_path):
     assert out.splitlines()[-2:] == [str(tmp_path / "again" / "report.html"), str(tmp_path / "again")]
 
 
+def test_the_last_line_says_that_unlabeled_images_are_not_used(cli, tmp_path):
+    code, out, err = cli("train", *TINY, "--data", "people", "--labels", 30, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert out.splitlines()[-1].startswith("unlabeled images: not used, 4 steps are too few to learn all that the ")
+
+
 def test_a_finished_run_is_resumed_without_change(cli, trained):
     files = ("metrics.jsonl", "scores.json")
     before = [(trained / name).read_bytes() for name in files]
@@ -66,10 +72,12 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
         "scores",
         "headline_networks",
         "protocol",
+        "boxes",
         "best",
         "intervals",
         "pixel_error",
         "gain",
+        "unlabeled_not_used",
         "data",
         "out",
     }

@@ -249,7 +249,7 @@ def test_what_a_run_without_labels_refuses(small_people, options, message):
 
 
 def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
-    """Both mean whole images; where boxes are to be found, several persons in an image are refused."""
+    """Both mean one box an image, so several labeled persons in an image are refused, with what works instead."""
     twice = tmp_path / "twice.json"
     content = json.loads((PEOPLE / "val.json").read_text())
     content["annotations"].append(content["annotations"][0] | {"id": 10**6})
@@ -261,6 +261,8 @@ def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
         assert {person.box for persons in sets for person in persons.instances} == {(0, 0, 192, 192)}
     unlabeled = load_splits(DataConfig(**data, unlabeled=str(twice), include_labeled=False, boxes="auto")).unlabeled
     assert len(unlabeled) == len({*unlabeled.instances.paths}) == len(content["images"])
-    with pytest.raises(ConfigError, match="finds one subject in an image, but 1 image of "):
-        load_splits(DataConfig(**data | {"train": str(twice)}, boxes="auto"))
-    load_splits(DataConfig(**data | {"train": str(twice)}, boxes="whole"))
+    for word in ("whole", "auto"):
+        refusal = rf"`boxes={word}` is one box .*1 image of .*leave `boxes` out.*give `boxes=FILE` to predict"
+        for changed in ({"train": str(twice)}, {"val": str(twice)}):
+            with pytest.raises(ConfigError, match=refusal):
+                load_splits(DataConfig(**data | changed, boxes=word))

@@ -157,7 +157,7 @@ def test_frames_in_the_cache_are_extracted_once(tmp_path, monkeypatch, caplog):
     assert len(cached_frames(tmp_path / "a.mp4", 5)) == 5
 
 
-def test_boxes_belong_to_frame_numbers(tmp_path):
+def test_boxes_belong_to_frame_numbers(tmp_path, caplog):
     paths = [clip(tmp_path / f"{name}.mp4", [picture(8 * n) for n in range(6)]) for name in "ab"]
     frames, _ = extract_frames(paths[:1], tmp_path / "frames", count=3)
     whole = frames_dataset(frames, paths[0], COCO)
@@ -167,6 +167,8 @@ def test_boxes_belong_to_frame_numbers(tmp_path):
     boxed = frames_dataset(frames, paths[0], COCO, boxes=tmp_path / "boxes.json")
     assert [p.box[0] for p in boxed.instances] == numbers(frames)
     assert [frame_number(p.image) for p in boxed.instances] == numbers(frames)
+    assert boxed.left_out == {"boxes in frames that were not taken": 3}
+    assert "outside" not in caplog.text  # as with every video
     both, _ = extract_frames(paths, tmp_path / "both")
     with pytest.raises(ConfigError, match="frame numbers belong to one video"):
         frames_dataset(both, tmp_path, COCO, boxes=tmp_path / "boxes.json")

@@ -37,6 +37,21 @@ def test_like_and_unknown_boxes_are_no_reason_to_warn(model, caplog):
     assert warnings_of(caplog) == []
 
 
+@pytest.mark.parametrize("kind", ["given", "joints"])
+def test_one_box_an_image_cannot_find_several_subjects(model, caplog, kind):
+    """Before, the remedy was `boxes=auto`, which is refused for labels of several subjects in an image."""
+    several = replace(model, boxes=replace(GIVEN, kind=kind, subjects=2))
+    warn_of_other_boxes(several, WHOLE, "video.mp4")
+    warn_of_other_boxes(several, replace(GIVEN, low=0.9, size=0.9, high=0.9), "video.mp4")
+    warn_of_other_boxes(several, GIVEN, "video.mp4")
+    first, second = (r.message for r in caplog.records)
+    assert first.startswith("video.mp4: the labels of the training show up to 2 subjects in an image, and one box an ")
+    assert "give `boxes=FILE`" in first
+    assert "auto" not in first + second
+    with pytest.raises(semipose.ConfigError, match=r"is one box an image, but .* up to 2 subjects.*give `boxes=FILE`"):
+        box_finder_for(several, "auto")
+
+
 def test_the_words_are_no_files(tmp_path):
     assert [is_box_file(boxes) for boxes in (None, "whole", "auto", "a.json", tmp_path)] == [False] * 3 + [True] * 2
 

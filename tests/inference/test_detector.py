@@ -86,10 +86,13 @@ def test_boxes_are_found_once(detector, images, tmp_path, monkeypatch):
         detect_images(detector, found, images)
 
 
-def test_categories_have_names_and_ids(detector):
+def test_categories_have_names_and_ids(detector, caplog):
     assert [detector.category(name) for name in (None, "Dog", 18, "18")] == ["person", "dog", "dog", "dog"]
     with pytest.raises(ConfigError, match="`box_category`: the detector has no 'unicorn', but person, bicycle"):
         detector.category("unicorn")
+    assert not caplog.messages
+    assert detector.category("mouse") == "mouse"
+    assert "COCO's mouse is a computer mouse" in caplog.text
 
 
 def test_weights_that_cannot_be_used(tmp_path, monkeypatch):

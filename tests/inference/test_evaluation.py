@@ -132,6 +132,34 @@ def test_detected_boxes_replace_the_annotated_ones(run, tmp_path):
     assert "boxes.json" in detected.protocol.describe()
 
 
+def without_boxes(content: dict) -> None:
+    """Leaves the boxes and areas to be made from the joints."""
+    for record in content["annotations"]:
+        del record["bbox"], record["area"]
+
+
+def test_boxes_of_the_labels_are_mentioned_where_they_are_used(run, tmp_path, caplog):
+    """Before, the labels were said to give the boxes also where a file did, and scores in their boxes said nothing."""
+    caplog.set_level("INFO")
+    boxes = [{"image_id": p["id"], "category_id": 1, "bbox": [8, 8, 160, 160], "score": 0.9} for p in ids(tmp_path)]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    data, images = annotations(tmp_path / "a.json", without_boxes), {"images": IMAGES}
+    own = evaluate(run, data, **images)
+    assert own.data.boxes_from_labels == 30
+    assert "boxes that come from the labels: 30" in caplog.text
+    assert own.protocol.boxes == "around the labels"
+    caplog.clear()
+    for given in (tmp_path / "boxes.json", "whole"):
+        other = evaluate(run, data, boxes=given, **images)
+        assert other.data.boxes_from_labels == 0
+        assert "sizes come from the labeled joints" in other.protocol.describe()
+        assert "come from the labels" not in caplog.text + other.protocol.describe() + " ".join(other.scores.notes)
+
+
+def ids(folder: Path) -> list[dict]:
+    return json.loads(annotations(folder / "ids.json").read_text())["images"]
+
+
 def test_paths_with_an_equals_sign_and_data_files(run, tmp_path):
     folder = tmp_path / "a=b"
     folder.mkdir()

@@ -45,7 +45,7 @@ def test_copies_and_pre_labels(model, frames, tmp_path):
     for person in labels.instances:
         np.testing.assert_array_equal(person.visibility == 2, inside(model, person.image))
     assert [p.annotation_id for p in labels.instances] == [1, 2, 3]
-    assert written.account.used == {"suggested": 3}
+    assert written.account.used == {"images suggested": 3, "subjects in them": 3}
 
 
 def test_nothing_is_suggested_that_is_labeled_or_was_suggested(trained_run, frames, tmp_path):

@@ -2,12 +2,13 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from semipose.inference import tracking
-from semipose.inference.tracking import MAX_GAP, MIN_OKS, Tracker
+from semipose.inference.tracking import MAX_GAP, MIN_OKS, Tracker, describe_subjects
 from semipose.structures.predictions import Prediction
 
 SIGMAS = (0.05, 0.1, 0.079)
@@ -58,8 +59,18 @@ def test_without_scipy_nobody_is_numbered(monkeypatch, caplog):
     assert "persons are not tracked: this needs the package 'scipy'" in caplog.text
 
 
+def test_subjects_of_a_video_are_counted():
+    tracker, found = Tracker(SIGMAS), []
+    for frame, places in enumerate([(50, 200), (52, 203), (), (400,), (52,)]):
+        found += tracker.update(frame, [pose(frame, x) for x in places])
+    line = "3 tracks, at most 2 at once; of 5 frames 1 has 0 subjects, 2 have 1 subject, 2 have 2 subjects"
+    assert describe_subjects(found, 5) == line
+    untracked = [replace(p, track=None) for p in found]
+    assert describe_subjects(untracked, 5).startswith("not tracked, at most 2 at once; of 5 frames")
+
+
 @pytest.mark.parametrize("count", [1, 3])
-def test_several_boxes_in_a_frame_are_tracked_in_every_file(model, tmp_path, count):
+def test_several_boxes_in_a_frame_are_tracked_in_every_file(model, tmp_path, count, caplog):
     import json
 
     import cv2
@@ -73,11 +84,14 @@ def test_several_boxes_in_a_frame_are_tracked_in_every_file(model, tmp_path, cou
     boxes = [{"image_id": f, "category_id": 1, "bbox": [30 * n, 4, 20, 30]} for f in range(3) for n in range(count)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     given = {"boxes": tmp_path / "boxes.json", "draw": True}
+    caplog.set_level("INFO")
     written = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "found", **given)
     records = json.loads(written[0].read_text())
     tracks = sorted({record["track_id"] for record in records if "track_id" in record})
     assert (len(tracks) >= 3) == (count == 3)
     assert (len(tracks) == 0) == (count == 1)
+    counted = f"clip.avi: {len(tracks)} tracks, at most 3 at once; of 3 frames 3 have 3 subjects"
+    assert (counted in caplog.text) == (count == 3)
     written = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "t.csv", **given)
     header = written[0].read_text().splitlines()[1].split(",")
     names = list(dict.fromkeys(header[1:])) if header[0] == "individuals" else []

@@ -1,6 +1,7 @@
 """Weights files: one file with everything, which survives a round trip exactly and refuses damage in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from semipose.errors import WeightsError
-from semipose.inference.pose_model import PoseModel
+from semipose.inference.pose_model import PoseModel, load_pose_model
 from semipose.inference.weights import read_description, read_weights
+from semipose.structures.boxes import BoxFacts
 
 
 @pytest.fixture
@@ -30,6 +32,18 @@ def test_one_file_holds_tensors_and_description(model, saved):
     assert all(torch.equal(value, state[name]) for name, value in load_file(saved).items())
     with safe_open(saved, "pt") as file:
         assert json.loads(file.metadata()["semipose"])["sha256"] == description.sha256
+
+
+def test_files_of_before_are_read(model, saved):
+    """They do not say how many subjects an image of the labels has, nor why there is no calibration."""
+    replace(model, boxes=BoxFacts("joints", 0.3, 0.2, 0.4, 2)).save(saved)
+    assert read_description(saved).boxes.subjects == 2
+    with safe_open(saved, "pt") as file:
+        content = json.loads(file.metadata()["semipose"])
+    del content["boxes"]["subjects"], content["not_calibrated"]
+    save_file(load_file(saved), saved, {"semipose": json.dumps(content)})
+    old = load_pose_model(saved)
+    assert (old.boxes.subjects, old.not_calibrated) == (1, {})
 
 
 def test_a_changed_tensor_is_refused(saved):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import sleap_io as sio
 import torch
 from torch import nn
 
@@ -152,6 +153,51 @@ def test_people_in_a_gym(tmp_path, monkeypatch, run):
     assert (tmp_path / "found" / "squat_pose.mp4").stat().st_size > 1000
     assert (tmp_path / "to_label" / "cvat.zip").is_file()
     assert "What to do next" in (tmp_path / "runs" / "gym" / "report.html").read_text(encoding="utf-8")
+
+
+def test_several_animals_without_a_detector(tmp_path, monkeypatch, run):
+    """Two dark animals with tails run on a light floor: the recipe finds a box around each of them in every frame."""
+    monkeypatch.chdir(tmp_path)
+    images, labels = [], []
+    for number in range(40):
+        image = np.full((240, 320, 3), 220, np.uint8)
+        centers = [(40 + 6 * number, 60), (280 - 6 * number, 170)]
+        for x, y in centers:
+            cv2.line(image, (x, y), (x - 60, y + 20), (60, 60, 60), 3)
+            cv2.ellipse(image, (x, y), (30, 14), 0, 0, 360, (30, 30, 30), -1)
+        images.append(image)
+        labels.append([np.array([[x + 28, y], [x, y - 10], [x - 28, y]], float) for x, y in centers])
+    write_video(tmp_path / "arena.mp4", images)
+    write_slp(tmp_path / "mice.slp", images, labels)
+    section = (GUIDES / "videos.md").read_text(encoding="utf-8").split("### Several animals without a detector\n")[1]
+    (tmp_path / "section.md").write_text(section.split("\n## ")[0])
+    exec(blocks(tmp_path / "section.md", "python")[0], {})
+    boxes = json.loads((tmp_path / "boxes.json").read_text())
+    assert [box["image_id"] for box in boxes] == [n for n in range(40) for _ in range(2)]
+    expected = [(x - 30, y - 14, 60, 28) for n in range(40) for x, y in ((40 + 6 * n, 60), (280 - 6 * n, 170))]
+    assert np.abs(np.array([box["bbox"] for box in boxes]) - expected).max() <= 8
+    for words in commands(tmp_path / "section.md"):
+        run(words)
+    found = json.loads((tmp_path / "found" / "predictions.json").read_text())
+    assert len(found) == 80
+    assert semipose.load(tmp_path / "runs" / "mice").boxes.subjects == 2
+
+
+def write_slp(path, images, labels):
+    """A SLEAP package with the animals of some images."""
+    skeleton = sio.Skeleton(["nose", "back", "tail"])
+    names = [str(path.parent / "frames" / f"{n:03d}.png") for n in range(0, len(images), 2)]
+    (path.parent / "frames").mkdir()
+    for name, image in zip(names, images[::2], strict=True):
+        cv2.imwrite(name, image)
+    video = sio.Video.from_filename(names)
+    frames = [
+        sio.LabeledFrame(
+            video=video, frame_idx=n, instances=[sio.Instance.from_numpy(a, skeleton=skeleton) for a in of]
+        )
+        for n, of in enumerate(labels[::2])
+    ]
+    sio.save_file(sio.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton]), str(path))
 
 
 def test_the_notebook(tmp_path, monkeypatch, capsys):

@@ -32,19 +32,19 @@ def persons(image: Path, boxes: list[tuple], skeleton: Skeleton = LSP, **fields:
 
 
 def test_boxes_that_are_whole_images(image: Path) -> None:
-    assert ap_caveats(persons(image, [WHOLE] * 3)) == ("boxes are whole images",)
-    assert ap_caveats(persons(image, [WHOLE] * 3, area=0.53 * 60 * 40)) == ("boxes are whole images",)
+    assert ap_caveats(persons(image, [WHOLE] * 3)) == ("sizes are those of whole images",)
+    assert ap_caveats(persons(image, [WHOLE] * 3, area=0.53 * 60 * 40)) == ("sizes are those of whole images",)
     assert ap_caveats(persons(image, [WHOLE] * 3, area=500.0)) == ()  # the outline of the person was measured
     assert ap_caveats(persons(image, [WHOLE, SMALL, SMALL])) == ()
-    assert ap_caveats(persons(image, [WHOLE, WHOLE, SMALL])) == ("boxes are whole images",)
+    assert ap_caveats(persons(image, [WHOLE, WHOLE, SMALL])) == ("sizes are those of whole images",)
     assert ap_caveats(persons(image, [(0.0, 0.0, 30.0, 40.0)] * 3)) == ()
     assert ap_caveats(persons(image.with_name("missing.png"), [WHOLE] * 3)) == ()
 
 
 def test_boxes_that_come_from_the_labels(image: Path) -> None:
     truth = persons(image, [SMALL] * 3, box_from_labels=True)
-    assert ap_caveats(truth) == ("boxes come from the labels",)
-    assert ap_caveats(truth.subset([0])) == ("boxes come from the labels",)
+    assert ap_caveats(truth) == ("sizes come from the labeled joints",)
+    assert ap_caveats(truth.subset([0])) == ("sizes come from the labeled joints",)
     own = [replace(p, box_from_labels=p.annotation_id == 0) for p in truth.instances]
     assert ap_caveats(PoseDataset(LSP, own, "set")) == ()
 
@@ -65,7 +65,7 @@ def test_persons_that_are_not_evaluated_do_not_count(image: Path) -> None:
 
 def test_scores_and_protocol_have_the_note(image: Path) -> None:
     truth = persons(image, [WHOLE] * 3)
-    note = "AP measures little here: boxes are whole images; compare pixel errors"
+    note = "AP measures little here: sizes are those of whole images; compare pixel errors"
     assert note in score(truth, ground_truth_as_predictions(truth)).notes
     protocol = EvaluationProtocol.of(truth, boxes="ground truth", flip_test=False, weights_selection="last")
-    assert "AP measures little: boxes are whole images;" in protocol.describe()
+    assert "AP measures little: sizes are those of whole images;" in protocol.describe()

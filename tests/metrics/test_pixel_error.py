@@ -63,7 +63,10 @@ def test_statistics_are_those_of_the_reference() -> None:
     assert LSP.joints[8] not in found.pixel_error["by_joint"]
     assert found["pixel_error"] == found.as_dict()["pixel_error"] == found.pixel_error["mean"]
     assert found["pixel_error_p90"] == found.pixel_error["p90"]
-    assert describe_pixel_error(found.pixel_error).startswith(f"pixel error: mean {flat.mean():.1f}, median ")
+    line = describe_pixel_error(found.pixel_error)
+    assert line.startswith(f"pixel error: mean {flat.mean():.1f}, median ")
+    assert describe_pixel_error(found.pixel_error, boxes="ground truth") == line
+    assert describe_pixel_error(found.pixel_error, boxes="around the labels") == f"{line}, in boxes around the labels"
 
 
 def test_persons_without_a_prediction_are_reported() -> None:

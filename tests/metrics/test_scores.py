@@ -99,6 +99,9 @@ def test_scores_that_the_data_does_not_allow_are_none() -> None:
     assert found["PCK@0.2"] is None
     assert found["PCKh@0.5"] is None
     assert found.by_joint == {"pixel_error": {"left_wrist": 0, "right_wrist": 0}}
+    assert not found.notes  # hands have no torso
+    people.instances.visibility[:, [people.skeleton.index(n) for n in ("left_hip", "right_hip")]] = 0
+    found = score(people, ground_truth_as_predictions(people))
     assert [note.split(":")[0] for note in found.notes] == ["no PCK@0.2"]
 
 

@@ -40,7 +40,7 @@ def test_finished_run(finished_run, tmp_path, parse):
         "pixel error: mean",
         "95 % intervals of",
         "What to do next",
-        "semipose suggest run VIDEO",
+        f"semipose suggest {folder} VIDEO --boxes FILE --out to_label",
         "Half of the joints are within",
         "The largest errors",
         "Easy and hard views",
@@ -88,6 +88,28 @@ def test_the_gain_is_part_of_the_answer(finished_run):
         answer = _answers(results, Gain(metric, value, interval, 12, "validation"), truth)[1]
         assert answer.value == expected[0]
         assert answer.text.endswith(expected[1])
+
+
+def test_a_training_without_a_use_of_its_unlabeled_images_says_so_first(tiny_run, tmp_path, parse):
+    """Before, it showed two identical rows, and views of the unlabeled images "as the training sees them"."""
+    options = {"data.labels": 30, "data.validation": 12, "method": "late_teacher"}
+    train(load_config(None, {**tiny_run, **options}), tmp_path / "run")
+    page = parse(write_report(tmp_path / "run"))
+    opening = page.text.partition("What to do next")[0]
+    assert "not used are the unlabeled images: 2 steps are too few to learn all that the labels teach. Raise" in opening
+    table = run_page(tmp_path / "run").tables[0]
+    assert [row[0] for row in table.rows] == ["teacher"]
+    assert not [
+        words for words in ("Easy and hard views", "as the training sees", "did not learn") if words in page.text
+    ]
+
+
+def test_the_first_answer_says_that_boxes_are_made_from_the_labels(finished_run):
+    results = json.loads((finished_run / "scores.json").read_text())
+    truth = read_dataset("people", None, "val").subset(range(12))
+    for boxes, said in (("around the labels", True), (results["boxes"], False)):
+        answers = _answers({**results, "boxes": boxes}, None, truth)
+        assert [", measured in boxes around the labels" in answer.text for answer in answers] == [said] * len(answers)
 
 
 def test_scores_by_joint_have_no_chart_without_a_bar():

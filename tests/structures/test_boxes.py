@@ -39,6 +39,16 @@ def test_the_kind_is_that_of_most_boxes():
     assert box_facts(instances(("a.png", (5, 5, 40, 40))), SIZES, "found").kind == "found"
 
 
+def test_the_most_labeled_subjects_in_an_image_are_counted():
+    """Unlabeled persons, such as all boxes of a video, do not count."""
+    labels = {"joints": np.ones((2, 2)), "visibility": np.full(2, 2, np.int8)}
+    mice = [Instance(Path(name), n, n, (5, 5, 40, 40), **labels) for n, name in enumerate(("a.png", "a.png", "b.png"))]
+    crowd, boxless = replace(mice[0], is_crowd=True), replace(mice[0], box=(5, 5, 0, 40))
+    unlabeled = [replace(mice[0], joints=None, visibility=None)] * 3
+    for persons, subjects in ((mice, 2), ([*mice, crowd, boxless, *unlabeled], 2), (mice[1:], 1), (unlabeled, 1)):
+        assert box_facts(Instances.from_instances(persons, 2), SIZES).subjects == subjects
+
+
 def test_boxes_differ_in_kind_or_clearly_in_size():
     given = BoxFacts("given", 0.3, 0.2, 0.4)
     for kind, size, differ in (

@@ -122,7 +122,23 @@ def test_a_run_without_validation_has_peaks_and_says_so(tiny, tmp_path, caplog, 
     assert line in caplog.messages
     content = json.loads((tmp_path / "run" / "scores.json").read_text())["calibration"]
     assert (content["calibration"], content["reason"]) == (None, "no validation labels")
-    assert load_pose_model(tmp_path / "run").calibration is None
+    model = load_pose_model(tmp_path / "run")
+    assert model.calibration is None
+    assert model.describe_scores() == line
+
+
+def test_predictions_repeat_why_the_training_has_no_calibration(tiny, tmp_path, monkeypatch):
+    """Before, they said that the weights keep none; weights of before still say so."""
+    reports = {name: CalibrationReport(None, f"of {name}") for name in ("f1", "f2", "ensemble")}
+    monkeypatch.setattr("semipose.training.calibration.calibrate_networks", lambda truth, predictions: reports)
+    train(tiny("dual", **{"train.steps": 2}), tmp_path / "run")
+    for name in reports:
+        text = load_pose_model(tmp_path / "run", name).describe_scores()
+        assert text == f"scores are peaks of the heatmap, not calibrated: of {name}"
+    load_pose_model(tmp_path / "run", "f1").save(tmp_path / "copy.safetensors")
+    assert load_pose_model(tmp_path / "copy.safetensors").describe_scores().endswith("not calibrated: of f1")
+    write_calibrations(tmp_path / "copy.safetensors", {})
+    assert "the weights keep no calibration" in load_pose_model(tmp_path / "copy.safetensors").describe_scores()
 
 
 def test_validation_persons_calibrate_a_run_that_is_tested_on_others_and_a_resumed_one_anew(
@@ -153,9 +169,10 @@ def test_validation_persons_calibrate_a_run_that_is_tested_on_others_and_a_resum
 def test_a_calibration_does_not_outlive_the_labels_that_it_was_fitted_to(calibrated, raw, monkeypatch):
     monkeypatch.undo()
     truth = read_dataset("people", None, "val").subset(range(12))
-    untouched = (raw / "best.safetensors").stat().st_mtime_ns
     for run in (calibrated, raw):
         report = calibrate_weights(run, truth, {"f1": ground_truth_as_predictions(truth)}, "f1")
         assert "validation joints are right" in report.reason
         assert load_pose_model(run).calibrations == {}
+    untouched = (raw / "best.safetensors").stat().st_mtime_ns
+    calibrate_weights(raw, truth, {"f1": ground_truth_as_predictions(truth)}, "f1")
     assert (raw / "best.safetensors").stat().st_mtime_ns == untouched

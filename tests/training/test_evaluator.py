@@ -29,8 +29,8 @@ def test_the_pixel_error_selects_where_ap_measures_little():
         return selection_score({"AP": ap, "PCK@0.2": 0.5, "pixel_error": error}, caveats)
 
     assert selected(0.9, 8.0, ()) > selected(0.8, 5.0, ())
-    assert selected(0.9, 8.0, ("boxes are whole images",)) < selected(0.8, 5.0, ("boxes are whole images",))
-    assert selected(0.9, None, ("boxes are whole images",)) > selected(0.8, None, ("boxes are whole images",))
+    assert selected(0.9, 8.0, ("sizes are those of whole images",)) < selected(0.8, 5.0, ("boxes are whole images",))
+    assert selected(0.9, None, ("sizes are those of whole images",)) > selected(0.8, None, ("boxes are whole images",))
 
 
 @pytest.mark.parametrize(("skeleton", "step"), [("people", 2), ("parts", 3)])
@@ -173,6 +173,10 @@ def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path,
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
     assert result.gain is None
-    assert "2 steps are too few to learn all that the labels teach: no unlabeled image is used" in caplog.text
+    reason = "2 steps are too few to learn all that the labels teach"
+    assert f"{reason}: no unlabeled image is used" in caplog.text
+    content = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert (content["gain"], content["unlabeled_not_used"], result.unlabeled_not_used) == (None, reason, reason)
+    assert repr(result).splitlines()[-1].startswith(f"  unlabeled images: not used, {reason}; raise train.steps")
     teacher, alone = (load_file(tmp_path / "run" / "weights" / f"{n}.safetensors") for n in ("teacher", "labels_alone"))
     assert all(teacher[name].equal(alone[name]) for name in teacher)

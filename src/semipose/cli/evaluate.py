@@ -118,7 +118,7 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
     names = [f"{n}. {e.name}" if second else e.name for n, e in enumerate(both, start=1)]
     print_scores({name: e.scores.as_dict() for name, e in zip(names, both, strict=True)})
     lines = [describe(first.intervals), describe_differences(first.difference or {})]
-    lines.append(describe_pixel_error(first.scores.pixel_error))
+    lines.append(describe_pixel_error(first.scores.pixel_error, boxes=first.protocol.boxes))
     for of, groups in (("joint", first.scores.by_joint), ("part", first.scores.by_part)):
         for name, scores in groups.items():
             values = "  ".join(f"{member} {value_text(name, value)}" for member, value in scores.items())
@@ -126,7 +126,7 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
     lines += [*first.scores.notes, first.protocol.describe()]
     if second:
         notes = (note for note in second.scores.notes if note not in first.scores.notes)
-        others = (describe_pixel_error(second.scores.pixel_error), *notes, second.protocol.describe())
-        lines += [f"second: {line}" for line in others if line]
+        errors = describe_pixel_error(second.scores.pixel_error, boxes=second.protocol.boxes)
+        lines += [f"second: {line}" for line in (errors, *notes, second.protocol.describe()) if line]
     for line in filter(None, lines):
         print(line)

@@ -123,10 +123,12 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "scores": result.scores,
                 "headline_networks": result.headline_networks,
                 "protocol": result.protocol,
+                "boxes": result.boxes,
                 "best": result.best,
                 "intervals": result.intervals,
                 "pixel_error": result.pixel_error,
                 "gain": result.gain and result.gain.as_dict(),
+                "unlabeled_not_used": result.unlabeled_not_used,
                 "data": result.data,
                 "out": str(result.folder),
             }
@@ -135,7 +137,8 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     several = len(result.scores) > 1
     print_scores(result.scores)
     of = f" of {result.best}" if several else ""
-    for line in (describe(result.intervals, of), describe_pixel_error(result.pixel_error, of), result.protocol):
+    errors = describe_pixel_error(result.pixel_error, of, result.boxes)
+    for line in (describe(result.intervals, of), errors, result.protocol):
         if line:
             print(line)
     if result.best and several:
@@ -143,8 +146,8 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     if report:
         print(report)
     print(result.folder)
-    if result.gain:
-        print(result.gain.describe())
+    if gain := result.describe_gain():
+        print(gain)
 
 
 def _write_report(folder: Path) -> Path | None:

@@ -30,6 +30,12 @@ log = logging.getLogger(__name__)
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """Folder of the embedded data set, which `people` names."""
 
+SEVERAL = (
+    "leave `boxes` out (the boxes are then those of the labels, or made around the labeled joints), and give "
+    "`boxes=FILE` to predict: COCO results with a box for each subject, whose image_id is the frame number in a video"
+)
+"""How to train with labels of several subjects in an image."""
+
 MOST_HELD_OUT = 200
 """Largest number of unlabeled persons on which an adaptation is checked."""
 
@@ -246,12 +252,12 @@ def _in_whole_images(persons: PoseDataset, config: DataConfig, *, labeled: bool 
     """The persons with whole images as boxes if `data.boxes` is a word; of unlabeled sets one in each image.
 
     Raises:
-        ConfigError: If boxes are to be found and an image shows several labeled persons.
+        ConfigError: If an image shows several labeled persons.
     """
     if not is_word("boxes", config.boxes):
         return persons
-    if config.boxes == AUTO and labeled:
-        require_one_subject(persons)
+    if labeled:
+        require_one_subject(persons, str(config.boxes), SEVERAL)
     whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
     if labeled:
         return whole

@@ -172,7 +172,7 @@ def frames_dataset(
         raise ConfigError(f"`boxes`: frame numbers belong to one video, and {source} has several; give one")
     numbered = [replace(p, image_id=number) for p in persons.instances if (number := frame_number(p.image)) is not None]
     persons = PoseDataset(skeleton, numbered, str(source))
-    return apply_detections(persons, boxes, min_score, problems, box_category=box_category)
+    return apply_detections(persons, boxes, min_score, problems, box_category=box_category, is_sample=True)
 
 
 def _write_candidates(

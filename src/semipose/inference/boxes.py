@@ -11,10 +11,13 @@ from semipose.structures.boxes import AUTO, WHOLE, BoxFacts
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 
+BOX_EACH = "give `boxes=FILE`: COCO results with a box for each subject (image_id: the frame number in a video)"
+"""The remedy where an image shows several subjects."""
+
 REMEDIES = {
     "whole": "set `boxes=whole`",
     "given": "give boxes of the same kind as `boxes`",
-    "joints": "give boxes of a detector around the subjects as `boxes`, or train again with `boxes=auto`",
+    "joints": "give boxes around the subjects as `boxes`",
     "found": "set `boxes=auto`",
 }
 """What makes the boxes of a prediction like those of the training, by how the latter were made."""
@@ -29,12 +32,17 @@ def box_finder_for(model: PoseModel, boxes: PathLike | None) -> BoxFinder | None
     """Returns what finds the boxes of a prediction: that of a model that has one, unless other boxes are given.
 
     Raises:
-        ConfigError: If `boxes` is `auto` and the model has none.
+        ConfigError: If `boxes` is `auto` and the model has none, or learned from several subjects in an image.
     """
     if boxes is None:
         return model.box_finder
     if os.fspath(boxes) != AUTO:
         return None
+    if model.boxes is not None and model.boxes.subjects > 1:
+        raise ConfigError(
+            f"`boxes={AUTO}` is one box an image, but the labels of the training show up to {model.boxes.subjects} "
+            f"subjects in an image; {BOX_EACH}"
+        )
     if model.box_finder is None:
         raise ConfigError(
             f"`boxes={AUTO}`: {model.path or 'the model'} has no box network; train with `boxes={AUTO}` and give the "
@@ -52,7 +60,15 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
         source: The images, for the message.
     """
     trained = model.boxes
-    if trained is None or facts is None or not trained.differ_from(facts):
+    if trained is None or facts is None:
+        return
+    if trained.subjects > 1 and facts.kind == "whole":
+        log.warning(
+            f"{source}: the labels of the training show up to {trained.subjects} subjects in an image, and one box an "
+            f"image finds at most one of them; {BOX_EACH}"
+        )
+        return
+    if not trained.differ_from(facts):
         return
     log.warning(
         f"{source}: the network was trained in {trained.describe()}, and the boxes here are {facts.describe()}: "

@@ -67,6 +67,8 @@ class Detector:
         if found not in self.categories or found in ("__background__", "N/A"):
             listed = ", ".join(known for known in self.categories if known not in ("__background__", "N/A"))
             raise ConfigError(f"`box_category`: the detector has no {wanted!r}, but {listed}")
+        if found == "mouse":
+            log.warning("`box_category`: COCO's mouse is a computer mouse; for animals give a file as `boxes`")
         return found
 
     @torch.inference_mode()

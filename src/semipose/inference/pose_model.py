@@ -62,6 +62,7 @@ class PoseModel:
         boxes: How the boxes of the training were made, and their size; None if unknown.
         box_finder: Finds boxes in whole images, if the run has trained a network for that.
         calibrations: The calibrations of the networks of the run and of their ensemble, by name.
+        not_calibrated: Why those that have none have none, as far as that is known.
     """
 
     network: PoseNet
@@ -80,6 +81,7 @@ class PoseModel:
     boxes: BoxFacts | None = None
     box_finder: BoxFinder | None = None
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    not_calibrated: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         height, width = self.geometry.input_size
@@ -100,12 +102,17 @@ class PoseModel:
     @property
     def calibration(self) -> Calibration | None:
         """The probability that a joint is right, as a function of its peak; None without validation labels."""
-        return self.calibrations.get(ENSEMBLE if self.ensemble_members else self.name)
+        return self.calibrations.get(self._calibrated_name)
+
+    @property
+    def _calibrated_name(self) -> str:
+        return ENSEMBLE if self.ensemble_members else self.name
 
     def describe_scores(self) -> str:
         """Returns what the scores of joints in files and drawings are, in one line."""
         if self.calibration is None:
-            return f"{NOT_CALIBRATED}: the weights keep no calibration, which a training fits to its validation labels"
+            unknown = "the weights keep no calibration, which a training fits to its validation labels"
+            return f"{NOT_CALIBRATED}: {self.not_calibrated.get(self._calibrated_name, unknown)}"
         return "scores of joints are probabilities of being right, calibrated on validation persons of the training"
 
     @property
@@ -214,6 +221,7 @@ class PoseModel:
             precision=self.precision,
             boxes=self.boxes,
             calibrations=self.calibrations,
+            not_calibrated=self.not_calibrated,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
 
@@ -309,6 +317,7 @@ def _load(weights: Path) -> PoseModel:
         precision=description.precision,
         boxes=description.boxes,
         calibrations=description.calibrations,
+        not_calibrated=description.not_calibrated,
     )
 
 

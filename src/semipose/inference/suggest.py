@@ -109,7 +109,8 @@ def suggest(
         selected, left_out = select(predictor, candidates, model.geometry, known, count, errors, progress)
         copies = _copy_images(candidates.persons.image_paths, selected, out, format)
     errors.write(out)
-    account = DataAccount.of(candidates.examined, {"suggested": len(selected)}, {**candidates.left_out, **left_out})
+    used = {"images suggested": len(copies), "subjects in them": len(selected)}
+    account = DataAccount.of(candidates.examined, used, {**candidates.left_out, **left_out})
     account = replace(account.with_errors(errors, "images"), source=str(source))
     log.info(account.describe())
     if len(copies) < count:

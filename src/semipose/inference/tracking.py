@@ -1,6 +1,7 @@
 """Identity of the persons in a video: each pose is linked to the most similar one of the frames before."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ import numpy as np
 from semipose.metrics.oks import object_keypoint_similarity
 from semipose.structures.instances import estimate_area
 from semipose.structures.predictions import Prediction
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,21 @@ MIN_OKS = 0.2
 """Poses of a lower OKS are not linked."""
 MAX_GAP = 30
 """A person who is not seen for more frames than this is a new one."""
+
+
+def describe_subjects(predictions: Sequence[Prediction], frames: int) -> str:
+    """Returns in one line the number of tracks, the most subjects at once, and how many frames have how many.
+
+    Args:
+        predictions: The predictions of a video.
+        frames: Number of its frames.
+    """
+    by_frame = Counter(prediction.image_id for prediction in predictions)
+    counts = sorted(Counter(by_frame[frame] for frame in range(frames)).items())
+    shares = ", ".join(f"{of} {'has' if of == 1 else 'have'} {plural(number, 'subject')}" for number, of in counts)
+    tracks = {prediction.track for prediction in predictions} - {None}
+    most = f"at most {max(by_frame.values(), default=0)} at once"
+    return f"{plural(len(tracks), 'track') if tracks else 'not tracked'}, {most}; of {plural(frames, 'frame')} {shares}"
 
 
 @dataclass

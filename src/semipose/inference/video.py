@@ -24,7 +24,7 @@ from semipose.inference.pose_model import PoseModel
 from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
 from semipose.inference.smoothing import median_filter
-from semipose.inference.tracking import Tracker
+from semipose.inference.tracking import Tracker, describe_subjects
 from semipose.metrics.video_scores import video_scores
 from semipose.structures.boxes import box_facts
 from semipose.structures.instances import Instance, Instances, PoseDataset
@@ -111,6 +111,8 @@ def predict_video(
         left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
     account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
     log.info(account.describe())
+    if several:
+        log.info("%s: %s", source.name, describe_subjects(predictions, frames_read))
     scores = video_scores(predictions, model.skeleton)
     log.info("%s: %s", source.name, scores.describe())
     if smooth:

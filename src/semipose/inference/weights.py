@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -64,6 +65,8 @@ class WeightsDescription(Section):
     """Networks of the run whose mean score is the score of the method; together they are the ensemble."""
     calibrations: Mapping[str, Calibration] = {}
     """By network of the run, and `ensemble`: the probability that a joint is right as a function of its peak."""
+    not_calibrated: Mapping[str, str] = {}
+    """By network that has none: why."""
     sha256: str = ""
     """SHA-256 of the file's tensor bytes."""
 
@@ -82,17 +85,25 @@ def write_weights(path: Path, description: WeightsDescription, state: Mapping[st
         temporary.write_bytes(save(tensors, {KEY: metadata}))
 
 
-def write_calibrations(path: Path, calibrations: Mapping[str, Calibration]) -> None:
+def write_calibrations(
+    path: Path, calibrations: Mapping[str, Calibration], not_calibrated: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Writes calibrations into the description of a weights file, atomically, unless it has them; its tensors stay.
+
+    Args:
+        path: The weights file.
+        calibrations: The calibrations by network.
+        not_calibrated: Why other networks have none.
 
     Raises:
         OSError: If the file cannot be written.
         WeightsError: If it cannot be read.
     """
-    if read_description(path).calibrations == calibrations:
+    content, known = {"calibrations": {**calibrations}, "not_calibrated": {**not_calibrated}}, read_description(path)
+    if {name: getattr(known, name) for name in content} == content:
         return
     description, state = read_weights(path)
-    write_weights(path, description.model_copy(update={"calibrations": dict(calibrations)}), state)
+    write_weights(path, description.model_copy(update=content), state)
 
 
 def read_weights(path: Path) -> tuple[WeightsDescription, dict[str, Tensor]]:

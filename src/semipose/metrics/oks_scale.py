@@ -27,13 +27,13 @@ def ap_caveats(truth: PoseDataset) -> tuple[str, ...]:
         return ()
     caveats = []
     if _mostly(persons.box_from_labels):
-        caveats.append("boxes come from the labels")
+        caveats.append("sizes come from the labeled joints")
     sizes_from_boxes = persons.areas >= SHARE_OF_BOX * persons.boxes[:, 2] * persons.boxes[:, 3]
     at_origin = (persons.boxes[:, :2] <= 1).all(axis=1) & sizes_from_boxes
     if _mostly(at_origin):
         sample = persons.take(np.flatnonzero(at_origin)[:SAMPLE])
         if _mostly(np.array([_is_whole_image(p, b) for p, b in zip(sample.paths, sample.boxes, strict=True)])):
-            caveats.append("boxes are whole images")
+            caveats.append("sizes are those of whole images")
     if _sigmas_are_made_up(truth.skeleton):
         caveats.append("no joint has a known OKS sigma")
     return tuple(caveats)

@@ -83,11 +83,17 @@ def torso_diagonal(person: Instance, skeleton: Skeleton) -> float | None:
     if person.joints is None or person.visibility is None:
         return None
     lengths = []
-    for shoulder, hip in (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip")):
-        a, b = skeleton.find(shoulder), skeleton.find(hip)
-        if a is not None and b is not None and person.visibility[a] > 0 and person.visibility[b] > 0:
+    for a, b in _torso_diagonals(skeleton):
+        if person.visibility[a] > 0 and person.visibility[b] > 0:
             lengths.append(float(np.linalg.norm(person.joints[a] - person.joints[b])))
     return max(lengths, default=0.0) or None
+
+
+def _torso_diagonals(skeleton: Skeleton) -> list[tuple[int, int]]:
+    """The indices of a shoulder and the opposite hip, as far as the skeleton has them."""
+    names = (("right_shoulder", "left_hip"), ("left_shoulder", "right_hip"))
+    pairs = [(skeleton.find(shoulder), skeleton.find(hip)) for shoulder, hip in names]
+    return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 
 class PCK(Metric):
@@ -101,7 +107,7 @@ class PCK(Metric):
             {"PCK@0.2": accuracy.total},
             by_joint={"PCK@0.2": accuracy.by_joint} if accuracy.by_joint else {},
             counts={"no_torso": accuracy.unmeasured},
-            notes=() if accuracy.total is not None else (note,),
+            notes=(note,) if accuracy.total is None and _torso_diagonals(data.truth.skeleton) else (),
         )
 
     def outcomes(self, data: MatchedDataset, numbers: Mapping[int | str, int]) -> Mapping[str, Outcomes]:

@@ -10,6 +10,7 @@ from semipose.metrics.instance_score import InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks_scale import ap_caveats
 from semipose.metrics.registry import METRICS, is_error, value_text
+from semipose.structures.boxes import AROUND_LABELS
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, evaluated
 from semipose.utils.text import plural
@@ -20,7 +21,7 @@ class EvaluationProtocol:
     """The data and the settings of an evaluation; scores are comparable only if their protocols agree.
 
     Attributes:
-        boxes: `ground truth` or the file of detections.
+        boxes: `ground truth`, `around the labels`, other words, or the file of detections.
         flip_test: Whether heatmaps were averaged with those of the mirrored image; None if unknown.
         sigmas: Where the OKS sigmas come from: the known skeleton, or given, by body part, or by default.
         n_persons: Number of evaluated persons.
@@ -153,11 +154,18 @@ class Scores:
         return {"mean": self.values["pixel_error"], **rest, "by_joint": self.by_joint["pixel_error"]}
 
 
-def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "") -> str:
-    """Returns the statistics of `Scores.pixel_error` as one line of text, which is empty where there are none."""
+def describe_pixel_error(found: Mapping[str, Any] | None, of: str = "", boxes: str = "") -> str:
+    """Returns the statistics of `Scores.pixel_error` as one line of text, which is empty where there are none.
+
+    Args:
+        found: The statistics.
+        of: The network, after a space.
+        boxes: The boxes of the protocol, which the line names if they were made from the labels.
+    """
     names = {"mean": "mean", "median": "median", "rmse": "RMSE", "p90": "90th percentile"}
     parts = [f"{text} {found[name]:.1f}" for name, text in names.items()] if found else []
-    return f"pixel error{of}: {', '.join(parts)} px" if parts else ""
+    where = f", in boxes {boxes}" if boxes == AROUND_LABELS else ""
+    return f"pixel error{of}: {', '.join(parts)} px{where}" if parts else ""
 
 
 def score(truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None) -> Scores:

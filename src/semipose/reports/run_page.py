@@ -14,6 +14,7 @@ from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.found_boxes import with_boxes_of_run
 from semipose.inference.video import SCORES_SUFFIX
+from semipose.inference.weights import read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
 from semipose.metrics.calibration import NOT_CALIBRATED
@@ -29,6 +30,7 @@ from semipose.reports.figures import Figures, mask_figures, network_figures
 from semipose.reports.page import Answer, Page, Picture, Table
 from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
 from semipose.reports.suggestions import Findings, pose_length, suggestions
+from semipose.structures.boxes import AROUND_LABELS
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
 
@@ -54,13 +56,15 @@ def run_page(folder: Path) -> Page:
     config, log = load_config(folder / "config.yaml"), read_log(folder)
     splits, dropped = with_boxes_of_run(load_data(config), folder), read_dropped(folder)
     truth, results = evaluated_persons(folder, splits), _final_scores(folder, log[-1]["step"])
+    unused = (results or {}).get("unlabeled_not_used", "")
     account = [
         f"{_counts(splits)}; split {splits.split.hash}; folder {folder.resolve().name}",
         splits.account.describe(),
         f"Left out because of errors: {describe_dropped(dropped)} (listed in dropped.json)." if dropped else "",
     ]
     curves = [*_validation_charts(log, truth), Picture("Training losses", plots.curves(_losses(log), "step", "loss"))]
-    views, title = view_sheets(config, splits), f"{config.method.name}: {config.model.backbone}"
+    views = [] if unused else view_sheets(config, splits)
+    title = f"{config.method.name}: {config.model.backbone}"
     title += f", {config.input.height}×{config.input.width}"
     settings = [_option_table(config)]
     if results is None:
@@ -71,8 +75,9 @@ def run_page(folder: Path) -> Page:
     data = match_dataset(truth, load_predictions(folder / "predictions.json", truth.skeleton))
     gain = Gain(**results["gain"]) if results.get("gain") else None
     charts, notes = _scores_by_joint(data)
-    figures = _figures(folder, data, splits)
-    findings = Findings(folder.resolve().name, config, splits, data, _validation_errors(log, results), gain)
+    figures, weights = _figures(folder, data, splits), folder / "best.safetensors"
+    boxes = read_description(weights).boxes if weights.is_file() else None
+    findings = Findings(str(folder), config, splits, data, _validation_errors(log, results), gain, boxes)
     measured = [
         results["protocol"],
         describe(results.get("intervals", {}), f" of {results.get('best')}"),
@@ -85,7 +90,7 @@ def run_page(folder: Path) -> Page:
         answers=_answers(results, gain, truth),
         lines=[_measured_on(truth, splits, results)],
         suggestions=suggestions(findings),
-        tables=[_score_table(results["scores"], results.get("best")), *_video_tables(folder)],
+        tables=[_score_table(_different(results), results.get("best")), *_video_tables(folder)],
         charts=[*charts, *_reliability(results), *figures.charts, *curves],
         sheets=[*error_sheets(truth, list(data.matched)), *figures.sheets, *views],
         details=[line for line in [*measured, *account] if line],
@@ -101,7 +106,9 @@ def _answers(results: dict[str, Any], gain: Gain | None, truth: PoseDataset) -> 
     if ap_caveats(truth) or not truth.skeleton.sigmas_known:
         names = [name for name in names if name != "AP"]
     answers = [_score_answer(name, scores[name], intervals.get(name), results, truth) for name in names]
-    return [*answers[:1], *([_gain_answer(gain)] if gain else []), *answers[1:]]
+    unused = results.get("unlabeled_not_used")
+    about_gain = [_gain_answer(gain)] if gain else [_unused_answer(unused)] if unused else []
+    return [*answers[:1], *about_gain, *answers[1:]]
 
 
 def _score_answer(
@@ -109,6 +116,8 @@ def _score_answer(
 ) -> Answer:
     unit = " px" if is_error(name) else "" if name == "AP" else " %"
     text = MEANINGS[name]
+    if results.get("boxes") == AROUND_LABELS:
+        text += f", measured in boxes {AROUND_LABELS}"
     if interval:
         text += f"; 95 % interval {shown(name, interval[0]):.1f} to {shown(name, interval[1]):.1f}"
     if is_error(name) and results.get("pixel_error"):
@@ -127,6 +136,16 @@ def _gain_answer(gain: Gain) -> Answer:
     text += f" what the unlabeled images changed over {gain.baseline}; "
     text += f"95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
     return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
+
+
+def _unused_answer(reason: str) -> Answer:
+    return Answer("not used", f"are the unlabeled images: {reason}. Raise train.steps or give method.burn_in.")
+
+
+def _different(results: dict[str, Any]) -> dict[str, Any]:
+    """Returns the scores by network, without those of the labels-alone network if no network learned anything else."""
+    alone = "labels_alone" if results.get("unlabeled_not_used") else None
+    return {name: scores for name, scores in results["scores"].items() if name != alone}
 
 
 def _measured_on(truth: PoseDataset, splits: DataSplits, results: dict[str, Any]) -> str:
@@ -183,7 +202,8 @@ def _figures(folder: Path, data: MatchedDataset, splits: DataSplits) -> Figures:
         figures = network_figures(run, data.truth, errors[len(errors) // 2][1])
         worst = errors[0][1]
         figures.sheets += network_figures(run, data.truth, worst, scores=False).sheets if len(errors) > 1 else []
-    figures.add(mask_figures(run, splits.unlabeled or data.truth))
+    if not (run.results or {}).get("unlabeled_not_used"):
+        figures.add(mask_figures(run, splits.unlabeled or data.truth))
     return figures
 
 

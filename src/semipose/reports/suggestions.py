@@ -1,5 +1,6 @@
 """What to do next after a run: the joints, images, labels and settings that cost most."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from semipose.metrics.gain import Gain
 from semipose.metrics.pixel_error import pixel_errors
 from semipose.models.heads import STRIDE
 from semipose.reports.heatmaps import cell_size
+from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
 
@@ -33,12 +35,13 @@ class Findings:
     """What suggestions are made from.
 
     Attributes:
-        folder: Name of the run folder.
+        folder: The run folder, as it was given.
         config: The configuration of the run.
         splits: The persons of the run.
         data: The evaluated persons with the predictions of the best network.
         validation: (step, pixel error) of the method's network on the validation persons during the training.
         gain: The gain from unlabeled images, if it was measured.
+        boxes: How the boxes of the training were made, if that is known.
     """
 
     folder: str
@@ -47,6 +50,7 @@ class Findings:
     data: MatchedDataset
     validation: Sequence[tuple[float, float]]
     gain: Gain | None
+    boxes: BoxFacts | None = None
 
 
 def suggestions(found: Findings) -> list[str]:
@@ -93,9 +97,11 @@ def _label_more(found: Findings, errors: np.ndarray) -> str:
     sums = np.nansum(errors, axis=1)
     tenth = max(1, len(sums) // 10)
     share = np.sort(sums)[-tenth:].sum() / max(sums.sum(), 1e-9)
+    boxes = "" if found.boxes is None or found.boxes.kind in ("whole", "found") else "--boxes FILE "
+    command = f"semipose suggest {shlex.quote(found.folder)} VIDEO {boxes}--out to_label"
     return (
         f"Label more images like those with the largest errors: {tenth} of {plural(len(sums), 'pose')} have "
-        f"{share:.0%} of all error. `semipose suggest {found.folder} VIDEO` finds such frames in your videos and "
+        f"{share:.0%} of all error. `{command}` finds such frames in your videos and "
         "labels them in advance, so that you only correct them."
     )
 

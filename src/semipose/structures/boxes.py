@@ -1,5 +1,6 @@
 """How the boxes of a data set were made, and how large they are in their images."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ WHOLE, AUTO = "whole", "auto"
 
 BOX_WORDS = {WHOLE: "whole images", AUTO: "found by the box network of the run"}
 """What the words mean, for protocols."""
+
+GROUND_TRUTH, AROUND_LABELS = "ground truth", "around the labels"
+"""The boxes of a data set in words, for protocols: as they are given, or made from its labels."""
 
 TOLERANCE = 1.5
 """Factor by which boxes may be smaller or larger than those of a training before they count as different."""
@@ -38,12 +42,14 @@ class BoxFacts:
         size: The median size.
         low: The size that 5 % of the boxes are below.
         high: The size that 5 % of the boxes are above.
+        subjects: The most labeled subjects in an image; 1 where none is labeled.
     """
 
     kind: BoxKind
     size: float
     low: float
     high: float
+    subjects: int = 1
 
     def describe(self) -> str:
         """Returns the facts in words."""
@@ -80,7 +86,13 @@ def box_facts(
         around_joints = persons.box_from_labels[counted]
         kind = "whole" if _mostly(whole) else "joints" if _mostly(around_joints) else "given"
     low, size, high = np.percentile(shares, (5, 50, 95)).tolist()
-    return BoxFacts(kind, size, low, high)
+    labeled = Counter(path for path, known in zip(persons.paths, counted & persons.labeled, strict=True) if known)
+    return BoxFacts(kind, size, low, high, max(labeled.values(), default=1))
+
+
+def own_boxes(persons: Instances) -> str:
+    """Returns in words what most of the labeled persons' own boxes are, for protocols."""
+    return AROUND_LABELS if _mostly(persons.box_from_labels[persons.labeled]) else GROUND_TRUTH
 
 
 def _mostly(values: np.ndarray) -> bool:

@@ -32,7 +32,8 @@ def calibrate_weights(
     """
     reports = calibrate_networks(truth, predictions)
     found = {name: report.calibration for name, report in reports.items() if report.calibration is not None}
+    reasons = {name: report.reason for name, report in reports.items() if report.calibration is None}
     for path in (folder / "best.safetensors", *weights_of(folder).values()):
-        write_calibrations(path, found)
+        write_calibrations(path, found, reasons)
     log.info(reports[best].describe())
     return reports[best]

@@ -31,7 +31,7 @@ from semipose.metrics.oks_scale import ap_caveats
 from semipose.metrics.registry import is_of_part, value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
-from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts
+from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts, own_boxes
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.training.calibration import calibrate_weights
@@ -69,6 +69,8 @@ class TrainResult:
         pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
         gain: What the unlabeled images brought; None for a method that does not measure it, and without enough persons
             to measure it on.
+        boxes: The boxes of the evaluated persons, in words; empty without scores.
+        unlabeled_not_used: Why the training used none of its unlabeled images; empty otherwise.
         data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
@@ -81,6 +83,8 @@ class TrainResult:
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
     pixel_error: Mapping[str, Any] | None = None
     gain: Gain | None = None
+    boxes: str = ""
+    unlabeled_not_used: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -90,8 +94,13 @@ class TrainResult:
             known = {key: v for key, v in scores.items() if v is not None and not is_of_part(key)}
             shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in known.items())
             lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
-        gain = [f"  {self.gain.describe()}"] if self.gain else []
-        return "\n".join([*lines, f"  {self.protocol}", *gain])
+        return "\n".join([*lines, f"  {self.protocol}", *([f"  {gain}"] if (gain := self.describe_gain()) else [])])
+
+    def describe_gain(self) -> str:
+        """Returns in one line what the unlabeled images brought or why they were not used; empty if that is unknown."""
+        if self.unlabeled_not_used:
+            return f"unlabeled images: not used, {self.unlabeled_not_used}; raise train.steps or give method.burn_in"
+        return self.gain.describe() if self.gain else ""
 
 
 @dataclass(frozen=True)
@@ -228,29 +237,43 @@ class Evaluator:
                 model.save(self.out / "best.safetensors", weights[name])
         self._unsaved = None
 
-    def test(self, state: TrainingState, images: TrainingImages, *, learned_from_unlabeled: bool) -> TrainResult:
+    def test(
+        self, state: TrainingState, images: TrainingImages, *, learned_from_unlabeled: bool, why_not: str = ""
+    ) -> TrainResult:
         """Evaluates the kept weights on the test set, or else the validation set, and writes predictions and scores.
 
         Args:
             state: The state at the end of the training.
             images: The images of the training; the protocol reports how many of them are test images.
             learned_from_unlabeled: Whether unlabeled images had a part in the training, whose gain is then measured.
+            why_not: Why they had none, if there are some.
         """
         which: SetName = "test" if "test" in self._truth else "validation"
         truth = self._truth.get(which)
         if truth is None:
-            protocol = "no scores: there are no validation or test persons"
+            no_scores = "no scores: there are no validation or test persons"
             log.info(f"{NOT_CALIBRATED}: no validation labels")
-            return TrainResult(self.out, {}, self.headline_networks, protocol, state.seconds)
+            return TrainResult(
+                self.out, {}, self.headline_networks, no_scores, state.seconds, unlabeled_not_used=why_not
+            )
         self._load_kept_weights()
         predictions = self._predict_all(which)
         gain = self._gain(which, predictions, state) if learned_from_unlabeled else None
         scores = self._scores(predictions, which)
-        protocol = self._protocol(which, truth, images).describe()
+        protocol = self._protocol(which, truth, images)
         validated = predictions
         if which == "test" and "validation" in self._truth:
             validated = self._predict_all("validation")
-        result = TrainResult(self.out, scores, self.headline_networks, protocol, state.seconds)
+        line, boxes = protocol.describe(), protocol.boxes
+        result = TrainResult(
+            self.out,
+            scores,
+            self.headline_networks,
+            line,
+            state.seconds,
+            boxes=boxes,
+            unlabeled_not_used=why_not,
+        )
         if not is_main_process():
             return result
         best = predictions[state.best_network]
@@ -260,7 +283,8 @@ class Evaluator:
         content = {
             "scores": scores,
             "headline_networks": self.headline_networks,
-            "protocol": protocol,
+            "protocol": line,
+            "boxes": boxes,
             "split": self.splits.split.hash,
             "seconds": state.seconds,
             "step": state.step,
@@ -268,6 +292,7 @@ class Evaluator:
             "intervals": found,
             "pixel_error": pixel_error,
             "gain": gain and gain.as_dict(),
+            "unlabeled_not_used": why_not,
         }
         calibration = calibrate_weights(self.out, self._truth.get("validation"), validated, state.best_network)
         content["calibration"] = calibration.as_dict()
@@ -316,7 +341,7 @@ class Evaluator:
             selection += " on validation" + (" (the same persons)" if which == "validation" else "")
         return EvaluationProtocol.of(
             truth,
-            boxes=BOX_WORDS[AUTO] if self.boxes and self.boxes.kind == "found" else "ground truth",
+            boxes=BOX_WORDS[AUTO] if self.boxes and self.boxes.kind == "found" else own_boxes(truth.instances),
             flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             instance_score=DESCRIPTIONS[self.evaluation.instance_score],

@@ -91,6 +91,13 @@ class Training:
         last = self.step_info(self.steps - 1)
         return self.loader.unlabeled is not None and self.engine.method.unlabeled_weight(last) > 0
 
+    @property
+    def why_unlabeled_not_used(self) -> str:
+        """Why the training uses no unlabeled image although it has some and labels; empty otherwise."""
+        has_both = self.loader.unlabeled is not None and len(self.loader.labeled.dataset) > 0
+        too_few = f"{self.steps} steps are too few to learn all that the labels teach"
+        return too_few if has_both and not self.learns_from_unlabeled else ""
+
     def step_info(self, step: int) -> StepInfo:
         """Returns the position of a step."""
         per_epoch = self.loader.steps_per_epoch

@@ -97,11 +97,8 @@ def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSp
         f"{model.backbone}, {input_size[0]}×{input_size[1]}, {training.steps} steps "
         f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
     )
-    if training.loader.unlabeled is not None and len(splits.labeled) and not training.learns_from_unlabeled:
-        log.warning(
-            f"{training.steps} steps are too few to learn all that the labels teach: no unlabeled image is used; raise "
-            "`train.steps` or give `method.burn_in`"
-        )
+    if reason := training.why_unlabeled_not_used:
+        log.warning(f"{reason}: no unlabeled image is used; raise `train.steps` or give `method.burn_in`")
     labeled = splits.labeled
     _log_skeleton(labeled.skeleton)
     if splits.unlearned_joints:

@@ -55,6 +55,8 @@ def test_given_boxes_are_replaced_by_the_image(tmp_path):
 
 def test_several_labeled_animals_in_an_image_are_refused(tmp_path):
     one, two = (animal(tmp_path / "a.png", n, [[n, 1], [9, 9]]) for n in (1, 2))
-    require_one_subject(PoseDataset(SKELETON, [one, replace(two, is_crowd=True), two.without_labels()], "labels.json"))
-    with pytest.raises(ConfigError, match=r"`boxes=auto` finds one subject .* 1 image of labels.json has several"):
-        require_one_subject(PoseDataset(SKELETON, [one, two], "labels.json"))
+    alone = [one, replace(two, is_crowd=True), two.without_labels()]
+    require_one_subject(PoseDataset(SKELETON, alone, "labels.json"), "auto", "leave it out")
+    refusal = r"`boxes=auto` is one box an image, but 1 image of labels.json has several .*a\.png\); leave it out"
+    with pytest.raises(ConfigError, match=refusal):
+        require_one_subject(PoseDataset(SKELETON, [one, two], "labels.json"), "auto", "leave it out")

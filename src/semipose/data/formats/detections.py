@@ -29,6 +29,7 @@ OTHER_CATEGORY, LOW_SCORE, NO_AREA, OTHER_IMAGE, NO_BOX = (
     "boxes in other images",
     "images without a box",
 )
+OTHER_FRAME = "boxes in frames that were not taken"
 """Reasons for which detections, or images, are left out."""
 
 PERSON: tuple[Category, ...] = (1, "person")
@@ -116,6 +117,7 @@ def apply_detections(
     problems: list[str] | None = None,
     *,
     box_category: Category = None,
+    is_sample: bool = False,
 ) -> PoseDataset:
     """Returns the detected boxes in the images of a data set, without labels, for evaluation with a detector.
 
@@ -127,6 +129,7 @@ def apply_detections(
         min_score: Detections of a lower score are left out.
         problems: Collects broken detections, which are then left out.
         box_category: Id or name of the detector's category; the persons if not given.
+        is_sample: Whether the images are frames that were taken from a video, whose other frames have boxes too.
 
     Raises:
         DataError: If no detection is in an image of the data set.
@@ -135,7 +138,7 @@ def apply_detections(
     selection = BoxSelection(min_score, box_category, tuple(value for part in parts for value in (part.id, part.name)))
     own_ids = {_category_value(value): part.id for part in persons.category.members for value in (part.name, part.id)}
     index = ImageIndex.of_dataset(persons)
-    found, left_out = _persons(index, Path(boxes), selection, persons.source, problems, own_ids)
+    found, left_out = _persons(index, Path(boxes), selection, persons.source, problems, own_ids, is_sample=is_sample)
     source = f"{persons.source} with boxes {boxes}"
     return PoseDataset(persons.skeleton, found, source, category=persons.category, left_out=left_out)
 
@@ -178,12 +181,14 @@ def _persons(
     source: str,
     problems: list[str] | None,
     category_ids: Mapping[Category, int | str] = MappingProxyType({}),
+    *,
+    is_sample: bool = False,
 ) -> tuple[list[Instance], dict[str, int]]:
     """The persons in the images of the selected detections, and by reason the number of what is left out."""
     detections, left_out = read_detections(boxes, selection, problems)
     broken = len(problems or ())
-    ids = index.locate([d.image for d in detections], boxes, "detection", source, problems)
-    left_out[OTHER_IMAGE] = ids.count(None) - (len(problems or ()) - broken)
+    ids = index.locate([d.image for d in detections], boxes, "detection", source, problems, is_sample=is_sample)
+    left_out[OTHER_FRAME if is_sample else OTHER_IMAGE] = ids.count(None) - (len(problems or ()) - broken)
     left_out[NO_BOX] = len(index.paths) - len({*ids} - {None})
     found: list[Instance] = []
     for detection, image_id in zip(detections, ids, strict=True):

@@ -116,7 +116,14 @@ class ImageIndex:
         return self._find(reference)[0]
 
     def locate(
-        self, references: Sequence[ImageReference], path: Path, noun: str, source: str, problems: list[str] | None
+        self,
+        references: Sequence[ImageReference],
+        path: Path,
+        noun: str,
+        source: str,
+        problems: list[str] | None,
+        *,
+        is_sample: bool = False,
     ) -> list[ImageId | None]:
         """Returns the image of each record of a file, None for those that are left out; logs what was left out.
 
@@ -126,6 +133,7 @@ class ImageIndex:
             noun: What a record is, for messages.
             source: Name of the data set or folder.
             problems: Collects one line for each record whose image is ambiguous, which is then left out.
+            is_sample: Whether the images were taken from more, so that records for others are no reason to warn.
 
         Raises:
             DataError: If no record is for an image of `source`, or one is ambiguous and `problems` is None.
@@ -161,7 +169,7 @@ class ImageIndex:
                 f"{path}: none of its {len(references)} {noun}s is for an image of {source} (the first is for image "
                 f"{unknown[0]}); 'file_name' must be the name of an image, or 'image_id' its id"
             )
-        if unknown:
+        if unknown and not is_sample:
             log.warning(
                 "%s: %d of %d %ss are for images outside %s and are left out; the first is for image %s",
                 *(path, len(unknown), len(references), noun, source, unknown[0]),

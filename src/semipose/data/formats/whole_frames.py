@@ -12,7 +12,6 @@ from semipose.data.formats.image_names import require_images
 from semipose.data.formats.values import NO_BOX, box_of_joints
 from semipose.data.images import image_size
 from semipose.errors import ConfigError, DataError, collect_errors
-from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
@@ -74,15 +73,23 @@ def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]
     return persons.with_boxes(np.array(known, dtype=float).reshape(-1, 4))
 
 
-def require_one_subject(persons: PoseDataset) -> None:
-    """Raises ConfigError if an image shows several labeled persons, of which one box network can't find each."""
+def require_one_subject(persons: PoseDataset, boxes: str, remedy: str) -> None:
+    """Checks that no image shows several labeled persons, which one box an image can't tell apart.
+
+    Args:
+        persons: The persons.
+        boxes: The word in place of their boxes, for the message.
+        remedy: What to do instead.
+
+    Raises:
+        ConfigError: If an image does.
+    """
     labeled = persons.instances.take(np.flatnonzero(persons.instances.labeled & ~persons.instances.is_crowd))
     several = [path for path, count in Counter(labeled.paths).items() if count > 1]
     if several:
         raise ConfigError(
-            f"`boxes={AUTO}` finds one subject in an image, but {plural(len(several), 'image')} of {persons.source} "
-            f"{'has' if len(several) == 1 else 'have'} several (the first: {Path(several[0]).name}); use labels with "
-            "boxes, and give the boxes of a detector for other images"
+            f"`boxes={boxes}` is one box an image, but {plural(len(several), 'image')} of {persons.source} "
+            f"{'has' if len(several) == 1 else 'have'} several subjects (the first: {Path(several[0]).name}); {remedy}"
         )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from semipose.metrics.scores import Scores
     from semipose.structures.poses import Poses
     from semipose.structures.skeletons import Skeleton
-    from semipose.training.evaluator import TrainResult
+    from semipose.training.result import TrainResult
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _MODULES = {
     "RunConfig": "semipose.config",
     "Scores": "semipose.metrics.scores",
     "Skeleton": "semipose.structures.skeletons",
-    "TrainResult": "semipose.training.evaluator",
+    "TrainResult": "semipose.training.result",
     "WrittenFiles": "semipose.data.account",
     "evaluate": "semipose.api",
     "export": "semipose.api",

@@ -11,7 +11,7 @@ from semipose.inference.pose_model import PoseModel, as_pose_model, load_pose_mo
 from semipose.inference.predict import predict
 from semipose.inference.suggest import suggest
 from semipose.trainer import train as train_run
-from semipose.training.evaluator import TrainResult
+from semipose.training.result import TrainResult
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 PathLike = str | os.PathLike[str]

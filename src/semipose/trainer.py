@@ -32,7 +32,7 @@ from semipose.structures.instances import PoseDataset
 from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
 from semipose.training.distributed import all_gather, is_main_process, process_group, rank, world_size
 from semipose.training.engine import Engine, seed_everything
-from semipose.training.evaluator import Evaluator, TrainResult
+from semipose.training.evaluator import Evaluator
 from semipose.training.leakage import (
     TrainingSets,
     training_images,
@@ -43,6 +43,7 @@ from semipose.training.leakage import (
 from semipose.training.loggers import MetricsLog
 from semipose.training.loop import Training
 from semipose.training.monitor import TrainingMonitor
+from semipose.training.result import TrainResult
 from semipose.training.run_dir import lock_run_dir
 from semipose.training.self_check import check_adaptation
 from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images

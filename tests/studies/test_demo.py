@@ -8,7 +8,7 @@ import pytest
 from semipose.errors import ConfigError
 from semipose.metrics.gain import Gain
 from semipose.studies import demo
-from semipose.training.evaluator import TrainResult
+from semipose.training.result import TrainResult
 
 TINY = {"model.backbone": "test_resnet", "model.weights": "none", "model.stage": -1, "model.frozen_stages": 0}
 

@@ -10,7 +10,7 @@ from semipose.inference.evaluation import evaluate
 from semipose.inference.pose_model import load_pose_model
 from semipose.metrics.gain import Gain
 from semipose.trainer import train
-from semipose.training.evaluator import Evaluator, TrainResult, selection_score
+from semipose.training.evaluator import Evaluator, selection_score
 from tests.integration.runs import saved_state
 
 
@@ -130,24 +130,11 @@ def test_the_instance_score_is_an_option_of_the_training(tiny, tmp_path):
         assert record["score"] == pytest.approx(sum(record["keypoints"][2::3]) / 17)
 
 
-def test_scores_of_body_parts_are_saved_but_not_printed(tmp_path):
-    scores = {"f": {"AP": None, "PCKh@0.5": 0.5, "PCKh@0.5/head": 0.75}}
-    assert "PCKh@0.5 50.0\n" in repr(TrainResult(tmp_path, scores, ("f",), "the protocol", 12.0, "f"))
-
-
 def test_without_persons_to_evaluate_there_are_no_scores(tiny, tmp_path):
     result = train(tiny("supervised", **{"data.validation": 0, "train.steps": 1}), tmp_path / "run")
     assert (result.scores, result.best) == ({}, None)
     assert (tmp_path / "run" / "best.safetensors").exists()
     assert not (tmp_path / "run" / "scores.json").exists()
-
-
-def test_a_result_shows_its_scores(tmp_path):
-    scores = {"F": {"AP": 0.5, "AR": None, "pixel_error": 7.0}, "R": {"AP": 0.25}}
-    text = repr(TrainResult(tmp_path, scores, ("F",), "the protocol", 12.0, "F"))
-    assert "F (best): AP 50.0  pixel_error 7.0" in text
-    assert "R: AP 25.0" in text
-    assert text.endswith("the protocol")
 
 
 def gains(value: float):

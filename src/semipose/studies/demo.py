@@ -20,7 +20,7 @@ from semipose.models.weights import package_weights_available
 from semipose.structures.instances import PoseDataset
 from semipose.trainer import train
 from semipose.training.checkpoint import has_checkpoint
-from semipose.training.evaluator import TrainResult
+from semipose.training.result import TrainResult
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 

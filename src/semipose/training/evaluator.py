@@ -3,12 +3,12 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,12 +23,12 @@ from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
-from semipose.metrics.bootstrap import Interval, intervals
+from semipose.metrics.bootstrap import intervals
 from semipose.metrics.calibration import NOT_CALIBRATED
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
 from semipose.metrics.instance_score import DESCRIPTIONS
 from semipose.metrics.oks_scale import ap_caveats
-from semipose.metrics.registry import is_of_part, value_text
+from semipose.metrics.registry import value_text
 from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts, own_boxes
@@ -40,67 +40,16 @@ from semipose.training.config import EvaluationConfig
 from semipose.training.distributed import all_gather, barrier, is_main_process, rank, world_size
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
+from semipose.training.result import NetworkScores, TrainResult
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
-NetworkScores = dict[str, float | None]
-"""The scores of one network by metric, for example AP: fractions, or errors in pixels."""
 SetName = Literal["validation", "test"]
 
 TIE_BREAKER = 1e-6
 """Weight of PCK in the validation score, so that PCK decides between equal APs, such as zeros at the beginning."""
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The result of a training.
-
-    Attributes:
-        folder: The run folder.
-        scores: Scores of the kept weights by network, with "mean" and "ensemble" if there are several headline
-            networks; empty if there is neither a test nor a validation set.
-        headline_networks: The networks whose mean score is the score of the method.
-        protocol: The data and the settings of the evaluation, in one line.
-        seconds: Duration of the training.
-        best: The network of best.safetensors; None without scores.
-        intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
-        pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
-        gain: What the unlabeled images brought; None for a method that does not measure it, and without enough persons
-            to measure it on.
-        boxes: The boxes of the evaluated persons, in words; empty without scores.
-        unlabeled_not_used: Why the training used none of its unlabeled images; empty otherwise.
-        data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
-    """
-
-    folder: Path
-    scores: dict[str, NetworkScores]
-    headline_networks: tuple[str, ...]
-    protocol: str
-    seconds: float
-    best: str | None = None
-    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
-    pixel_error: Mapping[str, Any] | None = None
-    gain: Gain | None = None
-    boxes: str = ""
-    unlabeled_not_used: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        """One line for each network with its scores in percent and errors in pixels."""
-        lines = [f"TrainResult of {self.folder} ({self.seconds:.0f} s)"]
-        for name, scores in self.scores.items():
-            known = {key: v for key, v in scores.items() if v is not None and not is_of_part(key)}
-            shown = "  ".join(f"{key} {value_text(key, v)}" for key, v in known.items())
-            lines.append(f"  {name}{' (best)' if name == self.best else ''}: {shown}")
-        return "\n".join([*lines, f"  {self.protocol}", *([f"  {gain}"] if (gain := self.describe_gain()) else [])])
-
-    def describe_gain(self) -> str:
-        """Returns in one line what the unlabeled images brought or why they were not used; empty if that is unknown."""
-        if self.unlabeled_not_used:
-            return f"unlabeled images: not used, {self.unlabeled_not_used}; raise train.steps or give method.burn_in"
-        return self.gain.describe() if self.gain else ""
 
 
 @dataclass(frozen=True)

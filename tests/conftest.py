@@ -16,6 +16,8 @@ TEST: dict[str, Any] = {
     "data.test_images": str(Path(semipose.__file__).parent / "people" / "images"),
 }
 """24 of the 400 embedded test persons."""
+NO_TEST: dict[str, Any] = dict.fromkeys(TEST)
+"""No test persons: a run on other persons is evaluated on those for validation."""
 
 TINY: dict[str, Any] = {
     "data.train": "people",
@@ -63,8 +65,7 @@ def tiny(small_people: Path) -> Any:
 
     def make(method: str, **changes: Any) -> RunConfig:
         data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images")}
-        data |= dict.fromkeys(TEST)
-        return load_config(None, {**TINY, **data, "method": method, **changes})
+        return load_config(None, {**TINY, **data, **NO_TEST, "method": method, **changes})
 
     return make
 

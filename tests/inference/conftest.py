@@ -14,7 +14,7 @@ from semipose.losses import LossConfig
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train
-from tests.conftest import TINY
+from tests.conftest import NO_TEST, TINY
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     write_coco(read_dataset("people", None).subset(range(60)), folder / "people.json")
     data = {"data.train": str(folder / "people.json"), "data.images": str(PEOPLE / "images")}
-    train(load_config(None, {**TINY, **data, "method": "single", "train.steps": 60}), folder / "run")
+    train(load_config(None, {**TINY, **data, **NO_TEST, "method": "single", "train.steps": 60}), folder / "run")
     return folder / "run"
 
 

@@ -22,7 +22,7 @@ from semipose.inference.weights import read_description
 from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.structures.skeletons import COCO as COCO_SKELETON
 from semipose.trainer import train
-from tests.conftest import TINY
+from tests.conftest import NO_TEST, TINY
 
 IMAGES = PEOPLE / "images"
 NAMES = [joint.title().replace("_", " ") for joint in COCO_SKELETON.joints]
@@ -42,7 +42,7 @@ def run(tmp_path_factory):
     (folder / "horses.json").write_text(json.dumps(content))
     data = {"data.train": str(folder / "horses.json"), "data.images": str(IMAGES), "data.sigmas": {"Nose": 0.03}}
     options = {"method": "supervised", "data.labels": None, "train.select": "last"}
-    train(load_config(None, {**TINY, **data, **options}), folder / "run")
+    train(load_config(None, {**TINY, **data, **NO_TEST, **options}), folder / "run")
     return folder / "run"
 
 

@@ -27,12 +27,12 @@ def run(tmp_path_factory):
     from semipose.config import load_config
     from semipose.data.datasets import read_dataset
     from semipose.data.formats.coco_writer import write_coco
-    from tests.conftest import TINY
+    from tests.conftest import NO_TEST, TINY
 
     folder = tmp_path_factory.mktemp("found")
     write_coco(read_dataset("people", None).subset(range(60)), folder / "people.json")
     data = {"data.train": str(folder / "people.json"), "data.images": str(PEOPLE / "images"), "train.select": "last"}
-    train(load_config(None, {**TINY, **data, "method": "single", **AUTO}), folder / "run")
+    train(load_config(None, {**TINY, **data, **NO_TEST, "method": "single", **AUTO}), folder / "run")
     return folder / "run"
 
 

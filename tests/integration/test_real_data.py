@@ -52,7 +52,8 @@ def test_predicting_a_street_video(tmp_path):
     files = semipose.predict(
         tmp_path / "run", next((ROOT / "samples" / "video").glob("*.mp4")), out=tmp_path / "found", draw=True
     )
-    assert all(path.stat().st_size > 1000 for path in files)
+    sizes = {path.name: path.stat().st_size for path in files}
+    assert all(size > (100 if name.endswith("_scores.json") else 1000) for name, size in sizes.items()), sizes
 
 
 def test_unlabeled_folder_with_detections(tmp_path):

@@ -262,7 +262,7 @@ def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
     unlabeled = load_splits(DataConfig(**data, unlabeled=str(twice), include_labeled=False, boxes="auto")).unlabeled
     assert len(unlabeled) == len({*unlabeled.instances.paths}) == len(content["images"])
     for word in ("whole", "auto"):
-        refusal = rf"`boxes={word}` is one box .*1 image of .*leave `boxes` out.*give `boxes=FILE` to predict"
+        refusal = rf"`boxes={word}` is one box .*1 image of .*leave `boxes` out.*to predict give `boxes=FILE`"
         for changed in ({"train": str(twice)}, {"val": str(twice)}):
             with pytest.raises(ConfigError, match=refusal):
                 load_splits(DataConfig(**data | changed, boxes=word))

@@ -21,7 +21,7 @@ from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.data.video import is_video_source
 from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError
-from semipose.structures.boxes import AUTO
+from semipose.structures.boxes import AUTO, BOX_EACH
 from semipose.structures.instances import Category, PoseDataset
 from semipose.structures.skeletons import SKELETONS, Skeleton
 
@@ -29,12 +29,6 @@ log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
 """Folder of the embedded data set, which `people` names."""
-
-SEVERAL = (
-    "leave `boxes` out (the boxes are then those of the labels, or made around the labeled joints), and give "
-    "`boxes=FILE` to predict: COCO results with a box for each subject, whose image_id is the frame number in a video"
-)
-"""How to train with labels of several subjects in an image."""
 
 MOST_HELD_OUT = 200
 """Largest number of unlabeled persons on which an adaptation is checked."""
@@ -257,7 +251,8 @@ def _in_whole_images(persons: PoseDataset, config: DataConfig, *, labeled: bool 
     if not is_word("boxes", config.boxes):
         return persons
     if labeled:
-        require_one_subject(persons, str(config.boxes), SEVERAL)
+        own = "leave `boxes` out (the boxes are then those of the labels, or made around the labeled joints)"
+        require_one_subject(persons, str(config.boxes), f"{own}, and to predict give {BOX_EACH}")
     whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
     if labeled:
         return whole

@@ -6,13 +6,10 @@ import os
 from semipose.errors import ConfigError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.pose_model import PoseModel
-from semipose.structures.boxes import AUTO, WHOLE, BoxFacts
+from semipose.structures.boxes import AUTO, BOX_EACH, WHOLE, BoxFacts
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
-
-BOX_EACH = "give `boxes=FILE`: COCO results with a box for each subject (image_id: the frame number in a video)"
-"""The remedy where an image shows several subjects."""
 
 REMEDIES = {
     "whole": "set `boxes=whole`",
@@ -41,7 +38,7 @@ def box_finder_for(model: PoseModel, boxes: PathLike | None) -> BoxFinder | None
     if model.boxes is not None and model.boxes.subjects > 1:
         raise ConfigError(
             f"`boxes={AUTO}` is one box an image, but the labels of the training show up to {model.boxes.subjects} "
-            f"subjects in an image; {BOX_EACH}"
+            f"subjects in an image; give {BOX_EACH}"
         )
     if model.box_finder is None:
         raise ConfigError(
@@ -65,7 +62,7 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
     if trained.subjects > 1 and facts.kind == "whole":
         log.warning(
             f"{source}: the labels of the training show up to {trained.subjects} subjects in an image, and one box an "
-            f"image finds at most one of them; {BOX_EACH}"
+            f"image finds at most one of them; give {BOX_EACH}"
         )
         return
     if not trained.differ_from(facts):

@@ -21,7 +21,7 @@ from semipose.data.images import ImageSize, read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.errors import ConfigError, DataError, WeightsError
-from semipose.inference.boxes import BOX_EACH, box_finder_for, is_box_file, warn_of_other_boxes
+from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.parameters import data_errors_for, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.predictor import predict_dataset
@@ -31,7 +31,7 @@ from semipose.metrics.bootstrap import Difference, Interval, differences, interv
 from semipose.metrics.instance_score import DESCRIPTIONS, InstanceScore
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.scores import EvaluationProtocol, Scores, score
-from semipose.structures.boxes import AROUND_LABELS, AUTO, BOX_WORDS, GROUND_TRUTH, box_facts, own_boxes
+from semipose.structures.boxes import AROUND_LABELS, AUTO, BOX_EACH, BOX_WORDS, GROUND_TRUTH, box_facts, own_boxes
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import SigmaSource, Skeleton
@@ -245,7 +245,7 @@ class _Settings:
         if finder is None:
             warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         else:
-            require_one_subject(persons, AUTO, BOX_EACH)
+            require_one_subject(persons, AUTO, f"give {BOX_EACH}")
             persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(

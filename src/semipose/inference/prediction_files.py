@@ -86,9 +86,8 @@ def prediction_table(
 ) -> PoseTable:
     """Returns the table of predictions with x, y and likelihood of each joint.
 
-    The likelihood is that of `likelihoods`. If an image has several animals, the
-    table has the animals individual1, individual2, … by their tracks, or in the order of the predictions if they are
-    not tracked.
+    The likelihood is that of `likelihoods`. If an image has several animals, the table has the animals individual1,
+    individual2, … by their tracks, or in the order of the predictions if they are not tracked.
     """
     found = _by_image(predictions, rows)
     tracks = sorted({p.track for p in predictions if p.track is not None})

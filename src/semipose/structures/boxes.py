@@ -23,6 +23,9 @@ BOX_WORDS = {WHOLE: "whole images", AUTO: "found by the box network of the run"}
 GROUND_TRUTH, AROUND_LABELS = "ground truth", "around the labels"
 """The boxes of a data set in words, for protocols: as they are given, or made from its labels."""
 
+BOX_EACH = "`boxes=FILE`: COCO results with a box for each subject, whose image_id is the frame number in a video"
+"""What images that show several subjects need."""
+
 TOLERANCE = 1.5
 """Factor by which boxes may be smaller or larger than those of a training before they count as different."""
 WORDS: dict[BoxKind, str] = {

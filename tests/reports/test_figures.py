@@ -8,6 +8,7 @@ import pytest
 
 from semipose.config import load_config
 from semipose.data.datasets import read_dataset
+from semipose.reports import scores
 from semipose.reports.figures import figures_of_runs, mask_figures, network_figures, save_figures, shared_metric
 from semipose.reports.page import Page
 from semipose.reports.runs import open_run, open_runs
@@ -25,12 +26,13 @@ def runs(finished_run, tmp_path_factory, tiny_run):
     return {"MFL": finished_run, "without": folder / "levels1", "akm": folder / "akm"}
 
 
-def test_all_figures_of_runs(runs, tmp_path):
+def test_all_figures_of_runs(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(scores, "PERSONS", 20)  # of 24
     figures = figures_of_runs(open_runs(runs))
     assert [chart.title for chart in figures.charts] == [
         "AP on validation over epochs",
         "Parameters against AP",
-        "PCK@0.2 by joint of G, R1, F, R2, on 24 poses",
+        "PCK@0.2 by joint of G, R1, F, R2, on 20 poses",
         "Adaptive masks: persons by number of masks",
     ]
     poses, median, harder, networks, masks = figures.sheets

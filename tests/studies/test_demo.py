@@ -9,13 +9,14 @@ from semipose.errors import ConfigError
 from semipose.metrics.gain import Gain
 from semipose.studies import demo
 from semipose.training.result import TrainResult
+from tests.conftest import TEST
 
 TINY = {"model.backbone": "test_resnet", "model.weights": "none", "model.stage": -1, "model.frozen_stages": 0}
 
 
 @pytest.mark.slow
 def test_demo(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "SETTINGS", {**demo.SETTINGS, **TINY})
+    monkeypatch.setattr(demo, "SETTINGS", {**demo.SETTINGS, **TINY, **TEST})
     monkeypatch.setattr(demo, "FAST", {**demo.FAST, "train.steps": 6})
     result = demo.run_demo(tmp_path, fast=True, upper_bound=True, seed=1)
     assert list(result.scores) == ["supervised", demo.METHOD, "all labels"]

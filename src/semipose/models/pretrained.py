@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -82,10 +83,12 @@ def vitpose(state: Mapping[str, Tensor]) -> PoseNet:
     """
     head, name = head_weights(state), backbone_name(state)
     kind: Literal["simple", "deconvolution"] = "deconvolution" if len(head) > 2 else "simple"
-    network = PoseNet(ModelConfig(backbone=name, weights="none", head=kind), len(head["final.bias"]), pretrained=False)
-    network.backbone.model.load_state_dict(backbone_weights(state))
-    network.heads[0].load_state_dict(head)
-    return network.eval()
+    config = ModelConfig(backbone=name, weights="none", head=kind)
+    with torch.device("meta"):  # random weights of ViTPose-H would take ten seconds
+        network = PoseNet(config, len(head["final.bias"]), pretrained=False)
+    for part, tensors in ((network.backbone.model, backbone_weights(state)), (network.heads[0], head)):
+        part.load_state_dict(tensors, assign=True)
+    return network.float().eval()
 
 
 def _skeleton(path: Path, joints: int) -> Skeleton:

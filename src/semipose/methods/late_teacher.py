@@ -1,7 +1,5 @@
-"""`late_teacher`: labels alone first, then a mean teacher, next to a network that learns from the labels alone."""
+"""`late_teacher`: labels alone first, then a mean teacher; it keeps the network that the labels alone gave."""
 
-import copy
-import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,19 +15,13 @@ from semipose.methods.base import (
     HardViewConfig,
     Losses,
     MethodContext,
-    ParameterGroups,
     SingleStudentMethod,
     StepInfo,
     TeacherMode,
 )
 from semipose.models.pose_net import PoseNet
 from semipose.ops.ema import ema_update, frozen_copy, in_mode, warmup_momentum
-from semipose.structures.batches import LabeledBatch, LabeledView, UnlabeledBatch, View
-
-FINISH = 0.3
-"""Steps in which the labels-alone network is finished, as a fraction of burn-in: the last 30 % of the papers' steps."""
-LR_SCALE = 0.1
-"""Factor of the learning rate in these steps: one drop of the papers' schedule."""
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
 
 
 class Config(HardViewConfig):
@@ -49,13 +41,13 @@ class Config(HardViewConfig):
 class LateTeacher(SingleStudentMethod):
     """L = L_s(f) + w |f(hard) - M teacher(easy)|² after burn-in; after each step teacher ← m teacher + (1 - m) f.
 
-    When burn-in ends, a copy of f is finished on labels alone with a tenth of the learning rate, while f goes on with
-    both losses. The copy is the network that the same labels give without unlabeled images.
+    `labels_alone` is the teacher at the end of burn-in: the network that the labels gave without unlabeled images.
+    Further steps on the labels with a lower rate do not improve it (docs/research/late-teacher.md).
 
-    Without labels L = w |f(hard) - M start(plain)|²: the network at the start, which the copy stays, makes all targets
-    on the view of the evaluation, and the moving average is the result. If the average made the targets, nothing would
-    hold them in place, and they would drift away (docs/research/adaptation.md). f keeps BatchNorm's averages of the
-    start.
+    Without labels L = w |f(hard) - M start(plain)|²: the network at the start, which `labels_alone` stays, makes all
+    targets on the view of the evaluation, and the moving average is the result. If the average made the targets,
+    nothing would hold them in place, and they would drift away (docs/research/adaptation.md). f keeps BatchNorm's
+    averages of the start.
 
     Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
     """
@@ -71,7 +63,7 @@ class LateTeacher(SingleStudentMethod):
     def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__(config, context)
         self.teacher = frozen_copy(self.f)
-        self.labels_alone = copy.deepcopy(self.f)
+        self.labels_alone = frozen_copy(self.f)
 
     def teacher_heatmaps(self, easy: View) -> Tensor:
         """Returns the heatmaps of the moving average."""
@@ -88,30 +80,11 @@ class LateTeacher(SingleStudentMethod):
             loss = self.context.consistency_loss(self.f, ConsistencyTarget(hard, [heatmaps]), self.config)
         return Losses.from_terms(unlabeled=self.unlabeled_weight(info) * loss)
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
-        """Returns the losses of the student, and at first that of the labels-alone network."""
-        losses = super().semi_supervised_losses(labeled, easy, weight, info)
-        burn_in = self.burn_in_steps(info)
-        if info.step >= burn_in + math.ceil(FINISH * burn_in):
-            return losses
-        alone = self.context.supervised_loss(self.labels_alone, labeled)
-        return Losses(losses.total + alone, {**losses.terms, "labels_alone": alone.detach()})
-
     def after_step(self, info: StepInfo) -> None:
         """Updates the moving average; until the end of burn-in the labels-alone network is the same network."""
         ema_update(self.teacher, self.f, warmup_momentum(self.config.momentum, info.step))
-        following, burn_in = info.step + 1, self.burn_in_steps(info)
-        if following == burn_in:
-            ema_update(self.labels_alone, self.f, 0.0)
-        elif following < burn_in:
+        if info.step < self.burn_in_steps(info):
             ema_update(self.labels_alone, self.teacher, 0.0)
-
-    def parameter_groups(self) -> ParameterGroups:
-        """Returns the parameters of f, and those of the labels-alone network with a tenth of the learning rate."""
-        return [
-            {"params": [p for p in self.f.parameters() if p.requires_grad]},
-            {"params": [p for p in self.labels_alone.parameters() if p.requires_grad], "lr_scale": LR_SCALE},
-        ]
 
     def eval_networks(self) -> dict[str, PoseNet]:
         """Returns the teacher, which is the result of the training, and the labels-alone network."""

@@ -291,8 +291,11 @@ class _Records(TypedDict, total=False):
 def _recorded_sizes(path: Path) -> dict[int | str, tuple[int, int]]:
     """Width and height of images by id, as a COCO file records them; empty for other files."""
     try:
-        records = read_json(path, "annotation file", _Records)["images"]
-    except (DataError, KeyError):
+        content = read_json(path, "annotation file", _Records)
+    except DataError:
+        return {}
+    records = content.get("images") if isinstance(content, dict) else None  # other formats are lists
+    if not isinstance(records, list):
         return {}
     sizes: dict[Any, list[Any]] = {
         r["id"]: [r.get("width"), r.get("height")] for r in records if isinstance(r, dict) and is_id(r.get("id"))

@@ -77,6 +77,23 @@ def test_key_points_belong_to_their_rectangle(save):
     assert persons.instances.annotation_ids.tolist() == [1, 2, 3]
 
 
+def test_an_image_without_a_rectangle_beside_others_with_one(save, caplog):
+    persons = read_annotations(
+        save(
+            task(1, "a 1.png", [box("x", 10, 10), point("tail", 20, 20)]),
+            task(2, "b 1.png", [point("Nase", 10, 20), point("tail", 60, 60)]),
+            task(3, "c 1.png", [point("Nase", 10, 20)]),
+        )
+    )
+    assert persons.instances.image_ids == [1, 2]
+    assert persons.instances.box_from_labels.tolist() == [False, True]
+    np.testing.assert_allclose(persons[1].box, (20 - 11, 10 - 3, 100 + 22, 20 + 6))  # a tenth and one pixel more
+    assert persons[1].area == pytest.approx(0.53 * 122 * 26)
+    assert persons.instances.trainable.all()
+    assert sum(persons.left_out.values()) == 1
+    assert "1 animal without a rectangle" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -1,5 +1,6 @@
 """Label Studio's key points in its JSON export."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,11 +14,14 @@ from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import ImageFolder, require_images, spellings
 from semipose.data.formats.json_files import first_record, read_json
-from semipose.data.formats.values import is_number
-from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
+from semipose.data.formats.values import NO_BOX, is_number
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import infer_skeleton
+from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 POINTS, BOXES = "keypointlabels", "rectanglelabels"
 OTHER_ANNOTATION = "of earlier annotations of the same task"
@@ -27,8 +31,9 @@ class LabelStudioFormat(Format):
     """A list of tasks with key points, and rectangles as boxes.
 
     Key points belong to the rectangle that is their parent region or related to them, else to the only rectangle of the
-    image. Without rectangles an image shows one animal, with the box of `dataset_without_boxes`. Of several annotations
-    of a task the last one that was not cancelled is read. Image ids are those of the tasks.
+    image. Without rectangles an image shows one animal, with the box of `dataset_without_boxes`, or the extent of its
+    joints if other images have rectangles. Of several annotations of a task the last one that was not cancelled is
+    read. Image ids are those of the tasks.
     """
 
     def matches(self, path: Path) -> bool:
@@ -68,12 +73,22 @@ class LabelStudioFormat(Format):
                 ]
         folder.report(path)
         skeleton, counts = infer_skeleton(list(joints), name=path.stem), {k: v for k, v in left_out.items() if v}
-        if not any(animal.box[2] for animal in animals):
+        if not any(_has_area(animal) for animal in animals):
             return dataset_without_boxes(skeleton, animals, path, problems, tuple(empty_images), counts)
         require_images([str(animal.image) for animal in animals], path, problems)
+        boxed = [found for a in animals for found in ([a] if _has_area(a) else with_extents([a]))]
+        if estimated := sum(animal.box_from_labels for animal in boxed):
+            log.warning(
+                "%s: %s without a rectangle: its box is the extent of the joints", path, plural(estimated, "animal")
+            )
+        counts |= {NO_BOX: len(animals) - len(boxed)} if len(boxed) < len(animals) else {}
         labels = {name for *_, result in results for r in result or () for name in _names(r, BOXES)}
-        persons = PoseDataset(skeleton, animals, str(path), tuple(empty_images), left_out=counts)
+        persons = PoseDataset(skeleton, boxed, str(path), tuple(empty_images), left_out=counts)
         return persons.with_category(Category(1, labels.pop())) if len(labels) == 1 else persons
+
+
+def _has_area(animal: Instance) -> bool:
+    return animal.box[2] > 0 and animal.box[3] > 0
 
 
 def _result(task: Any, left_out: Counter[str]) -> list[dict[str, Any]] | None:

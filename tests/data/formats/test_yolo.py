@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from semipose.data.checks import check_data
 from semipose.data.data_config import DataConfig, open_data_file
 from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import read_coco
@@ -50,6 +51,20 @@ def test_splits_names_and_pixels(tmp_path):
     assert (config.train, config.val) == (str(path), str(tmp_path / "images" / "val"))
     splits = load_splits(DataConfig(train=str(path)))
     assert (len(splits.labeled), len(splits.validation)) == (1, 2)
+
+
+def test_labels_of_an_image_that_viewers_turn(tmp_path):
+    """Shares of the upright 40×80 pixels become pixels of the stored 80×40, and again shares when they are written."""
+    path = save(tmp_path, {"train/a": LINE})
+    save_image(tmp_path / "images" / "train" / "a.jpg", (80, 40), orientation=6)
+    persons = read_annotations(path)
+    assert persons[0].box == (20, 15, 40, 10)
+    np.testing.assert_allclose(persons[0].joints, [[16, 36], [32, 28]])
+    assert "EXIF" not in check_data(path, decode=True).suspicious_kinds
+    write_yolo(persons, tmp_path / "out" / "data.yaml")
+    np.testing.assert_allclose(
+        np.array((tmp_path / "out" / "labels" / "a.txt").read_text().split(), float), np.array(LINE.split(), float)
+    )
 
 
 def test_two_numbers_a_joint_and_pairs(tmp_path):

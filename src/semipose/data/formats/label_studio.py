@@ -16,6 +16,7 @@ from semipose.data.formats.image_names import ImageFolder, require_images, spell
 from semipose.data.formats.json_files import first_record, read_json
 from semipose.data.formats.values import NO_BOX, is_number
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents
+from semipose.data.orientation import Orientation
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import infer_skeleton
@@ -35,6 +36,8 @@ class LabelStudioFormat(Format):
     joints if other images have rectangles. Of several annotations of a task the last one that was not cancelled is
     read. Image ids are those of the tasks.
     """
+
+    is_upright = True
 
     def matches(self, path: Path) -> bool:
         """Returns whether a file is a list of tasks with annotations."""
@@ -64,7 +67,9 @@ class LabelStudioFormat(Format):
             with collect_errors(problems):
                 where = f"{path}: task {task.get('id', number)}"
                 image, image_id = folder.find(_image_name(task, where), where), task.get("id", number)
-                found = list(_animals(result, list(joints), where))
+                upright = list(_animals(result, list(joints), where))
+                orientation = _orientation(image, result, where)
+                found = [_stored(animal, orientation) for animal in upright]
                 if not found:
                     empty_images.append((image_id, image))
                 first = len(animals) + 1
@@ -158,6 +163,26 @@ def _animal(
     rectangle = NO_AREA if box is None else tuple(_pixels(box, ("x", "y", "width", "height"), where))
     x, y, width, height = rectangle
     return Instance(Path(), 0, 0, (x, y, width, height), points, visibility, area=estimate_area((x, y, width, height)))
+
+
+def _orientation(image: Path, result: Sequence[dict[str, Any]], where: str) -> Orientation:
+    """The orientation of an image; none if it can't be read, or was labeled in a browser that did not rotate it."""
+    found = Orientation.of(image) or Orientation((0, 0))
+    for region in result:
+        size = (region.get("original_width"), region.get("original_height"))
+        if not any(found.size) or not (_names(region, POINTS) or _names(region, BOXES)) or size == found.upright_size:
+            continue
+        if size != found.size:
+            own, labeled = ("{}×{}".format(*pixels) for pixels in (found.size, size))
+            raise DataError(f"{where}: {image} has {own} pixels, but was labeled with {labeled}; use that file")
+        found = Orientation(found.size)
+    return found
+
+
+def _stored(animal: Instance, orientation: Orientation) -> Instance:
+    assert animal.joints is not None and animal.visibility is not None
+    joints = orientation.to_stored(animal.joints) * (animal.visibility > 0)[:, None]
+    return replace(animal, joints=joints, box=orientation.box_to_stored(animal.box) if _has_area(animal) else NO_AREA)
 
 
 def _pixels(region: dict[str, Any], keys: Sequence[str], where: str) -> list[float]:

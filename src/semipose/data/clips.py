@@ -23,6 +23,8 @@ PAIRS = 32
 """Largest number of pairs of images that are compared to decide on a clip."""
 THUMBNAIL_SIZE = 32
 NUMBERED = re.compile(r"(.*?)(\d+)")
+ADDED = re.compile(r"^(?=\d*[a-f])[0-9a-f]{8}-|_[A-Za-z]+\.rf\.\w+$")
+"""What Label Studio's uploads begin with (without a letter it may be a date), and what names of Roboflow end in."""
 
 Clip = tuple[Path, str]
 """The folder of a clip and the beginning of the names of its images."""
@@ -43,8 +45,11 @@ def thumbnail(image: np.ndarray) -> Thumbnail:
 
 
 def frame_of(image: Path) -> tuple[Clip, int] | None:
-    """Returns the clip and the number of an image by its name; None for a name that does not end in a number."""
-    match = NUMBERED.fullmatch(image.stem)
+    """Returns the clip and the number of an image by its name; None for a name that does not end in a number.
+
+    What Label Studio and Roboflow add to names does not count: `1a2b3c4d-img7.jpg` and `img7_jpg.rf.5e6f….jpg` are 7.
+    """
+    match = NUMBERED.fullmatch(ADDED.sub("", image.stem))
     return ((image.parent, match[1]), int(match[2])) if match else None
 
 
@@ -63,7 +68,8 @@ def clips(images: Iterable[Path]) -> dict[Clip, list[Path]]:
 def near_pairs(members: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Returns the neighbors by number in a clip, whose images are in order; the first of a pair is the earlier one."""
     numbers = np.array([frame[1] if (frame := frame_of(image)) else 0 for image in members])
-    limit = min(MAX_GAP, float(np.median(np.diff(numbers)))) if len(members) > 1 else 0
+    gaps = np.diff(np.unique(numbers))  # a number occurs again in augmented copies
+    limit = min(MAX_GAP, float(np.median(gaps))) if len(gaps) else 0
     ends = np.searchsorted(numbers, numbers + limit, side="right").tolist()
     return [(image, members[later]) for n, image in enumerate(members) for later in range(n + 1, ends[n])]
 

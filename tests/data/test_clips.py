@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from semipose.data.clips import clips, frame_of, held_out_neighbors, near_pairs, neighbors
+import semipose.data.clips
+from semipose.data.clips import PAIRS, clips, frame_of, held_out_neighbors, near_pairs, neighbors
 from semipose.data.datasets import PEOPLE
 
 
@@ -86,6 +87,13 @@ def test_short_clips_are_compared_with_all_images(tmp_path):
     found = neighbors([image for pair in frames for image in pair])
     assert found == {a: {b} for pair in frames for a, b in (pair, pair[::-1])}
     assert neighbors(frames[0]) == {}
+
+
+def test_many_short_clips_share_one_comparison(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(semipose.data.clips, "_difference", lambda *pair: calls.append(pair) or 0.0)
+    neighbors([tmp_path / f"v{n}" / f"{k}.png" for n in range(50) for k in (1, 2)])
+    assert len(calls) == 50 + PAIRS
 
 
 def test_held_out_images_next_to_images_of_the_training(tmp_path):

@@ -85,10 +85,16 @@ def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
     everything = list(dict.fromkeys(images))
     thumbnails: dict[Path, Thumbnail | None] = {}
     found: dict[Path, set[Path]] = defaultdict(set)
+    far_in_all: float | None = None
     for members in clips(everything).values():
         pairs = near_pairs(members)
-        compared = members if len(members) >= FEWEST else everything
-        if pairs and len(compared) >= FEWEST and _is_clip(pairs, compared, thumbnails):
+        if not pairs or len(everything) < FEWEST:
+            continue
+        if len(members) >= FEWEST:
+            far = _far_difference(members, thumbnails)
+        else:
+            far = far_in_all = _far_difference(everything, thumbnails) if far_in_all is None else far_in_all
+        if _median_difference(pairs, thumbnails) < ALIKE * far:
             for a, b in pairs:
                 found[a].add(b)
                 found[b].add(a)
@@ -102,19 +108,17 @@ def held_out_neighbors(training: Iterable[Path], held_out: Iterable[Path]) -> li
     return [image for image in held if image not in trained and near.get(image, set()) & trained]
 
 
-def _is_clip(
-    pairs: Sequence[tuple[Path, Path]], images: Sequence[Path], thumbnails: dict[Path, Thumbnail | None]
-) -> bool:
-    """Whether the images of pairs are more alike than images that are half of the list apart."""
-    half = max(1, len(images) // 2)
-    far = [(images[n], images[n + half]) for n in range(len(images) - half)]
+def _far_difference(images: Sequence[Path], thumbnails: dict[Path, Thumbnail | None]) -> float:
+    """The median difference of images that are half of the list apart."""
+    half = len(images) // 2
+    return _median_difference(list(zip(images, images[half:], strict=False)), thumbnails)
 
-    def difference(sample: Sequence[tuple[Path, Path]]) -> float:
-        number = min(PAIRS, len(sample))
-        chosen = [sample[n * len(sample) // number] for n in range(number)]
-        return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
 
-    return bool(far) and difference(pairs) < ALIKE * difference(far)
+def _median_difference(pairs: Sequence[tuple[Path, Path]], thumbnails: dict[Path, Thumbnail | None]) -> float:
+    """The median over up to `PAIRS` of the pairs."""
+    number = min(PAIRS, len(pairs))
+    chosen = [pairs[n * len(pairs) // number] for n in range(number)]
+    return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
 
 
 def _difference(first: Path, second: Path, thumbnails: dict[Path, Thumbnail | None]) -> float:

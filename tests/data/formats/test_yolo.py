@@ -136,3 +136,14 @@ def test_what_is_written_is_read(folder, tmp_path):
     twice = save_coco(folder, lambda c: c["images"].append({"id": 9, "file_name": "a.png"}))
     with pytest.raises(DataError, match="share their labels"):
         write_yolo(read_coco(twice), tmp_path / "two" / "data.yaml")
+
+
+def test_folders_named_images_in_the_names_are_read_again(folder, tmp_path):
+    names = ["train/images/a.jpg", "val/images/a.jpg"]
+    for name in names:
+        save_image(folder / name)
+    path = save_coco(folder, lambda c: [c["images"][n].update(file_name=name) for n, name in enumerate(names)])
+    persons = read_coco(path, folder)
+    write_yolo(persons, tmp_path / "out" / "data.yaml")
+    again = read_annotations(tmp_path / "out" / "data.yaml")
+    assert [Path(path).parts[-3] for path in again.instances.paths] == ["train", "train", "val"]

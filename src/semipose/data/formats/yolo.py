@@ -246,7 +246,8 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         if not person.is_crowd:
             lines[person.image_id].append(_line(person, classes[persons.category_id_of(person)], orientation, persons))
     for image_id, name in progress.track(names.items(), len(names), "copying images"):
-        image, labels = folder / "images" / name, folder / "labels" / Path(name).with_suffix(".txt")
+        image = folder / "images" / name
+        labels = _labels_of(image)
         for parent in (image.parent, labels.parent):
             parent.mkdir(parents=True, exist_ok=True)
         if not (image.exists() and image.samefile(root / name)):

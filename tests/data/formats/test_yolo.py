@@ -67,6 +67,31 @@ def test_labels_of_an_image_that_viewers_turn(tmp_path):
     )
 
 
+def test_folders_of_roboflow_are_beside_the_file(tmp_path):
+    path = save(tmp_path / "set", {"a": ""}, path=None, train="../train/images", val="../valid/images", test=None)
+    for part in ("train", "valid"):
+        save_image(tmp_path / "set" / part / "images" / "a.jpg", (80, 40))
+        (tmp_path / "set" / part / "labels").mkdir()
+        (tmp_path / "set" / part / "labels" / "a.txt").write_text(LINE)
+    splits = load_splits(DataConfig(train=str(path)))
+    assert (len(splits.labeled), len(splits.validation)) == (1, 1)
+    (tmp_path / "set" / "train").rename(tmp_path / "train")  # where the file says
+    assert read_annotations(path).image_paths[1].resolve() == tmp_path / "train" / "images" / "a.jpg"
+
+
+def test_splits_of_several_folders(tmp_path, caplog):
+    parts = {"train": ["images/a", "images/b"], "val": ["images/c", "images/d"]}
+    path = save(tmp_path, {"a/1": LINE, "b/1": LINE, "c/1": LINE, "d/1": LINE}, **parts, flip_idx=[1, 0])
+    config = open_data_file(DataConfig(train=str(path)))
+    assert (config.train, config.val) == (str(path), None)
+    assert "`val` is 2 folders and is not used" in caplog.text
+    assert len(read_annotations(path)) == 2
+
+
+def test_labels_may_begin_with_a_byte_order_mark(tmp_path):
+    assert len(read_annotations(save(tmp_path, {"train/a": f"\ufeff{LINE}"}))) == 1
+
+
 def test_two_numbers_a_joint_and_pairs(tmp_path):
     path = save(tmp_path, {"train/a": "0 .5 .5 .2 .2 .1 .2 0 0"}, kpt_shape=[2, 2], flip_idx=[1, 0])
     persons = read_annotations(path)
@@ -89,6 +114,8 @@ def test_several_classes(tmp_path):
         read_annotations(path)
     rats = read_annotations(path, category=CategoryChoice("rat"))
     assert (len(rats), rats.category.name, rats.left_out) == (1, "rat", {"of another category": 1})
+    with pytest.raises(DataError, match="no person of category fox"):
+        check_data(save(tmp_path, {}, names={0: "Maus", 1: "rat", 2: "fox"}), category="fox")
     both = read_annotations(path, category=CategoryChoice("all"))
     assert [p.category_id for p in both.instances] == [0, 1]
 

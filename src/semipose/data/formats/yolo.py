@@ -78,6 +78,8 @@ class YoloFormat(Format):
             ),
             len(config.joints),
         )
+        if not len(persons):
+            raise DataError(f"{path} has no person of category {read.category.name}; choose another one")
         shown = {person.image_id for _, person in rows}
         empty = tuple((n, file) for n, file in enumerate(files, start=1) if n not in shown)
         others = len(rows) - len(persons)
@@ -89,12 +91,15 @@ class YoloFormat(Format):
 def split_folders(path: Path) -> dict[str, str]:
     """Returns the folders of the splits of a data.yaml that are one folder; empty if the file is not YOLO's.
 
-    A split that is the training images again is left out.
+    A split that is the training images again is left out, and one of several folders with a warning.
     """
     config = _read(path)
     folders = {} if config is None else config.folders
-    single = {split: str(found[0]) for split, found in folders.items() if len(found) == 1}
-    return {split: folder for split, folder in single.items() if split == "train" or folder != single.get("train")}
+    others = {split: own for split, own in folders.items() if split == "train" or own != folders.get("train")}
+    for split, own in others.items():
+        if len(own) > 1 and split != "train":
+            log.warning("%s: `%s` is %d folders and is not used; give one folder", path, split, len(own))
+    return {split: str(own[0]) for split, own in others.items() if len(own) == 1}
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class _Config:
         """Yields the class and the person of each line of an image's labels, without annotation id."""
         path = _labels_of(image)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
         except (OSError, UnicodeDecodeError):
             lines = ["unreadable"]
         orientation = Orientation.of(image) if lines else None
@@ -219,7 +224,12 @@ def _joints(content: dict[str, Any], count: int) -> tuple[str, ...]:
 
 
 def _folders(value: Any, root: Path, path: Path) -> list[Path]:
-    folders = [root / str(name) for name in (value if isinstance(value, list) else [value])]
+    """The folders of a split; `../` is left out where nothing is there, as Ultralytics does for Roboflow's files."""
+    names = [Path(str(name)) for name in (value if isinstance(value, list) else [value])]
+    folders = [
+        root.joinpath(*name.parts[1:]) if name.parts[:1] == ("..",) and not (root / name).exists() else root / name
+        for name in names
+    ]
     if wrong := [folder for folder in folders if folder.suffix == ".txt"]:
         raise DataError(f"{path}: {wrong[0]} is a list of files; give folders of images")
     return folders

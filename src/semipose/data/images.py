@@ -81,6 +81,8 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
                 _check_size(path, *image.size)
                 if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
                     return np.repeat(_to_8_bits(np.asarray(image))[:, :, None], 3, axis=2)
+                if image.mode == "F" and (gray := np.asarray(image)).max() <= 1:  # shares, which Pillow would truncate
+                    return np.repeat((255 * gray).round().clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
                 if image.format == "PNG" and ";16" in str(image.tile):  # 16-bit color, of which Pillow drops a byte
                     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
                     color = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags))

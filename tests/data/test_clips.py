@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from semipose.data.clips import clips, frame_of, held_out_neighbors, near_pairs, neighbors
+import semipose.data.clips
+from semipose.data.clips import PAIRS, clips, frame_of, held_out_neighbors, near_pairs, neighbors
 from semipose.data.datasets import PEOPLE
 
 
@@ -29,6 +30,9 @@ def test_names_give_clip_and_number():
     assert frame_of(Path("a/cam2_7.jpg")) == ((Path("a"), "cam2_"), 7)
     assert frame_of(Path("000005.jpg")) == ((Path(), ""), 5)
     assert frame_of(Path("a/photo.jpg")) is None
+    assert frame_of(Path("a/1a2b3c4d-mouse_0012.jpg")) == ((Path("a"), "mouse_"), 12)
+    assert frame_of(Path(f"a/mouse_0012_jpg.rf.{'0a1b' * 8}.jpg")) == ((Path("a"), "mouse_"), 12)
+    assert frame_of(Path("a/20240131-mouse_0012.jpg")) == ((Path("a"), "20240131-mouse_"), 12)
     found = clips(map(Path, ["b/x10.png", "b/x9.png", "a/x1.png", "b/y1.png", "b/z.png"]))
     assert {clip: [path.name for path in images] for clip, images in found.items()} == {
         (Path("b"), "x"): ["x9.png", "x10.png"],
@@ -54,6 +58,12 @@ def test_neighbors_are_no_farther_apart_than_ten_and_than_usual_in_the_clip(numb
     assert expected == [(a, b) for a in numbers for b in numbers if 0 < b - a <= limit]
 
 
+def test_augmented_copies_of_a_frame_are_neighbors():
+    copies = [Path(f"img{n}_png.rf.{hash_ * 32}.png") for n in (1, 2, 9) for hash_ in "abc"]
+    numbers = [(frame_of(a)[1], frame_of(b)[1]) for a, b in near_pairs(copies)]
+    assert {n: numbers.count(n) for n in numbers} == {(1, 1): 3, (1, 2): 9, (2, 2): 3, (9, 9): 3}
+
+
 def test_frames_that_look_alike_are_neighbors(tmp_path):
     frames = write_frames(tmp_path / "v", range(20))
     found = neighbors(frames)
@@ -77,6 +87,13 @@ def test_short_clips_are_compared_with_all_images(tmp_path):
     found = neighbors([image for pair in frames for image in pair])
     assert found == {a: {b} for pair in frames for a, b in (pair, pair[::-1])}
     assert neighbors(frames[0]) == {}
+
+
+def test_many_short_clips_share_one_comparison(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(semipose.data.clips, "_difference", lambda *pair: calls.append(pair) or 0.0)
+    neighbors([tmp_path / f"v{n}" / f"{k}.png" for n in range(50) for k in (1, 2)])
+    assert len(calls) == 50 + PAIRS
 
 
 def test_held_out_images_next_to_images_of_the_training(tmp_path):

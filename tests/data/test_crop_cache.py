@@ -1,5 +1,7 @@
 """The crop cache: equal to fresh crops, found again by content, with a list of what could not be read."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -45,6 +47,17 @@ def test_cached_crops_equal_fresh_ones_and_are_found_again(tmp_path, monkeypatch
     assert again.image_digests == cached.image_digests
     assert len(set(cached.image_digests.values())) == len({p.image for p in dataset.instances})
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == [cached.path]
+
+
+def test_few_crops_wait_for_a_slow_consumer(tmp_path, monkeypatch):
+    submitted = []
+    monkeypatch.setattr(crop_cache, "available_cpus", lambda: 1)
+    submit = ThreadPoolExecutor.submit
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *args: submitted.append(args) or submit(*args))
+    with closing(crop_cache.encode_crops(four_images(tmp_path), [[0, 1]] * 50, GEOMETRY)) as results:
+        next(results)
+        assert len(submitted) == crop_cache.AHEAD + 1
+        assert len(list(results)) == 49
 
 
 def test_a_set_without_persons(tmp_path):

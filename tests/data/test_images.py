@@ -61,6 +61,13 @@ def test_deep_gray_images_are_scaled_by_their_range(tmp_path, bits, suffix):
     np.testing.assert_array_equal(found, np.repeat(smooth[:, :, None], 3, axis=2))
 
 
+def test_floats_are_shares_or_gray_levels(tmp_path):
+    gray = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.float32)
+    for name, values in (("shares", gray / 255), ("levels", gray)):
+        Image.fromarray(values).save(tmp_path / f"{name}.tif")
+        np.testing.assert_array_equal(read_image(tmp_path / f"{name}.tif"), np.repeat(gray[:, :, None], 3, axis=2))
+
+
 @pytest.mark.parametrize("bits", [10, 12, 16])
 def test_deep_color_images_are_scaled_by_their_range(tmp_path, bits):
     smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)

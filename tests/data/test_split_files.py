@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semipose.data.clips import frame_of
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.split_files import split_annotations
 from semipose.errors import ConfigError
@@ -44,6 +45,25 @@ def test_by_video(tmp_path):
     again = split_annotations(source, tmp_path / "again", by="video", val=0.3, test=0.2, images=tmp_path)
     other = split_annotations(source, tmp_path / "other", by="video", val=0.3, test=0.2, seed=1, images=tmp_path)
     assert [names(path) for path in again] == by_part != [names(path) for path in other]
+
+
+@pytest.mark.parametrize("name", ["{:08x}-v{}_{{:04d}}.png", "v{1}_{{:04d}}_png.rf.{0:032x}.png"])
+def test_uploads_of_label_studio_and_roboflow_by_video(tmp_path, name, caplog):
+    images = [
+        path
+        for k in range(4)
+        for n in range(6)
+        for path in write_frames(tmp_path, [n], name.format(0xA0000 + 9 * n, k))
+    ]
+    found = split_annotations(written(tmp_path, images), tmp_path / "out", by="video", val=0.25, images=tmp_path)
+    assert [len({frame_of(Path(name))[0] for name in names(path)}) for path in found] == [3, 1]
+    assert "have one image" not in caplog.text
+
+
+def test_videos_of_one_image_are_reported(tmp_path, caplog):
+    images = write_frames(tmp_path, range(12), "{:04d}_left.png")
+    split_annotations(written(tmp_path, images), tmp_path / "out", by="video", images=tmp_path)
+    assert "12 of 12 videos have one image" in caplog.text
 
 
 def test_by_time(tmp_path):

@@ -8,6 +8,9 @@ from PIL import Image
 
 from semipose.data.checks import check_data
 from semipose.data.datasets import PEOPLE
+from semipose.data.formats.cvat_writer import write_cvat
+from semipose.data.formats.registry import FORMATS, find_format, read_annotations
+from semipose.data.formats.writers import write_annotations
 from semipose.inference.evaluation import evaluate
 from semipose.trainer import train
 
@@ -135,3 +138,45 @@ def test_a_training_and_an_evaluation_log_what_is_suspicious(small_people, tiny,
     lines = [record.message for record in caplog.records if "suspicious" in record.message]
     assert len(lines) == 2
     assert all("is suspicious (persons with joints at (0, 0): " in line for line in lines)
+
+
+def ai_challenger_records():
+    joints = [v for n in range(14) for v in (n + 1, n + 2, 1)]
+    return [
+        {"image_id": "a", "human_annotations": {"human1": [0, 0, 9, 9]}, "keypoint_annotations": {"human1": joints}}
+    ]
+
+
+def mpii_records():
+    joints = [[n + 1, n + 2] for n in range(16)]
+    return [{"image": "a.jpg", "center": [9, 9], "scale": 0.1, "joints": joints, "joints_vis": [1] * 16}]
+
+
+def label_studio_records():
+    value = {"x": 10, "y": 20, "keypointlabels": ["nose"]}
+    region = {"type": "keypointlabels", "original_width": 20, "original_height": 20, "value": value}
+    return [{"id": 1, "data": {"image": "a.jpg"}, "annotations": [{"result": [region]}]}]
+
+
+LISTS = {"ai_challenger": ai_challenger_records, "mpii": mpii_records, "label_studio": label_studio_records}
+WRITTEN = {"deeplabcut": "set.csv", "sleap": "set.slp", "yolo": "set.yaml", "coco": "again.json"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_checked(name, coco, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    path = coco()
+    persons = read_annotations(path)
+    if name in LISTS:
+        path.write_text(json.dumps(LISTS[name]()))
+    elif name == "lsp":
+        path = tmp_path / "joints.mat"
+        pytest.importorskip("scipy.io").savemat(path, {"joints": np.full((3, 14, 2), 9.0)})
+        for n in (1, 2):
+            Image.new("RGB", (20, 20)).save(tmp_path / f"im{n:04d}.jpg")
+    elif name == "coco_zip":
+        write_cvat(persons, path := tmp_path / "set.zip")
+    else:
+        write_annotations(persons.subset([0]), path := tmp_path / WRITTEN[name])
+    assert find_format(path) is FORMATS[name]
+    assert check_data(path, decode=True).persons

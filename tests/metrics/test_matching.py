@@ -16,7 +16,7 @@ FACE = infer_skeleton(["nose", "left_eye", "right_eye"], name="face")
 
 
 def pose(x: float, score: float = 1.0, annotation_id: int | None = None, image: int = 1) -> Prediction:
-    return Prediction(image, annotation_id, np.full((3, 2), x), np.ones(3), score, (0, 0, 9, 9))
+    return Prediction(image, annotation_id, np.full((3, 2), x), np.ones(3), score, (0, 0, 50, 50))
 
 
 def faces(*xs: float) -> PoseDataset:
@@ -43,6 +43,16 @@ def test_annotation_ids_decide_and_the_better_scored_of_two_stays() -> None:
     truth = faces(10.0, 90.0)
     low, high, swapped = pose(10.0, 0.2, 0), pose(50.0, 0.9, 0), pose(10.0, 0.5, 1)
     assert match(truth, [low, high, swapped]) == [high, swapped]
+
+
+def test_ids_that_shifted_to_other_boxes_are_detections() -> None:
+    """The first of three persons was deleted and the others were numbered anew; boxes differ little or much."""
+    truth = faces(10.0, 90.0, 120.0)
+    boxes = np.array([(0, 0, 20, 20), (80, 80, 20, 20), (110, 110, 20, 20)], float)
+    before = [replace(pose(x + 1, 1.0, n), box=tuple(boxes[n] + 1)) for n, x in enumerate((10.0, 90.0, 120.0))]
+    assert match(truth.with_boxes(boxes), before) == before
+    after = PoseDataset(FACE, [replace(truth[n], annotation_id=n - 1, box=tuple(boxes[n])) for n in (1, 2)], "after")
+    assert match(after, before) == before[1:]
 
 
 def test_a_detection_may_fill_in_and_annotation_id_0_is_an_id() -> None:

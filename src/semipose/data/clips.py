@@ -23,6 +23,8 @@ PAIRS = 32
 """Largest number of pairs of images that are compared to decide on a clip."""
 THUMBNAIL_SIZE = 32
 NUMBERED = re.compile(r"(.*?)(\d+)")
+ADDED = re.compile(r"^(?=\d*[a-f])[0-9a-f]{8}-|_[A-Za-z]+\.rf\.\w+$")
+"""What Label Studio's uploads begin with (without a letter it may be a date), and what names of Roboflow end in."""
 
 Clip = tuple[Path, str]
 """The folder of a clip and the beginning of the names of its images."""
@@ -43,8 +45,11 @@ def thumbnail(image: np.ndarray) -> Thumbnail:
 
 
 def frame_of(image: Path) -> tuple[Clip, int] | None:
-    """Returns the clip and the number of an image by its name; None for a name that does not end in a number."""
-    match = NUMBERED.fullmatch(image.stem)
+    """Returns the clip and the number of an image by its name; None for a name that does not end in a number.
+
+    What Label Studio and Roboflow add to names does not count: `1a2b3c4d-img7.jpg` and `img7_jpg.rf.5e6f….jpg` are 7.
+    """
+    match = NUMBERED.fullmatch(ADDED.sub("", image.stem))
     return ((image.parent, match[1]), int(match[2])) if match else None
 
 
@@ -63,7 +68,8 @@ def clips(images: Iterable[Path]) -> dict[Clip, list[Path]]:
 def near_pairs(members: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Returns the neighbors by number in a clip, whose images are in order; the first of a pair is the earlier one."""
     numbers = np.array([frame[1] if (frame := frame_of(image)) else 0 for image in members])
-    limit = min(MAX_GAP, float(np.median(np.diff(numbers)))) if len(members) > 1 else 0
+    gaps = np.diff(np.unique(numbers))  # a number occurs again in augmented copies
+    limit = min(MAX_GAP, float(np.median(gaps))) if len(gaps) else 0
     ends = np.searchsorted(numbers, numbers + limit, side="right").tolist()
     return [(image, members[later]) for n, image in enumerate(members) for later in range(n + 1, ends[n])]
 
@@ -79,10 +85,16 @@ def neighbors(images: Iterable[Path]) -> dict[Path, set[Path]]:
     everything = list(dict.fromkeys(images))
     thumbnails: dict[Path, Thumbnail | None] = {}
     found: dict[Path, set[Path]] = defaultdict(set)
+    far_in_all: float | None = None
     for members in clips(everything).values():
         pairs = near_pairs(members)
-        compared = members if len(members) >= FEWEST else everything
-        if pairs and len(compared) >= FEWEST and _is_clip(pairs, compared, thumbnails):
+        if not pairs or len(everything) < FEWEST:
+            continue
+        if len(members) >= FEWEST:
+            far = _far_difference(members, thumbnails)
+        else:
+            far = far_in_all = _far_difference(everything, thumbnails) if far_in_all is None else far_in_all
+        if _median_difference(pairs, thumbnails) < ALIKE * far:
             for a, b in pairs:
                 found[a].add(b)
                 found[b].add(a)
@@ -96,19 +108,17 @@ def held_out_neighbors(training: Iterable[Path], held_out: Iterable[Path]) -> li
     return [image for image in held if image not in trained and near.get(image, set()) & trained]
 
 
-def _is_clip(
-    pairs: Sequence[tuple[Path, Path]], images: Sequence[Path], thumbnails: dict[Path, Thumbnail | None]
-) -> bool:
-    """Whether the images of pairs are more alike than images that are half of the list apart."""
-    half = max(1, len(images) // 2)
-    far = [(images[n], images[n + half]) for n in range(len(images) - half)]
+def _far_difference(images: Sequence[Path], thumbnails: dict[Path, Thumbnail | None]) -> float:
+    """The median difference of images that are half of the list apart."""
+    half = len(images) // 2
+    return _median_difference(list(zip(images, images[half:], strict=False)), thumbnails)
 
-    def difference(sample: Sequence[tuple[Path, Path]]) -> float:
-        number = min(PAIRS, len(sample))
-        chosen = [sample[n * len(sample) // number] for n in range(number)]
-        return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
 
-    return bool(far) and difference(pairs) < ALIKE * difference(far)
+def _median_difference(pairs: Sequence[tuple[Path, Path]], thumbnails: dict[Path, Thumbnail | None]) -> float:
+    """The median over up to `PAIRS` of the pairs."""
+    number = min(PAIRS, len(pairs))
+    chosen = [pairs[n * len(pairs) // number] for n in range(number)]
+    return float(np.median([_difference(a, b, thumbnails) for a, b in chosen]))
 
 
 def _difference(first: Path, second: Path, thumbnails: dict[Path, Thumbnail | None]) -> float:

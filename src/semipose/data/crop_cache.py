@@ -14,9 +14,9 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -51,6 +51,8 @@ LENGTH_BYTES = 8
 """The file ends with the length of its index, a little-endian integer of this many bytes."""
 LOCK_NOTICE_SECONDS = 5.0
 """Seconds of waiting for another builder after which a message is logged."""
+AHEAD = 4
+"""Images that a thread may be ahead of the writing of crops, which wait in memory."""
 MAX_ATTEMPTS = 5
 """How often a cache is built again if somebody removes it during the building."""
 
@@ -326,7 +328,7 @@ class EncodedImage(NamedTuple):
 def encode_crops(
     dataset: PoseDataset, groups: Sequence[Sequence[int]], geometry: CropGeometry, encoding: Encoding = "jpeg"
 ) -> Generator[EncodedImage | DataError]:
-    """Cuts and encodes crops in threads.
+    """Cuts and encodes crops in threads, at most `AHEAD` images a thread ahead of the consumer.
 
     Args:
         dataset: The persons.
@@ -352,8 +354,15 @@ def encode_crops(
         jpegs = [simplejpeg.encode_jpeg(crop, JPEG_QUALITY, "RGB", "444", fastdct=False) for crop in crops]
         return EncodedImage(content_digest(content), size, jpegs)
 
-    pool = ThreadPoolExecutor(available_cpus())
+    threads = available_cpus()
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[EncodedImage | DataError]] = deque()
     try:
-        yield from pool.map(encode, groups)
+        for group in groups:
+            waiting.append(pool.submit(encode, group))
+            if len(waiting) > AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

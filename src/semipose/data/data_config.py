@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from semipose.data.data_errors import OnErrorConfig
 from semipose.data.formats.deeplabcut import DeepLabCutFormat
-from semipose.data.formats.yolo import split_folders
+from semipose.data.formats.yolo import YoloFormat, split_folders
 from semipose.errors import DataError
 from semipose.structures.boxes import AUTO, WHOLE
 from semipose.structures.skeletons import SKELETONS
@@ -104,8 +104,8 @@ def open_data_file(config: DataConfig) -> DataConfig:
     """
     path = Path(config.train or "")
     if path.suffix in YAML_SUFFIXES and not DeepLabCutFormat().matches(path):
-        if splits := split_folders(path):
-            return _with_content(config, {**splits, "train": str(path)}, f"data file {path}", "train")
+        if YoloFormat().matches(path):
+            return _with_content(config, {**split_folders(path), "train": str(path)}, f"data file {path}", "train")
         content = _read_yaml(path, "data file", list(DataConfig.model_fields))
         if not isinstance(content.get("train"), str):
             raise DataError(f"data file {path} needs a key 'train' with one annotation file")

@@ -81,6 +81,8 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
                 _check_size(path, *image.size)
                 if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
                     return np.repeat(_to_8_bits(np.asarray(image))[:, :, None], 3, axis=2)
+                if image.mode == "F" and (gray := np.asarray(image)).max() <= 1:  # shares, which Pillow would truncate
+                    return np.repeat((255 * gray).round().clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
                 if image.format == "PNG" and ";16" in str(image.tile):  # 16-bit color, of which Pillow drops a byte
                     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
                     color = np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), flags))
@@ -115,19 +117,24 @@ def image_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def has_exif_orientation(image: Image.Image) -> bool:
-    """Returns whether EXIF asks viewers to rotate or mirror an opened image, which `read_image` does not do.
+def exif_orientation(image: Image.Image) -> int:
+    """Returns how EXIF asks viewers to rotate or mirror an opened image, from 1 (as stored) to 8.
 
-    Nothing is decoded. The answer is False for every TIFF, because Pillow rotates TIFFs itself.
+    Nothing is decoded. The answer is 1 for every TIFF, because Pillow rotates TIFFs itself.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # PngImageFile.getexif would decode the image to search for a record behind the pixels.
-            exif = Image.Image.getexif(image)
-        return image.format != "TIFF" and exif.get(ExifTags.Base.Orientation, 1) in range(2, 9)
+            value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+        return int(value) if image.format != "TIFF" and value in range(2, 9) else 1
     except Exception:  # a broken record asks for nothing
-        return False
+        return 1
+
+
+def has_exif_orientation(image: Image.Image) -> bool:
+    """Returns whether EXIF asks viewers to rotate or mirror an opened image, which `read_image` does not do."""
+    return exif_orientation(image) != 1
 
 
 def decoded_size(image: np.ndarray, content: bytes) -> ImageSize:

@@ -21,6 +21,8 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 log = logging.getLogger(__name__)
 
 UNITS = ("video", "time", "person")
+SINGLE = 0.9
+"""If more of the videos have a single image, their names probably hide what belongs together."""
 
 
 def split_annotations(
@@ -105,6 +107,12 @@ def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: i
     sizes = dict.fromkeys(groups, 0)
     for group in group_of.values():
         sizes[group] += 1
+    if by == "video" and (single := sum(size == 1 for size in sizes.values())) > SINGLE * len(groups):
+        log.warning(
+            "%d of %d videos have one image, and frames of one recording may be in different files; frames lie in one "
+            "folder and have one name but for the number at its end",
+            *(single, len(groups)),
+        )
     order = [groups[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(groups))]
     part_of: dict[str, str] = {}
     reserved = sum(share > 0 for share in shares.values()) + 1

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from semipose.data.formats.json_files import read_json
+from semipose.data.formats.registry import FORMATS
 from semipose.data.formats.values import is_id, is_number
 from semipose.data.images import ImageSize
 from semipose.errors import DataError
@@ -226,6 +227,8 @@ def _suspicious_images(
     sizes: Mapping[Path, ImageSize],
     recorded: Mapping[int | str, tuple[float, float]],
 ) -> Iterator[Suspicion]:
+    source = Path(persons.source)
+    is_upright = any(known.is_upright and known.matches(source) for known in FORMATS.values())
     for image_id, path in persons.image_paths.items():
         if path not in sizes:
             continue
@@ -237,7 +240,7 @@ def _suspicious_images(
                 f"image {image_id} is {width}×{height} pixels, but {stated} in its record; were joints labeled on "
                 "another version?",
             )
-        if has_orientation:
+        if has_orientation and not is_upright:
             yield Suspicion(
                 "images with an EXIF orientation",
                 f"image {image_id} has an EXIF orientation, which is not applied; were joints labeled on the stored "
@@ -291,8 +294,11 @@ class _Records(TypedDict, total=False):
 def _recorded_sizes(path: Path) -> dict[int | str, tuple[int, int]]:
     """Width and height of images by id, as a COCO file records them; empty for other files."""
     try:
-        records = read_json(path, "annotation file", _Records)["images"]
-    except (DataError, KeyError):
+        content = read_json(path, "annotation file", _Records)
+    except DataError:
+        return {}
+    records = content.get("images") if isinstance(content, dict) else None  # other formats are lists
+    if not isinstance(records, list):
         return {}
     sizes: dict[Any, list[Any]] = {
         r["id"]: [r.get("width"), r.get("height")] for r in records if isinstance(r, dict) and is_id(r.get("id"))

@@ -12,6 +12,9 @@ from semipose.metrics.oks import best_ranked, object_keypoint_similarity
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction, check_predictions, evaluated
 
+SAME_BOX = 0.5
+"""Least IoU of the boxes of a prediction and the person whose id it has; ids shift when annotations are deleted."""
+
 
 def match_dataset(
     truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None
@@ -38,11 +41,11 @@ def match_dataset(
 def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Prediction | None]:
     """Returns the prediction of each person, in the order of `truth`; None for persons without one.
 
-    A prediction whose `annotation_id` occurs in its image belongs to that person; if there are two, the one with the
-    higher score does. All other predictions, which were made on detected boxes, are assigned greedily within each
-    image: the pair of a person without prediction and a detection with the highest OKS is matched first. As in COCO's
-    AP, only the 20 detections with the highest scores in an image take part. Crowds and persons without labeled joints
-    get no prediction.
+    A prediction belongs to the person of its image whose id is its `annotation_id`, if both have about the same box (an
+    IoU of at least .5); if there are two, the one with the higher score does. All other predictions, which were made on
+    detected boxes or other annotations, are assigned greedily within each image: the pair of a person without
+    prediction and a detection with the highest OKS is matched first. As in COCO's AP, only the 20 detections with the
+    highest scores in an image take part. Crowds and persons without labeled joints get no prediction.
 
     Raises:
         DataError: If an annotation id occurs twice within an image.
@@ -55,18 +58,24 @@ def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Predict
                 f"{truth.source}: annotation id {annotation_id} occurs twice in image {image_id!r}; "
                 "evaluate merged sets one by one"
             )
-    is_evaluated = evaluated(truth)
+    is_evaluated, boxes = evaluated(truth), truth.instances.boxes.tolist()
     matched: list[Prediction | None] = [None] * len(truth)
     detections: dict[int | str, list[Prediction]] = defaultdict(list)
     for p in predictions:
         index = None if p.annotation_id is None else position.get((p.image_id, p.annotation_id))
-        if index is None:
+        if index is None or not _is_same_box(p.box, boxes[index]):
             detections[p.image_id].append(p)
         elif is_evaluated[index]:
             other = matched[index]
             matched[index] = p if other is None or p.score > other.score else other
     _assign_detections(truth, detections, matched)
     return matched
+
+
+def _is_same_box(first: Sequence[float], second: Sequence[float]) -> bool:
+    width, height = (min(first[n] + first[n + 2], second[n] + second[n + 2]) - max(first[n], second[n]) for n in (0, 1))
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared >= SAME_BOX * (first[2] * first[3] + second[2] * second[3] - shared)
 
 
 def _assign_detections(

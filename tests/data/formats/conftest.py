@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 PEOPLE = Path(__file__).parents[3] / "src" / "semipose" / "people"
 NAMES = ["nose", "left_hand", "right_hand"]
@@ -27,9 +27,13 @@ CONTENT: dict[str, Any] = {
 }
 
 
-def save_image(path: Path, size: tuple[int, int] = (20, 30)) -> None:
+def save_image(path: Path, size: tuple[int, int] = (20, 30), orientation: int = 1) -> None:
+    """Saves a black image; an EXIF `orientation` of 6 asks viewers to turn it clockwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size).save(path)
+    exif = Image.Exif()
+    if orientation != 1:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
 
 
 def save_coco(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from semipose.data.formats import image_names
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.image_names import (
     ImageFolder,
@@ -144,6 +145,21 @@ PATHS = {
 def test_names_find_images_of_a_set(name, found):
     index = ImageIndex(PATHS, {image_id: [image_id] for image_id in PATHS})
     assert index.find(ImageReference(None, name)) == found
+
+
+def test_one_name_in_many_folders_is_found_without_comparing_all(monkeypatch):
+    paths = {n: Path(f"set/cam{n:04d}/0050.jpg") for n in range(500)} | {500: Path("set/0050.jpg")}
+    index = ImageIndex(paths, {n: [n] for n in paths})
+    split, calls = image_names._split, []
+    monkeypatch.setattr(image_names, "_split", lambda path: calls.append(path) or split(path))
+    for name, expected in (
+        ("cam0007/0050.jpg", 7),
+        ("x/set/cam0499/0050", 499),
+        ("old/set/0050.jpg", 500),
+        ("old/0050.jpg", 500),
+    ):
+        assert index.find(ImageReference(None, name)) == [expected], name
+    assert len(calls) < 50
 
 
 def test_a_text_that_is_an_id_and_another_name_is_ambiguous():

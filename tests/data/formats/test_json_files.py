@@ -78,6 +78,8 @@ def test_json_lines_are_a_list_but_no_object(tmp_path):
     assert read_json_list(path, "file", "a list") == [{"a": 1}, {"a": 2}]
     with pytest.raises(DataError, match="is JSON lines"):
         read_json(path, "file")
+    path.write_text('{"image_id": 7, "a": 1}\n')
+    assert read_json_list(path, "file", "a list") == [{"image_id": 7, "a": 1}]
     path.write_text('{"a": 1}')
     with pytest.raises(DataError, match="is not a list; it needs numbers"):
         read_json_list(path, "file", "numbers")

@@ -77,6 +77,46 @@ def test_key_points_belong_to_their_rectangle(save):
     assert persons.instances.annotation_ids.tolist() == [1, 2, 3]
 
 
+def test_an_image_without_a_rectangle_beside_others_with_one(save, caplog):
+    persons = read_annotations(
+        save(
+            task(1, "a 1.png", [box("x", 10, 10), point("tail", 20, 20)]),
+            task(2, "b 1.png", [point("Nase", 10, 20), point("tail", 60, 60)]),
+            task(3, "c 1.png", [point("Nase", 10, 20)]),
+        )
+    )
+    assert persons.instances.image_ids == [1, 2]
+    assert persons.instances.box_from_labels.tolist() == [False, True]
+    np.testing.assert_allclose(persons[1].box, (20 - 11, 10 - 3, 100 + 22, 20 + 6))  # a tenth and one pixel more
+    assert persons[1].area == pytest.approx(0.53 * 122 * 26)
+    assert persons.instances.trainable.all()
+    assert sum(persons.left_out.values()) == 1
+    assert "1 animal without a rectangle" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stored", "orientation", "joints", "rectangle"),
+    [
+        ((50, 200), 6, [[25, 100], [5, 180]], (5, 140, 20, 40)),  # labeled on the upright 200×50 pixels
+        ((200, 50), 3, [[100, 25], [180, 45]], (140, 25, 40, 20)),
+        ((200, 50), 6, [[100, 25], [20, 5]], (20, 5, 40, 20)),  # in an old browser, on the stored ones
+    ],
+)
+def test_labels_of_an_image_that_viewers_turn(save, stored, orientation, joints, rectangle):
+    path = save(task(1, "a.jpg", [box("x", 10, 10), point("tail", 50, 50), point("Nase", 10, 10)]))
+    save_image(path.parent / "images" / "a.jpg", stored, orientation)
+    persons = read_annotations(path)
+    np.testing.assert_allclose(persons[0].joints, joints)
+    np.testing.assert_allclose(persons[0].box, rectangle)
+
+
+def test_another_version_of_the_image_is_refused(save):
+    path = save(task(1, "a.jpg", [point("tail", 50, 50)]))
+    save_image(path.parent / "images" / "a.jpg", (100, 25))
+    with pytest.raises(DataError, match="has 100×25 pixels, but was labeled with 200×50"):
+        read_annotations(path)
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -13,6 +13,7 @@ from semipose.data.formats.registry import read_annotations
 from semipose.errors import DataError
 from semipose.structures.instances import Category, Instance, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
+from tests.data.formats.conftest import save_image
 
 JOINTS = ("snout", "left ear", 'tail "base" & tip')
 
@@ -30,8 +31,10 @@ def animals(folder: Path) -> PoseDataset:
     return PoseDataset(infer_skeleton(JOINTS), found, "here", category=Category(1, "mouse"))
 
 
-def test_accepted_predictions_are_the_labels(tmp_path):
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_accepted_predictions_are_the_labels(tmp_path, orientation):
     written = animals(tmp_path)
+    save_image(tmp_path / "images" / "b.png", (80, 50), orientation)
     path = tmp_path / "tasks.json"
     assert write_label_studio(written, path) == tmp_path
     tasks = json.loads(path.read_text())
@@ -45,6 +48,8 @@ def test_accepted_predictions_are_the_labels(tmp_path):
         {"id": n, "data": task["data"], "annotations": [{"result": task["predictions"][0]["result"]}]}
         for n, task in enumerate(tasks)
     ]
+    widths = {region["original_width"] for region in tasks[1]["predictions"][0]["result"]}
+    assert widths == {50 if orientation == 6 else 80}
     (tmp_path / "export.json").write_text(json.dumps(exported))
     read = read_annotations(tmp_path / "export.json", tmp_path / "images")
     assert read.skeleton.joints == JOINTS

@@ -76,6 +76,58 @@ def test_frames_of_a_video(tmp_path, monkeypatch):
         read_annotations(tmp_path / "a.slp")
 
 
+def save_videos(folder, values):
+    """Videos of eight frames with one gray value each; returns the labels of frame 1 of each."""
+    sleap_io = pytest.importorskip("sleap_io")
+    found = []
+    for name, value in values.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        sleap_io.save_video(np.full((8, 32, 48, 3), value, np.uint8), str(folder / name))
+        found += labels(sleap_io.load_video(str(folder / name)), (1,)).labeled_frames
+    for frame in found:
+        frame.instances = frame.instances[:1]
+        frame.instances[0].skeleton, frame.instances[0].track = found[0].instances[0].skeleton, None
+    return sleap_io.Labels(found)
+
+
+def gray_values(persons):
+    return [round(float(np.asarray(Image.open(p.image)).mean())) for p in persons.instances]
+
+
+def test_videos_that_moved_keep_their_folders(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    made = save_videos(tmp_path / "old", {"s1/cam.mp4": 60, "s2/cam.mp4": 180})
+    sleap_io.save_slp(made, str(tmp_path / "old" / "a.slp"), verbose=False)
+    moved = (tmp_path / "old").rename(tmp_path / "moved")
+    for images in (None, moved):
+        np.testing.assert_allclose(gray_values(read_annotations(moved / "a.slp", images)), [60, 180], atol=4)
+    with pytest.raises(DataError, match=r"s1/cam\.mp4 and .*s2/cam\.mp4 would both be .*s1/cam\.mp4"):
+        read_annotations(moved / "a.slp", moved / "s1")
+
+
+def test_another_video_at_the_same_place_is_read_again(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    sleap_io.save_slp(save_videos(tmp_path, {"v.mp4": 60}), str(tmp_path / "a.slp"), verbose=False)
+    assert gray_values(read_annotations(tmp_path / "a.slp")) == pytest.approx([60], abs=4)
+    save_videos(tmp_path, {"v.mp4": 180})
+    assert gray_values(read_annotations(tmp_path / "a.slp")) == pytest.approx([180], abs=4)
+
+
+def test_images_of_one_name_in_two_folders(tmp_path):
+    sleap_io = pytest.importorskip("sleap_io")
+    for n, folder in enumerate("ab"):
+        (tmp_path / "old" / folder).mkdir(parents=True)
+        Image.new("RGB", (40, 30), (80 * n + 80,) * 3).save(tmp_path / "old" / folder / "1.png")
+    video = sleap_io.Video.from_filename([str(tmp_path / "old" / f / "1.png") for f in "ab"])
+    sleap_io.save_slp(labels(video, (0, 1)), str(tmp_path / "a.slp"), embed=False, verbose=False)
+    moved = (tmp_path / "old").rename(tmp_path / "moved")
+    assert gray_values(read_annotations(tmp_path / "a.slp", moved)) == [80, 160, 160]
+    with pytest.raises(DataError, match=r"a/1\.png and .*b/1\.png would both be"):
+        read_annotations(tmp_path / "a.slp", moved / "a")
+
+
 def test_other_files(tmp_path):
     pytest.importorskip("sleap_io")
     (tmp_path / "a.slp").write_bytes(b"no HDF5")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from semipose.data.checks import check_data
 from semipose.data.data_config import DataConfig, open_data_file
 from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import read_coco
@@ -52,6 +53,45 @@ def test_splits_names_and_pixels(tmp_path):
     assert (len(splits.labeled), len(splits.validation)) == (1, 2)
 
 
+def test_labels_of_an_image_that_viewers_turn(tmp_path):
+    """Shares of the upright 40×80 pixels become pixels of the stored 80×40, and again shares when they are written."""
+    path = save(tmp_path, {"train/a": LINE})
+    save_image(tmp_path / "images" / "train" / "a.jpg", (80, 40), orientation=6)
+    persons = read_annotations(path)
+    assert persons[0].box == (20, 15, 40, 10)
+    np.testing.assert_allclose(persons[0].joints, [[16, 36], [32, 28]])
+    assert "EXIF" not in check_data(path, decode=True).suspicious_kinds
+    write_yolo(persons, tmp_path / "out" / "data.yaml")
+    np.testing.assert_allclose(
+        np.array((tmp_path / "out" / "labels" / "a.txt").read_text().split(), float), np.array(LINE.split(), float)
+    )
+
+
+def test_folders_of_roboflow_are_beside_the_file(tmp_path):
+    path = save(tmp_path / "set", {"a": ""}, path=None, train="../train/images", val="../valid/images", test=None)
+    for part in ("train", "valid"):
+        save_image(tmp_path / "set" / part / "images" / "a.jpg", (80, 40))
+        (tmp_path / "set" / part / "labels").mkdir()
+        (tmp_path / "set" / part / "labels" / "a.txt").write_text(LINE)
+    splits = load_splits(DataConfig(train=str(path)))
+    assert (len(splits.labeled), len(splits.validation)) == (1, 1)
+    (tmp_path / "set" / "train").rename(tmp_path / "train")  # where the file says
+    assert read_annotations(path).image_paths[1].resolve() == tmp_path / "train" / "images" / "a.jpg"
+
+
+def test_splits_of_several_folders(tmp_path, caplog):
+    parts = {"train": ["images/a", "images/b"], "val": ["images/c", "images/d"]}
+    path = save(tmp_path, {"a/1": LINE, "b/1": LINE, "c/1": LINE, "d/1": LINE}, **parts, flip_idx=[1, 0])
+    config = open_data_file(DataConfig(train=str(path)))
+    assert (config.train, config.val) == (str(path), None)
+    assert "`val` is 2 folders and is not used" in caplog.text
+    assert len(read_annotations(path)) == 2
+
+
+def test_labels_may_begin_with_a_byte_order_mark(tmp_path):
+    assert len(read_annotations(save(tmp_path, {"train/a": f"\ufeff{LINE}"}))) == 1
+
+
 def test_two_numbers_a_joint_and_pairs(tmp_path):
     path = save(tmp_path, {"train/a": "0 .5 .5 .2 .2 .1 .2 0 0"}, kpt_shape=[2, 2], flip_idx=[1, 0])
     persons = read_annotations(path)
@@ -74,6 +114,8 @@ def test_several_classes(tmp_path):
         read_annotations(path)
     rats = read_annotations(path, category=CategoryChoice("rat"))
     assert (len(rats), rats.category.name, rats.left_out) == (1, "rat", {"of another category": 1})
+    with pytest.raises(DataError, match="no person of category fox"):
+        check_data(save(tmp_path, {}, names={0: "Maus", 1: "rat", 2: "fox"}), category="fox")
     both = read_annotations(path, category=CategoryChoice("all"))
     assert [p.category_id for p in both.instances] == [0, 1]
 
@@ -121,3 +163,14 @@ def test_what_is_written_is_read(folder, tmp_path):
     twice = save_coco(folder, lambda c: c["images"].append({"id": 9, "file_name": "a.png"}))
     with pytest.raises(DataError, match="share their labels"):
         write_yolo(read_coco(twice), tmp_path / "two" / "data.yaml")
+
+
+def test_folders_named_images_in_the_names_are_read_again(folder, tmp_path):
+    names = ["train/images/a.jpg", "val/images/a.jpg"]
+    for name in names:
+        save_image(folder / name)
+    path = save_coco(folder, lambda c: [c["images"][n].update(file_name=name) for n, name in enumerate(names)])
+    persons = read_coco(path, folder)
+    write_yolo(persons, tmp_path / "out" / "data.yaml")
+    again = read_annotations(tmp_path / "out" / "data.yaml")
+    assert [Path(path).parts[-3] for path in again.instances.paths] == ["train", "train", "val"]

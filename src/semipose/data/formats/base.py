@@ -9,7 +9,14 @@ from semipose.structures.skeletons import Skeleton
 
 
 class Format(ABC):
-    """A file format of pose annotations."""
+    """A file format of pose annotations.
+
+    Attributes:
+        is_upright: Whether positions in a file refer to the image that a viewer shows, rotated as its EXIF data ask.
+            The reader returns those in the stored image.
+    """
+
+    is_upright = False
 
     @abstractmethod
     def matches(self, path: Path) -> bool:

@@ -31,7 +31,10 @@ def write_cvat(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     with TemporaryDirectory() as folder:
         root = write_coco(persons, Path(folder) / "coco.json", progress)
         content = (Path(folder) / "coco.json").read_bytes()
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
+    ):
         archive.writestr(ANNOTATIONS, content)
         for name in names_below_shared_folder(persons.image_paths)[1].values():
             archive.write(root / name, IMAGES + name)

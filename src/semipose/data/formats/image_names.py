@@ -89,6 +89,7 @@ class ImageIndex:
         self._root = _split(str(root or _common_folder(paths.values())))
         self._by_name: dict[str, list[ImageId]] = defaultdict(list)
         self._by_stem: dict[str, list[ImageId]] = defaultdict(list)
+        self._by_folder: dict[bool, dict[str, dict[str, list[ImageId]]]] = {True: {}, False: {}}
         for image_id, path in paths.items():
             self._by_name[_fold(path.name)].append(image_id)
             self._by_stem[_fold(path.stem)].append(image_id)
@@ -214,12 +215,24 @@ class ImageIndex:
     def _find_name(self, name: str) -> tuple[list[ImageId], Parts]:
         for parts in filter(None, spellings(name)):
             last = _fold(parts[-1])
-            for candidates, suffix in ((self._by_name.get(last), True), (self._by_stem.get(last), False)):
+            for by_last, suffix in ((self._by_name, True), (self._by_stem, False)):
+                candidates = self._in_folder(by_last.get(last, []), parts, suffix)
                 for fold in (str, _fold) if candidates else ():
-                    found = self._best(candidates or [], parts, suffix, fold)
+                    found = self._best(candidates, parts, suffix, fold)
                     if found[0]:
                         return found
         return [], ()
+
+    def _in_folder(self, candidates: list[ImageId], parts: Parts, suffix: bool) -> list[ImageId]:
+        """The candidates in a folder with the name that `parts` has, or in the root; all if `parts` has none."""
+        if len(candidates) < 2 or len(parts) < 2:
+            return candidates
+        by_folder = self._by_folder[suffix].setdefault(_fold(parts[-1]), defaultdict(list))
+        if not by_folder:
+            for image_id in candidates:
+                by_folder[_fold(self.paths[image_id].parent.name)].append(image_id)
+        names = dict.fromkeys((_fold(parts[-2]), _fold(self._root[-1]) if self._root else ""))
+        return [image_id for name in names for image_id in by_folder.get(name, ())]
 
     def _best(
         self, candidates: list[ImageId], parts: Parts, suffix: bool, fold: Callable[[str], str]

@@ -52,7 +52,9 @@ def read_json(path: Path, what: str, schema: Any = Any) -> Any:
 
 
 def read_json_list(path: Path, what: str, needs: str) -> list[Any]:
-    """Returns the content of a file with a JSON list, or of one with a JSON value in each line.
+    """Returns the content of a file with a JSON list of records, or of one with a record in each line.
+
+    A single line is a record if it names an image.
 
     Args:
         path: The file.
@@ -62,7 +64,8 @@ def read_json_list(path: Path, what: str, needs: str) -> list[Any]:
     Raises:
         DataError: If the file cannot be read or is neither.
     """
-    if len(lines := _json_lines(_read_utf8(path, what))) > 1:
+    lines = _json_lines(_read_utf8(path, what))
+    if len(lines) > 1 or (lines and not lines[0].keys().isdisjoint(("image_id", "file_name"))):
         log.info("%s %s is read as JSON lines, one record in each", what, path)
         return lines
     content = read_json(path, what)

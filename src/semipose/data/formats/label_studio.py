@@ -1,5 +1,6 @@
 """Label Studio's key points in its JSON export."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,11 +14,15 @@ from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import ImageFolder, require_images, spellings
 from semipose.data.formats.json_files import first_record, read_json
-from semipose.data.formats.values import is_number
-from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
+from semipose.data.formats.values import NO_BOX, is_number
+from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents
+from semipose.data.orientation import Orientation
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import infer_skeleton
+from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 POINTS, BOXES = "keypointlabels", "rectanglelabels"
 OTHER_ANNOTATION = "of earlier annotations of the same task"
@@ -27,9 +32,12 @@ class LabelStudioFormat(Format):
     """A list of tasks with key points, and rectangles as boxes.
 
     Key points belong to the rectangle that is their parent region or related to them, else to the only rectangle of the
-    image. Without rectangles an image shows one animal, with the box of `dataset_without_boxes`. Of several annotations
-    of a task the last one that was not cancelled is read. Image ids are those of the tasks.
+    image. Without rectangles an image shows one animal, with the box of `dataset_without_boxes`, or the extent of its
+    joints if other images have rectangles. Of several annotations of a task the last one that was not cancelled is
+    read. Image ids are those of the tasks.
     """
+
+    is_upright = True
 
     def matches(self, path: Path) -> bool:
         """Returns whether a file is a list of tasks with annotations."""
@@ -59,7 +67,9 @@ class LabelStudioFormat(Format):
             with collect_errors(problems):
                 where = f"{path}: task {task.get('id', number)}"
                 image, image_id = folder.find(_image_name(task, where), where), task.get("id", number)
-                found = list(_animals(result, list(joints), where))
+                upright = list(_animals(result, list(joints), where))
+                orientation = _orientation(image, result, where)
+                found = [_stored(animal, orientation) for animal in upright]
                 if not found:
                     empty_images.append((image_id, image))
                 first = len(animals) + 1
@@ -68,12 +78,22 @@ class LabelStudioFormat(Format):
                 ]
         folder.report(path)
         skeleton, counts = infer_skeleton(list(joints), name=path.stem), {k: v for k, v in left_out.items() if v}
-        if not any(animal.box[2] for animal in animals):
+        if not any(_has_area(animal) for animal in animals):
             return dataset_without_boxes(skeleton, animals, path, problems, tuple(empty_images), counts)
         require_images([str(animal.image) for animal in animals], path, problems)
+        boxed = [found for a in animals for found in ([a] if _has_area(a) else with_extents([a]))]
+        if estimated := sum(animal.box_from_labels for animal in boxed):
+            log.warning(
+                "%s: %s without a rectangle: its box is the extent of the joints", path, plural(estimated, "animal")
+            )
+        counts |= {NO_BOX: len(animals) - len(boxed)} if len(boxed) < len(animals) else {}
         labels = {name for *_, result in results for r in result or () for name in _names(r, BOXES)}
-        persons = PoseDataset(skeleton, animals, str(path), tuple(empty_images), left_out=counts)
+        persons = PoseDataset(skeleton, boxed, str(path), tuple(empty_images), left_out=counts)
         return persons.with_category(Category(1, labels.pop())) if len(labels) == 1 else persons
+
+
+def _has_area(animal: Instance) -> bool:
+    return animal.box[2] > 0 and animal.box[3] > 0
 
 
 def _result(task: Any, left_out: Counter[str]) -> list[dict[str, Any]] | None:
@@ -143,6 +163,26 @@ def _animal(
     rectangle = NO_AREA if box is None else tuple(_pixels(box, ("x", "y", "width", "height"), where))
     x, y, width, height = rectangle
     return Instance(Path(), 0, 0, (x, y, width, height), points, visibility, area=estimate_area((x, y, width, height)))
+
+
+def _orientation(image: Path, result: Sequence[dict[str, Any]], where: str) -> Orientation:
+    """The orientation of an image; none if it can't be read, or was labeled in a browser that did not rotate it."""
+    found = Orientation.of(image) or Orientation((0, 0))
+    for region in result:
+        size = (region.get("original_width"), region.get("original_height"))
+        if not any(found.size) or not (_names(region, POINTS) or _names(region, BOXES)) or size == found.upright_size:
+            continue
+        if size != found.size:
+            own, labeled = ("{}×{}".format(*pixels) for pixels in (found.size, size))
+            raise DataError(f"{where}: {image} has {own} pixels, but was labeled with {labeled}; use that file")
+        found = Orientation(found.size)
+    return found
+
+
+def _stored(animal: Instance, orientation: Orientation) -> Instance:
+    assert animal.joints is not None and animal.visibility is not None
+    joints = orientation.to_stored(animal.joints) * (animal.visibility > 0)[:, None]
+    return replace(animal, joints=joints, box=orientation.box_to_stored(animal.box) if _has_area(animal) else NO_AREA)
 
 
 def _pixels(region: dict[str, Any], keys: Sequence[str], where: str) -> list[float]:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from semipose.data.formats.label_studio import BOXES, POINTS
-from semipose.data.images import image_size
+from semipose.data.orientation import Orientation
 from semipose.errors import DataError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.utils.files import write_text
@@ -42,10 +42,10 @@ def write_label_studio(persons: PoseDataset, path: Path, progress: Progress = NO
     tasks = []
     paths = persons.image_paths
     for image_id, image in progress.track(paths.items(), len(paths), "writing tasks"):
-        size = image_size(image)
-        if size is None:
+        orientation = Orientation.of(image)
+        if orientation is None:
             raise DataError(f"image {image} can't be opened; positions are shares of its size")
-        regions = [r for person in members[image_id] for r in _regions(person, persons, size)]
+        regions = [r for person in members[image_id] for r in _regions(person, persons, orientation)]
         address = ADDRESS + quote(image.resolve().relative_to(path.parent.resolve()).as_posix())
         tasks.append({"data": {"image": address}, "predictions": [{"model_version": "semipose", "result": regions}]})
     write_text(path, json.dumps(tasks, indent=1))
@@ -69,12 +69,14 @@ def labeling_configuration(persons: PoseDataset) -> str:
     )
 
 
-def _regions(person: Instance, persons: PoseDataset, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """The rectangle of a person, as far as it is in the image, and the labeled joints, in percent of the image."""
-    width, height = size
+def _regions(person: Instance, persons: PoseDataset, orientation: Orientation) -> list[dict[str, Any]]:
+    """The rectangle of a person in the image, and the labeled joints, in percent of the upright image."""
+    width, height = orientation.upright_size
+    left, top, box_width, box_height = orientation.box_to_upright(person.box)
+    joints = None if person.joints is None else orientation.to_upright(person.joints)
     common = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
-    x, y = max(person.box[0], 0), max(person.box[1], 0)
-    w, h = min(person.box[0] + person.box[2], width) - x, min(person.box[1] + person.box[3], height) - y
+    x, y = max(left, 0), max(top, 0)
+    w, h = min(left + box_width, width) - x, min(top + box_height, height) - y
     number = person.annotation_id
     names = {part.id: part.name for part in persons.category.parts}
     value = {"x": 100 * x / width, "y": 100 * y / height, "width": 100 * w / width, "height": 100 * h / height}
@@ -93,13 +95,13 @@ def _regions(person: Instance, persons: PoseDataset, size: tuple[int, int]) -> l
             "from_name": "joints",
             "type": POINTS,
             "value": {
-                "x": 100 * float(person.joints[k, 0]) / width,
-                "y": 100 * float(person.joints[k, 1]) / height,
+                "x": 100 * float(joints[k, 0]) / width,
+                "y": 100 * float(joints[k, 1]) / height,
                 "width": POINT_WIDTH,
                 POINTS: [joint],
             },
         }
         for k, joint in enumerate(persons.skeleton.joints)
-        if person.joints is not None and person.visibility is not None and person.visibility[k]
+        if joints is not None and person.visibility is not None and person.visibility[k]
     ]
     return [box, *points]

@@ -9,7 +9,7 @@ import numpy as np
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.image_names import ImageFolder, names_below_shared_folder
-from semipose.data.formats.unpacked import unpacked
+from semipose.data.formats.unpacked import file_key, unpacked
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
 from semipose.data.images import write_image
 from semipose.errors import DataError, collect_errors
@@ -57,6 +57,7 @@ class SleapFormat(Format):
                 image = files.image(labels.videos.index(frame.video), frame)
                 for instance in frame.user_instances:
                     animals.append(_animal(instance, skeleton, image, number, len(animals) + 1))
+        files.folder.report(path)
         predicted = sum(len(frame.predicted_instances) for frame in labels.labeled_frames)
         return dataset_without_boxes(
             skeleton, animals, path, problems, left_out={"predictions of SLEAP": predicted} if predicted else None
@@ -124,31 +125,57 @@ class _Frames:
     def __init__(self, path: Path, images: Path | None) -> None:
         self.path, self.folder = path, ImageFolder(images or path.parent)
         self._cache: Path | None = None
+        self._names: dict[Path, str] = {}
+        self._videos: dict[int, tuple[Path, str]] = {}
 
     def image(self, number: int, frame: Any) -> Path:
         """Returns the image of a labeled frame of the video with this number."""
         video, index = frame.video, int(frame.frame_idx)
         if isinstance(video.filename, list):
-            listed = Path(video.filename[index])
-            return listed if is_file(listed) else self.folder.find(listed.name, f"{self.path}: frame {index}")
+            return self._file(video.filename[index], f"{self.path}: frame {index}")
+        where = f"{self.path}: frame {index} of {video.filename}"
+        if number not in self._videos:
+            file = self._file(video.filename, where)
+            if not is_file(file):
+                raise DataError(f"{where} can't be read (there is no such file); give its folder with `images`")
+            self._videos[number] = file, file_key(file)
+        file, key = self._videos[number]
         if self._cache is None:
             self._cache = unpacked(self.path, lambda folder: None)
-        target = self._cache / f"{number:02d}_{Path(video.filename).stem[:60]}_{index:06d}.png"
+        target = self._cache / f"{number:02d}_{file.stem[:60]}_{key}_{index:06d}.png"
         if not is_file(target):
-            write_image(self._decode(video, index), target, 100)
+            write_image(_decode(video, file, index, where), target, 100)
         return target
 
-    def _decode(self, video: Any, index: int) -> np.ndarray:
-        where = f"{self.path}: frame {index} of {video.filename}"
-        if not is_file(Path(video.filename)):
-            video.replace_filename(str(self.folder.find(Path(video.filename).name, where)), open=False)
-        try:
-            if video.backend is None:
-                video.open()
-            pixels = np.asarray(video[index])
-        except Exception as error:  # sleap-io's readers raise many types
-            raise DataError(f"{where} can't be read ({_reason(error)}); give its folder with `images`") from None
-        return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
+    def _file(self, name: str, where: str) -> Path:
+        """The file of a video or an image, which may have moved together with the folders that contain it."""
+        own = Path(name)
+        if is_file(own):
+            return self._used(own, str(own.resolve()), where)
+        parts = name.replace("\\", "/").split("/../")[-1].split("/")
+        below = "/".join(part for part in parts if part and not part.endswith(":"))
+        found = self.folder.find(below, where)
+        return self._used(found, below, where) if is_file(found) else self.folder.root / parts[-1]
+
+    def _used(self, file: Path, name: str, where: str) -> Path:
+        if (other := self._names.setdefault(file.resolve(), name)) != name:
+            raise DataError(
+                f"{where}: {other} and {name} would both be {file}; give the folder that contains their folders with "
+                "`images`"
+            )
+        return file
+
+
+def _decode(video: Any, file: Path, index: int, where: str) -> np.ndarray:
+    if Path(video.filename) != file:
+        video.replace_filename(str(file), open=False)
+    try:
+        if video.backend is None:
+            video.open()
+        pixels = np.asarray(video[index])
+    except Exception as error:  # sleap-io's readers raise many types
+        raise DataError(f"{where} can't be read ({_reason(error)}); give its folder with `images`") from None
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
 
 
 def _skeleton(labels: Any, path: Path) -> Skeleton:

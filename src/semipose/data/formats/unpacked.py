@@ -12,6 +12,12 @@ DONE = ".complete"
 """An empty file that says that a folder holds all that it should."""
 
 
+def file_key(path: Path) -> str:
+    """Returns a key of a file that differs for another place, size or time of change."""
+    state = path.stat()
+    return sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
+
+
 def unpacked(path: Path, unpack: Callable[[Path], None]) -> Path:
     """Returns a folder in the cache with the content of a file; `unpack` fills it the first time.
 
@@ -22,9 +28,7 @@ def unpacked(path: Path, unpack: Callable[[Path], None]) -> Path:
     Raises:
         DataError: If the cache folder can't be written.
     """
-    state = path.stat()
-    key = sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode()).hexdigest()[:16]
-    folder = cache_dir() / "unpacked" / f"{path.stem[:40]}-{key}"
+    folder = cache_dir() / "unpacked" / f"{path.stem[:40]}-{file_key(path)}"
     if not is_file(folder / DONE):
         try:
             folder.mkdir(parents=True, exist_ok=True)

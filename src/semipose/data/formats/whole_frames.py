@@ -51,7 +51,7 @@ def dataset_without_boxes(
         raise DataError(f"{source} has no labeled image; label some first")
     require_images([str(animal.image) for animal in animals], source, problems)
     alone = max(Counter(animal.image_id for animal in animals).values()) == 1
-    boxed = list(_whole_frames(animals, problems) if alone else _extents(animals))
+    boxed = list(_whole_frames(animals, problems) if alone else with_extents(animals))
     counts = {**(left_out or {}), **({} if alone else {NO_BOX: len(animals) - len(boxed)})}
     box = "the whole frame" if alone else "the extent of the labeled joints, because frames show several animals"
     log.info("%s has no boxes: the box of each animal is %s", source, box)
@@ -106,7 +106,8 @@ def _whole_frames(animals: Sequence[Instance], problems: list[str] | None) -> It
             yield replace(animal, box=box, area=area or median or estimate_area(box))
 
 
-def _extents(animals: Sequence[Instance]) -> Iterator[Instance]:
+def with_extents(animals: Iterable[Instance]) -> Iterator[Instance]:
+    """Yields the animals with the extent of their labeled joints as box, without those that have less than two."""
     for animal in animals:
         assert animal.joints is not None and animal.visibility is not None
         box = box_of_joints(animal.joints, animal.visibility > 0)

@@ -16,7 +16,7 @@ from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_
 from semipose.data.formats.image_folder import list_images
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.values import LARGEST_NUMBER
-from semipose.data.images import image_size
+from semipose.data.orientation import Orientation
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
 from semipose.structures.skeletons import COCO
@@ -40,6 +40,8 @@ class YoloFormat(Format):
 
     Reference: Jocher et al., Ultralytics, documentation of pose data sets.
     """
+
+    is_upright = True
 
     def matches(self, path: Path) -> bool:
         """Returns whether a path is a data.yaml of poses, or the folder of images of a split."""
@@ -76,6 +78,8 @@ class YoloFormat(Format):
             ),
             len(config.joints),
         )
+        if not len(persons):
+            raise DataError(f"{path} has no person of category {read.category.name}; choose another one")
         shown = {person.image_id for _, person in rows}
         empty = tuple((n, file) for n, file in enumerate(files, start=1) if n not in shown)
         others = len(rows) - len(persons)
@@ -87,12 +91,15 @@ class YoloFormat(Format):
 def split_folders(path: Path) -> dict[str, str]:
     """Returns the folders of the splits of a data.yaml that are one folder; empty if the file is not YOLO's.
 
-    A split that is the training images again is left out.
+    A split that is the training images again is left out, and one of several folders with a warning.
     """
     config = _read(path)
     folders = {} if config is None else config.folders
-    single = {split: str(found[0]) for split, found in folders.items() if len(found) == 1}
-    return {split: folder for split, folder in single.items() if split == "train" or folder != single.get("train")}
+    others = {split: own for split, own in folders.items() if split == "train" or own != folders.get("train")}
+    for split, own in others.items():
+        if len(own) > 1 and split != "train":
+            log.warning("%s: `%s` is %d folders and is not used; give one folder", path, split, len(own))
+    return {split: str(own[0]) for split, own in others.items() if len(own) == 1}
 
 
 @dataclass(frozen=True)
@@ -119,19 +126,19 @@ class _Config:
         """Yields the class and the person of each line of an image's labels, without annotation id."""
         path = _labels_of(image)
         try:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            lines = path.read_text(encoding="utf-8-sig").splitlines() if path.is_file() else []
         except (OSError, UnicodeDecodeError):
             lines = ["unreadable"]
-        size = image_size(image) if lines else None
+        orientation = Orientation.of(image) if lines else None
         for line, text in enumerate(lines, start=1):
             if text.strip():
                 with collect_errors(problems):
-                    if size is None:
+                    if orientation is None:
                         raise DataError(f"image {image} can't be opened; it may be truncated or mislabeled")
-                    yield self._row(text.split(), image, number, size, f"{path}: line {line}")
+                    yield self._row(text.split(), image, number, orientation, f"{path}: line {line}")
 
     def _row(
-        self, cells: list[str], image: Path, number: int, size: tuple[int, int], where: str
+        self, cells: list[str], image: Path, number: int, orientation: Orientation, where: str
     ) -> tuple[int, Instance]:
         try:
             values = np.array(cells, float)
@@ -144,6 +151,7 @@ class _Config:
             )
         if values[0] not in self.names:
             raise DataError(f"{where}: {cells[0]} is no class of {self.path.name}; add its name")
+        size = orientation.upright_size
         center, extent = values[1:3] * size, values[3:5] * size
         if (extent < 0).any():
             raise DataError(f"{where}: the box has a negative size; it is center x, center y, width, height")
@@ -152,8 +160,8 @@ class _Config:
         if not set(flags.tolist()) <= {0, 1, 2}:
             raise DataError(f"{where}: a visibility is none of 0, 1, 2")
         x, y = (center - extent / 2).tolist()
-        box = (x, y, float(extent[0]), float(extent[1]))
-        joints = points[:, :2] * size * (flags > 0)[:, None]
+        box = orientation.box_to_stored((x, y, float(extent[0]), float(extent[1])))
+        joints = orientation.to_stored(points[:, :2] * size) * (flags > 0)[:, None]
         person = Instance(image, number, 0, box, joints, np.asarray(flags, np.int8), area=estimate_area(box))
         return int(values[0]), person
 
@@ -216,7 +224,12 @@ def _joints(content: dict[str, Any], count: int) -> tuple[str, ...]:
 
 
 def _folders(value: Any, root: Path, path: Path) -> list[Path]:
-    folders = [root / str(name) for name in (value if isinstance(value, list) else [value])]
+    """The folders of a split; `../` is left out where nothing is there, as Ultralytics does for Roboflow's files."""
+    names = [Path(str(name)) for name in (value if isinstance(value, list) else [value])]
+    folders = [
+        root.joinpath(*name.parts[1:]) if name.parts[:1] == ("..",) and not (root / name).exists() else root / name
+        for name in names
+    ]
     if wrong := [folder for folder in folders if folder.suffix == ".txt"]:
         raise DataError(f"{path}: {wrong[0]} is a list of files; give folders of images")
     return folders
@@ -237,13 +250,14 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     folder, classes = path.parent, {part.id: n for n, part in enumerate(persons.category.parts)}
     lines: dict[int | str, list[str]] = {image_id: [] for image_id in names}
     for person in persons.instances:
-        size = image_size(person.image)
-        if size is None:
+        orientation = Orientation.of(person.image)
+        if orientation is None:
             raise DataError(f"image {person.image} can't be opened; positions are shares of its size")
         if not person.is_crowd:
-            lines[person.image_id].append(_line(person, classes[persons.category_id_of(person)], size, persons))
+            lines[person.image_id].append(_line(person, classes[persons.category_id_of(person)], orientation, persons))
     for image_id, name in progress.track(names.items(), len(names), "copying images"):
-        image, labels = folder / "images" / name, folder / "labels" / Path(name).with_suffix(".txt")
+        image = folder / "images" / name
+        labels = _labels_of(image)
         for parent in (image.parent, labels.parent):
             parent.mkdir(parents=True, exist_ok=True)
         if not (image.exists() and image.samefile(root / name)):
@@ -264,11 +278,12 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     return folder / "images"
 
 
-def _line(person: Instance, class_id: int, size: tuple[int, int], persons: PoseDataset) -> str:
-    x, y, width, height = person.box
+def _line(person: Instance, class_id: int, orientation: Orientation, persons: PoseDataset) -> str:
+    size = orientation.upright_size
+    x, y, width, height = orientation.box_to_upright(person.box)
     box = np.array([(x + width / 2) / size[0], (y + height / 2) / size[1], width / size[0], height / size[1]])
     k = len(persons.skeleton)
-    joints = np.zeros((k, 2)) if person.joints is None else person.joints / size
+    joints = np.zeros((k, 2)) if person.joints is None else orientation.to_upright(person.joints) / size
     visibility = np.zeros(k, int) if person.visibility is None else person.visibility
     points = (f"{u!r} {v!r} {int(flag)}" for (u, v), flag in zip(joints.tolist(), visibility, strict=True))
     return " ".join([str(class_id), *map(repr, box.tolist()), *points])

@@ -75,6 +75,11 @@ def test_a_given_network_has_no_reason(choose):
         ({"train.batch": 4}, ("train", "batch", 4)),
         ({"input.height": 128}, ("input", "height", 128)),
         ({"model.backbone": "resnet18"}, ("model", "backbone", "resnet18")),
+        ({"model.weights": "none"}, ("model", "backbone", "tf_efficientnet_lite0")),
+        ({"model.frozen_stages": 5}, ("model", "backbone", "tf_efficientnet_lite0")),
+        ({"train.lr": 0.01}, ("train", "lr", 0.01)),
+        ({"train.lr": 0.01}, ("model", "backbone", "resnet50")),
+        ({"train.drops": [0.7, 0.9]}, ("train", "drops", (0.7, 0.9))),
         ({"train.epochs": 3}, ("train", "steps", None)),
     ],
 )

@@ -81,12 +81,12 @@ def choose_options(
     labeled, unlabeled = len(splits.labeled), _unlabeled(config, splits)
     if "batch" in config.auto:
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
-    config = _with(config, values)
+    config = _with(config, {key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
-        if unlabeled and config.train.drops == TrainConfig().drops:
+        if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
             config = _with(config, {"train.drops": LATE_DROP})
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
 

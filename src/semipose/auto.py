@@ -167,7 +167,7 @@ def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.devi
     why = "small enough for a CPU; a GPU would take resnet50 at 256×192" if cpu else "the usual size on a GPU"
     network = (
         f"network: {config.model.backbone} at {config.input.height}×{config.input.width}"
-        + (f" ({why})" if {"network", "input"} <= {*config.auto} else "")
+        + (f" ({why})" if {"network", "input"} <= {*config.auto} and "model.backbone" not in config.given else "")
         + f", batch {train.batch}"
         + (f" + {train.unlabeled_batch}" if unlabeled else "")
         + (" (the largest that fits the memory)" if "largest_batch" in config.auto and device.type == "cuda" else "")

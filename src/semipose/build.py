@@ -90,7 +90,8 @@ def make_method(
             return PoseNet(model, len(skeleton), levels)
         network = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
-        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton))
+        alike = (start.loss.kind, start.network.config.stage) == (config.loss.kind, model.stage)
+        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton) if alike else [])
         return network
 
     def load_network(path: str) -> PoseNet:
@@ -125,6 +126,10 @@ def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
     heads = f"and the heads of {'all' if shared == len(skeleton) else shared} of {len(skeleton)} joints"
     if not shared:
         heads = f"(heads are new: none of its {len(start.skeleton)} joints is one of the data)"
+    elif start.loss.kind != config.loss.kind:
+        heads = f"(heads are new: its own need loss.kind={start.loss.kind})"
+    elif theirs.stage != ours.stage:
+        heads = f"(heads are new: its own need model.stage={theirs.stage})"
     elif theirs.head != ours.head or (ours.head == "deconvolution" and theirs.head_channels != ours.head_channels):
         heads = f"(heads are new: its own need model.head={theirs.head} model.head_channels={theirs.head_channels})"
     log.info(f"networks start with the backbone {heads} of {config.train.start}")

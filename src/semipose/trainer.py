@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_network_of_start
+from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_options_of_start
 from semipose.auto import box_finder_options, with_shift
 from semipose.build import build_engine, choose, with_precision
 from semipose.config import RunConfig, load_config, with_absolute_paths
@@ -69,9 +69,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         ConfigError: If `out` contains a run and `resume` is false, or another process uses `out`.
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
-    config = with_absolute_paths(config)
-    if is_adaptation(config):
-        config = with_network_of_start(config)
+    config = with_options_of_start(with_absolute_paths(config))
     splits = load_data(config)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
     warn_of_neighbors(splits)

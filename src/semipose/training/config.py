@@ -31,7 +31,8 @@ class TrainConfig(OptimConfig):
     give steadier scores in short trainings. The averages do not influence the training; 0 = none, as in the papers."""
     start: str | None = None
     """A run folder, a weights file, or ViTPose's weights (`vitpose-base-simple`, or a file in transformers' layout). It
-    initializes every network with the same backbone, and of heads built alike the joints of the same name."""
+    initializes every network with the same backbone, and of heads built alike the joints of the same name. Backbone,
+    stage, head and `loss.kind` are those of the start unless they are given."""
     workers: int | None = Field(None, ge=1)
     """Number of threads that load batches in advance; depends on the number of cores if not given."""
     evaluate_every: float | None = Field(None, gt=0)

@@ -11,7 +11,7 @@ from semipose.data.crops import CropGeometry
 from semipose.data.datasets import DataSplits
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
-from semipose.methods import build_method
+from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
@@ -37,7 +37,16 @@ def choose(config: RunConfig, splits: DataSplits) -> tuple[RunConfig, torch.devi
 
     Returns:
         The complete configuration, the device, and the reasons of the choices, one line each.
+
+    Raises:
+        ConfigError: If the network that learns from the labels alone would learn nothing.
     """
+    has_baseline = METHODS[config.method.name][1].baseline_network is not None
+    if has_baseline and getattr(config.method, "burn_in", None) == 0 and config.train.start is None:
+        raise ConfigError(
+            "`method.burn_in`: with 0 no network learns from the labels alone, over which the gain is measured; give a "
+            "fraction above 0, or take another method"
+        )
     device = process_device(config.train.device, config.train.devices)
     if config.train.device == "auto" and device.type == "cpu" and has_apple_gpu() and world_size() == 1:
         apple = torch.device("mps")

@@ -103,7 +103,9 @@ def _train(
     images = training_images(sets, config.train.select)
     warn_of_shared_images(sets, held_out=config.data.val is None)
     images = with_images_of(images, _starts(config), sets.evaluator)
-    state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes)
+    loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
+    steps = config.train.total_steps(loader.steps_per_epoch)
+    state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes, steps=steps)
     _check_processes_agree(state, out, resume)
 
     # The run folder.
@@ -118,7 +120,6 @@ def _train(
         splits.data_errors.write(out)
 
     # The loop.
-    loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
     metrics = MetricsLog.open(out, state.log_bytes) if is_main_process() else MetricsLog()
     training = Training(
         engine=engine,
@@ -307,7 +308,12 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
             f"the global batch was {before[0]} + {before[1]} and is now {now[0]} + {now[1]}: the data comes in another "
             "order and epochs have another length; set `train.batch` and `train.unlabeled_batch` to restore it"
         )
-    state.joint_batch = now
+    if state.steps not in (0, new.steps) and getattr(config.method, "burn_in", 0.0) not in (0.0, "auto"):
+        raise ConfigError(
+            f"`train.steps`: this run has {state.steps} steps, of which `method.burn_in` is a fraction, and now "
+            f"{new.steps}; resume it with {state.steps}, or start a new run with train.start={out}"
+        )
+    state.joint_batch, state.steps = now, new.steps
     log.info(f"resuming at step {state.step}")
     if is_main_process() and load_config(out / "config.yaml").model_dump() != config.model_dump():
         log.info("options have changed: config.yaml is rewritten")

@@ -110,6 +110,17 @@ def test_another_joint_batch_warns(tiny, tmp_path, caplog):
     assert "the global batch was 4 + 4 and is now 2 + 4" in caplog.text
 
 
+def test_a_burn_in_that_is_a_fraction_of_the_steps_keeps_their_number(tiny, tmp_path):
+    options = {"method.burn_in": 0.5}
+    train(tiny("late_teacher", **options, **{"train.steps": 2}), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"`train\.steps`: this run has 2 steps, of which `method\.burn_in` is a f"):
+        train(tiny("late_teacher", **options, **{"train.steps": 4}), tmp_path / "run", resume=True)
+    assert load_config(tmp_path / "run" / "config.yaml").train.steps == 2
+    train(tiny("late_teacher", **{"train.steps": 2}), tmp_path / "auto")
+    train(tiny("late_teacher", **{"train.steps": 3}), tmp_path / "auto", resume=True)
+    assert saved_state(tmp_path / "auto").step == saved_state(tmp_path / "auto").steps == 3
+
+
 def test_a_run_is_not_resumed_with_another_configuration(tiny, tmp_path):
     config = tiny("single", **{"train.steps": 2})
     train(config, tmp_path / "run")

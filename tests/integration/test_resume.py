@@ -95,6 +95,18 @@ def test_the_scale_of_fp16_resumes_exactly(tiny, tmp_path, monkeypatch, fp16_sca
     assert (first["scale"], first["_growth_tracker"]) == (4.0 * 2**3, 1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_stochastic_depth_on_a_gpu_draws_as_without_an_interruption(tiny, tmp_path, monkeypatch):
+    swin = {"model.backbone": "swin_tiny_patch4_window7_224", "train.steps": 3, "train.device": "cuda"}
+    config = tiny("supervised", **swin, **{"train.compile": False})
+    train(config, tmp_path / "whole")
+    interrupted(config, tmp_path / "stopped", monkeypatch, 2)
+    train(config, tmp_path / "stopped", resume=True)
+    first, second = (saved_state(tmp_path / name).processes[0].cuda_rng for name in ("whole", "stopped"))
+    assert first is not None and torch.equal(first, second)
+
+
 def test_a_run_that_has_ended_stays_as_it_is(tiny, tmp_path):
     config = tiny("dual", **{"train.steps": 2})
     result = train(config, tmp_path / "run")

@@ -38,11 +38,13 @@ class ProcessState:
         generator: State of the generator for augmentations.
         torch_rng: State of PyTorch's global generator.
         meter: Loss terms since the last log line.
+        cuda_rng: State of PyTorch's generator of the GPU, from which dropout and stochastic depth draw; None on others.
     """
 
     generator: Tensor
     torch_rng: Tensor
     meter: LossMeter
+    cuda_rng: Tensor | None = None
 
 
 @dataclass

@@ -225,6 +225,7 @@ def test_given_are_overrides_and_the_files_of_users(tmp_path):
     overrides = {"train.batch": 4}
     assert load_config("small", overrides).given == load_config(DEFAULT, overrides).given == {"train.batch"}
     assert load_config(path, overrides).given == {"train.batch", "train.lr", "method.name"}
+    assert RunConfig(train={"lr": 0.1}, auto=("network",)).given == {"train.lr"}
     path.write_text("auto: [network]\ntrain: {lr: 0.1}\n")
     assert load_config(path).given == set()
     load_config(DEFAULT).model_copy(update={"auto": ()}).save(path)

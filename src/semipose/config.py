@@ -77,6 +77,11 @@ class RunConfig(Section):
     is given. `largest_batch` is another way to write `train.batch: auto`."""
     _given: frozenset[str] = PrivateAttr(frozenset())
 
+    def model_post_init(self, context: Any) -> None:
+        """Counts all options of a configuration that is made in Python as given."""
+        sections = {name: getattr(self, name) for name in self.model_fields_set - {"auto"}}
+        self._given = frozenset(f"{name}.{key}" for name, part in sections.items() for key in part.model_fields_set)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
 

@@ -93,6 +93,15 @@ def test_what_can_not_adapt(adapt):
         adapt(**{"data.unlabeled": None, "data.images": None})
 
 
+def test_given_options_are_kept_or_refused(adapt):
+    _, folder = adapt(**{"model.frozen_stages": 1, "evaluation.decoder": "quarter"})
+    saved = load_config(folder / "config.yaml")
+    assert (saved.model.frozen_stages, saved.evaluation.decoder) == (1, "quarter")
+    assert train(saved, folder, resume=True).folder == folder
+    with pytest.raises(ConfigError, match=r"`input\.height`: without `data\.train` it is that of the start, 64; leave"):
+        adapt("other", **{"input.height": 96})
+
+
 def test_an_adapted_network_knows_the_boxes_of_its_start(start, adapt, caplog):
     assert load(adapt()[1]).boxes == load(start).boxes
     assert "unlabeled images help little" not in caplog.text

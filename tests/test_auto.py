@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from semipose.auto import BOX_FINDER_SIDE, BOX_FINDER_STEPS, SHIFT, box_finder_options, choose_options, with_shift
+from semipose.auto import (
+    BOX_FINDER_SIDE,
+    BOX_FINDER_STEPS,
+    SHIFT,
+    Budget,
+    box_finder_options,
+    choose_options,
+    with_shift,
+)
 from semipose.config import DEFAULT, load_config
 from semipose.data.datasets import PEOPLE, load_splits
 from semipose.errors import ConfigError, RunError
@@ -38,6 +46,19 @@ def test_a_gpu_takes_the_papers_network(choose):
     assert (config.input.height, config.input.width, config.loss.sigma) == (256, 192, 2)
     assert config.train.steps == 1000 + 5000
     assert "the usual size on a GPU" in reasons[0]
+
+
+def test_several_processes_need_fewer_steps_for_as_many_passes(choose, monkeypatch):
+    """Of 58 unlabeled persons and 24 labeled ones, one each a step and process."""
+    given = {"train.batch": 1, "train.unlabeled_batch": 1}
+    monkeypatch.setattr("semipose.auto.BUDGETS", {"gpu": Budget(400, 1, 40_000)})
+    monkeypatch.setattr("semipose.auto.automatic_burn_in", lambda passes_per_step: round(20 / passes_per_step))
+    for processes in (1, 4):
+        monkeypatch.setattr("semipose.auto.world_size", lambda number=processes: number)
+        config, reasons = choose(GPU, **given)
+        burn_in, teaching = 20 * 24 // processes, 400 * 58 // processes
+        assert config.train.steps == burn_in + teaching
+        assert f"{burn_in} on 24 labeled persons alone, then {teaching} with 58 unlabeled ones (400.0 pa" in reasons[1]
 
 
 def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
@@ -75,6 +96,11 @@ def test_a_given_network_has_no_reason(choose):
         ({"train.batch": 4}, ("train", "batch", 4)),
         ({"input.height": 128}, ("input", "height", 128)),
         ({"model.backbone": "resnet18"}, ("model", "backbone", "resnet18")),
+        ({"model.weights": "none"}, ("model", "backbone", "tf_efficientnet_lite0")),
+        ({"model.frozen_stages": 5}, ("model", "backbone", "tf_efficientnet_lite0")),
+        ({"train.lr": 0.01}, ("train", "lr", 0.01)),
+        ({"train.lr": 0.01}, ("model", "backbone", "resnet50")),
+        ({"train.drops": [0.7, 0.9]}, ("train", "drops", (0.7, 0.9))),
         ({"train.epochs": 3}, ("train", "steps", None)),
     ],
 )

@@ -217,3 +217,16 @@ def test_configurations_of_the_package(name):
     assert {key for key, _ in flatten(read_config_file(name))} <= {*known, "method.name"}
     assert load_config(name).model.backbone
     assert "--" not in config_names()[name].read_text()
+
+
+def test_given_are_overrides_and_the_files_of_users(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {lr: 0.1}\nmethod: {name: single}\n")
+    overrides = {"train.batch": 4}
+    assert load_config("small", overrides).given == load_config(DEFAULT, overrides).given == {"train.batch"}
+    assert load_config(path, overrides).given == {"train.batch", "train.lr", "method.name"}
+    assert RunConfig(train={"lr": 0.1}, auto=("network",)).given == {"train.lr"}
+    path.write_text("auto: [network]\ntrain: {lr: 0.1}\n")
+    assert load_config(path).given == set()
+    load_config(DEFAULT).model_copy(update={"auto": ()}).save(path)
+    assert load_config(path).given >= {"model.stage", "train.lr", "loss.kind"}  # a run that is resumed

@@ -1,6 +1,7 @@
-"""Adaptation: a run without labels, in which a network that knows its joints learns from unlabeled images alone."""
+"""Runs that start from a network, and adaptations, in which it learns from unlabeled images alone."""
 
 from dataclasses import replace
+from typing import Any
 
 from semipose.config import RunConfig
 from semipose.data.datasets import DataSplits, load_splits, load_unlabeled
@@ -8,6 +9,9 @@ from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
 from semipose.methods import METHODS
 from semipose.structures.boxes import BoxFacts
+
+NETWORK_OPTIONS = ("backbone", "stage", "head", "head_channels")
+"""Options of `model` that say how a network is built."""
 
 
 def is_adaptation(config: RunConfig) -> bool:
@@ -29,30 +33,37 @@ def load_data(config: RunConfig) -> DataSplits:
     return load_unlabeled(config.data, start.skeleton, start.category, start.unlearned_joints)
 
 
-def with_network_of_start(config: RunConfig) -> RunConfig:
-    """Returns the configuration of an adaptation with the network, input, loss and decoder of the network at its start.
+def with_options_of_start(config: RunConfig) -> RunConfig:
+    """Returns the configuration with the network and the loss function of `train.start`, where they are not given.
+
+    An adaptation also has its input, loss and decoder; it can't learn others without labels.
 
     Raises:
-        ConfigError: If the method needs labels.
+        ConfigError: If an adaptation is given other ones, or its method needs labels.
     """
+    if config.train.start is None:
+        return config
+    start = load_pose_model(config.train.start)
+    network = start.network.config
+    options: dict[str, Any] = {f"model.{name}": getattr(network, name) for name in NETWORK_OPTIONS}
+    options["loss.kind"] = start.loss.kind
+    if not is_adaptation(config):
+        return config.with_given({key: value for key, value in options.items() if key not in config.given})
     method = METHODS[config.method.name][1]
     if method.needs_labels:
         able = ", ".join(name for name, (_, other) in METHODS.items() if not other.needs_labels)
         raise ConfigError(f"`method`: {config.method.name} needs labels; without `data.train` take {able}")
-    start = load_pose_model(str(config.train.start))
     height, width = start.geometry.input_size
-    own = {"height": height, "width": width, "padding": start.geometry.padding}
-    evaluation = {"decoder": start.decoder, "instance_score": start.instance_score}
-    return config.model_copy(
-        update={
-            "model": start.network.config,
-            "input": config.input.model_copy(update=own),
-            "loss": start.loss,
-            "evaluation": config.evaluation.model_copy(update=evaluation),
-            "method": config.method.model_copy(update={"burn_in": 0.0}),
-            "auto": (),
-        }
-    )
+    options |= {"input.height": height, "input.width": width, "input.padding": start.geometry.padding}
+    options |= {f"loss.{name}": value for name, value in start.loss} | {"method.burn_in": 0.0}
+    for key in options.keys() & config.given:
+        section, _, name = key.partition(".")
+        if getattr(getattr(config, section), name) != options[key]:
+            raise ConfigError(f"`{key}`: without `data.train` it is that of the start, {options[key]}; leave it out")
+    options |= {"model.frozen_stages": network.frozen_stages}
+    options |= {"evaluation.decoder": start.decoder, "evaluation.instance_score": start.instance_score}
+    changed = config.with_given({key: value for key, value in options.items() if key not in config.given})
+    return changed.model_copy(update={"auto": ()})
 
 
 def boxes_of_start(config: RunConfig) -> BoxFacts | None:

@@ -81,12 +81,12 @@ def choose_options(
     labeled, unlabeled = len(splits.labeled), _unlabeled(config, splits)
     if "batch" in config.auto:
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
-    config = _with(config, values)
+    config = _with(config, {key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
-        if unlabeled and config.train.drops == TrainConfig().drops:
+        if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
             config = _with(config, {"train.drops": LATE_DROP})
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
@@ -148,15 +148,20 @@ def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
 def _burn_in(config: RunConfig, labeled: int) -> float:
     """The burn-in of the method: a number of steps if it is `auto`, else a fraction of the training."""
     burn_in = getattr(config.method, "burn_in", 0.0)
-    return automatic_burn_in(config.train.batch / labeled) if burn_in == "auto" else float(burn_in)
+    return automatic_burn_in(_passes_per_step(config, labeled)) if burn_in == "auto" else float(burn_in)
+
+
+def _passes_per_step(config: RunConfig, labeled: int) -> float:
+    """The fraction of the labeled persons that a step of all processes uses."""
+    return config.train.batch * world_size() / labeled
 
 
 def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
     """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        return round(automatic_burn_in(config.train.batch / labeled) / 0.7)  # the rate drops in the last 30 %
+        return round(automatic_burn_in(_passes_per_step(config, labeled)) / 0.7)  # the rate drops in the last 30 %
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
-    wanted = math.ceil(budget.passes * unlabeled / config.train.unlabeled_batch)
+    wanted = math.ceil(budget.passes * unlabeled / (config.train.unlabeled_batch * world_size()))
     teaching, burn_in = min(budget.most, max(budget.least, wanted)), _burn_in(config, labeled)
     return teaching + round(burn_in) if burn_in >= 1 else math.ceil(teaching / (1 - burn_in))
 
@@ -167,7 +172,7 @@ def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.devi
     why = "small enough for a CPU; a GPU would take resnet50 at 256×192" if cpu else "the usual size on a GPU"
     network = (
         f"network: {config.model.backbone} at {config.input.height}×{config.input.width}"
-        + (f" ({why})" if {"network", "input"} <= {*config.auto} else "")
+        + (f" ({why})" if {"network", "input"} <= {*config.auto} and "model.backbone" not in config.given else "")
         + f", batch {train.batch}"
         + (f" + {train.unlabeled_batch}" if unlabeled else "")
         + (" (the largest that fits the memory)" if "largest_batch" in config.auto and device.type == "cuda" else "")
@@ -178,7 +183,7 @@ def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.devi
     first = min(train.steps, math.ceil(burn_in if burn_in >= 1 else burn_in * train.steps))
     parts = [f"{first} on {labeled} labeled persons alone"] if first else []
     if teaching := train.steps - first:
-        passes = teaching * train.unlabeled_batch / unlabeled
+        passes = teaching * train.unlabeled_batch * world_size() / unlabeled
         parts.append(f"{teaching} with {unlabeled} unlabeled ones ({passes:.1f} passes)")
     return [network, f"steps: {train.steps}, {', then '.join(parts)}"]
 

@@ -11,7 +11,7 @@ from semipose.data.crops import CropGeometry
 from semipose.data.datasets import DataSplits
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import PoseModel, load_pose_model
-from semipose.methods import build_method
+from semipose.methods import METHODS, build_method
 from semipose.methods.base import Method, MethodContext
 from semipose.methods.weight_averaging import WithAverages
 from semipose.models.pose_net import PoseNet
@@ -37,7 +37,16 @@ def choose(config: RunConfig, splits: DataSplits) -> tuple[RunConfig, torch.devi
 
     Returns:
         The complete configuration, the device, and the reasons of the choices, one line each.
+
+    Raises:
+        ConfigError: If the network that learns from the labels alone would learn nothing.
     """
+    has_baseline = METHODS[config.method.name][1].baseline_network is not None
+    if has_baseline and getattr(config.method, "burn_in", None) == 0 and config.train.start is None:
+        raise ConfigError(
+            "`method.burn_in`: with 0 no network learns from the labels alone, over which the gain is measured; give a "
+            "fraction above 0, or take another method"
+        )
     device = process_device(config.train.device, config.train.devices)
     if config.train.device == "auto" and device.type == "cpu" and has_apple_gpu() and world_size() == 1:
         apple = torch.device("mps")
@@ -90,7 +99,8 @@ def make_method(
             return PoseNet(model, len(skeleton), levels)
         network = PoseNet(model, len(skeleton), levels, pretrained=False)
         assert isinstance(start.network, PoseNet)
-        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton))
+        alike = (start.loss.kind, start.network.config.stage) == (config.loss.kind, model.stage)
+        network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton) if alike else [])
         return network
 
     def load_network(path: str) -> PoseNet:
@@ -125,6 +135,10 @@ def _start(config: RunConfig, skeleton: Skeleton) -> PoseModel | None:
     heads = f"and the heads of {'all' if shared == len(skeleton) else shared} of {len(skeleton)} joints"
     if not shared:
         heads = f"(heads are new: none of its {len(start.skeleton)} joints is one of the data)"
+    elif start.loss.kind != config.loss.kind:
+        heads = f"(heads are new: its own need loss.kind={start.loss.kind})"
+    elif theirs.stage != ours.stage:
+        heads = f"(heads are new: its own need model.stage={theirs.stage})"
     elif theirs.head != ours.head or (ours.head == "deconvolution" and theirs.head_channels != ours.head_channels):
         heads = f"(heads are new: its own need model.head={theirs.head} model.head_channels={theirs.head_channels})"
     log.info(f"networks start with the backbone {heads} of {config.train.start}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
@@ -42,7 +42,7 @@ LIST = "method.augmentations"
 
 
 AUTO_GROUPS = {
-    "network": ("model.backbone", "model.stage", "model.head_channels"),
+    "network": tuple(f"model.{option}" for option in ModelConfig.model_fields),
     "input": ("input.height", "input.width", "loss.sigma"),
     "batch": ("train.batch", "train.unlabeled_batch"),
     "steps": ("train.steps", "train.epochs"),
@@ -75,6 +75,30 @@ class RunConfig(Section):
     auto: tuple[Literal["network", "input", "batch", "steps", "largest_batch"], ...] = ()
     """What is chosen for the machine and the data when the training starts. A group is left out once one of its options
     is given. `largest_batch` is another way to write `train.batch: auto`."""
+    _given: frozenset[str] = PrivateAttr(frozenset())
+
+    def model_post_init(self, context: Any) -> None:
+        """Counts all options of a configuration that is made in Python as given."""
+        sections = {name: getattr(self, name) for name in self.model_fields_set - {"auto"}}
+        self._given = frozenset(f"{name}.{key}" for name, part in sections.items() for key in part.model_fields_set)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunConfig) and self.model_dump() == other.model_dump()
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The dotted keys of the options that somebody gave, which no choice for machine, data or start replaces."""
+        return self._given
+
+    def with_given(self, values: Mapping[str, Any]) -> "RunConfig":
+        """Returns the configuration with other values by dotted key, which count as given."""
+        config = self.model_copy()
+        for key, value in values.items():
+            section, _, option = key.partition(".")
+            part = getattr(config, section).model_copy(update={option: value})
+            config = config.model_copy(update={section: part})
+        config._given = self._given | values.keys()
+        return config
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +129,8 @@ def load_config(
     """Returns the configuration given by a file and overrides.
 
     If a file is given and neither it nor an override names a method, the method is that of the configuration `default`
-    if the data has unlabeled images, else that which uses labeled images only.
+    if the data has unlabeled images, else that which uses labeled images only. Overrides are `RunConfig.given`, and so
+    are the values of a file, unless it is one of the package or lists groups in `auto`.
 
     Args:
         name_or_path: A YAML file, or the name of a configuration of the package; None for the papers' settings.
@@ -119,6 +144,8 @@ def load_config(
     given = {**dict(flatten(sections)), **(overrides or {})}
     if "train.epochs" in given:
         given.setdefault("train.steps", None)  # steps would replace epochs, and the file may set steps
+    is_own_file = name_or_path is not None and Path(name_or_path).is_file() and not tree.get("auto")
+    of_file = dict(flatten(tree)) if is_own_file else {}
     own = _as_method(tree.pop("method", None))
     if "auto" in tree:
         tree["auto"] = [group for group in tree["auto"] if not set(AUTO_GROUPS.get(group, ())) & given.keys()]
@@ -132,7 +159,9 @@ def load_config(
             _set_augmentation(method, key, value)
         elif key.startswith("method.") and key != "method.name":
             _set(method, key.removeprefix("method."), value)
-    return _validated({**tree, "method": method}, name_or_path, given)
+    config = _validated({**tree, "method": method}, name_or_path, given)
+    config._given = frozenset({*of_file, *given})
+    return config
 
 
 def _choose_method(file: PathLike | None, own: dict[str, Any], named: Any, data: Callable[[], DataConfig]) -> Any:

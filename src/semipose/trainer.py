@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_network_of_start
+from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_options_of_start
 from semipose.auto import box_finder_options, with_shift
 from semipose.build import build_engine, choose, with_precision
 from semipose.config import RunConfig, load_config, with_absolute_paths
@@ -69,9 +69,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         ConfigError: If `out` contains a run and `resume` is false, or another process uses `out`.
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
-    config = with_absolute_paths(config)
-    if is_adaptation(config):
-        config = with_network_of_start(config)
+    config = with_options_of_start(with_absolute_paths(config))
     splits = load_data(config)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
     warn_of_neighbors(splits)
@@ -105,7 +103,9 @@ def _train(
     images = training_images(sets, config.train.select)
     warn_of_shared_images(sets, held_out=config.data.val is None)
     images = with_images_of(images, _starts(config), sets.evaluator)
-    state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes)
+    loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
+    steps = config.train.total_steps(loader.steps_per_epoch)
+    state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes, steps=steps)
     _check_processes_agree(state, out, resume)
 
     # The run folder.
@@ -120,7 +120,6 @@ def _train(
         splits.data_errors.write(out)
 
     # The loop.
-    loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
     metrics = MetricsLog.open(out, state.log_bytes) if is_main_process() else MetricsLog()
     training = Training(
         engine=engine,
@@ -309,7 +308,12 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
             f"the global batch was {before[0]} + {before[1]} and is now {now[0]} + {now[1]}: the data comes in another "
             "order and epochs have another length; set `train.batch` and `train.unlabeled_batch` to restore it"
         )
-    state.joint_batch = now
+    if state.steps not in (0, new.steps) and getattr(config.method, "burn_in", 0.0) not in (0.0, "auto"):
+        raise ConfigError(
+            f"`train.steps`: this run has {state.steps} steps, of which `method.burn_in` is a fraction, and now "
+            f"{new.steps}; resume it with {state.steps}, or start a new run with train.start={out}"
+        )
+    state.joint_batch, state.steps = now, new.steps
     log.info(f"resuming at step {state.step}")
     if is_main_process() and load_config(out / "config.yaml").model_dump() != config.model_dump():
         log.info("options have changed: config.yaml is rewritten")

@@ -95,6 +95,18 @@ def test_the_scale_of_fp16_resumes_exactly(tiny, tmp_path, monkeypatch, fp16_sca
     assert (first["scale"], first["_growth_tracker"]) == (4.0 * 2**3, 1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_stochastic_depth_on_a_gpu_draws_as_without_an_interruption(tiny, tmp_path, monkeypatch):
+    swin = {"model.backbone": "swin_tiny_patch4_window7_224", "train.steps": 3, "train.device": "cuda"}
+    config = tiny("supervised", **swin, **{"train.compile": False})
+    train(config, tmp_path / "whole")
+    interrupted(config, tmp_path / "stopped", monkeypatch, 2)
+    train(config, tmp_path / "stopped", resume=True)
+    first, second = (saved_state(tmp_path / name).processes[0].cuda_rng for name in ("whole", "stopped"))
+    assert first is not None and torch.equal(first, second)
+
+
 def test_a_run_that_has_ended_stays_as_it_is(tiny, tmp_path):
     config = tiny("dual", **{"train.steps": 2})
     result = train(config, tmp_path / "run")
@@ -108,6 +120,17 @@ def test_another_joint_batch_warns(tiny, tmp_path, caplog):
     train(tiny("single", **{"train.steps": 2}), tmp_path / "run")
     train(tiny("single", **{"train.steps": 4, "train.batch": 2}), tmp_path / "run", resume=True)
     assert "the global batch was 4 + 4 and is now 2 + 4" in caplog.text
+
+
+def test_a_burn_in_that_is_a_fraction_of_the_steps_keeps_their_number(tiny, tmp_path):
+    options = {"method.burn_in": 0.5}
+    train(tiny("late_teacher", **options, **{"train.steps": 2}), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"`train\.steps`: this run has 2 steps, of which `method\.burn_in` is a f"):
+        train(tiny("late_teacher", **options, **{"train.steps": 4}), tmp_path / "run", resume=True)
+    assert load_config(tmp_path / "run" / "config.yaml").train.steps == 2
+    train(tiny("late_teacher", **{"train.steps": 2}), tmp_path / "auto")
+    train(tiny("late_teacher", **{"train.steps": 3}), tmp_path / "auto", resume=True)
+    assert saved_state(tmp_path / "auto").step == saved_state(tmp_path / "auto").steps == 3
 
 
 def test_a_run_is_not_resumed_with_another_configuration(tiny, tmp_path):

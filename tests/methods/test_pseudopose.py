@@ -55,6 +55,21 @@ def test_during_burn_in_the_teacher_alone_learns(build, batches, step):
     assert spy.joints == []
 
 
+def test_frozen_stages_of_the_teacher_stay_frozen(batches):
+    def build_network(backbone, levels):
+        network = helpers.TinyPose(backbone, levels)
+        next(network.parameters()).requires_grad_(False)
+        return network
+
+    context = dataclasses.replace(helpers.make_context(helpers.SIZE), build_network=build_network)
+    method = PseudoPose(Config(), context)
+    for info, trained in ((BURN_IN, True), (AFTERWARDS, False)):
+        method.losses(*batches, info)
+        first, *others = (p.requires_grad for p in method.teacher.parameters())
+        assert not first
+        assert {*others} == {trained}
+
+
 def test_teacher_and_student_are_two_networks_of_one_level(build):
     method, _ = build()
     assert method.context.views.recording.networks == [(None, 1), (None, 1)]

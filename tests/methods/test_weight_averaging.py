@@ -48,3 +48,5 @@ def test_networks_that_learn_nothing_have_none():
     assert list(WithAverages(build_method(config, helpers.make_context()), 0.9).averages) == ["G", "F"]
     teacher = build_method(METHODS["mean_teacher"][0](), helpers.make_context())
     assert list(WithAverages(teacher, 0.9).eval_networks()) == ["teacher", "student", "student_average"]
+    late = build_method(METHODS["late_teacher"][0](), helpers.make_context())
+    assert list(WithAverages(late, 0.9).eval_networks()) == ["teacher", "labels_alone"]  # the baseline has none

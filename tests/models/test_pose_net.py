@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 
+from semipose.errors import ConfigError
 from semipose.models.pose_net import ModelConfig, PoseNet
 
 SMALL = "tf_efficientnet_lite0"
@@ -12,7 +13,7 @@ SMALL = "tf_efficientnet_lite0"
 def make(backbone="resnet18", *, joints=14, levels=1, device="meta", **options):
     """A network without pretrained weights; on the meta device only shapes are computed."""
     with torch.device(device):
-        return PoseNet(ModelConfig(backbone=backbone, **{"weights": "none", **options}), joints, levels)
+        return PoseNet(ModelConfig(backbone=backbone, **{"weights": "none", **options}), joints, levels).to(device)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", SMALL])
@@ -118,6 +119,20 @@ def test_heads_that_are_built_otherwise_stay_new(options):
     network.copy_weights_from(source, [(0, 0)])
     assert all(torch.equal(t, before[n]) for n, t in network.heads.state_dict().items())
     assert torch.equal(network.backbone.model.conv_stem.weight, source.backbone.model.conv_stem.weight)
+
+
+def test_a_network_with_fewer_stages_takes_the_weights_of_these_and_one_with_more_is_refused():
+    torch.manual_seed(0)
+    source, network = make(SMALL, device="cpu"), make(SMALL, device="cpu", stage=-2)
+    network.copy_weights_from(source, [(0, 0)])
+    weights = source.backbone.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.backbone.state_dict().items())
+    with pytest.raises(
+        ConfigError, match=r"`train\.start`: .* model\.stage=-2 and 1 levels, which lack 90 tensors of "
+    ):
+        source.copy_weights_from(network, [(0, 0)])
+    with pytest.raises(ConfigError, match=r"lack 18 tensors of model\.stage=-1 with 2 levels"):
+        make("hrnet_w18_small", levels=2).copy_weights_from(make("hrnet_w18_small"), [(0, 0)])
 
 
 def test_pretrained_false_reads_no_weights(tmp_path):

@@ -1,19 +1,24 @@
 """Pose weights of others: equal to the library transformers, joints by name, starts of trainings, mistakes."""
 
 import json
+import logging
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import semipose
+from semipose.adaptation import with_options_of_start
 from semipose.build import make_method
+from semipose.config import DEFAULT, load_config, parse_override
+from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError, WeightsError
 from semipose.models import pretrained
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.models.pretrained import find_pretrained, hub_name, load_pretrained, vitpose
 from semipose.models.vitpose import SIZES
 from semipose.structures.skeletons import COCO, LSP
+from semipose.trainer import train
 
 COCO_SIDES = ("Eye", "Ear", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
 COCO_LABELS = ["Nose", *(f"{side}_{part}" for part in COCO_SIDES for side in "LR")]
@@ -168,6 +173,34 @@ def test_a_training_starts_with_the_shared_joints(file, tiny, skeleton):
         else:
             assert network.heads[0].final.weight[i].std() < 0.002
     assert shared == (17 if skeleton is COCO else 12)
+
+
+@pytest.mark.parametrize("network", [["model.backbone=vitpose_small", "model.head=simple"], []])
+def test_the_guides_training_starts_with_heads_and_all(file, small_people, tmp_path, caplog, network):
+    """The network of `default` has another stage, head and loss."""
+    caplog.set_level(logging.INFO)
+    data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images"), "data.labels": 24}
+    few = {"train.steps": 2, "train.batch": 2, "train.unlabeled_batch": 2, "train.device": "cpu", "data.validation": 0}
+    few |= {"input.height": 32, "input.width": 32}
+    config = load_config(DEFAULT, {**data, **few, "train.start": str(file), **dict(map(parse_override, network))})
+    train(config, tmp_path / "run")
+    assert "networks start with the backbone and the heads of all of 17 joints of" in caplog.text
+    model = semipose.load(tmp_path / "run")
+    assert (model.network.config.stage, model.network.config.head, model.loss.kind) == (-1, "simple", "mse")
+    again = train(load_config(tmp_path / "run" / "config.yaml"), tmp_path / "run", resume=True)
+    assert again.folder == tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [({"loss.kind": "cross_entropy"}, "loss.kind=mse"), ({"model.stage": -2}, "model.stage=-1")],
+)
+def test_heads_for_a_given_loss_or_stage_are_new(file, tiny, caplog, given, option):
+    caplog.set_level(logging.INFO)
+    own = {"model.backbone": "vitpose_small", "model.head": "simple", "train.start": str(file)}
+    method = make_method(with_options_of_start(tiny("supervised", **own, **given)), COCO, torch.Generator())
+    assert f"(heads are new: its own need {option})" in caplog.text
+    assert method.f.heads[0].final.weight.std() < 0.002
 
 
 def test_another_backbone_is_refused_with_the_options_to_set(file, tiny):

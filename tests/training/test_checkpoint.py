@@ -34,7 +34,7 @@ def test_every_field_of_the_state_is_restored(tmp_path):
     process = ProcessState(torch.Generator().manual_seed(1).get_state(), torch.get_rng_state(), meter)
     state = TrainingState(
         {"method": "single"}, (4, 8), {"labeled": "ab"}, 7, 1.5, 1.25, 99, 0.5, 6, "F", 0.1, 1, {"scale": 2.0},
-        MonitorMemory(0.5, 1.0, 1, 2, ["drift"]), [process],
+        MonitorMemory(0.5, 1.0, 1, 2, ["drift"]), [process], 12,
     )  # fmt: skip
     save_checkpoint(tmp_path / "state.pt", state, network, optimizer)
     found = load_checkpoint(tmp_path / "state.pt", {"method": "single"}, *network_and_optimizer())
@@ -68,3 +68,18 @@ def test_weights_in_another_memory_layout_continue_alike(tmp_path):
     step(network, optimizer, 2)
     step(other, other_optimizer, 2)
     assert torch.equal(network.weight, other.weight)
+
+
+def test_options_of_parameter_groups_are_those_of_the_resumed_training(tmp_path):
+    def groups(decay, scale):
+        network, _ = network_and_optimizer()
+        parts = [{"params": [network.weight], "weight_decay": decay, "lr_scale": scale}, {"params": [network.bias]}]
+        return network, torch.optim.AdamW(parts, lr=0.1, weight_decay=0.0)
+
+    first = groups(0.1, 1.0)
+    step(*first, 1)
+    save_checkpoint(tmp_path / "state.pt", TrainingState(), *first)
+    network, optimizer = groups(0.3, 0.5)
+    load_checkpoint(tmp_path / "state.pt", {}, network, optimizer)
+    assert [(g["weight_decay"], g.get("lr_scale")) for g in optimizer.param_groups] == [(0.3, 0.5), (0.0, None)]
+    assert all(float(state["step"]) == 1 for state in optimizer.state.values())

@@ -6,6 +6,7 @@ import pytest
 from safetensors.torch import load_file
 
 from semipose.data.datasets import PEOPLE
+from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
 from semipose.inference.pose_model import load_pose_model
 from semipose.metrics.gain import Gain
@@ -155,6 +156,29 @@ def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path,
     assert (best == alone) == (value < 0)
     assert (result.best == "labels_alone") == (value < 0)
     assert ("best.safetensors is the labels-alone network; 24 labeled persons are few" in caplog.text) == (value < 0)
+
+
+def test_without_validation_persons_the_test_set_measures_the_gain_and_decides_nothing(
+    tiny, tmp_path, monkeypatch, small_people
+):
+    monkeypatch.setattr("semipose.training.evaluator.measure_gain", gains(-0.03))
+    test_set = {"data.validation": 0, "data.test": str(small_people), "data.test_images": str(PEOPLE / "images")}
+    result = train(tiny("late_teacher", **test_set, **{"method.burn_in": 0.5, "train.steps": 2}), tmp_path / "run")
+    assert (result.gain.value, result.best) == (-0.03, "teacher")
+
+
+def test_with_labels_and_no_burn_in_the_gain_is_over_the_start(tiny, tmp_path):
+    options = {"method.burn_in": 0, "train.steps": 2, "train.average": 0.9, "data.validation": 16}
+    with pytest.raises(ConfigError, match=r"`method\.burn_in`: with 0 no network learns from the labels alone"):
+        train(tiny("late_teacher", **options), tmp_path / "run")
+    train(tiny("supervised", **{"train.steps": 1}), tmp_path / "start")
+    result = train(tiny("late_teacher", **options, **{"train.start": str(tmp_path / "start")}), tmp_path / "run")
+    assert (result.gain.baseline, {*result.scores}) == ("the network at the start", {"teacher", "labels_alone"})
+    start, alone = (
+        load_file(path)
+        for path in (tmp_path / "start" / "best.safetensors", tmp_path / "run" / "weights" / "labels_alone.safetensors")
+    )
+    assert all(alone[name].equal(start[name]) for name in start)
 
 
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):

@@ -49,11 +49,13 @@ class PseudoPose(SingleStudentMethod):
             self.schedule_restarts = (config.burn_in,)
         else:
             self.teacher = frozen_copy(context.load_network(config.teacher))
+        self._teacher_parameters = [p for p in self.teacher.parameters() if p.requires_grad]
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Returns the supervised loss of the teacher while the teacher is trained, then the losses of the student."""
         training_teacher = unlabeled is not None and self.config.teacher is None and info.fraction < self.config.burn_in
-        self.teacher.requires_grad_(training_teacher)
+        for parameter in self._teacher_parameters:
+            parameter.requires_grad_(training_teacher)
         if training_teacher:
             view = self.context.views.labeled(labeled)
             return Losses.from_terms(teacher=self.context.supervised_loss(self.teacher, view))

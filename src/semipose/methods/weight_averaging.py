@@ -14,10 +14,10 @@ SUFFIX = "_average"
 
 
 class WithAverages(Method):
-    """A method with a moving average of each of its trained networks; the average of NAME is NAME_average.
+    """A method with a moving average of each of its evaluated networks that is trained; that of NAME is NAME_average.
 
-    The averages do not enter the losses, so the networks train exactly as without them. The headline networks stay
-    those of the method.
+    The network of the labels alone has none. The averages do not enter the losses, so the networks train exactly as
+    without them. The headline networks stay those of the method.
 
     Reference: Polyak and Juditsky, 1992; exponential averages: Tarvainen and Valpola, 2017.
     """
@@ -29,7 +29,7 @@ class WithAverages(Method):
             {
                 name: frozen_copy(network)
                 for name, network in method.eval_networks().items()
-                if any(parameter.requires_grad for parameter in network.parameters())
+                if name != method.baseline_network and any(p.requires_grad for p in network.parameters())
             }
         )
         self.summary, self.paper, self.published = method.summary, method.paper, method.published

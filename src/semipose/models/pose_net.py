@@ -72,8 +72,18 @@ class PoseNet(nn.Module):
             other: A network with the same backbone.
             joints: The joints that both networks have: the index in this network and in `other`. Without any, the
                 heads stay as they are.
+
+        Raises:
+            ConfigError: If `other` lacks stages or levels of this network.
         """
-        self.backbone.load_state_dict(other.backbone.state_dict())
+        weights, own_names = other.backbone.state_dict(), self.backbone.state_dict().keys()
+        if missing := own_names - weights.keys():
+            raise ConfigError(
+                f"`train.start`: the network at the start has model.stage={other.config.stage} and {other.levels} "
+                f"levels, which lack {len(missing)} tensors of model.stage={self.config.stage} with {self.levels} "
+                f"levels, such as {min(missing)!r}; start from a network with these"
+            )
+        self.backbone.load_state_dict({name: weights[name] for name in own_names})
         for head, source in zip(self.heads, other.heads, strict=False) if joints else ():
             own, given = head.state_dict(), source.state_dict()
             if _shapes_without_joints(own) != _shapes_without_joints(given):

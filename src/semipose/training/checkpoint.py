@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2
 MAGIC = b"SEMIPOSE"
+GROUP_OPTIONS = ("weight_decay", "lr_scale")
+"""Options of parameter groups that a resumed training takes from its configuration."""
 
 
 class NewerFormatError(WeightsError):
@@ -36,11 +38,13 @@ class ProcessState:
         generator: State of the generator for augmentations.
         torch_rng: State of PyTorch's global generator.
         meter: Loss terms since the last log line.
+        cuda_rng: State of PyTorch's generator of the GPU, from which dropout and stochastic depth draw; None on others.
     """
 
     generator: Tensor
     torch_rng: Tensor
     meter: LossMeter
+    cuda_rng: Tensor | None = None
 
 
 @dataclass
@@ -84,6 +88,7 @@ class TrainingState:
         scaler: State of the loss scaler for fp16.
         monitor: State of the monitor.
         processes: State of each process, by rank.
+        steps: Number of optimizer steps of the whole training.
     """
 
     identity: dict[str, str] = field(default_factory=dict)
@@ -101,6 +106,7 @@ class TrainingState:
     scaler: dict[str, float] = field(default_factory=dict)
     monitor: MonitorMemory = field(default_factory=MonitorMemory)
     processes: list[ProcessState] = field(default_factory=list)
+    steps: int = 0
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "TrainingState":
@@ -189,7 +195,7 @@ def load_checkpoint(
         path: The checkpoint.
         identity: Properties that the checkpoint must share: method, backbone, skeleton, split, data.
         method: Receives the weights.
-        optimizer: Receives its state.
+        optimizer: Receives its state; its own weight decay and factors of the learning rate stay.
 
     Raises:
         WeightsError: If neither checkpoint can be used or the identity differs.
@@ -209,7 +215,10 @@ def load_checkpoint(
             )
     try:
         method.load_state_dict(content["method"])
+        options = [{key: group[key] for key in GROUP_OPTIONS if key in group} for group in optimizer.param_groups]
         optimizer.load_state_dict(content["optimizer"])
+        for group, ours in zip(optimizer.param_groups, options, strict=True):
+            group.update(ours)
         _match_memory_layout(optimizer)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]

@@ -27,11 +27,13 @@ class TrainConfig(OptimConfig):
     """Number of equal parts in which a step computes its batch, one after the other, to save memory; their gradients
     are averaged. BatchNorm sees each part alone."""
     average: float = Field(0.0, ge=0, lt=1)
-    """Momentum of a moving average of every trained network, which is evaluated and saved as NAME_average; .99 to .999
-    give steadier scores in short trainings. The averages do not influence the training; 0 = none, as in the papers."""
+    """Momentum of a moving average of every trained network that is evaluated, saved as NAME_average; .99 to .999 give
+    steadier scores in short trainings. The averages do not influence the training; 0 = none, as in the papers.
+    Evaluated averages, such as the teacher of a mean teacher, have none."""
     start: str | None = None
     """A run folder, a weights file, or ViTPose's weights (`vitpose-base-simple`, or a file in transformers' layout). It
-    initializes every network with the same backbone, and of heads built alike the joints of the same name."""
+    initializes every network with the same backbone, and of heads built alike the joints of the same name. Backbone,
+    stage, head and `loss.kind` are those of the start unless they are given."""
     workers: int | None = Field(None, ge=1)
     """Number of threads that load batches in advance; depends on the number of cores if not given."""
     evaluate_every: float | None = Field(None, gt=0)

@@ -257,10 +257,10 @@ class Evaluator:
         alone, ours = method.baseline_network, self.headline_networks[0]
         if alone is None:
             return None
-        adapts = not len(self.splits.labeled)
-        baseline = "the network at the start" if adapts else "labels alone"
+        is_start = getattr(method.config, "burn_in", None) == 0  # then the baseline learns nothing
+        baseline = "the network at the start" if is_start else "labels alone"
         gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which, baseline)
-        deciding = None if adapts and which == "test" else gain  # without validation persons `check_adaptation` decides
+        deciding = gain if which == "validation" else None
         if which == "test" and "validation" in self._truth:
             networks = method.eval_networks()
             first, second = (self._predict("validation", [networks[name]]) for name in (ours, alone))
@@ -268,7 +268,7 @@ class Evaluator:
         if deciding is not None and deciding.is_harm:
             self.select_network(alone, state)
             log.warning(
-                f"{deciding.describe()}: best.safetensors is {baseline if adapts else 'the labels-alone network'}; "
+                f"{deciding.describe()}: best.safetensors is {baseline if is_start else 'the labels-alone network'}; "
                 f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
             )
         return gain

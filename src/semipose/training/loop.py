@@ -225,7 +225,10 @@ class Training:
 
         The main process writes, with the state of every process; the others wait.
         """
-        process = ProcessState(self.generator.get_state(), torch.get_rng_state(), self._meter.to(torch.device("cpu")))
+        device = self.engine.device
+        cuda_rng = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        meter = self._meter.to(torch.device("cpu"))
+        process = ProcessState(self.generator.get_state(), torch.get_rng_state(), meter, cuda_rng)
         self.state.processes = all_gather(process)
         failed = is_main_process() and not self._write_checkpoint()
         return not all_max(failed)
@@ -324,6 +327,8 @@ class Training:
         if number < len(saved):
             self.generator.set_state(saved[number].generator)
             torch.set_rng_state(saved[number].torch_rng)
+            if (cuda_rng := saved[number].cuda_rng) is not None and self.engine.device.type == "cuda":
+                torch.cuda.set_rng_state(cuda_rng, self.engine.device)
         elif number:
             seeds = np.random.SeedSequence([self.config.seed, number, self.state.step]).generate_state(2).tolist()
             self.generator.manual_seed(seeds[0])

@@ -44,6 +44,19 @@ def test_invalid_grid_is_one_line(grid_file, changed, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": {"threshold > 0.5": {"options": {}}, "threshold < 0.5": {"options": {}}}}, "rows '.* >.* and '.* <"),
+        ({"rows": {"Single": {"options": {}}, "single": {"options": {}}}}, "rows 'Single' and 'single'"),
+        ({"seeds": [0, 1, 0]}, "row 'supervised': two runs have the folder supervised-30-0"),
+    ],
+)
+def test_two_runs_in_one_folder_are_refused(grid_file, changed, message):
+    with pytest.raises(ConfigError, match=message):
+        load_grid(grid_file(**changed))
+
+
 def test_labels_are_required(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump({key: value for key, value in GRID.items() if key != "labels"}))

@@ -285,12 +285,17 @@ class StudyGrid(StudyData):
         return load_config(None, {**paths, **self.shared, **schedule, **row.options, **of_run})
 
     def check(self, name: str) -> None:
-        """Checks the configuration of every run.
+        """Checks the configuration and the folder of every run.
 
         Raises:
-            ConfigError: If a configuration is invalid; the message gives the study `name` and the row.
+            ConfigError: If a configuration is invalid, or two runs have one folder, also where file systems ignore the
+                case of letters; the message gives the study `name` and the row.
         """
+        folders: dict[str, StudyRun] = {}
         for run in self.runs():
+            if (other := folders.setdefault(run.name.casefold(), run)) is not run:
+                both = f"rows {other.row!r} and {run.row!r}" if other.row != run.row else f"row {run.row!r}"
+                raise ConfigError(f"study {name}, {both}: two runs have the folder {run.name}; rename or remove one")
             try:
                 self.run_config(run)
             except ConfigError as error:

@@ -110,6 +110,17 @@ def test_a_video_a_folder_or_a_pattern(tmp_path):
         list_videos(tmp_path / "empty")
 
 
+def test_drawn_videos_are_no_sources(tmp_path, caplog):
+    for name in ("a.AVI", "a_pose.mp4", "b_pose.mp4", "[c]_pose.mp4", "[c].mov"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_videos(tmp_path / "*.mp4")] == ["b_pose.mp4"]
+    assert caplog.messages == [
+        f"{tmp_path / '*.mp4'}: 2 videos with drawn poses left out, the first is {tmp_path / '[c]_pose.mp4'}"
+    ]
+    assert [path.name for path in list_videos(tmp_path)] == ["[c].mov", "a.AVI", "b_pose.mp4"]
+    assert list_videos(tmp_path / "a_pose.mp4") == [tmp_path / "a_pose.mp4"]
+
+
 def test_frames_are_counted_where_the_file_states_no_number(tmp_path):
     assert count_frames(clip(tmp_path / "walk.mkv", [picture(4 * n) for n in range(20)])) == 20
     (tmp_path / "text.mkv").write_text("no video")

@@ -117,6 +117,29 @@ def test_parameters_without_an_effect_and_outputs_over_inputs_are_refused(model,
     assert boxes.read_text() == "[]"
 
 
+def test_the_files_of_a_run_are_not_replaced(model, tmp_path):
+    run = tmp_path / "run"
+    (run / "last").mkdir(parents=True)
+    for name in ("config.yaml", "predictions.json", "dropped.json"):
+        (run / name).write_text("of the run")
+    for out in (run, run / "table.csv"):
+        with pytest.raises(semipose.ConfigError, match=r"`out`: .*run is the folder of a run"):
+            semipose.predict(model, PEOPLE / "images", out=out)
+    with pytest.raises(semipose.ConfigError, match=r"`out`: .*run is the folder of a run"):
+        semipose.suggest(model, PEOPLE / "images", count=1, out=run)
+    assert {path.read_text() for path in run.glob("*.*")} == {"of the run"}
+
+
+def test_drawings_are_not_written_among_images(model, tmp_path):
+    """Neither beside an image, nor beside a video or the videos of a pattern; the folder of labels may be another."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "b.avi").touch()
+    for source in ("a.png", "b.avi", "*.avi"):
+        with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
+            semipose.predict(model, tmp_path / source, out=tmp_path, draw=True)
+    semipose.predict(model, tmp_path / "a.png", out=tmp_path / "found", draw=True)
+
+
 def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -152,9 +175,12 @@ def test_several_videos_have_files_of_their_names(model, tmp_path):
         for n in range(length):
             writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
         writer.release()
-    written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "found", format="csv")
-    assert [path.name for path in written] == ["a.csv", "a_scores.json", "b.csv", "b_scores.json"]
-    assert [len((tmp_path / "found" / name).read_text().splitlines()) for name in ("a.csv", "b.csv")] == [6, 5]
+    (tmp_path / "videos/a.csv").write_text("labels of the user")
+    written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "videos", format="csv")
+    tables = ["a_predictions.csv", "b_predictions.csv"]
+    assert [path.name for path in written] == [tables[0], "a_scores.json", tables[1], "b_scores.json"]
+    assert [len((tmp_path / "videos" / name).read_text().splitlines()) for name in tables] == [6, 5]
+    assert (tmp_path / "videos/a.csv").read_text() == "labels of the user"
     assert (written.account.images, written.account.used) == (5, {"predicted on": 5})
     one = semipose.predict(model, tmp_path / "videos/b*.avi", out=tmp_path / "one", smooth=3)
     assert [path.name for path in one] == ["predictions.json", "b_scores.json"]

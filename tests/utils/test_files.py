@@ -3,7 +3,7 @@
 import pytest
 
 from semipose.errors import ConfigError
-from semipose.utils.files import check_output_file, is_file, make_folder, replacing, write_text
+from semipose.utils.files import check_output_file, is_file, is_run_folder, make_folder, replacing, write_text
 
 
 def test_an_error_leaves_the_file_as_it_was(tmp_path):
@@ -43,3 +43,13 @@ def test_names_that_no_file_system_accepts_are_no_files(tmp_path):
     assert is_file(tmp_path / "a")
     assert not is_file(tmp_path / ("x" * 300))
     assert not is_file(tmp_path / "null\0byte")
+
+
+def test_a_run_folder_has_a_configuration_and_a_state_or_scores(tmp_path):
+    (tmp_path / "config.yaml").touch()  # DeepLabCut's projects have one, too
+    assert not is_run_folder(tmp_path)
+    (tmp_path / "scores.json").touch()
+    assert is_run_folder(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    assert not is_run_folder(tmp_path)
+    assert not is_run_folder(tmp_path / "null\0byte")

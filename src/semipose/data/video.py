@@ -74,6 +74,8 @@ def is_video_source(source: Path) -> bool:
 def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder or of a pattern that are not hidden, sorted.
 
+    A video NAME_pose beside a video NAME, which `predict` has drawn, is left out with a warning.
+
     Raises:
         DataError: If there is no such file or folder, no video in it, or two videos have one name.
     """
@@ -85,7 +87,10 @@ def list_videos(source: Path) -> list[Path]:
     root = source if fixed is None else Path(*source.parts[:fixed])
     paths = root.glob("**/*" if fixed is None else "/".join(source.parts[fixed:]))
     videos = (p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file())
-    found = sorted(p for p in videos if not is_by_product(p.relative_to(root)))
+    every = sorted(p for p in videos if not is_by_product(p.relative_to(root)))
+    found = [p for p in every if not _is_drawn(p)]
+    if drawn := sorted({*every}.difference(found)):
+        log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
     if not found:
         raise DataError(f"{source} has no video ({', '.join(sorted(SUFFIXES))})")
     by_name: dict[str, Path] = {}
@@ -93,6 +98,14 @@ def list_videos(source: Path) -> list[Path]:
         if (other := by_name.setdefault(video.stem, video)) != video:
             raise DataError(f"{video} has the name of {other}, and their results would mix; rename one")
     return found
+
+
+def _is_drawn(video: Path) -> bool:
+    """Whether a video is NAME_pose, and a video NAME is beside it."""
+    name = video.stem.removesuffix("_pose")
+    return name != video.stem and any(
+        p.stem == name and p.suffix.lower() in SUFFIXES for p in video.parent.glob(f"{glob.escape(name)}.*")
+    )
 
 
 def read_frames(source: Path) -> Iterator[Frame]:

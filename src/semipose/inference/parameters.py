@@ -1,9 +1,11 @@
 """Checks of parameters that several public functions have."""
 
+from pathlib import Path
 from typing import get_args
 
 from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.errors import ConfigError
+from semipose.utils.files import is_run_folder
 
 
 def data_errors_for(on_error: str) -> DataErrors:
@@ -15,6 +17,12 @@ def data_errors_for(on_error: str) -> DataErrors:
     if on_error not in get_args(ErrorPolicy):
         raise ConfigError(f"`on_error`: {on_error!r} is unknown; known: {', '.join(get_args(ErrorPolicy))}")
     return DataErrors(default="strict" if on_error == "strict" else "skip", option="on_error")
+
+
+def refuse_run_folder(out: Path) -> None:
+    """Raises ConfigError if the output folder is a run folder, which has files of the same names."""
+    if is_run_folder(out):
+        raise ConfigError(f"`out`: {out} is the folder of a run, whose files would be replaced; choose another folder")
 
 
 def refuse_unused(reason: str, **given: object) -> None:

@@ -22,7 +22,7 @@ from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
 from semipose.inference.draw import draw_predictions
-from semipose.inference.parameters import data_errors_for, refuse_unused
+from semipose.inference.parameters import data_errors_for, refuse_run_folder, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.prediction_files import output_files, require_writers, write_prediction_files
 from semipose.inference.predictor import predict_dataset
@@ -130,7 +130,7 @@ def predict(
     Args:
         model: A model, a run folder or a weights file. A model is moved to `device`.
         source: An image, a folder of images, a video, a folder or pattern (`videos/*.mp4`) of videos, or an annotation
-            file, whose images and boxes are used. The files of several videos have the names of the videos.
+            file, whose images and boxes are used. The files of several videos are VIDEO_predictions.json.
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
             go beside it. For a COCO file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written
             into the folder, for COCO's evaluation server, after OKS-NMS if the model's instance score has it.
@@ -162,26 +162,28 @@ def predict(
 
     Raises:
         DataError: If the images or boxes cannot be used.
-        ConfigError: If a parameter has no effect, or a file in `out` would replace an input.
+        ConfigError: If a parameter has no effect, or a file in `out` would replace an input or a file of a run.
     """
     out, written = output_files(out, format)
     require_writers(written)
+    refuse_run_folder(out)
     model, source = as_pose_model(model, network), Path(source)
     errors = data_errors_for(on_error)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         refuse_unused(f"{source.name} is not an annotation file", images=images)
     if not draw:
         refuse_unused("it refers to drawings, and `draw` is not given", names=names)
-    if draw and source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+    videos = list_videos(source) if is_video_source(source) else []
+    if draw and _is_among(out, source, videos):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
     model.to(device)
     log.info(model.describe_scores())
     chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
-    if is_video_source(source):
+    if videos:
         options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
-        return _predict_videos(model, source, out, written, progress, chosen, options)
+        return _predict_videos(model, source, videos, out, written, progress, chosen, options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
     persons = errors.read("images", lambda problems: chosen.read(model, source, images, problems, progress))
     sizes = read_image_sizes(image_paths(persons))
@@ -204,6 +206,15 @@ def predict(
     return WrittenFiles([*written, *drawings], account)
 
 
+def _is_among(out: Path, source: Path, videos: Sequence[Path]) -> bool:
+    """Whether a later command with this source would also take the images or videos in `out`."""
+    if source.is_dir():
+        return source.resolve() in (out.resolve(), *out.resolve().parents)
+    if source.suffix.lower() in ANNOTATION_SUFFIXES:
+        return False
+    return out.resolve() in {path.resolve().parent for path in videos or [source]}
+
+
 def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path, source: Path) -> list[Path]:
     """Writes the file for COCO's evaluation server, if the joints and image ids are COCO's; returns its path."""
     if model.skeleton.keys != COCO.keys or not all(isinstance(p.image_id, int) for p in predictions):
@@ -219,14 +230,14 @@ def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path
 def _predict_videos(
     model: PoseModel,
     source: Path,
+    videos: Sequence[Path],
     out: Path,
     files: Sequence[Path],
     progress: Progress,
     boxes: _Boxes,
     options: dict[str, Any],
 ) -> WrittenFiles:
-    """Predicts a video, or several, whose files then have their names."""
-    videos = list_videos(source)
+    """Predicts a video, or several, whose files then begin with their names."""
     if len(videos) == 1:
         return boxes.predict_video(model, videos[0], out, files, progress, options)
     if not files[0].name.startswith("predictions"):
@@ -236,7 +247,7 @@ def _predict_videos(
     paths: list[Path] = []
     accounts: list[DataAccount] = []
     for video in videos:
-        own = [path.with_name(video.stem + path.suffix) for path in files]
+        own = [path.with_name(f"{video.stem}_{path.name}") for path in files]
         written = boxes.predict_video(model, video, out, own, progress, options)
         paths, accounts = [*paths, *written], [*accounts, written.account]
     persons = sum(account.persons for account in accounts)

@@ -18,7 +18,7 @@ from semipose.errors import ConfigError
 from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
 from semipose.inference.candidates import read_candidates
 from semipose.inference.known_images import known_images, write_record
-from semipose.inference.parameters import data_errors_for
+from semipose.inference.parameters import data_errors_for, refuse_run_folder
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
 from semipose.inference.selection import select
@@ -81,7 +81,7 @@ def suggest(
         persons.
 
     Raises:
-        ConfigError: If a parameter cannot be used, or `out` contains annotations already.
+        ConfigError: If a parameter cannot be used, or `out` contains annotations already or is a run folder.
         DataError: If every image is labeled or was suggested before.
     """
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
@@ -126,12 +126,13 @@ def suggest(
 
 
 def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
-    """Raises ConfigError for values out of range, and for a folder with annotations."""
+    """Raises ConfigError for values out of range, and for a folder with annotations or of a run."""
     if count < 1:
         raise ConfigError(f"`count` is {count}; give 1 or more")
     if not 0 <= min_joint_score <= 1:
         raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
     check_format(format)
+    refuse_run_folder(out)
     if existing := next((name for name in (FILES[format], IMAGES) if (out / name).exists()), None):
         raise ConfigError(f"`out`: {out} has {existing} already, perhaps corrected; choose another folder")
 

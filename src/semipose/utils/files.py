@@ -66,6 +66,11 @@ def check_output_file(path: Path, *inputs: Path) -> None:
     make_folder(path.parent)
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Returns whether a folder is that of a run: with its configuration, and its state or scores."""
+    return is_file(folder / "config.yaml") and ((folder / "last").is_dir() or is_file(folder / "scores.json"))
+
+
 def is_file(path: Path) -> bool:
     """Returns whether a file exists; false for invalid names (too long, null bytes)."""
     try:

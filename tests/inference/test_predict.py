@@ -109,6 +109,7 @@ def test_parameters_without_an_effect_and_outputs_over_inputs_are_refused(model,
         (folder, {"on_error": "ignore"}, "`on_error`"),
         (folder, {"device": "cuda:99"}, "`device`: 'cuda:99'"),
         (folder, {"network": "f"}, "`network`"),
+        (folder, {"smooth": 4}, "`smooth` is 4"),
         (small_people, {"images": folder, "boxes": boxes}, "`out`: .*predictions.json is an input file"),
         (tmp_path, {"draw": True}, "`out`: drawings .* would be mixed"),
     ):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semipose.errors import ConfigError
-from semipose.inference.smoothing import median_filter
+from semipose.inference.smoothing import check_smoothing, median_filter
 from semipose.structures.predictions import Prediction
 
 
@@ -35,6 +35,7 @@ def test_a_joint_that_is_wrong_in_one_frame_is_corrected():
 
 def test_what_can_not_be_smoothed_is_refused():
     with pytest.raises(ConfigError, match="`smooth` is 4"):
-        median_filter([prediction(0, [[1, 2]])], 4)
-    with pytest.raises(ConfigError, match="several persons"):
-        median_filter([prediction(0, [[1, 2]]), prediction(0, [[3, 4]])], 3)
+        check_smoothing(4)
+    with pytest.raises(ConfigError, match="one person, and frames have several boxes"):
+        check_smoothing(3, several=True)
+    check_smoothing(3)

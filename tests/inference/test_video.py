@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semipose.data.video import Frame
-from semipose.errors import DataError
+from semipose.errors import ConfigError, DataError
 from semipose.inference.video import predict_video
 
 av = pytest.importorskip("av")
@@ -58,6 +58,16 @@ def test_boxes_belong_to_frames_by_number(model, clip, tmp_path, caplog):
     (tmp_path / "boxes.json").write_text(json.dumps(records[4:]))
     with pytest.raises(DataError, match="no detection has a frame number"):
         predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
+
+
+def test_what_can_not_be_smoothed_is_refused_before_the_first_frame(model, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("semipose.inference.video.read_frames", lambda source: pytest.fail("read"))
+    records = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}] * 2
+    (tmp_path / "boxes.json").write_text(json.dumps(records))
+    with pytest.raises(ConfigError, match="`smooth` is 4; give an odd number"):
+        predict_video(model, clip, tmp_path, smooth=4)
+    with pytest.raises(ConfigError, match="`smooth`: it is for videos with one person"):
+        predict_video(model, clip, tmp_path, smooth=3, boxes=tmp_path / "boxes.json")
 
 
 def test_a_video_that_breaks_off_keeps_its_predictions(model, tmp_path, monkeypatch, caplog):

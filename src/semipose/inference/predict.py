@@ -26,6 +26,7 @@ from semipose.inference.parameters import data_errors_for, refuse_run_folder, re
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.prediction_files import output_files, require_writers, write_prediction_files
 from semipose.inference.predictor import predict_dataset
+from semipose.inference.smoothing import check_smoothing
 from semipose.inference.video import predict_video
 from semipose.metrics.instance_score import oks_nms
 from semipose.structures.boxes import WHOLE, box_facts
@@ -173,6 +174,8 @@ def predict(
         refuse_unused(f"{source.name} is not an annotation file", images=images)
     if not draw:
         refuse_unused("it refers to drawings, and `draw` is not given", names=names)
+    if smooth:
+        check_smoothing(smooth)
     videos = list_videos(source) if is_video_source(source) else []
     if draw and _is_among(out, source, videos):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")

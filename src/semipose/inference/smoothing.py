@@ -9,6 +9,14 @@ from semipose.errors import ConfigError
 from semipose.structures.predictions import Prediction
 
 
+def check_smoothing(window: int, several: bool = False) -> None:
+    """Raises ConfigError if the window is even, or a frame has `several` boxes."""
+    if window < 1 or window % 2 == 0:
+        raise ConfigError(f"`smooth` is {window}; give an odd number of frames")
+    if several:
+        raise ConfigError("`smooth`: it is for videos with one person, and frames have several boxes; leave it out")
+
+
 def median_filter(predictions: Sequence[Prediction], window: int) -> list[Prediction]:
     """Returns predictions whose joints are the median, in x and in y, of those in the frames around each frame.
 
@@ -18,18 +26,11 @@ def median_filter(predictions: Sequence[Prediction], window: int) -> list[Predic
         predictions: At most one prediction for each frame of a video; the image ids are the frame numbers.
         window: Number of frames, odd; a joint that is wrong in fewer than half of them is corrected.
 
-    Raises:
-        ConfigError: If the window is even, or a frame has several predictions, which are not tracked.
-
     Reference: the median filter of DeepLabCut's `filterpredictions` (Nath et al., Nature Protocols 2019).
     """
-    if window < 1 or window % 2 == 0:
-        raise ConfigError(f"`smooth` is {window}; give an odd number of frames")
     numbers = np.array([int(p.image_id) for p in predictions])
     order = np.argsort(numbers, kind="stable")
     ordered = numbers[order]
-    if (np.diff(ordered) == 0).any():
-        raise ConfigError("`smooth`: frames have several persons, who are not tracked; leave it out")
     joints = np.array([predictions[i].joints for i in order])
     smoothed = list(predictions)
     for i, number in zip(order.tolist(), ordered.tolist(), strict=True):

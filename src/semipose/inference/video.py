@@ -23,7 +23,7 @@ from semipose.inference.legend import add_legend, write_beside
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.prediction_files import write_prediction_files
 from semipose.inference.predictor import FrameCrops
-from semipose.inference.smoothing import median_filter
+from semipose.inference.smoothing import check_smoothing, median_filter
 from semipose.inference.tracking import Tracker, describe_subjects
 from semipose.metrics.video_scores import video_scores
 from semipose.structures.boxes import box_facts
@@ -88,11 +88,13 @@ def predict_video(
 
     Raises:
         DataError: If no frame can be read.
-        ConfigError: If frames with several persons are to be smoothed.
+        ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
     finder = box_finder_for(model, boxes)
     several = by_frame is not None and max(map(len, by_frame.values())) > 1
+    if smooth:
+        check_smoothing(smooth, several)
     tracker = Tracker(model.skeleton.sigmas) if several else None
     predictions, frames_read = list[Prediction](), 0
     target = out / f"{source.stem}_pose.mp4"

@@ -86,6 +86,29 @@ def test_boxes_are_found_once(detector, images, tmp_path, monkeypatch):
         detect_images(detector, found, images)
 
 
+def test_boxes_of_a_folder_that_is_read_only_are_in_the_cache(detector, tmp_path, monkeypatch):
+    def read_only(*folders):
+        def make_folder(folder):
+            if folder in folders:
+                raise ConfigError("read-only")
+            folder.mkdir(parents=True, exist_ok=True)
+
+        monkeypatch.setattr(module, "make_folder", make_folder)
+
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    clip = video(tmp_path / "clip.avi")
+    detect = Detector.detect
+    monkeypatch.setattr(Detector, "detect", lambda *_: pytest.fail("detected before the folder was checked"))
+    read_only(tmp_path, tmp_path / "cache/boxes")
+    with pytest.raises(DataError, match="can be written to; set SEMIPOSE_CACHE"):
+        detect_video(detector, clip)
+    monkeypatch.setattr(Detector, "detect", detect)
+    read_only(tmp_path)
+    path = detect_video(detector, clip)
+    assert path.parent == tmp_path / "cache/boxes"
+    assert detect_video(detector, clip) == path
+
+
 def test_categories_have_names_and_ids(detector, caplog):
     assert [detector.category(name) for name in (None, "Dog", 18, "18")] == ["person", "dog", "dog", "dog"]
     with pytest.raises(ConfigError, match="`box_category`: the detector has no 'unicorn', but person, bicycle"):

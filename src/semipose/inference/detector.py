@@ -13,7 +13,8 @@ import torch
 from semipose.data.images import read_image
 from semipose.data.video import count_frames, read_frames
 from semipose.errors import ConfigError, DataError
-from semipose.utils.files import is_file, write_text
+from semipose.utils.cache import cache_dir
+from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -117,7 +118,9 @@ def _from_file(name: str, path: Path) -> "nn.Module":
 def detect_images(
     detector: Detector, images: dict[int | str, Path], source: Path, progress: Progress = NO_PROGRESS
 ) -> Path:
-    """Returns the detections file of some images; it is written beside the source unless it is there already.
+    """Returns the detections file of some images, which is written unless it is there already.
+
+    It is beside the source, or, where nothing can be written there, in the cache folder.
 
     Args:
         detector: The detector.
@@ -156,10 +159,13 @@ def _detections(
     states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in inputs if path.exists()]
     key = sha256(f"{detector.digest} {states}".encode()).hexdigest()[:8]
     folder, stem = (source, "") if source.is_dir() else (source.parent, f"{source.stem}_")
-    path = folder / f"{stem}boxes_{key}.json"
-    if is_file(path):
-        log.info("boxes of %s found before: %s", detector.name, path)
-        return path
+    places = [place / f"{stem}boxes_{key}.json" for place in (folder, cache_dir() / "boxes")]
+    if (known := next(filter(is_file, places), None)) is not None:
+        log.info("boxes of %s found before: %s", detector.name, known)
+        return known
+    path = next((path for path in places if _is_writable(path.parent)), None)
+    if path is None:
+        raise DataError(f"neither {folder} nor {places[1].parent} can be written to; set SEMIPOSE_CACHE to a folder")
     records = [record for image_id, image in frames for record in detector.detect(image, image_id)]
     if not records:
         raise DataError(f"{source}: {detector.name} finds nothing; give boxes as `boxes`")
@@ -169,3 +175,11 @@ def _detections(
         raise DataError(f"{path} can't be written ({error.strerror}); copy the images to a folder of yours") from None
     log.info("%s: %s of %s", path, plural(len(records), "detection"), detector.name)
     return path
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        make_folder(folder)
+    except ConfigError:
+        return False
+    return True

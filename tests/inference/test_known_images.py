@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semipose.data.images import read_image, write_image
-from semipose.inference.known_images import known_images, read_record, write_record
+from semipose.inference.known_images import known_images, read_record, run_folder, write_record
 from tests.data.test_clips import write_frames
 
 
@@ -42,6 +42,22 @@ def test_suggested_images_are_known_and_the_record_grows(run, tmp_path):
     known = known_images(run)
     assert known.reason(moved) == "suggested before"
     assert len(known.persons) == 32 + 1
+
+
+def test_weights_files_belong_to_their_run(run, tmp_path):
+    (weights, *_) = (run / "weights").iterdir()
+    assert [run_folder(path) for path in (run, run / "best.safetensors", weights)] == [run] * 3
+    (tmp_path / "config.yaml").write_text("of a DeepLabCut project")
+    assert run_folder(tmp_path / "models/a.safetensors") is None
+
+
+def test_a_record_that_can_not_be_written_gives_a_warning(run, tmp_path, monkeypatch, caplog):
+    def read_only(path, text):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("semipose.inference.known_images.write_text", read_only)
+    write_record(run, [(image, (1.0, 2.0, 30.0, 40.0)) for image in write_frames(tmp_path / "v", [7])])
+    assert "suggested.json can't be written (Read-only file system); the same images may be suggested" in caplog.text
 
 
 def test_labels_that_can_not_be_read_give_a_warning(run, caplog):

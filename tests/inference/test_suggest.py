@@ -54,7 +54,7 @@ def test_nothing_is_suggested_that_is_labeled_or_was_suggested(trained_run, fram
     for n, path in enumerate(persons.instances.paths[:3]):
         shutil.copyfile(path, frames / f"labeled{n}.jpg")
     first = suggest(run, frames, count=2, out=tmp_path / "first")
-    second = suggest(run, frames, count=2, out=tmp_path / "second")
+    second = suggest(run / "best.safetensors", frames, count=2, out=tmp_path / "second")
     assert second.account.left_out["labeled already"] == 3
     assert second.account.left_out["suggested before"] == 2
     names = [path.name for path in (*first[1:], *second[1:])]

@@ -20,7 +20,7 @@ from semipose.data.video_frames import MIN_CHANGE
 from semipose.errors import SemiposeError
 from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Instance
-from semipose.utils.files import is_file, write_text
+from semipose.utils.files import is_run_folder, write_text
 from semipose.utils.hashing import content_digest
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,11 @@ class KnownImages:
         self.thumbnails = np.concatenate([self.thumbnails, gray[None]])
 
 
+def run_folder(path: Path) -> Path | None:
+    """Returns the run folder that a path, a run folder or a weights file in it, belongs to; None if there is none."""
+    return next((folder for folder in (path, path.parent, path.parent.parent) if is_run_folder(folder)), None)
+
+
 def known_images(run: Path | None) -> KnownImages:
     """Returns the labeled and suggested images of a run folder, or of the run that a weights file belongs to."""
     known = KnownImages()
@@ -76,7 +81,7 @@ def known_images(run: Path | None) -> KnownImages:
     training = find_training_images(run)
     if training:
         known.labeled = {*training.labeled, *training.validation}
-    folder = next((f for f in (run, run.parent, run.parent.parent) if is_file(f / "config.yaml")), None)
+    folder = run_folder(run)
     records = read_record(folder) if folder else []
     known.suggested = {str(record["digest"]) for record in records}
     labeled = _labeled_persons(folder) if folder else []
@@ -100,12 +105,20 @@ def read_record(folder: Path) -> list[dict[str, Any]]:
 
 
 def write_record(folder: Path, copies: Sequence[tuple[Path, tuple[float, float, float, float]]]) -> None:
-    """Adds copied images, each with the box of a person, to the record of a run folder."""
+    """Adds copied images, each with the box of a person, to the record of a run folder.
+
+    If it can't be written, a warning says so.
+    """
     new = [
         {"image": str(image.absolute()), "digest": content_digest(image.read_bytes()), "box": list(box)}
         for image, box in copies
     ]
-    write_text(folder / RECORD, json.dumps([*read_record(folder), *new]))
+    try:
+        write_text(folder / RECORD, json.dumps([*read_record(folder), *new]))
+    except OSError as error:
+        log.warning(
+            "%s can't be written (%s); the same images may be suggested again", folder / RECORD, error.strerror
+        )
 
 
 def _labeled_persons(folder: Path) -> list[Instance]:

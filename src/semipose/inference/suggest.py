@@ -17,14 +17,14 @@ from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
 from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
 from semipose.inference.candidates import read_candidates
-from semipose.inference.known_images import known_images, write_record
+from semipose.inference.known_images import known_images, run_folder, write_record
 from semipose.inference.parameters import data_errors_for, refuse_run_folder
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
 from semipose.inference.selection import select
 from semipose.structures.boxes import box_facts
 from semipose.structures.predictions import Prediction
-from semipose.utils.files import is_file, make_folder
+from semipose.utils.files import make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -56,8 +56,8 @@ def suggest(
     from those that the run has labels of, and from those suggested before, which are never suggested again.
 
     Args:
-        model: A model, a run folder or a weights file. A model is moved to `device`. Run folders get a file
-            `suggested.json` with what was suggested.
+        model: A model, a run folder or a weights file. A model is moved to `device`. The run folder that
+            it belongs to gets a file `suggested.json` with what was suggested.
         source: A folder of images, an annotation file, or videos, of which 300 frames or more are examined.
         count: Number of images to copy.
         out: Folder for the copies and the pre-labels.
@@ -119,9 +119,9 @@ def suggest(
     category = candidates.persons.category
     files = write_pre_labels(selected, copies, model.skeleton, category, out, format, min_joint_score)
     _log_pre_labels(model, selected, min_joint_score)
-    if model.path is not None and is_file(model.path / "config.yaml"):
+    if model.path is not None and (run := run_folder(model.path)) is not None:
         boxes_of = {p.image_id: p.box for p in reversed(selected)}
-        write_record(model.path, [(copy, boxes_of[image_id]) for image_id, copy in copies.items()])
+        write_record(run, [(copy, boxes_of[image_id]) for image_id, copy in copies.items()])
     return WrittenFiles([*files, *copies.values()], account)
 
 

@@ -1,6 +1,7 @@
 """Pre-labels in the formats of labeling tools: each reads back with the joints that have a label."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ LOW = 2
 def copied(out: Path, format: str) -> tuple[list[Prediction], dict[int, Path]]:
     """Predictions in images of two videos, copied to where the format has them."""
     sources = ["day1_000012.jpg", "day1_000040.jpg", "day2_000003.jpg"]
-    copies = {n: out / target_of(Path("frames") / name, Path(name), format) for n, name in enumerate(sources)}
+    copies = {n: target_of(out, Path("frames") / name, Path(name), format) for n, name in enumerate(sources)}
     predictions = []
     for n, path in copies.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,23 +68,38 @@ def test_pre_labels_read_back(tmp_path, format):
 
 
 def test_deeplabcut_has_a_folder_for_each_video(tmp_path):
-    predictions, copies = copied(tmp_path, "dlc")
-    files = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), tmp_path, "dlc", 0.2)
-    assert [path.relative_to(tmp_path).as_posix() for path in files] == [
-        "labeled-data/day1/CollectedData_semipose.csv",
-        "labeled-data/day2/CollectedData_semipose.csv",
+    out = tmp_path / "to_label"
+    predictions, copies = copied(out, "dlc")
+    files = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), out, "dlc", 0.2)
+    assert [path.relative_to(out).as_posix() for path in files] == [
+        "labeled-data/day1_to_label/CollectedData_semipose.csv",
+        "labeled-data/day2_to_label/CollectedData_semipose.csv",
     ]
     rows = files[0].read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == [
         "scorer",
         "bodyparts",
         "coords",
-        "labeled-data/day1/day1_000012.jpg",
-        "labeled-data/day1/day1_000040.jpg",
+        "labeled-data/day1_to_label/day1_000012.jpg",
+        "labeled-data/day1_to_label/day1_000040.jpg",
     ]
-    photo = target_of(Path("photos/garden/a.png"), Path("garden/a.png"), "dlc")
-    assert photo == Path("labeled-data/garden/a.png")
-    assert target_of(Path("photos/garden/a.png"), Path("garden/a.png"), "coco") == Path("images/garden/a.png")
+    photo = Path("photos/garden/a.png"), Path("garden/a.png")
+    assert target_of(out, *photo, "dlc") == out / "labeled-data/garden_to_label/a.png"
+    assert target_of(out, *photo, "coco") == out / "images/garden/a.png"
+
+
+def test_the_folder_of_pre_labels_replaces_no_labels_of_a_project(tmp_path):
+    """The steps of the guide, with pre-labels for a video that the project has labels of."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "config.yaml").write_text("scorer: Ana\nbodyparts: [snout, left_ear, tail]")
+    for out in (tmp_path / "first", tmp_path / "second"):
+        predictions, copies = copied(out, "dlc")
+        written = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), out, "dlc", 0.2)
+        for path in written:
+            path.rename(path.with_name("CollectedData_Ana.csv"))
+        shutil.copytree(out / "labeled-data", project / "labeled-data", dirs_exist_ok=True)
+    assert len(read_annotations(project)) == 6
 
 
 def test_joints_outside_of_the_image_have_no_label(tmp_path):

@@ -116,9 +116,7 @@ def write_record(folder: Path, copies: Sequence[tuple[Path, tuple[float, float, 
     try:
         write_text(folder / RECORD, json.dumps([*read_record(folder), *new]))
     except OSError as error:
-        log.warning(
-            "%s can't be written (%s); the same images may be suggested again", folder / RECORD, error.strerror
-        )
+        log.warning("%s can't be written (%s); the same images may be suggested again", folder / RECORD, error.strerror)
 
 
 def _labeled_persons(folder: Path) -> list[Instance]:

@@ -36,18 +36,23 @@ def check_format(format: str) -> None:
     require_writers([Path(FILES[format])])
 
 
-def target_of(image: Path, name: Path, format: str) -> Path:
-    """Returns where a copy of an image belongs below the output folder: in `images`, or as DeepLabCut has it.
+def target_of(out: Path, image: Path, name: Path, format: str) -> Path:
+    """Returns where a copy of an image belongs in the output folder: in `images`, or as DeepLabCut has it.
+
+    DeepLabCut's folders are VIDEO_OUT, with the name of the output folder, because a project whose folder VIDEO were
+    replaced would lose its labels.
 
     Args:
+        out: The output folder.
         image: The image.
         name: Its name relative to the folder that all images share.
         format: The format of the pre-labels.
     """
     if format != "dlc":
-        return Path(IMAGES) / name
+        return out / IMAGES / name
     frame = FRAME_NAME.fullmatch(image.stem)
-    return Path(LABELS) / (frame[1] if frame else image.parent.name or "images") / image.name
+    video = frame[1] if frame else image.parent.name or "images"
+    return out / LABELS / f"{video}_{out.resolve().name}" / image.name
 
 
 def write_pre_labels(

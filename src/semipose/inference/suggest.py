@@ -62,8 +62,8 @@ def suggest(
         count: Number of images to copy.
         out: Folder for the copies and the pre-labels.
         format: `coco`: images/ and annotations.json. `cvat`: images/, cvat.zip and its labels. `label-studio`: images/,
-            label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO/ with a csv each. `slp`: images/
-            and annotations.slp.
+            label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO_OUT/ with a csv each. `slp`:
+            images/ and annotations.slp.
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
@@ -156,7 +156,7 @@ def _copy_images(
     """Copies the images of the predictions; images from several folders keep their path below the common folder."""
     sources = {p.image_id: paths[p.image_id].absolute() for p in predictions}
     root = os.path.commonpath([path.parent for path in sources.values()])
-    copies = {image_id: out / target_of(path, path.relative_to(root), format) for image_id, path in sources.items()}
+    copies = {image_id: target_of(out, path, path.relative_to(root), format) for image_id, path in sources.items()}
     if len(set(copies.values())) < len(copies):
         raise ConfigError("`format`: two images in folders of one name have one name; use another format than dlc")
     for image_id, copy in copies.items():

@@ -14,6 +14,13 @@ from semipose.reports.plots import bars, curves, dots, grouped_bars, jpeg, overl
     ("draw", "texts"),
     [
         (lambda: curves({"f": [(0, 1.0), (10, 2.0)]}, "step", "loss", bands={"f": [0.1, 0.2]}), ["f", "step", "loss"]),
+        (
+            lambda: curves({"a $x$ y$": [(0, 1.0), (1, 2.0)], "_b": [(0, 1.0), (1, 2.0)]}, "step", "loss"),
+            ["a $x$ y$", "_b"],
+        ),
+        (lambda: grouped_bars({"_b": {"$nose$": 1.0, "hip": 2.0}}, "PCK"), ["_b", "$nose$"]),
+        (lambda: scatter({"_b": (15.4, 42.9)}, "parameters", "AP"), ["_b"]),
+        (lambda: reliability({"_b": [(31, 0.25, 0.5)]}, "score", "right", "n"), ["_b"]),
         (lambda: curves({"f": [(100, 1.0), (1600, 2.0)]}, "labels", "AP", log_x=True), ["100", "1600"]),
         (lambda: bars({"left_wrist": 51.0, "nose": 73.46}, "PCK"), ["left_wrist", "nose", "PCK", "51", "73.5"]),
         (lambda: bars({"nose": 0.0}, "PCK"), ["nose", "0"]),

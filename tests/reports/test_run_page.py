@@ -29,6 +29,8 @@ def test_finished_run(finished_run, tmp_path, parse):
     }
     (folder / "videos").mkdir()
     (folder / "videos/m_scores.json").write_text(json.dumps(videos))
+    for number, content in enumerate(('{"AP": 0.5}', "[1]", "no JSON")):
+        (folder / f"videos/others{number}_scores.json").write_text(content)
     page = parse(write_report(folder))
     for part in (
         "Predicted videos",

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,7 +14,13 @@ from semipose.utils.extras import import_extra
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STYLE = {"svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # names of runs and joints may have two $
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 COLORS = ("#1b6ca8", "#d1495b", "#3c896d", "#edae49", "#6a4c93", "#66666e", "#00a6a6", "#8d5b4c")
 LINES = ("-", "--", ":")
 MARKERS = "osD^vP*"
@@ -48,6 +54,11 @@ def new_chart(height: float) -> Iterator[Chart]:
         chart.url = _url("image/svg+xml", content.getvalue())
 
 
+def _legend(axes: "Axes", drawn: Mapping[str, Any], **options: Any) -> None:
+    """Adds a legend; without explicit handles matplotlib leaves out names that begin with _."""
+    axes.legend(list(drawn.values()), list(drawn), frameon=False, fontsize=8, **options)
+
+
 def curves(
     series: Series, x: str, y: str, *, log_x: bool = False, bands: Mapping[str, Sequence[float]] | None = None
 ) -> str:
@@ -64,12 +75,12 @@ def curves(
         The chart as a data URL.
     """
     with new_chart(3.1) as chart:
-        axes = chart.axes
+        axes, drawn = chart.axes, {}
         for number, (name, points) in enumerate(series.items()):
             xs, ys = np.array(points, dtype=float).T
             color = COLORS[number % len(COLORS)]
             marker, style = "o" if len(xs) < 15 else None, LINES[number // len(COLORS) % len(LINES)]
-            axes.plot(xs, ys, style, label=name, color=color, linewidth=1.6, marker=marker, markersize=3)
+            (drawn[name],) = axes.plot(xs, ys, style, color=color, linewidth=1.6, marker=marker, markersize=3)
             if bands and name in bands:
                 width = np.array(bands[name])
                 axes.fill_between(xs, ys - width, ys + width, color=color, alpha=0.15, linewidth=0)
@@ -79,7 +90,7 @@ def curves(
             ticks = sorted({point[0] for points in series.values() for point in points})
             axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axes.minorticks_off()
-        axes.legend(frameon=False, fontsize=8)
+        _legend(axes, drawn)
     return chart.url
 
 
@@ -106,30 +117,30 @@ def grouped_bars(groups: Mapping[str, Mapping[str, float]], x: str) -> str:
     names = list(dict.fromkeys(name for values in groups.values() for name in values))
     height = 0.8 / max(1, len(groups))
     with new_chart(0.9 + 0.12 * len(names) * (len(groups) + 0.6)) as chart:
-        axes = chart.axes
+        axes, drawn = chart.axes, {}
         for number, (group, values) in enumerate(groups.items()):
             places = [names.index(name) + (number + 0.5) * height - 0.4 for name in values]
-            axes.barh(places, list(values.values()), height, color=COLORS[number % len(COLORS)], label=group)
+            drawn[group] = axes.barh(places, list(values.values()), height, color=COLORS[number % len(COLORS)])
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(x)
         axes.grid(axis="x", alpha=0.25)
-        axes.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+        _legend(axes, drawn, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
     return chart.url
 
 
 def scatter(points: Mapping[str, tuple[float, float]], x: str, y: str) -> str:
     """Draws one marker for each name, with a legend beside the chart; returns the chart as a data URL."""
     with new_chart(max(3.1, 0.4 + 0.2 * len(points))) as chart:
-        axes = chart.axes
+        axes, drawn = chart.axes, {}
         for number, (name, (across, up)) in enumerate(points.items()):
             color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
-            axes.plot(across, up, marker, color=color, label=name, markersize=7, alpha=0.85)
+            (drawn[name],) = axes.plot(across, up, marker, color=color, markersize=7, alpha=0.85)
         axes.set(xlabel=x, ylabel=y)
         axes.margins(0.15)
         axes.set_xlim(left=0)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+        _legend(axes, drawn, loc="center left", bbox_to_anchor=(1, 0.5))
     return chart.url
 
 
@@ -158,12 +169,12 @@ def reliability(groups: Mapping[str, Sequence[tuple[int, float, float]]], x: str
         counts: Label of the numbers.
     """
     with new_chart(3.6) as chart:
-        axes, below = chart.axes, chart.axes.twinx()
+        axes, below, lines = chart.axes, chart.axes.twinx(), {}
         axes.plot([0, 1], [0, 1], "--", color=COLORS[5], linewidth=1)
         for number, (name, bins) in enumerate(groups.items()):
             sizes, confidences, shares = np.array(bins, dtype=float).T
             color = COLORS[number % len(COLORS)]
-            axes.plot(confidences, shares, color=color, label=name, linewidth=1.6, alpha=0.6)
+            (lines[name],) = axes.plot(confidences, shares, color=color, linewidth=1.6, alpha=0.6)
             axes.scatter(confidences, shares, 4 + 60 * sizes / sizes.max(), color=color)
             places = np.minimum(np.floor(10 * confidences), 9) / 10 + (number + 1) / 10 / (len(groups) + 1)
             drawn = below.bar(places, sizes, 0.06 / len(groups), color=color, alpha=0.35)
@@ -172,7 +183,7 @@ def reliability(groups: Mapping[str, Sequence[tuple[int, float, float]]], x: str
         below.set_yticks([])
         below.set_ylabel(counts)
         axes.set(xlabel=x, ylabel=y, xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        _legend(axes, lines, loc="upper left")
     return chart.url
 
 

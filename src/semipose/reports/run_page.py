@@ -3,6 +3,7 @@
 import json
 import math
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -274,9 +275,11 @@ def _score_table(results: dict[str, Any], best: str | None = None) -> Table:
 
 def _video_tables(folder: Path) -> list[Table]:
     """The scores of the videos that were predicted into the run folder."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob(f"*{SCORES_SUFFIX}"))]
-    names = [field.name for field in fields(VideoScores)]
-    rows = [[v["video"], v["model"], *("–" if v[name] is None else f"{v[name]:.4g}" for name in names)] for v in found]
+    names, rows = [field.name for field in fields(VideoScores)], []
+    for path in sorted(folder.rglob(f"*{SCORES_SUFFIX}")):
+        with suppress(ValueError, KeyError, TypeError):  # a file of others with such a name
+            v = json.loads(path.read_text(encoding="utf-8"))
+            rows.append([v["video"], v["model"], *("–" if v[name] is None else f"{v[name]:.4g}" for name in names)])
     title = "Predicted videos: shares of joints and of left/right pairs from frame to frame, movement in pixels"
     return [Table(title, ["video", "network", *(name.replace("_", " ") for name in names)], rows)] if rows else []
 

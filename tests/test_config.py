@@ -198,6 +198,10 @@ def test_a_file_wins_over_a_configuration_of_the_package(tmp_path, monkeypatch):
 
 def test_parse_override():
     assert parse_override("a.b=[1, x]") == ("a.b", [1, "x"])
+    assert parse_override("train.steps=1_000") == ("train.steps", 1000)
+    for name in ("2024_05_01", "2024-05-01", "7", "no"):
+        assert parse_override(f"data.unlabeled={name}") == ("data.unlabeled", name)
+    assert parse_override("data.unlabeled=null") == ("data.unlabeled", None)
     for text in ("nothing", "=3", "a=[1"):
         with pytest.raises(ConfigError, match=r"override|YAML"):
             parse_override(text)

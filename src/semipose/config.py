@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -215,14 +216,22 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """Returns key and value of `train.lr=0.001`; the value is read as YAML."""
+    """Returns key and value of `train.lr=0.001`; the value is read as YAML.
+
+    What YAML takes for a number or date (a folder 2024_05_01) stays as it is where the option is a text or path.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"{text!r} is no override; write section.key=value, for example train.lr=0.001")
     try:
-        return key.strip(), yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"{text!r}: the value is not YAML; put text with special characters in quotes") from None
+    key = key.strip()
+    if isinstance(parsed, int | float | date):
+        types = {option.name: option.type for option in list_options(load_config())}
+        parsed = value.strip() if types.get(key) in ("text", "text or null") else parsed
+    return key, parsed
 
 
 def config_names() -> dict[str, Path]:

@@ -141,3 +141,4 @@ def test_a_video_without_labels(cli, trained, tmp_path):
     code, out, _ = cli(*arguments, "--json")
     assert (code, json.loads(out)["frames"]) == (0, 4)
     one_line(cli(*arguments, "--images", tmp_path), "--images: ")
+    one_line(cli(*arguments, "--on-error", "strict"), "--on-error: ")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 @app.command(cls=Command)
 def evaluate(
+    ctx: typer.Context,
     run: Annotated[
         Path, typer.Argument(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="A run, a weights file or COCO results.")
     ],
@@ -73,7 +74,9 @@ def evaluate(
         from semipose.inference.parameters import refuse_unused
         from semipose.inference.video_evaluation import evaluate_video
 
-        refuse_unused(f"{data} is a video", images=images, category=category, instance_score=instance_score)
+        policy = getattr(ctx.get_parameter_source("on_error"), "name", "DEFAULT") != "DEFAULT"
+        unused = {"images": images, "category": category, "instance_score": instance_score, "on_error": policy}
+        refuse_unused(f"{data} is a video", **unused)
         options = {"network": network, "against_network": against_network, "flip_test": flip_test, "device": device}
         given = {"boxes": boxes, "box_category": box_category, "against": against}
         _print_video(evaluate_video(run, data, **given, **options, progress=ConsoleProgress()), json)  # type: ignore[arg-type]

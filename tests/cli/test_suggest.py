@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+
+import pytest
 
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
@@ -35,3 +38,18 @@ def test_images_to_label_next(cli, trained, tmp_path):
     assert (len(found["files"]), found["data"]["used"]) == (4, {"images suggested": 3, "subjects in them": 3})
     assert found["data"]["left_out"] == {"suggested before": 2}
     assert "--count is 9, but 3 images of" in err
+
+
+def test_a_command_that_is_stopped_leaves_no_temporary_files(cli, trained, tmp_path, monkeypatch):
+    previous = signal.getsignal(signal.SIGTERM)
+    frames = shutil.copytree(PEOPLE / "images", tmp_path / "frames")
+    monkeypatch.setattr(
+        "semipose.inference.suggest.read_candidates", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
+    )
+    signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not handled"))
+    try:
+        code, _, _ = cli("suggest", trained, frames, "--out", tmp_path / "next")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    assert code == 143
+    assert not list((tmp_path / "next").iterdir())

@@ -4,8 +4,10 @@ import io
 import json as json_module
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,6 +163,16 @@ def settings(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
     """Options of every command."""
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Lets SIGTERM end the command with exit code 143 as an error does, so that temporary files are removed."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def escape_unprintable() -> None:

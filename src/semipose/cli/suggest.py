@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import BoxCategory, Command, Device, Json, Network, OnError, app, print_written
+from semipose.cli.common import (
+    BoxCategory,
+    Command,
+    Device,
+    Json,
+    Network,
+    OnError,
+    app,
+    exit_on_sigterm,
+    print_written,
+)
 from semipose.cli.progress import ConsoleProgress
 
 
@@ -49,19 +59,20 @@ def suggest(
     """Select images to label next, uncertain and different ones, and pre-label them for a labeling tool."""
     from semipose.inference.suggest import suggest as write_suggestions
 
-    written = write_suggestions(
-        run,
-        frames,
-        count=count,
-        out=out,
-        format=format,
-        images=images,
-        boxes=boxes,
-        box_category=box_category,
-        min_joint_score=min_joint_score,
-        network=network,
-        device=device,
-        on_error=on_error,  # type: ignore[arg-type]
-        progress=ConsoleProgress(),
-    )
+    with exit_on_sigterm():
+        written = write_suggestions(
+            run,
+            frames,
+            count=count,
+            out=out,
+            format=format,
+            images=images,
+            boxes=boxes,
+            box_category=box_category,
+            min_joint_score=min_joint_score,
+            network=network,
+            device=device,
+            on_error=on_error,  # type: ignore[arg-type]
+            progress=ConsoleProgress(),
+        )
     print_written(written, written.account, json=json)

@@ -42,13 +42,11 @@ def test_images_to_label_next(cli, trained, tmp_path):
 
 def test_a_command_that_is_stopped_leaves_no_temporary_files(cli, trained, tmp_path, monkeypatch):
     previous = signal.getsignal(signal.SIGTERM)
-    frames = shutil.copytree(PEOPLE / "images", tmp_path / "frames")
-    monkeypatch.setattr(
-        "semipose.inference.suggest.read_candidates", lambda *_, **__: signal.raise_signal(signal.SIGTERM)
-    )
+    stop = "semipose.inference.suggest.read_candidates"
+    monkeypatch.setattr(stop, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     signal.signal(signal.SIGTERM, lambda *_: pytest.fail("not handled"))
     try:
-        code, _, _ = cli("suggest", trained, frames, "--out", tmp_path / "next")
+        code, _, _ = cli("suggest", trained, PEOPLE / "images", "--out", tmp_path / "next")
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert code == 143

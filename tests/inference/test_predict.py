@@ -132,12 +132,9 @@ def test_the_files_of_a_run_are_not_replaced(model, tmp_path):
 
 
 def test_drawings_are_not_written_among_images(model, tmp_path):
-    """Neither beside an image, nor beside a video or the videos of a pattern; the folder of labels may be another."""
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((48, 64, 3), np.uint8))
-    (tmp_path / "b.avi").touch()
-    for source in ("a.png", "b.avi", "*.avi"):
-        with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
-            semipose.predict(model, tmp_path / source, out=tmp_path, draw=True)
+    with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
+        semipose.predict(model, tmp_path / "a.png", out=tmp_path, draw=True)
     semipose.predict(model, tmp_path / "a.png", out=tmp_path / "found", draw=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.coco_results import save_submission
+from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import relative_names
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
@@ -176,17 +177,16 @@ def predict(
         refuse_unused("it refers to drawings, and `draw` is not given", names=names)
     if smooth:
         check_smoothing(smooth)
-    videos = list_videos(source) if is_video_source(source) else []
-    if draw and _is_among(out, source, videos):
+    if draw and _is_among(out, source):
         raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
     for path in written:
         check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
     model.to(device)
     log.info(model.describe_scores())
     chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
-    if videos:
+    if is_video_source(source):
         options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
-        return _predict_videos(model, source, videos, out, written, progress, chosen, options)
+        return _predict_videos(model, source, out, written, progress, chosen, options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
     persons = errors.read("images", lambda problems: chosen.read(model, source, images, problems, progress))
     sizes = read_image_sizes(image_paths(persons))
@@ -209,13 +209,11 @@ def predict(
     return WrittenFiles([*written, *drawings], account)
 
 
-def _is_among(out: Path, source: Path, videos: Sequence[Path]) -> bool:
-    """Whether a later command with this source would also take the images or videos in `out`."""
+def _is_among(out: Path, source: Path) -> bool:
+    """Whether `out` is among images or videos of the source; drawn videos beside theirs do not count."""
     if source.is_dir():
         return source.resolve() in (out.resolve(), *out.resolve().parents)
-    if source.suffix.lower() in ANNOTATION_SUFFIXES:
-        return False
-    return out.resolve() in {path.resolve().parent for path in videos or [source]}
+    return source.suffix.lower() in IMAGE_SUFFIXES and source.resolve().parent == out.resolve()
 
 
 def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path, source: Path) -> list[Path]:
@@ -233,7 +231,6 @@ def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path
 def _predict_videos(
     model: PoseModel,
     source: Path,
-    videos: Sequence[Path],
     out: Path,
     files: Sequence[Path],
     progress: Progress,
@@ -241,6 +238,7 @@ def _predict_videos(
     options: dict[str, Any],
 ) -> WrittenFiles:
     """Predicts a video, or several, whose files then begin with their names."""
+    videos = list_videos(source)
     if len(videos) == 1:
         return boxes.predict_video(model, videos[0], out, files, progress, options)
     if not files[0].name.startswith("predictions"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
-from semipose.data.formats.image_names import require_images
+from semipose.data.formats.image_files import require_images
 from semipose.data.formats.json_files import first_record, iterate_records, read_json
 from semipose.data.formats.values import box_of_joints, finite_numbers
 from semipose.errors import DataError, collect_errors

@@ -14,7 +14,8 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
-from semipose.data.formats.image_names import ImageFolder, ImageId, id_value, image_id_of, require_images
+from semipose.data.formats.image_files import ImageFolder, require_images
+from semipose.data.formats.image_names import ImageId, id_value, image_id_of
 from semipose.data.formats.json_files import is_json_object, iterate_records, read_json
 from semipose.data.formats.values import (
     NO_BOX,

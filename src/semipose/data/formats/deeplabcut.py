@@ -11,8 +11,9 @@ import yaml
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.image_files import ImageFolder
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
-from semipose.data.formats.image_names import ImageFolder, names_below_shared_folder
+from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.pose_tables import (
     PoseTable,
     is_csv_table,

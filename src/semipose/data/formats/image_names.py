@@ -16,9 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from semipose.data.formats.values import is_id
-from semipose.errors import DataError, MissingImagesError, collect_errors
+from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import PoseDataset
-from semipose.utils.files import is_file
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +85,13 @@ class ImageIndex:
         self.paths = paths
         self._ids = ids
         self._has_numbers = any(isinstance(image_id, int) for image_id in ids)
-        self._root = _split(str(root or _common_folder(paths.values())))
+        self._root = split_path(str(root or _common_folder(paths.values())))
         self._by_name: dict[str, list[ImageId]] = defaultdict(list)
         self._by_stem: dict[str, list[ImageId]] = defaultdict(list)
         self._by_folder: dict[bool, dict[str, dict[str, list[ImageId]]]] = {True: {}, False: {}}
         for image_id, path in paths.items():
-            self._by_name[_fold(path.name)].append(image_id)
-            self._by_stem[_fold(path.stem)].append(image_id)
+            self._by_name[fold_case(path.name)].append(image_id)
+            self._by_stem[fold_case(path.stem)].append(image_id)
 
     @classmethod
     def of_dataset(cls, persons: PoseDataset) -> "ImageIndex":
@@ -214,10 +213,10 @@ class ImageIndex:
 
     def _find_name(self, name: str) -> tuple[list[ImageId], Parts]:
         for parts in filter(None, spellings(name)):
-            last = _fold(parts[-1])
+            last = fold_case(parts[-1])
             for by_last, suffix in ((self._by_name, True), (self._by_stem, False)):
                 candidates = self._in_folder(by_last.get(last, []), parts, suffix)
-                for fold in (str, _fold) if candidates else ():
+                for fold in (str, fold_case) if candidates else ():
                     found = self._best(candidates, parts, suffix, fold)
                     if found[0]:
                         return found
@@ -227,11 +226,11 @@ class ImageIndex:
         """The candidates in a folder with the name that `parts` has, or in the root; all if `parts` has none."""
         if len(candidates) < 2 or len(parts) < 2:
             return candidates
-        by_folder = self._by_folder[suffix].setdefault(_fold(parts[-1]), defaultdict(list))
+        by_folder = self._by_folder[suffix].setdefault(fold_case(parts[-1]), defaultdict(list))
         if not by_folder:
             for image_id in candidates:
-                by_folder[_fold(self.paths[image_id].parent.name)].append(image_id)
-        names = dict.fromkeys((_fold(parts[-2]), _fold(self._root[-1]) if self._root else ""))
+                by_folder[fold_case(self.paths[image_id].parent.name)].append(image_id)
+        names = dict.fromkeys((fold_case(parts[-2]), fold_case(self._root[-1]) if self._root else ""))
         return [image_id for name in names for image_id in by_folder.get(name, ())]
 
     def _best(
@@ -242,7 +241,7 @@ class ImageIndex:
         ranks = {}
         for image_id in candidates:
             path = self.paths[image_id]
-            own = _split(str(path if suffix else path.with_suffix("")))
+            own = split_path(str(path if suffix else path.with_suffix("")))
             below = len(own) - len(self._root)
             pairs = zip(wanted, map(fold, reversed(own)), strict=False)
             common = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(own)))
@@ -250,104 +249,6 @@ class ImageIndex:
                 ranks[image_id] = (common == len(wanted) == below, common)
         best = max(ranks.values(), default=(False, 0))
         return [i for i, rank in ranks.items() if rank == best], parts[: len(parts) - best[1]]
-
-
-class ImageFolder:
-    """The files of an image folder, found by the names in annotation records.
-
-    A name that no file has is found where only its spelling differs or it begins with other folders.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._entries: dict[str, frozenset[str]] = {}
-        self._folded: dict[str, dict[str, list[str]]] = {}
-        self._names: dict[str, str] = {}
-        self._respelled: list[str] = []
-        self._moved: dict[str, str] = {}
-        self._conflicts: list[tuple[str, str, str]] = []
-
-    def find(self, name: str, where: str) -> Path:
-        """Returns the path of an image; where there is no such file, the one that it would have.
-
-        Raises:
-            DataError: If the name is absolute, leaves the folder or could mean several files; begins with `where`.
-        """
-        folder, _, base = name.rpartition("/")
-        if not _leaves(name) and base in self._list(folder):
-            return self._record(name, Path(folder) / base)
-        below = name.removeprefix(f"{self.root.absolute()}{os.sep}")
-        spelled = [parts for parts in spellings(below) if parts]
-        if _leaves(_ADDRESS.sub("", below)) or any(_leaves("/".join(parts)) for parts in spelled):
-            raise DataError(f"{where}: image {name!r} is outside the image folder; make the name relative to it")
-        attempts = sorted(((n, parts[n:]) for parts in spelled for n in range(len(parts))), key=lambda a: a[0])
-        for dropped, parts in attempts:
-            found = self._search(parts)
-            if len(found) > 1:
-                both = " or ".join(str(self.root / path) for path in found[:2])
-                raise DataError(f"{where}: image {name!r} may be {both}; give its exact name")
-            if found:
-                self._respelled.append(name)
-                folders = next(s[:dropped] for s in spelled if s[dropped:] == parts)
-                own = _split(str(self.root.absolute()))[-dropped:] if dropped else ()
-                return self._record(name, Path(found[0]), moved=[*map(_fold, folders)] != [*map(_fold, own)])
-        return self.root.joinpath(*spelled[-1]) if _ADDRESS.match(below) else self.root / below
-
-    def report(self, source: Path) -> None:
-        """Logs how many names differ from their files.
-
-        Raises:
-            DataError: If images in different folders were found as the same file.
-        """
-        if self._conflicts:
-            first, second, path = self._conflicts[0]
-            raise DataError(
-                f"{source}: images {first!r} and {second!r} would both be {self.root / path}; give the folder that "
-                "contains the folders of the names with `images`"
-            )
-        if self._moved:
-            path, name = next(iter(self._moved.items()))
-            log.warning(
-                "%s: %d images have a folder in their names that %s lacks; it is ignored (%s is %s)",
-                *(source, len(self._moved), self.root, name, path),
-            )
-        elif self._respelled:
-            log.info(
-                "%s: the names of %d images are spelled differently from their files, for example %s",
-                *(source, len(self._respelled), self._respelled[0]),
-            )
-
-    def _record(self, name: str, path: Path, moved: bool = False) -> Path:
-        key = str(path)
-        earlier = self._names.setdefault(key, name)
-        if moved:
-            self._moved.setdefault(key, name)
-        if earlier != name and key in self._moved:
-            self._conflicts.append((earlier, name, key))
-        return self.root / path
-
-    def _list(self, folder: str) -> frozenset[str]:
-        if folder not in self._entries:
-            try:
-                self._entries[folder] = frozenset(os.listdir(self.root / folder))  # noqa: PTH208  (half the time)
-            except (OSError, ValueError):
-                self._entries[folder] = frozenset()
-        return self._entries[folder]
-
-    def _search(self, parts: Parts) -> list[str]:
-        """The files whose path has these components, letter by letter or else regardless of case."""
-        found = [""]
-        for part in parts:
-            found = [os.path.join(folder, entry) for folder in found for entry in self._matching(folder, part)]  # noqa: PTH118
-        return found
-
-    def _matching(self, folder: str, part: str) -> list[str]:
-        if folder not in self._folded:
-            self._folded[folder] = defaultdict(list)
-            for entry in sorted(self._list(folder)):
-                self._folded[folder][_fold(entry)].append(entry)
-        similar = self._folded[folder].get(_fold(part), [])
-        return [entry for entry in similar if _composed(entry) == part] or similar
 
 
 def relative_names(paths: Mapping[ImageId, Path], folder: Path | None = None) -> dict[ImageId, str]:
@@ -366,61 +267,39 @@ def names_below_shared_folder(paths: Mapping[ImageId, Path]) -> tuple[Path, dict
     return root, {image_id: image.relative_to(root).as_posix() for image_id, image in absolute.items()}
 
 
+def without_address(name: str) -> str:
+    """Returns the path of an image in an address, for example of Label Studio; other names as they are."""
+    return _ADDRESS.sub("", name)
+
+
 def spellings(name: str) -> list[Parts]:
     """Returns the components of the path in a name: as it is written, with slashes, and decoded from an address."""
     slashes = name.replace("\\", "/")
     address = _ADDRESS.sub("", slashes)
     if "://" in name:
         address = re.split(r"[?#]", address)[0]
-    return list(dict.fromkeys(map(_split, (name, slashes, address, unquote(address)))))
+    return list(dict.fromkeys(map(split_path, (name, slashes, address, unquote(address)))))
 
 
-def require_images(images: list[str], source: Path, problems: list[str] | None = None) -> None:
-    """Checks that the image folder is the right one.
-
-    Args:
-        images: The image paths of the data set.
-        source: The annotation file.
-        problems: If None the first image must exist, otherwise any one of them.
-
-    Raises:
-        MissingImagesError: If the image does not exist.
-    """
-    if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
-        raise MissingImagesError(images[0], source, cause=_describe_missing(Path(images[0])))
+def split_path(path: str) -> Parts:
+    """Returns the components of a path, with composed letters and without `.`."""
+    return tuple(part for part in composed(path).split("/") if part not in ("", "."))
 
 
-def _describe_missing(image: Path) -> str:
-    """Why an image is missing: there is no such folder, or what the folder has in its place."""
-    folder = next((parent for parent in image.parents if parent.is_dir()), Path())
-    if folder != image.parent:
-        return f"there is no folder {image.parent}"
-    files = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    similar = [name for name in files if _fold(Path(name).stem) == _fold(image.stem)]
-    if similar:
-        return f"the folder has {similar[0]}"
-    if files:
-        return f"the folder has {len(files)} other files, the first is {files[0]}"
-    folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    return f"{folder} has only folders: {', '.join(folders[:3])}" if folders else f"{folder} is empty"
-
-
-def _split(path: str) -> Parts:
-    return tuple(part for part in _composed(path).split("/") if part not in ("", "."))
-
-
-def _leaves(name: str) -> bool:
-    """Whether a name is absolute, on any system, or leaves its folder."""
+def leaves_folder(name: str) -> bool:
+    """Returns whether a name is absolute, on any system, or leaves its folder."""
     parts = name.replace("\\", "/").split("/")
     return "\0" in name or ".." in parts or parts[0] == "" or bool(re.fullmatch("[a-zA-Z]:", parts[0]))
 
 
-def _composed(text: str) -> str:
+def composed(text: str) -> str:
+    """Returns the text with composed letters, as most file systems have them."""
     return unicodedata.normalize("NFC", text)
 
 
-def _fold(text: str) -> str:
-    return _composed(_composed(text).casefold())
+def fold_case(text: str) -> str:
+    """Returns what upper and lower case, and composed and decomposed letters, have in common."""
+    return composed(composed(text).casefold())
 
 
 def _common_folder(paths: Iterable[Path]) -> str:

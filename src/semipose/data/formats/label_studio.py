@@ -11,8 +11,9 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.image_files import ImageFolder, require_images
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
-from semipose.data.formats.image_names import ImageFolder, require_images, spellings
+from semipose.data.formats.image_names import spellings
 from semipose.data.formats.json_files import first_record, read_json
 from semipose.data.formats.values import NO_BOX, is_number
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents

@@ -6,7 +6,7 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
-from semipose.data.formats.image_names import require_images
+from semipose.data.formats.image_files import require_images
 from semipose.data.formats.matlab import is_matlab, load_mat
 from semipose.data.formats.values import box_of_joints
 from semipose.errors import DataError, collect_errors

@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
-from semipose.data.formats.image_names import ImageFolder, require_images
+from semipose.data.formats.image_files import ImageFolder, require_images
 from semipose.data.formats.json_files import first_record, read_json
 from semipose.data.formats.matlab import load_mat
 from semipose.data.formats.values import finite_numbers

@@ -8,7 +8,8 @@ import numpy as np
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
-from semipose.data.formats.image_names import ImageFolder, names_below_shared_folder
+from semipose.data.formats.image_files import ImageFolder
+from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.unpacked import file_key, unpacked
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
 from semipose.data.images import write_image

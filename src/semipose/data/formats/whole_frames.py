@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semipose.data.formats.image_names import require_images
+from semipose.data.formats.image_files import require_images
 from semipose.data.formats.values import NO_BOX, box_of_joints
 from semipose.data.images import image_size
 from semipose.errors import ConfigError, DataError, collect_errors

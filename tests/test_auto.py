@@ -34,10 +34,15 @@ def test_a_cpu_keeps_the_small_network(choose):
     assert (config.model.backbone, config.input.height, config.input.width) == ("tf_efficientnet_lite0", 96, 96)
     assert (config.train.batch, config.train.unlabeled_batch) == (16, 32)
     assert config.train.steps == 1000 + 1000
-    assert config.train.drops == (0.9,)
+    assert config.train.drops == ()
     assert config.auto == ()
     assert reasons[0].startswith("network: tf_efficientnet_lite0 at 96×96 (small enough for a CPU")
     assert reasons[1].startswith("steps: 2000, 1000 on 24 labeled persons alone, then 1000 with ")
+
+
+def test_the_rate_drops_late_where_no_average_is_the_result(choose):
+    assert choose(method="trs")[0].train.drops == (0.9,)
+    assert choose(**{"train.steps": 1500})[0].train.drops == ()
 
 
 def test_a_gpu_takes_the_papers_network(choose):

@@ -30,7 +30,8 @@ MOST = 512
 """Largest batch that `train.batch: auto` tries."""
 
 LATE_DROP = (0.9,)
-"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
+"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md). An
+average of the weights, the result of `late_teacher`, needs none."""
 
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
@@ -86,8 +87,9 @@ def choose_options(
         config = _with_largest_batch(config, labeled, device, dry_run)
     if "steps" in config.auto:
         config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
-        if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
-            config = _with(config, {"train.drops": LATE_DROP})
+    if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
+        averages = METHODS[config.method.name][1].baseline_network is not None
+        config = _with(config, {"train.drops": () if averages else LATE_DROP})
     return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
 

@@ -49,7 +49,7 @@ SETTINGS: dict[str, Any] = {
 SEMI_SUPERVISED: dict[str, Any] = {
     "method": "late_teacher",
     "train.steps": 2600,
-    "train.drops": (0.9,),
+    "train.drops": (),
 }
 """Further settings of the semi-supervised run."""
 

@@ -36,7 +36,7 @@ STUDENTS = {
 
 PURE_TEACHERS = {
     "mean_teacher": ("teacher",),
-    "late_teacher": ("teacher",),
+    "late_teacher": ("teacher", "labels_alone"),
     "pseudopose": ("teacher",),
     "data_distill": ("teacher",),
     "sspcm": ("T1_before", "T2_before"),

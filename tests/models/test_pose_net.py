@@ -13,7 +13,7 @@ SMALL = "tf_efficientnet_lite0"
 def make(backbone="resnet18", *, joints=14, levels=1, device="meta", **options):
     """A network without pretrained weights; on the meta device only shapes are computed."""
     with torch.device(device):
-        return PoseNet(ModelConfig(backbone=backbone, **{"weights": "none", **options}), joints, levels).to(device)
+        return PoseNet(ModelConfig(backbone=backbone, **{"weights": "none", **options}), joints, levels)
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", SMALL])

@@ -97,8 +97,9 @@ def test_evaluations_are_equal_bit_for_bit(calibrated, raw, small_people, tmp_pa
         assert scores[0] == scores[1]
     files = []
     for run in (calibrated, raw):
-        semipose.predict(run, small_people, images=PEOPLE / "images", out=tmp_path / run.name / "found.json")
-        files.append(evaluate(tmp_path / run.name / "found.json", **data, instance_score="rescored").scores)
+        found = tmp_path / f"{run.name}.json"
+        semipose.predict(run, small_people, images=PEOPLE / "images", out=found)
+        files.append(evaluate(found, **data, instance_score="rescored").scores)
     assert files[0] == files[1] == evaluate(raw, **data, instance_score="rescored").scores
 
 

@@ -118,7 +118,7 @@ class Backbone(nn.Module):
 
     def set_normalization(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Sets the normalization that the weights expect; `forward` converts images from ImageNet's to it."""
-        mean_in, std_in, mean_out, std_out = (torch.tensor(v, device="cpu") for v in (MEAN, STD, mean, std))
+        mean_in, std_in, mean_out, std_out = (torch.tensor(v) for v in (MEAN, STD, mean, std))
         self.register_buffer("scale", (std_in / std_out).view(1, 3, 1, 1))
         self.register_buffer("shift", ((mean_in - mean_out) / std_out).view(1, 3, 1, 1))
 

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from semipose.errors import WeightsError
+from semipose.models.backbones import MEAN, STD
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.models.vitpose import INPUT_SIZE, backbone_name, backbone_weights, head_weights, is_vitpose
 from semipose.models.weights import OWNER, VITPOSE_WEIGHTS, fetch_vitpose, read_tensors
@@ -88,6 +89,7 @@ def vitpose(state: Mapping[str, Tensor]) -> PoseNet:
         network = PoseNet(config, len(head["final.bias"]), pretrained=False)
     for part, tensors in ((network.backbone.model, backbone_weights(state)), (network.heads[0], head)):
         part.load_state_dict(tensors, assign=True)
+    network.backbone.set_normalization(MEAN, STD)
     return network.float().eval()
 
 

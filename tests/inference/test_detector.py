@@ -155,11 +155,14 @@ def test_predictions_in_detected_boxes(model, weights, images, tmp_path, caplog)
         semipose.predict(model, images, out=tmp_path / "none", detector=str(weights))
 
 
-def test_images_of_an_annotation_file(model, weights, small_people, tmp_path):
-    from semipose.data.datasets import PEOPLE
+def test_images_of_an_annotation_file(model, weights, tmp_path):
+    from semipose.data.datasets import PEOPLE, read_dataset
+    from semipose.data.formats.coco_writer import write_coco
 
+    few = tmp_path / "few.json"
+    write_coco(read_dataset("people", None).subset(range(6)), few)
     given = {"images": PEOPLE / "images", "detect": True, "detector": str(weights), "min_score": 0.1}
-    written = semipose.predict(model, small_people, out=tmp_path / "found", **given)
-    ids = {image["id"] for image in json.loads(small_people.read_text())["images"]}
+    written = semipose.predict(model, few, out=tmp_path / "found", **given)
+    ids = {image["id"] for image in json.loads(few.read_text())["images"]}
     assert {record["image_id"] for record in json.loads(written[0].read_text())} == ids
-    assert len([*small_people.parent.glob("people_boxes_*.json")]) == 1
+    assert len([*tmp_path.glob("few_boxes_*.json")]) == 1

@@ -234,3 +234,11 @@ def test_given_are_overrides_and_the_files_of_users(tmp_path):
     assert load_config(path).given == set()
     load_config(DEFAULT).model_copy(update={"auto": ()}).save(path)
     assert load_config(path).given >= {"model.stage", "train.lr", "loss.kind"}  # a run that is resumed
+
+
+def test_values_are_replaced_by_dotted_key_and_count_as_given_only_if_asked():
+    config = load_config(None, {"train.lr": 0.1})
+    changed = config.with_values({"train.steps": 7, "auto": ("steps",)})
+    assert (changed.train.steps, changed.train.lr, changed.auto, changed.given) == (7, 0.1, ("steps",), {"train.lr"})
+    assert config.with_given({"train.steps": 7}).given == {"train.lr", "train.steps"}
+    assert (config.train.steps, config.given) == (load_config().train.steps, {"train.lr"})

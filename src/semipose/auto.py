@@ -1,7 +1,7 @@
 """Choice of network, input size, batch and steps for the machine and the data, for the options that nobody gave."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,9 @@ MOST = 512
 """Largest batch that `train.batch: auto` tries."""
 
 LATE_DROP = (0.9,)
-"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md). An
-average of the weights, the result of `late_teacher`, needs none."""
+"""Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
+DROPS: dict[str, tuple[float, ...]] = {"late_teacher": ()}
+"""Other ones, measured: the average that `late_teacher` results in loses by a drop (docs/research/late-teacher.md)."""
 
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
@@ -82,15 +83,14 @@ def choose_options(
     labeled, unlabeled = len(splits.labeled), _unlabeled(config, splits)
     if "batch" in config.auto:
         values |= {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH, "train.unlabeled_batch": UNLABELED_BATCH}
-    config = _with(config, {key: value for key, value in values.items() if key not in config.given})
+    config = config.with_values({key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
     if "steps" in config.auto:
-        config = _with(config, {"train.steps": _steps(config, labeled, unlabeled, device)})
+        config = config.with_values({"train.steps": _steps(config, labeled, unlabeled, device)})
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
-        averages = METHODS[config.method.name][1].baseline_network is not None
-        config = _with(config, {"train.drops": () if averages else LATE_DROP})
-    return _with(config, {"auto": ()}), _reasons(config, labeled, unlabeled, device)
+        config = config.with_values({"train.drops": DROPS.get(config.method.name, LATE_DROP)})
+    return config.with_values({"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
 
 def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, dry_run: DryRun) -> RunConfig:
@@ -98,25 +98,24 @@ def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, d
     if world_size() > 1:
         raise ConfigError("`train.batch`: auto finds the batch of one process; give a number")
     if device.type != "cuda":
-        return _with(config, {"train.batch": BATCH if labeled >= FEW else SMALL_BATCH})
+        return config.with_values({"train.batch": BATCH if labeled >= FEW else SMALL_BATCH})
     parts, share = config.train.accumulate, config.train.unlabeled_batch / BATCH
     size = 2 ** int(math.log2(max(1, min(MOST, labeled or MOST) // parts)))
     while size:
         batch = {"train.batch": parts * size, "train.unlabeled_batch": parts * max(1, round(size * share))}
         try:
-            dry_run(_with(config, batch))
+            dry_run(config.with_values(batch))
         except torch.OutOfMemoryError:
             size //= 2
             continue
-        return _with(config, batch)
+        return config.with_values(batch)
     raise RunError(f"no step of {config.model.backbone} fits the memory of {device}; choose a smaller network or input")
 
 
 def box_finder_options(config: RunConfig) -> RunConfig:
     """Returns the configuration of the box network of a run: the same backbone, labels alone, whole images."""
     train = config.train
-    return _with(
-        config,
+    return config.with_values(
         {
             "data.boxes": WHOLE,
             "method": load_config(None, {"method": LABELS_ONLY}).method,
@@ -135,7 +134,7 @@ def box_finder_options(config: RunConfig) -> RunConfig:
 
 def with_shift(config: RunConfig) -> RunConfig:
     """Returns the configuration with views that are shifted as much as found boxes are off, unless it has a shift."""
-    return config if config.views.shift else _with(config, {"views.shift": SHIFT})
+    return config if config.views.shift else config.with_values({"views.shift": SHIFT})
 
 
 def _unlabeled(config: RunConfig, splits: DataSplits) -> int:
@@ -188,12 +187,3 @@ def _reasons(config: RunConfig, labeled: int, unlabeled: int, device: torch.devi
         passes = teaching * train.unlabeled_batch * world_size() / unlabeled
         parts.append(f"{teaching} with {unlabeled} unlabeled ones ({passes:.1f} passes)")
     return [network, f"steps: {train.steps}, {', then '.join(parts)}"]
-
-
-def _with(config: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """The configuration with other values by dotted key."""
-    for key, value in values.items():
-        section, _, option = key.partition(".")
-        changed = getattr(config, section).model_copy(update={option: value}) if option else value
-        config = config.model_copy(update={section: changed})
-    return config

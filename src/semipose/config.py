@@ -91,13 +91,18 @@ class RunConfig(Section):
         """The dotted keys of the options that somebody gave, which no choice for machine, data or start replaces."""
         return self._given
 
-    def with_given(self, values: Mapping[str, Any]) -> "RunConfig":
-        """Returns the configuration with other values by dotted key, which count as given."""
+    def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
+        """Returns the configuration with other values by dotted key (`train.lr`), or of whole sections (`method`)."""
         config = self.model_copy()
         for key, value in values.items():
             section, _, option = key.partition(".")
-            part = getattr(config, section).model_copy(update={option: value})
-            config = config.model_copy(update={section: part})
+            changed = getattr(config, section).model_copy(update={option: value}) if option else value
+            config = config.model_copy(update={section: changed})
+        return config
+
+    def with_given(self, values: Mapping[str, Any]) -> "RunConfig":
+        """Returns the configuration with other values by dotted key, which count as given."""
+        config = self.with_values(values)
         config._given = self._given | values.keys()
         return config
 

@@ -12,7 +12,8 @@ from semipose.data.datasets import PEOPLE, load_splits, load_unlabeled, read_dat
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError, DataError
-from semipose.structures.instances import PERSON, Instance, PoseDataset
+from semipose.structures.categories import PERSON
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION, infer_skeleton
 
 

@@ -12,7 +12,7 @@ import pytest
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError
 from semipose.inference.pre_labels import FILES, check_format, target_of, write_pre_labels
-from semipose.structures.instances import Category
+from semipose.structures.categories import Category
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import infer_skeleton
 

@@ -22,7 +22,8 @@ from semipose.data.video import is_video_source
 from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.boxes import AUTO, BOX_EACH
-from semipose.structures.instances import Category, PoseDataset
+from semipose.structures.categories import Category
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS, Skeleton
 
 log = logging.getLogger(__name__)

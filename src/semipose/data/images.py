@@ -106,13 +106,19 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 def image_size(path: Path) -> tuple[int, int] | None:
     """Returns width and height of an image file, without decoding it; None if they can't be read."""
-    if not path.is_file():  # opening a pipe may never end
+    header = image_header(path)
+    return header and header[0]
+
+
+def image_header(path: Path) -> tuple[tuple[int, int], int] | None:
+    """Returns the size (width, height) of an image file and its `exif_orientation`; None if they can't be read."""
+    if not is_file(path):  # opening a pipe may never end
         return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                return image.size
+                return image.size, exif_orientation(image)
     except Exception:  # reading its pixels reports what is wrong with the file
         return None
 

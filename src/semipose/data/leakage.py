@@ -7,7 +7,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 from semipose.structures.instances import PoseDataset
-from semipose.utils.files import write_text
+from semipose.utils.files import folders_of_run, write_text
 from semipose.utils.hashing import content_digest
 
 IMAGES = "images.json"
@@ -55,7 +55,7 @@ def read_training_images(folder: Path) -> TrainingImages | None:
 
 def find_training_images(path: Path) -> TrainingImages | None:
     """Returns the images of the run that a path, a run folder or a file in it, belongs to; None if unknown."""
-    found = (read_training_images(folder) for folder in (path, path.parent, path.parent.parent))
+    found = (read_training_images(folder) for folder in folders_of_run(path))
     return next((images for images in found if images is not None), None)
 
 

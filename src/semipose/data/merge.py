@@ -8,7 +8,8 @@ import numpy as np
 
 from semipose.data.leakage import first_copies, image_paths
 from semipose.errors import ConfigError
-from semipose.structures.instances import Category, Instance, PoseDataset
+from semipose.structures.categories import Category
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import evaluated, is_evaluated
 
 

@@ -3,15 +3,12 @@
 Images are used as they are stored, but labeling tools in a browser and YOLO refer to the upright image.
 """
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from semipose.data.images import exif_orientation
-from semipose.utils.files import is_file
+from semipose.data.images import image_header
 
 Box = tuple[float, float, float, float]
 
@@ -41,15 +38,8 @@ class Orientation:
     @classmethod
     def of(cls, path: Path) -> "Orientation | None":
         """Returns size and orientation of an image file, without decoding it; None if they can't be read."""
-        if not is_file(path):  # opening a pipe may never end
-            return None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(path) as image:
-                    return cls(image.size, exif_orientation(image))
-        except Exception:  # reading its pixels reports what is wrong with the file
-            return None
+        header = image_header(path)
+        return header and cls(*header)
 
     @property
     def upright_size(self) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from semipose.data.formats.image_folder import read_folder, whole_images
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES, FORMATS, find_format, read_annotations
 from semipose.errors import ConfigError, DataError
 from semipose.structures.boxes import WHOLE
-from semipose.structures.instances import PERSON, Category, PoseDataset
+from semipose.structures.categories import PERSON, Category
+from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 
 

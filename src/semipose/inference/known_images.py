@@ -20,7 +20,7 @@ from semipose.data.video_frames import MIN_CHANGE
 from semipose.errors import SemiposeError
 from semipose.structures.boxes import AUTO
 from semipose.structures.instances import Instance
-from semipose.utils.files import is_run_folder, write_text
+from semipose.utils.files import folders_of_run, is_run_folder, write_text
 from semipose.utils.hashing import content_digest
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class KnownImages:
 
 def run_folder(path: Path) -> Path | None:
     """Returns the run folder that a path, a run folder or a weights file in it, belongs to; None if there is none."""
-    return next((folder for folder in (path, path.parent, path.parent.parent) if is_run_folder(folder)), None)
+    return next((folder for folder in folders_of_run(path) if is_run_folder(folder)), None)
 
 
 def known_images(run: Path | None) -> KnownImages:

@@ -23,10 +23,12 @@ from semipose.models.pose_net import PoseNet
 from semipose.models.pretrained import find_pretrained, load_pretrained
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.boxes import BoxFacts
-from semipose.structures.instances import PERSON, Category, Instance, PoseDataset
+from semipose.structures.categories import PERSON, Category
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import has_apple_gpu, resolve_device
+from semipose.utils.files import folders_of_run
 from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
@@ -265,8 +267,7 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
 
 def _with_box_finder(model: PoseModel, path: Path) -> PoseModel:
     """The model with its path, and with the box network of the run that the path belongs to, if it has one."""
-    folders = (path, path.parent, path.parent.parent)
-    files = [folder / BOX_FINDER / "best.safetensors" for folder in folders]
+    files = [folder / BOX_FINDER / "best.safetensors" for folder in folders_of_run(path)]
     file = next((file for file in files if file.is_file()), None)
     if file is None or model.boxes is None or model.boxes.kind != "found":
         return replace(model, path=path)

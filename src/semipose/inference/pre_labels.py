@@ -14,7 +14,8 @@ from semipose.data.images import image_size
 from semipose.data.video_frames import FRAME_NAME
 from semipose.errors import ConfigError
 from semipose.inference.prediction_files import require_writers, write_prediction_files
-from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
+from semipose.structures.categories import Category
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 

@@ -19,7 +19,7 @@ from semipose.metrics.instance_score import InstanceScore
 from semipose.models.pose_net import ModelConfig
 from semipose.ops.heatmaps import Decoder
 from semipose.structures.boxes import BoxFacts
-from semipose.structures.instances import PERSON, Category
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import replacing
 from semipose.utils.section import Section

@@ -9,6 +9,7 @@ from typing import overload
 import numpy as np
 
 from semipose.errors import DataError
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
 
@@ -235,30 +236,6 @@ def _integers(values: list[int]) -> np.ndarray:
         return np.array(values, np.int64)
     except OverflowError:
         return np.array(values, object)  # JSON allows integers of any size
-
-
-@dataclass(frozen=True, slots=True)
-class Category:
-    """A COCO category.
-
-    Attributes:
-        id: Its id, as in the annotation file.
-        name: Its name, likewise.
-        members: The categories of the file that are read as this one; the first has its id. None if it is one itself.
-    """
-
-    id: int | str
-    name: str
-    members: tuple["Category", ...] = ()
-
-    @property
-    def parts(self) -> tuple["Category", ...]:
-        """The categories of the file: its members, or itself if it has none."""
-        return self.members or (self,)
-
-
-PERSON = Category(1, "person")
-"""The category of data sets that state none."""
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)

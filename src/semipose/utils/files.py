@@ -66,6 +66,11 @@ def check_output_file(path: Path, *inputs: Path) -> None:
     make_folder(path.parent)
 
 
+def folders_of_run(path: Path) -> tuple[Path, Path, Path]:
+    """Returns where the files of a run may be that a path belongs to: its folder, or weights in it or in weights/."""
+    return path, path.parent, path.parent.parent
+
+
 def is_run_folder(folder: Path) -> bool:
     """Returns whether a folder is that of a run: with its configuration, and its state or scores."""
     return is_file(folder / "config.yaml") and ((folder / "last").is_dir() or is_file(folder / "scores.json"))

@@ -13,7 +13,7 @@ from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.detections import apply_detections
 from semipose.data.merge import merge
 from semipose.errors import DataError
-from semipose.structures.instances import Category
+from semipose.structures.categories import Category
 from semipose.structures.predictions import ground_truth_as_predictions
 from semipose.structures.skeletons import COCO
 

@@ -11,7 +11,8 @@ import pytest
 from semipose.data.formats.label_studio_writer import write_label_studio
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import DataError
-from semipose.structures.instances import Category, Instance, PoseDataset
+from semipose.structures.categories import Category
+from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.formats.conftest import save_image
 

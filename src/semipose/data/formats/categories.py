@@ -9,7 +9,7 @@ from typing import Any
 
 from semipose.data.formats.values import is_id
 from semipose.errors import DataError
-from semipose.structures.instances import PERSON, Category
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from semipose.data.formats.values import NO_BOX, is_number
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents
 from semipose.data.orientation import Orientation
 from semipose.errors import DataError, collect_errors
-from semipose.structures.instances import Category, Instance, PoseDataset, estimate_area
+from semipose.structures.categories import Category
+from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import infer_skeleton
 from semipose.utils.text import plural
 

@@ -55,11 +55,12 @@ def main() -> None:
     """Measures and prints."""
     arguments = parse()
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
-    results = [measure(name, arguments) for name in arguments.method]
-    if arguments.json:
-        print(json.dumps(results[0] if len(results) == 1 else results))
-        return
-    for found in results:
+    for name in arguments.method:
+        found = measure(name, arguments)
+        torch.compiler.reset()
+        if arguments.json:
+            print(json.dumps(found), flush=True)
+            continue
         print(
             f"{found['method']:16s} {found['pairs_per_second']:7.2f} pairs/s ours ({found['precision']}), "
             f"{found['baseline_pairs_per_second']:7.2f} usual implementation, ratio {found['ratio']:.2f}; "

@@ -1,7 +1,8 @@
 """Shared by all tests: a cache of crops and run folders that leave nothing behind, and tiny runs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,20 @@ def fp16_scale(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr("semipose.training.engine.make_scaler", make_scaler)
 
     return begin_with
+
+
+@pytest.fixture
+def gpu_memory() -> Callable[[float], AbstractContextManager[None]]:
+    """Leaves the process so many MiB more of the GPU's memory than it uses: `with gpu_memory(64): …`."""
+
+    @contextmanager
+    def leave(mebibytes: float) -> Iterator[None]:
+        torch.cuda.empty_cache()
+        most = torch.cuda.memory_reserved() + mebibytes * 2**20
+        torch.cuda.set_per_process_memory_fraction(most / torch.cuda.get_device_properties(0).total_memory)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+
+    return leave

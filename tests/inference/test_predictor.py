@@ -112,6 +112,27 @@ def test_a_gpu_in_16_bit_finds_the_joints_of_32(trained_run, people):
     assert 0 < np.median(moved) < 0.2
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_batches_are_halved_on_a_gpu_whose_memory_is_full(trained_run, people, monkeypatch, gpu_memory, caplog):
+    """The heatmaps of 1,400 persons do not fit 64 MiB."""
+    model, fitting = load_pose_model(trained_run).to("cuda"), Predictor._fitting
+    crops = LazyCrops(people.subset([*range(7)] * 200), model.geometry)
+    expected = model.predictor().predict(crops)
+
+    def limited(*given):
+        with gpu_memory(64):
+            return fitting(*given)
+
+    monkeypatch.setattr(Predictor, "_fitting", limited)
+    ours = replace(model.predictor(), batch=1400)
+    found = ours.predict(crops)
+    assert ours.limits.batch < 1400
+    assert caplog.records[0].message == "1400 persons at a time do not fit the memory of cuda:0; now 700"
+    moved = [np.linalg.norm(a.joints - b.joints, axis=-1) for a, b in zip(found, expected, strict=True)]
+    assert np.median(moved) < 0.2
+
+
 def test_persons_are_scored_by_their_peaks_and_their_box(model, people):
     detected = [replace(p, score=0.5) for p in people.instances]
     crops = LazyCrops(PoseDataset(people.skeleton, detected, "detections"), model.geometry)

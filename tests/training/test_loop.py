@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from semipose.config import load_config
 from semipose.errors import RunError
 from semipose.methods.single import Single
 from semipose.trainer import train
@@ -95,6 +96,18 @@ def test_a_step_that_does_not_fit_the_memory_says_what_to_lower(tiny, tmp_path, 
     monkeypatch.setattr(Single, "losses", full)
     with pytest.raises(RunError, match=r"step 0: 4 \+ 4 persons do not fit the memory of cpu; lower `train\.batch`"):
         train(tiny("single", **OPTIONS), tmp_path / "run")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_with_little_memory_the_batch_is_chosen_or_the_error_says_what_to_lower(tiny, tmp_path, gpu_memory):
+    """16 persons at 256×192 need about 1.4 GiB with ResNet-50."""
+    large = {"model.backbone": "resnet50", "input.height": 256, "input.width": 192, "train.device": "cuda"}
+    with gpu_memory(1000):
+        train(tiny("supervised", **large, **{"train.steps": 2, "train.batch": "auto"}), tmp_path / "chosen")
+        assert 1 <= load_config(tmp_path / "chosen" / "config.yaml").train.batch < 16
+        with pytest.raises(RunError, match=r"16 \+ 0 persons do not fit the memory of cuda:0; lower `train\.batch`"):
+            train(tiny("supervised", **large, **{"train.steps": 2, "train.batch": 16}), tmp_path / "given")
 
 
 def test_steps_that_are_not_finite_are_left_out_and_counted(tiny, tmp_path, monkeypatch, caplog):

@@ -66,7 +66,7 @@ def main() -> None:
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measures one method; images are drawn to `folder`."""
     cv2.setNumThreads(1)
-    name, device = arguments.method[0], torch.device(arguments.device)
+    name, device = arguments.method[0], torch.empty(0, device=arguments.device).device  # with its index
     config = steps.step_config(name, arguments)
     method = steps.new_method(config, device).to(memory_format=torch.channels_last)
     engine = steps.make_engine(config, method, device)
@@ -80,6 +80,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     loaded = statistics.median(seconds for _, seconds in rounds)
     return {
         **steps.settings(name, config, arguments),
+        "cuda_graphs": arguments.graphs,
         "crops": arguments.crops,
         "workers": loader.workers,
         "cores": available_cpus(),
@@ -122,7 +123,7 @@ def with_joints(person: Instance) -> Instance:
 def alternate(engine: Engine, loader: PairedLoader, count: int, repeats: int) -> list[tuple[float, float]]:
     """Returns the seconds a step of rounds of `count` steps with ready batches and with the loader.
 
-    The first pair of rounds warms up and is left out.
+    The first pair of rounds warms up, records CUDA graphs and is left out.
     """
     ready = [loader.load(step) for step in range(READY)]
     fill = loader.workers + 1  # batches that the threads load ahead

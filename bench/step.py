@@ -2,8 +2,9 @@
 
 python bench/step.py --method dual --backbone resnet18 --input 256x192 --batch 16 --device cpu --json
 
-Both sides start from the same weights and random draws; the losses of the first step are compared before anything is
-timed. `ratio` is the median over pairs of steps. A pair of samples is one labeled and one unlabeled sample.
+All sides start from the same weights and random draws; the losses of the first step are compared before anything is
+timed. `ratio` is the median over pairs of steps. A pair of samples is one labeled and one unlabeled sample. With
+--graphs our step is timed twice, as it is and with its networks compiled to CUDA graphs, in turns with the other.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import copy
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ LATE = StepInfo(step=99, steps=100, epoch=1)
 TOLERANCE = 0.02
 """Largest relative difference of the two first losses: OpenCV resamples in fixed point, ours in float32."""
 
+WARM_UP = 2
+"""Rounds that are not timed, after the first step of each side."""
+
 Batches = tuple[LabeledBatch, UnlabeledBatch]
 
 
@@ -55,14 +59,13 @@ def main() -> None:
     """Measures and prints."""
     arguments = parse()
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
-    for name in arguments.method:
-        found = measure(name, arguments)
-        torch.compiler.reset()
+    for found in (found for name in arguments.method for found in measure(name, arguments)):
         if arguments.json:
             print(json.dumps(found), flush=True)
             continue
         print(
-            f"{found['method']:16s} {found['pairs_per_second']:7.2f} pairs/s ours ({found['precision']}), "
+            f"{found['method']:16s} {found['pairs_per_second']:7.2f} pairs/s ours ({found['precision']}"
+            f"{', CUDA graphs' * found['cuda_graphs']}), "
             f"{found['baseline_pairs_per_second']:7.2f} usual implementation, ratio {found['ratio']:.2f}; "
             f"hard views {100 * found['views_share']:.1f} % of our step"
         )
@@ -84,7 +87,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--graphs", action="store_true", help="compile to CUDA graphs")
+    parser.add_argument("--graphs", action="store_true", help="also compiled to CUDA graphs")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--options", nargs="*", default=[], help="section.key=value ...")
@@ -92,8 +95,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measures one method."""
+def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measures one method, as it is and, with --graphs, compiled to CUDA graphs."""
     device = torch.device(arguments.device)
     if arguments.graphs and device.type != "cuda":
         sys.exit("--graphs: CUDA graphs need --device cuda")
@@ -101,23 +104,31 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     batches = make_batches(config, arguments.batch, device)
     method = new_method(config, device)
     plain = usual_side(config, copy.deepcopy(method), batches)
-    ours, views = our_side(config, method, batches, arguments)
-    difference = abs(ours.first_loss - plain.first_loss) / abs(plain.first_loss)
-    if difference > TOLERANCE:
-        sys.exit(f"{name}: the two sides differ: loss {ours.first_loss:.6g} and {plain.first_loss:.6g}")
-    pairs = alternate(ours, plain, device, arguments.repeats)
-    seconds = statistics.median(a for a, _ in pairs)
-    return {
-        **settings(name, config, arguments),
-        "pairs_per_second": arguments.batch / seconds,
-        "baseline_pairs_per_second": arguments.batch / statistics.median(b for _, b in pairs),
-        "ratio": statistics.median(b / a for a, b in pairs),
-        "ratios": [round(b / a, 3) for a, b in pairs],
-        "views_share": statistics.median(timed(views, device) for _ in range(3)) / seconds,
-        "first_step_seconds": ours.first_seconds,
-        "loss": ours.first_loss,
-        "baseline_loss": plain.first_loss,
-    }
+    kinds = ["", "graphs"] if arguments.graphs else ["compile" * arguments.compile]
+    ours = [our_side(config, copy.deepcopy(method), batches, kind) for kind in kinds]
+    for side, _ in ours:
+        if (difference := abs(side.first_loss - plain.first_loss) / abs(plain.first_loss)) > TOLERANCE:
+            sys.exit(f"{name}: losses {side.first_loss:.6g} and {plain.first_loss:.6g} differ by {difference:.0%}")
+    rounds = alternate([*(side for side, _ in ours), plain], device, arguments.repeats)
+    torch.compiler.reset()
+    base, found = [seconds[-1] for seconds in rounds], list[dict[str, Any]]()
+    for n, (kind, (side, views)) in enumerate(zip(kinds, ours, strict=True)):
+        own = [seconds[n] for seconds in rounds]
+        ratios = [b / a for a, b in zip(own, base, strict=True)]
+        found.append({
+            **settings(name, config, arguments),
+            "compiled": bool(kind),
+            "cuda_graphs": kind == "graphs",
+            "pairs_per_second": arguments.batch / statistics.median(own),
+            "baseline_pairs_per_second": arguments.batch / statistics.median(base),
+            "ratio": statistics.median(ratios),
+            "ratios": [round(ratio, 3) for ratio in ratios],
+            "views_share": statistics.median(timed(views, device) for _ in range(3)) / statistics.median(own),
+            "first_step_seconds": side.first_seconds,
+            "loss": side.first_loss,
+            "baseline_loss": plain.first_loss,
+        })  # fmt: skip
+    return found
 
 
 def settings(name: str, config: RunConfig, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -130,8 +141,6 @@ def settings(name: str, config: RunConfig, arguments: argparse.Namespace) -> dic
         "device": arguments.device,
         "threads": torch.get_num_threads(),
         "precision": config.train.precision,
-        "compiled": arguments.compile or arguments.graphs,
-        "cuda_graphs": arguments.graphs,
     }
 
 
@@ -150,9 +159,12 @@ def step_config(method: str, arguments: argparse.Namespace) -> RunConfig:
     return with_precision(load_config(None, overrides), COCO, torch.device(arguments.device))
 
 
-def alternate(one: Side, other: Side, device: torch.device, repeats: int) -> list[tuple[float, float]]:
-    """Returns the seconds of both sides' steps, taken in turns; the first pair warms up and is left out."""
-    return [(timed(one.step, device), timed(other.step, device)) for _ in range(repeats + 1)][1:]
+def alternate(sides: Sequence[Side], device: torch.device, repeats: int) -> list[list[float]]:
+    """Returns the seconds of all sides' steps, taken in turns; the first rounds warm up and are left out.
+
+    CUDA graphs are recorded in the second and third step.
+    """
+    return [[timed(side.step, device) for side in sides] for _ in range(repeats + WARM_UP)][WARM_UP:]
 
 
 def make_batches(config: RunConfig, batch: int, device: torch.device) -> Batches:
@@ -216,14 +228,15 @@ def usual_side(config: RunConfig, method: Method, batches: Batches) -> Side:
     return Side(step, step())  # type: ignore[arg-type]
 
 
-def our_side(
-    config: RunConfig, method: Method, batches: Batches, arguments: argparse.Namespace
-) -> tuple[Side, Callable[[], None]]:
-    """Returns our implementation, as a training runs it, and a function that makes the hard views of one step."""
+def our_side(config: RunConfig, method: Method, batches: Batches, kind: str = "") -> tuple[Side, Callable[[], None]]:
+    """Returns our implementation, as a training runs it, and a function that makes the hard views of one step.
+
+    `kind` is empty, `compile` for compiled networks, or `graphs` for those with CUDA graphs.
+    """
     method = method.to(memory_format=torch.channels_last)
     engine = make_engine(config, method, batches[0].crops.device)
-    if arguments.compile or arguments.graphs:
-        engine.compile(cuda_graphs=arguments.graphs)
+    if kind:
+        engine.compile(cuda_graphs=kind == "graphs")
 
     def step() -> None:
         losses = engine.losses(*batches, LATE)

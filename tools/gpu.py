@@ -106,11 +106,10 @@ def parts(device: str, *, fast: bool) -> list[Part]:
     def bench(name: str, *options: str) -> list[str]:
         return [PYTHON, f"bench/{name}.py", *size, *options, *tiny]
 
-    def steps(methods: Sequence[str], limit: float, *options: str) -> list[Part]:
+    def steps(methods: Sequence[str], limit: float, *options: str) -> Part:
         name = ", ".join([*methods, *options[1:]])
-        eager = Part(f"{STEP}{name}", bench("step", "--method", *methods, *options), limit / 2)
-        graphs = Part(f"{eager.name}, CUDA graphs", [*eager.command, "--graphs"], limit)
-        return [eager, graphs] if device == "cuda" else [eager]
+        graphs = ["--graphs"] if device == "cuda" else []
+        return Part(f"{STEP}{name}", bench("step", "--method", *methods, *graphs, *options), limit)
 
     loader = ["--persons", "8", "--steps", "2"] if fast else ["--steps", "40"]
     loaders = [
@@ -122,12 +121,12 @@ def parts(device: str, *, fast: bool) -> list[Part]:
     return [
         Part("tests marked gpu", [*tests, *gpu_tests()], 180, timed=False),
         *(training(name, options, device, fast=fast) for name, options in TRAININGS.items()),
-        *(part for method in MEASURED_ALONE for part in steps([method], 120)),
+        *(steps([method], 120) for method in MEASURED_ALONE),
         Part("use of the hardware", bench("mfu"), 60),
         *loaders[: 2 if device == "cuda" else 1],
         Part("predictions", bench("predict", *resnet50, *(["--persons", "8"] if fast else [])), 60),
-        *([] if fast else steps(["dual"], 90, *resnet50)),
-        *steps([method for method in METHODS if method not in MEASURED_ALONE], 240),
+        *([] if fast else [steps(["dual"], 120, *resnet50)]),
+        steps([method for method in METHODS if method not in MEASURED_ALONE], 240),
     ]
 
 

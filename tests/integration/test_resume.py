@@ -98,7 +98,8 @@ def test_the_scale_of_fp16_resumes_exactly(tiny, tmp_path, monkeypatch, fp16_sca
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_stochastic_depth_on_a_gpu_draws_as_without_an_interruption(tiny, tmp_path, monkeypatch):
-    swin = {"model.backbone": "swin_tiny_patch4_window7_224", "train.steps": 3, "train.device": "cuda"}
+    swin = {"model.backbone": "swin_tiny_patch4_window7_224", "input.height": 224, "input.width": 224}
+    swin |= {"train.steps": 3, "train.device": "cuda"}
     config = tiny("supervised", **swin, **{"train.compile": False})
     train(config, tmp_path / "whole")
     interrupted(config, tmp_path / "stopped", monkeypatch, 2)

@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--crops", default="jpeg", choices=get_args(Encoding))
     parser.add_argument("--persons", type=int, default=400, help="persons of each kind")
     parser.add_argument("--steps", type=int, default=8, help="steps of a round")
+    parser.add_argument("--workers", type=int, default=None, help="threads that load; those of a training by default")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +109,7 @@ def open_loader(config: RunConfig, arguments: argparse.Namespace, folder: Path, 
         batch=arguments.batch,
         unlabeled_batch=arguments.batch,
         seed=0,
-        workers=default_workers(),
+        workers=arguments.workers or default_workers(),
         pin_memory=arguments.device.startswith("cuda"),
     )
 

@@ -31,7 +31,7 @@ def main() -> None:
     """Measures and prints."""
     parser = steps.make_parser((__doc__ or "").splitlines()[0])
     parser.add_argument("--persons", type=int, default=640)
-    parser.set_defaults(backbone="resnet50", batch=64, crops="jpeg", method=["supervised"])
+    parser.set_defaults(backbone="resnet50", batch=64, crops="jpeg", workers=None, method=["supervised"])
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:

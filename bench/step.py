@@ -154,6 +154,7 @@ def step_config(method: str, arguments: argparse.Namespace) -> RunConfig:
         "input.height": height,
         "input.width": width,
         "train.precision": arguments.precision,
+        **({"method.burn_in": 0.0} if method == "late_teacher" else {}),  # its default is longer than `LATE`
         **dict(parse_override(option) for option in arguments.options),
     }
     return with_precision(load_config(None, overrides), COCO, torch.device(arguments.device))

@@ -111,9 +111,9 @@ def parts(device: str, *, fast: bool) -> list[Part]:
         graphs = ["--graphs"] if device == "cuda" else []
         return Part(f"{STEP}{name}", bench("step", "--method", *methods, *graphs, *options), limit)
 
-    loader = ["--persons", "8", "--steps", "2"] if fast else ["--steps", "40"]
+    loader = ["--persons", "8", "--steps", "2"] if fast else ["--steps", "20"]
     loaders = [
-        Part("training with its loader", bench("end_to_end", *loader), 60),
+        Part("training with its loader", bench("end_to_end", *loader), 90),
         Part("training with its loader, CUDA graphs", bench("end_to_end", "--graphs", *loader), 90),
     ]
     tests = [PYTHON, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--fast", action="store_true", help="tiny sizes")
     parser.add_argument("--commit", default="", help="the commit of a copy without its history")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together")
     parser.add_argument(
         "--only", default="", metavar="PATTERN", help="parts whose name contains this regular expression"
     )

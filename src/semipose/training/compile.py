@@ -11,11 +11,12 @@ from torch import nn
 
 from semipose.models.pose_net import PoseNet
 
-COMPILATION_SECONDS = 120
-"""Duration of the compilation, an upper estimate."""
-SAVED_SECONDS = (32 / 659 - 32 / 963) / 14
-"""What compiled CUDA graphs save of a step per pass of its cost (`Cost.units`): a Dual step of ResNet-18 with 32 + 32
-persons, which costs 14, on an H200 (docs/research/speed.md)."""
+COMPILATION_SECONDS = 60
+"""Duration of the compilation, twice that of a Dual step of ResNet-18 on an H200 (docs/research/speed.md)."""
+SAVED_SECONDS = (32 / 955 - 32 / 1528) / 7
+"""What compiled CUDA graphs save of a step per pass of its cost (`Cost.units`): a step of `pseudopose` with ResNet-18
+and 32 + 32 persons, which costs 7, on an H200 (docs/research/speed.md). Of the methods whose two kinds of steps were
+measured in turns it saves least."""
 
 
 @dataclass(frozen=True)

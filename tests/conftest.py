@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm  # noqa: F401 - modules that semipose imports are compiled anew by the import hook of the type checks
 import torch
 
 import semipose

@@ -26,7 +26,10 @@ COCO_LABELS = ["Nose", *(f"{side}_{part}" for part in COCO_SIDES for side in "LR
 
 
 def transformers_model(size, *, simple=True, experts=1, part=0, labels=17):
-    """ViTPose of the library transformers with random weights, all of them away from their initial constants."""
+    """ViTPose of the library transformers with random weights, all of them away from their initial constants.
+
+    Drawing each of the 632 million weights of H would take ten seconds: all matrices repeat a million of them.
+    """
     library = pytest.importorskip("transformers", reason="transformers is the oracle of ViTPose's weights")
     backbone = library.VitPoseBackboneConfig(
         hidden_size=size.width, num_hidden_layers=size.depth, num_attention_heads=size.heads, num_experts=experts,
@@ -34,11 +37,17 @@ def transformers_model(size, *, simple=True, experts=1, part=0, labels=17):
     )  # fmt: skip
     config = library.VitPoseConfig(backbone_config=backbone, use_simple_decoder=simple, num_labels=labels)
     torch.manual_seed(0)
-    model = library.VitPoseForPoseEstimation(config).eval()
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point() and (tensor.ndim < 2 or "position" in name):
-                tensor.add_(torch.rand_like(tensor) * 0.2)
+    with torch.device("meta"):
+        model = library.VitPoseForPoseEstimation(config)
+    model.to_empty(device="cpu").eval()
+    drawn = 0.02 * torch.randn(2**20 + 7)  # a prime number: rows of matrices do not repeat
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            tensor.zero_()
+        elif tensor.ndim < 2:
+            tensor.copy_(torch.rand_like(tensor) * 0.2 + name.endswith(("weight", "running_var")))
+        else:
+            tensor.copy_(drawn.repeat(-(-tensor.numel() // len(drawn)))[: tensor.numel()].view_as(tensor))
     return model
 
 

@@ -69,10 +69,18 @@ def test_several_processes_need_fewer_steps_for_as_many_passes(choose, monkeypat
 def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     config, reasons = choose(**{"data.labels": None})
     assert config.method.name == "supervised"
-    assert config.train.steps == round(1000 / 0.7)
-    assert config.train.drops == (0.7, 0.9)
-    assert reasons[1].startswith(f"steps: {config.train.steps}, {config.train.steps} on ")
+    assert config.train.steps == 1000
+    assert (config.train.drops, config.train.average) == ((), 0.99)
+    assert reasons[1].startswith("steps: 1000, 1000 on ")
     assert "unlabeled" not in reasons[1]
+
+
+@pytest.mark.parametrize("given", [{"data.validation": 0}, {"train.drops": [0.7, 0.9]}, {"train.average": 0.0}])
+def test_without_a_validation_set_or_with_a_given_rate_labels_alone_end_at_a_lower_one(choose, given):
+    """Without validation the kept network is not the average."""
+    config, _ = choose(**{"data.labels": None}, **given)
+    assert (config.train.drops, config.train.average) == ((0.7, 0.9), 0.0)
+    assert config.train.steps == round(1000 / 0.7)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
 DROPS: dict[str, tuple[float, ...]] = {"late_teacher": ()}
 """Other ones, measured: the average that `late_teacher` results in loses by a drop (docs/research/late-teacher.md)."""
+AVERAGED = {"train.average": 0.99, "train.drops": ()}
+"""For labels alone: the moving average has more PCK than a network whose rate drops (docs/research/late-teacher.md)."""
 
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
@@ -86,10 +88,12 @@ def choose_options(
     config = config.with_values({key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
-    if "steps" in config.auto:
-        config = config.with_values({"train.steps": _steps(config, labeled, unlabeled, device)})
+    if not unlabeled and splits.validation is not None and not {*AVERAGED} & {*config.given}:
+        config = config.with_values(AVERAGED)
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
         config = config.with_values({"train.drops": DROPS.get(config.method.name, LATE_DROP)})
+    if "steps" in config.auto:
+        config = config.with_values({"train.steps": _steps(config, labeled, unlabeled, device)})
     return config.with_values({"auto": ()}), _reasons(config, labeled, unlabeled, device)
 
 
@@ -160,7 +164,8 @@ def _passes_per_step(config: RunConfig, labeled: int) -> float:
 def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
     """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        return round(automatic_burn_in(_passes_per_step(config, labeled)) / 0.7)  # the rate drops in the last 30 %
+        drops = config.train.drops  # steps at a lower rate come in addition
+        return round(automatic_burn_in(_passes_per_step(config, labeled)) / min(drops, default=1.0))
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
     wanted = math.ceil(budget.passes * unlabeled / (config.train.unlabeled_batch * world_size()))
     teaching, burn_in = min(budget.most, max(budget.least, wanted)), _burn_in(config, labeled)

@@ -54,17 +54,20 @@ class CropGeometry:
 
     def from_image(self, box: Sequence[float]) -> np.ndarray:
         """Returns the (3, 3) float64 matrix from image pixels to crop pixels, for a box [x, y, width, height]."""
-        x, y, width, height = box
-        scale = min(self.input_size[1] / width, self.input_size[0] / height) / self.padding * self.oversample
+        scale, offset = self.scales_and_offsets(np.array([box], np.float64))
+        return np.array([[scale[0], 0, offset[0, 0]], [0, scale[0], offset[0, 1]], [0, 0, 1]])
+
+    def scales_and_offsets(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns s (N,) and t (N, 2), float64, with which s p + t are the crop pixels of image pixels p.
+
+        Args:
+            boxes: N boxes [x, y, width, height] in image pixels.
+        """
+        sizes = np.array([self.input_size[1], self.input_size[0]]) / boxes[:, 2:]
+        scales = sizes.min(axis=1) / self.padding * self.oversample
+        centers = boxes[:, :2] + (boxes[:, 2:] - 1) / 2
         rows, columns = self.crop_size
-        center_x, center_y = x + (width - 1) / 2, y + (height - 1) / 2
-        return np.array(
-            [
-                [scale, 0, (columns - 1) / 2 - scale * center_x],
-                [0, scale, (rows - 1) / 2 - scale * center_y],
-                [0, 0, 1],
-            ]
-        )
+        return scales, np.array([(columns - 1) / 2, (rows - 1) / 2]) - scales[:, None] * centers
 
     def area(self, box: Sequence[float]) -> float:
         """Returns the area of the network input of a box [x, y, width, height] in square pixels of the image."""

@@ -59,22 +59,15 @@ def unlabeled_batch(crops: Crops, indices: list[int]) -> UnlabeledBatch:
 
 def labeled_batch(crops: Crops, indices: list[int]) -> LabeledBatch:
     """Returns the crops at some positions with their joints in crop pixels."""
-    unlabeled = unlabeled_batch(crops, indices)
-    joints = np.empty((len(indices), len(crops.dataset.skeleton), 2), np.float32)
-    weights = np.empty(joints.shape[:2], np.float32)
-    for row, i in enumerate(indices):
-        joints[row], weights[row] = _joints(crops, i)
-    return LabeledBatch(unlabeled.crops, unlabeled.to_input, torch.from_numpy(joints), torch.from_numpy(weights))
-
-
-def _joints(crops: Crops, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (K, 2) in crop pixels and their weights (K,), 0 for unlabeled ones."""
-    person = crops.dataset[index]
-    if person.joints is None or person.visibility is None:
-        raise ValueError(f"person {person.annotation_id} of {crops.dataset.source} has no labels")
-    matrix = crops.geometry.from_image(person.box)
-    joints = person.joints @ matrix[:2, :2].T + matrix[:2, 2]
-    return joints.astype(np.float32), (person.visibility > 0).astype(np.float32)
+    unlabeled, persons = unlabeled_batch(crops, indices), crops.dataset.instances
+    if not persons.annotated[indices].all():
+        without = persons.annotation_ids[indices][~persons.annotated[indices]].tolist()
+        raise ValueError(f"persons {without} of {crops.dataset.source} have no labels")
+    scales, offsets = crops.geometry.scales_and_offsets(persons.boxes[indices])
+    joints = persons.joints[indices].astype(np.float64) * scales[:, None, None] + offsets[:, None]
+    weights = (persons.visibility[indices] > 0).astype(np.float32)
+    joints = torch.from_numpy(joints.astype(np.float32))
+    return LabeledBatch(unlabeled.crops, unlabeled.to_input, joints, torch.from_numpy(weights))
 
 
 def default_workers() -> int:

@@ -72,3 +72,19 @@ def test_a_teacher_with_other_joints_or_another_loss_is_refused(tiny, tmp_path):
         train(tiny("pseudopose", **options, **{"loss.kind": "cross_entropy"}), tmp_path / "loss")
     with pytest.raises(ConfigError, match="has other joints than the data"):
         train(tiny("pseudopose", **options, **{"data.skeleton": "union"}), tmp_path / "joints")
+
+
+def test_frozen_stages_need_weights_but_not_in_a_dry_run(tiny):
+    """A dry run has random weights, and freezes as the training does, so that it takes as much memory."""
+    config = tiny("supervised", **{"model.frozen_stages": 1})
+    splits = load_splits(config.data)
+    with pytest.raises(ConfigError, match=r"untrained stages can't be frozen; give `model\.weights`"):
+        choose(config, splits)
+    build.dry_run(config, splits, torch.device("cpu"))
+
+
+def test_a_backbone_of_one_size_is_refused_before_anything_is_written(tiny, tmp_path):
+    given = {"model.backbone": "beit_base_patch16_224", "input.height": 64, "input.width": 64}
+    with pytest.raises(ConfigError, match=r"224×224 only, not of 64×64; set input\.height=224 input\.width=224"):
+        train(tiny("supervised", **given), tmp_path / "run")
+    assert not [*(tmp_path / "run").rglob("state.pt")]

@@ -155,7 +155,7 @@ def test_options_of_augmentations_by_their_listed_names():
             "`method.reviewer`: unknown option; did you mean 'reviewers'",
         ),
         ({"method": "trs", "method.levels": 7}, "`method.levels`"),
-        ({"input.height": 100}, "`input.height`: Input should be a multiple of 32, not 100"),
+        ({"input.height": 100}, "`input.height`: Input should be a multiple of 32, such as 96 or 128, not 100"),
         ({"method": "single", "method.augmentations": ["cutot"]}, "did you mean 'cutout'"),
     ],
 )

@@ -39,8 +39,11 @@ def choose(config: RunConfig, splits: DataSplits) -> tuple[RunConfig, torch.devi
         The complete configuration, the device, and the reasons of the choices, one line each.
 
     Raises:
-        ConfigError: If the network that learns from the labels alone would learn nothing.
+        ConfigError: If untrained stages would be frozen, or the network that learns from the labels alone would learn
+            nothing.
     """
+    if config.model.frozen_stages and config.model.weights == "none" and config.train.start is None:
+        raise ConfigError("`model.frozen_stages`: untrained stages can't be frozen; give `model.weights` or use 0")
     has_baseline = METHODS[config.method.name][1].baseline_network is not None
     if has_baseline and getattr(config.method, "burn_in", None) == 0 and config.train.start is None:
         raise ConfigError(
@@ -95,10 +98,12 @@ def make_method(
             # A weights file is for the main backbone; other backbones use their automatic weights.
             weights = "none" if model.weights == "none" else "auto"
             model = model.model_copy(update={"backbone": backbone, "weights": weights})
-        if start is None or start.network.config.backbone != model.backbone:
-            return PoseNet(model, len(skeleton), levels)
-        network = PoseNet(model, len(skeleton), levels, pretrained=False)
-        assert isinstance(start.network, PoseNet)
+        new = start is None or start.network.config.backbone != model.backbone
+        network = PoseNet(model, len(skeleton), levels, pretrained=new)
+        network.backbone.check_size((config.input.height, config.input.width))
+        if new:
+            return network
+        assert start is not None and isinstance(start.network, PoseNet)
         alike = (start.loss.kind, start.network.config.stage) == (config.loss.kind, model.stage)
         network.copy_weights_from(start.network, _shared_joints(skeleton, start.skeleton) if alike else [])
         return network

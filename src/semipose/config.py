@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError, field_validator, model_validator
 
 from semipose.augment.registry import AUGMENTATIONS
 from semipose.augment.views import ViewsConfig
@@ -54,12 +54,21 @@ AUTO_GROUPS = {
 class InputConfig(Section):
     """Network input: its size, and the crop of a person."""
 
-    height: int = Field(256, ge=32, multiple_of=32)
+    height: int = Field(256, ge=32)
     """Input height H in pixels."""
-    width: int = Field(192, ge=32, multiple_of=32)
+    width: int = Field(192, ge=32)
     """Input width W in pixels."""
     padding: float = Field(1.25, ge=1)
     """Factor by which the person box is enlarged before it is cropped."""
+
+    @field_validator("height", "width")
+    @classmethod
+    def _multiple_of_32(cls, value: int) -> int:
+        """The strides of all backbones and the size of heatmaps fit multiples of 32."""
+        if value % 32:
+            lower = value - value % 32
+            raise ValueError(f"Input should be a multiple of 32, such as {lower} or {lower + 32}")
+        return value
 
 
 class RunConfig(Section):

@@ -71,6 +71,23 @@ def test_batches_are_halved_until_they_fit_the_memory(model, people, monkeypatch
         predictor(model).predict(crops)
 
 
+def test_features_are_computed_in_halves_that_fit_the_memory(model, people, monkeypatch, caplog):
+    """A GPU for three persons at a time."""
+    crops, forward = LazyCrops(people, model.geometry), type(model.network.backbone).forward
+    expected = predictor(model, batch=1).features(crops)
+
+    def limited(self, images):
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        return forward(self, images)
+
+    monkeypatch.setattr(type(model.network.backbone), "forward", limited)
+    found = predictor(model).features(crops)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
+    assert [r.message for r in caplog.records] == ["7 persons at a time do not fit the memory of cpu; now 3"]
+
+
 def test_a_gpu_predicts_in_16_bit_unless_the_protocol_says_32():
     cuda = torch.device("cuda", 0)
     assert Predictor([], None, device=cuda).in_16_bit

@@ -139,7 +139,7 @@ def test_frozen_stages_stay_unchanged(backbone, stages, first):
     ).training
 
 
-def test_freezing_every_stage_or_untrained_ones_raises():
+def test_freezing_every_stage_raises():
     with pytest.raises(ConfigError, match="the last"):
         PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=5), 14, pretrained=False)
     with pytest.raises(ConfigError, match="the last"):
@@ -147,8 +147,19 @@ def test_freezing_every_stage_or_untrained_ones_raises():
         PoseNet(config, 14, pretrained=False)
     with pytest.raises(ConfigError, match="4 of 4 stages; the last"):
         PoseNet(ModelConfig(backbone="vit_tiny_patch16_224", weights="none", frozen_stages=4), 14, pretrained=False)
-    with pytest.raises(ConfigError, match="untrained"):
-        PoseNet(ModelConfig(backbone="resnet18", weights="none", frozen_stages=1), 14)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "reason"),
+    [
+        ("samvit_base_patch16", "lacks the blocks and the norm of a plain transformer"),
+        ("volo_d1_224", "lacks the blocks and the norm of a plain transformer"),
+        ("crossvit_tiny_240", "feature maps of stride 12, which is no power of two"),
+    ],
+)
+def test_backbones_that_do_not_fit_say_why(backbone, reason):
+    with torch.device("meta"), pytest.raises(ConfigError, match=f"`model.backbone`: {backbone} .*{reason}"):
+        make(backbone)
 
 
 def test_a_network_of_one_size_refuses_others():

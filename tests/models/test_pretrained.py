@@ -217,6 +217,15 @@ def test_another_backbone_is_refused_with_the_options_to_set(file, tiny):
         make_method(tiny("supervised", **{"train.start": str(file)}), COCO, torch.Generator())
 
 
+def test_a_name_on_the_hub_is_the_weights_of_a_backbone(monkeypatch, file):
+    monkeypatch.setattr("semipose.models.weights.fetch_vitpose", {"vitpose-plus-small": file}.__getitem__)
+    network, other = (
+        PoseNet(ModelConfig(backbone="vitpose_small", weights=weights), 17)
+        for weights in ("vitpose-plus-small", str(file))
+    )
+    assert all(map(torch.equal, network.backbone.state_dict().values(), other.backbone.state_dict().values()))
+
+
 def test_names_on_the_hub(monkeypatch, file):
     assert hub_name("vitpose-base-simple") == hub_name("usyd-community/vitpose-base-simple") == "vitpose-base-simple"
     assert hub_name("vitpose-giant") is None

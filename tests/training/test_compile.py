@@ -14,6 +14,7 @@ from semipose.trainer import train
 from semipose.training.compile import CompilationPlan, plan_compilation
 from semipose.training.engine import Engine
 from tests.integration.runs import assert_same_runs
+from tests.integration.test_resume import interrupted
 
 SCRIPT = """
 import torch
@@ -164,6 +165,16 @@ def test_a_dry_run_sees_steps_with_and_without_unlabeled_images(tiny, tmp_path, 
     train(tiny("dual", **{"train.steps": 6, "method.burn_in": 0.5, "train.compile": True}), tmp_path / "run")
     assert [info.step for info in infos] == [0, 3, 5] * 3
     assert len(compiled) > 6 * 2  # the steps are compiled as well
+
+
+def test_a_resumed_training_counts_the_steps_that_are_left(tiny, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "semipose.training.loop.plan_compilation", lambda *given, steps, **more: seen.append(steps) or plan(False)
+    )
+    interrupted(tiny("single", **{"train.steps": 4}), tmp_path / "run", monkeypatch, 3)
+    train(tiny("single", **{"train.steps": 4}), tmp_path / "run", resume=True)
+    assert seen == [4, 1]
 
 
 def test_the_decision_is_logged_in_one_line(tiny, tmp_path, monkeypatch, caplog):

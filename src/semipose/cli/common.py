@@ -127,7 +127,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average heatmaps with those of the mirrored image.")]
 

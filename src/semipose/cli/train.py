@@ -53,18 +53,21 @@ def train(
     box_category: BoxCategory = None,
     labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
     method: Annotated[str | None, typer.Option(help="A training method; semipose methods lists them.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm backbone.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="A timm backbone, or vitpose_small to vitpose_huge.")] = None,
     weights: Annotated[
         str | None, typer.Option(help="Pretrained weights of the backbone: a file, auto or none.")
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(help="A run or weights file to start from; without --data it adapts to --unlabeled."),
+        typer.Option(
+            help="A run, a weights file or a name such as vitpose-base-simple to start from; without --data it adapts "
+            "to --unlabeled."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/METHOD if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out where it stopped.")] = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of initial weights, data order and augmentation.")] = None,
     with_report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html at the end.")] = True,
     json: Json = False,

@@ -2,9 +2,9 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -132,17 +132,25 @@ class Predictor:
         They are those of the backbone of the first network that its head takes, averaged over all positions.
         """
         network = self.networks[0]
+
+        def means(view: View) -> tuple[Tensor]:
+            with self._autocast():
+                return (network.backbone(view.images)[0].float().mean(dim=(2, 3)),)
+
         mode = network.training
         network.eval()
         try:
             with torch.inference_mode():
-                found = [network.backbone(view.images)[0].mean(dim=(2, 3)).cpu() for _, view in self._views(crops)]
+                found = [self._in_parts(view, means)[0] for _, view in self._views(crops)]
         finally:
             network.train(mode)
-        return torch.nn.functional.normalize(torch.cat(found).double(), dim=1).numpy()
+        return torch.nn.functional.normalize(torch.from_numpy(np.concatenate(found)), dim=1).numpy()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.float16) if self.in_16_bit else nullcontext()
 
     def _mean(self, images: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.float16) if self.in_16_bit else nullcontext():
+        with self._autocast():
             maps = [self.loss.heatmaps(network.forward_main(images)).float() for network in self.networks]
         return torch.stack(maps).mean(dim=0)
 
@@ -162,30 +170,40 @@ class Predictor:
         return batch.pin_memory() if self.device.type == "cuda" else batch
 
     def _joints(self, view: View, flip_order: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the joints (B, K, 2) in crop pixels and their peaks (B, K), float64, in as many passes as needed."""
-        limits, found, start = self.limits, list[tuple[np.ndarray, np.ndarray]](), 0
+        """Returns the joints (B, K, 2) in crop pixels and their peaks (B, K), float64."""
+
+        def decoded(part: View) -> tuple[Tensor, Tensor]:
+            joints, peaks = decode(self.heatmaps(part, flip_order), STRIDE, self.decoder, self.sigma)
+            return geometry.transform_points(geometry.inverse(part.from_crop), joints), peaks
+
+        joints, peaks = self._in_parts(view, decoded)
+        return joints, peaks
+
+    def _in_parts(self, view: View, compute: Callable[[View], tuple[Tensor, ...]]) -> list[np.ndarray]:
+        """Returns what `compute` gives for a view, float64, in as many passes as the memory of the GPU needs.
+
+        The last tensor is not finite where 16 bit overflow.
+        """
+        limits, found, start = self.limits, list[list[np.ndarray]](), 0
         while start < len(view):
             part = view[start : start + (limits.batch or len(view))]
-            joints, peaks = self._fitting(part, flip_order) or (None, None)
-            if joints is None or peaks is None:
+            values = self._fitting(part, compute)
+            if values is None:
                 limits.batch = self._half_of(len(part), view)
-            elif self.in_16_bit and not np.isfinite(peaks).all():
+            elif self.in_16_bit and not np.isfinite(values[-1]).all():
                 limits.overflow = True
                 log.warning("heatmaps overflow in 16 bit; they are computed in 32 bit")
             else:
-                found.append((joints, peaks))
+                found.append(values)
                 start += len(part)
-        first, second = zip(*found, strict=True)
-        return np.concatenate(first), np.concatenate(second)
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
-    def _fitting(self, view: View, flip_order: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Returns joints and peaks, or None if the GPU's memory is too small; no tensor of the failed pass is left."""
+    def _fitting(self, view: View, compute: Callable[[View], tuple[Tensor, ...]]) -> list[np.ndarray] | None:
+        """Returns what `compute` gives, or None if the GPU's memory is too small; no tensor of that pass is left."""
         try:
-            joints, scores = decode(self.heatmaps(view, flip_order), STRIDE, self.decoder, self.sigma)
+            return [tensor.cpu().double().numpy() for tensor in compute(view)]
         except torch.OutOfMemoryError:
             return None
-        in_crop = geometry.transform_points(geometry.inverse(view.from_crop), joints)
-        return in_crop.cpu().double().numpy(), scores.cpu().double().numpy()
 
     def _half_of(self, batch: int, view: View) -> int:
         """Returns half of a batch that does not fit the memory, and logs it."""

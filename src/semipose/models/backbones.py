@@ -124,11 +124,21 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps images (B, 3, H, W) to L feature maps (B, C, f, g), the deepest first."""
-        if self._fixed_size and images.shape[-2:] != self._fixed_size:
-            height, width = self._fixed_size
-            given = f"{images.shape[-2]}×{images.shape[-1]}"
-            raise ConfigError(f"`input`: this backbone takes images of {height}×{width} only, not of {given}")
+        self.check_size((images.shape[-2], images.shape[-1]))
         return self.features(images * self.scale + self.shift)[::-1]
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Checks the height and width of images.
+
+        Raises:
+            ConfigError: If this network takes images of one other size only.
+        """
+        if self._fixed_size and size != self._fixed_size:
+            height, width = self._fixed_size
+            raise ConfigError(
+                f"`input`: this backbone takes images of {height}×{width} only, not of {size[0]}×{size[1]}; set "
+                f"input.height={height} input.width={width}"
+            )
 
     def layers(self, name: str) -> dict[str, int]:
         """Returns the number of each parameter's layer, from the input, as timm groups those of the model `name`."""
@@ -233,6 +243,8 @@ class PlainTransformer(Backbone):
             model: Any = create_vitpose(name)
         else:
             model = timm.create_model(name, pretrained=pretrained, num_classes=0, **_size_options(_probe(name)))
+        if not hasattr(model, "blocks") or not hasattr(model, "norm"):
+            raise ConfigError(f"`model.backbone`: {name} lacks the blocks and the norm of a plain transformer")
         if isinstance(model.norm, nn.Identity):  # networks that average their features have their last norm after it
             model.norm, model.fc_norm = model.fc_norm, nn.Identity()
         depth = len(model.blocks)
@@ -318,6 +330,8 @@ def build_backbone(name: str, weights: str, stage: int, levels: int) -> Backbone
     with fetching(name, weights) as fetch:
         features = family.create(name, stage, levels, fetch)
     backbone = family(features)
+    if odd := [stride for stride in backbone.reductions if not math.log2(stride).is_integer()]:
+        raise ConfigError(f"`model.backbone`: {name} has feature maps of stride {odd[0]}, which is no power of two")
     load_weights(features, name, weights, backbone.convert)
     pretrained = timm.get_pretrained_cfg(name) if weights != "none" and name not in SIZES else None
     mean, std = (pretrained.mean, pretrained.std) if pretrained else (MEAN, STD)

@@ -21,7 +21,8 @@ class ModelConfig(Section):
     """Any timm model with feature maps (resnet18, hrnet_w32, convnext_tiny, vit_small_patch14_dinov2 …), or
     vitpose_small, vitpose_base, vitpose_large, vitpose_huge."""
     weights: str = "auto"
-    """Pretrained weights: `auto` (from an installed package, else from the hub), a local file, or `none`."""
+    """Pretrained weights: `auto` (from an installed package, else from the hub), a local file, a name of ViTPose's
+    weights on the hub (`vitpose-plus-base`), or `none`."""
     stage: int = Field(-1, le=-1)
     """Backbone stage of the main head, counted from the last; -1 in the papers, -2 halves the cost of the head. The
     stages of a plain transformer are quarters of its depth."""
@@ -56,8 +57,6 @@ class PoseNet(nn.Module):
         self.backbone: Backbone = build_backbone(
             config.backbone, config.weights if pretrained else "none", config.stage, levels
         )
-        if config.frozen_stages and pretrained and config.weights == "none":
-            raise ConfigError("`model.frozen_stages`: untrained stages can't be frozen; give `model.weights` or use 0")
         if config.frozen_stages:
             self.backbone.freeze(config.frozen_stages)
         self.heads = nn.ModuleList(

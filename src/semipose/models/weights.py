@@ -123,9 +123,9 @@ def load_weights(
     """
     if weights == "auto" and package_weights_available(name):
         state, source = _read_package(name), f"the package {WEIGHTS_PACKAGES[name].requirement}"
-    elif weights == "auto" and name in SIZES:
-        path = fetch_vitpose(DEFAULT_WEIGHTS[name])
-        state, source = convert(read_tensors(path, "model.weights")), DEFAULT_WEIGHTS[name]
+    elif (weights == "auto" and name in SIZES) or weights in VITPOSE_WEIGHTS:
+        source = DEFAULT_WEIGHTS[name] if weights == "auto" else weights
+        state = convert(read_tensors(fetch_vitpose(source), "model.weights"))
     elif weights not in ("auto", "none"):
         state, source = convert(read_tensors(Path(weights), "model.weights")), weights
     else:

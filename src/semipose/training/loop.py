@@ -119,7 +119,12 @@ class Training:
         """
         engine, parts, processes = self.engine, self.config.accumulate, world_size()
         plan = plan_compilation(
-            self.config.compile, engine.device, steps=self.steps, units=units, parts=parts, processes=processes
+            self.config.compile,
+            engine.device,
+            steps=self.steps - self.state.step,
+            units=units,
+            parts=parts,
+            processes=processes,
         )
         if plan.reason:
             log.info(plan.reason)

@@ -54,8 +54,8 @@ TRAININGS: dict[str, list[str]] = {
     "four networks, two levels": ["paper", "--method", "trs"],
 }
 """A training of each kind."""
-COMPILED = ("the default", "four networks, two levels")
-"""Those whose networks are compiled to CUDA graphs on a GPU."""
+COMPILED = "four networks, two levels"
+"""The one whose networks are compiled to CUDA graphs on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +108,10 @@ def parts(device: str, *, fast: bool) -> list[Part]:
 
     def steps(methods: Sequence[str], limit: float, *options: str) -> Part:
         name = ", ".join([*methods, *options[1:]])
-        graphs = ["--graphs"] if device == "cuda" else []
         return Part(f"{STEP}{name}", bench("step", "--method", *methods, *graphs, *options), limit)
 
-    loader = ["--persons", "8", "--steps", "2"] if fast else ["--steps", "20"]
-    loaders = [
-        Part("training with its loader", bench("end_to_end", *loader), 90),
-        Part("training with its loader, CUDA graphs", bench("end_to_end", "--graphs", *loader), 90),
-    ]
+    loader = ["--persons", "8", "--steps", "2"] if fast else ["--steps", "20", "--persons", "100"]
+    graphs = ["--graphs"] if device == "cuda" else []
     tests = [PYTHON, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
     resnet50 = [] if fast else ["--backbone", "resnet50"]
     return [
@@ -123,7 +119,7 @@ def parts(device: str, *, fast: bool) -> list[Part]:
         *(training(name, options, device, fast=fast) for name, options in TRAININGS.items()),
         *(steps([method], 120) for method in MEASURED_ALONE),
         Part("use of the hardware", bench("mfu"), 60),
-        *loaders[: 2 if device == "cuda" else 1],
+        Part("training with its loader", bench("end_to_end", *graphs, *loader), 90),
         Part("predictions", bench("predict", *resnet50, *(["--persons", "8"] if fast else [])), 60),
         *([] if fast else [steps(["dual"], 120, *resnet50)]),
         steps([method for method in METHODS if method not in MEASURED_ALONE], 240),
@@ -138,7 +134,7 @@ def gpu_tests() -> list[str]:
 
 def training(name: str, options: Sequence[str], device: str, *, fast: bool) -> Part:
     """Returns a short training on the embedded people."""
-    compiled = "on" if device == "cuda" and name in COMPILED else "auto"
+    compiled = "on" if device == "cuda" and name == COMPILED else "auto"
     real = [*(["model.backbone=resnet18"] if "paper" in options else []), "--steps", "200"]
     tiny = ["model.backbone=test_resnet", "model.head_channels=8", "input.height=64", "input.width=64"]
     tiny += ["train.batch=4", "train.unlabeled_batch=4", "train.precision=32-true", "--steps", "4"]

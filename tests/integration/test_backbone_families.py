@@ -36,6 +36,8 @@ FAMILIES = {
 }
 """A small network of each family."""
 
+SAPIENS = "vit_base_patch16_sapiens2"
+
 TRAINED = ("convnextv2_atto", "vit_small_patch14_dinov2", "vit_tiny_patch16_dinov3_qkvb")
 """Those that are trained and exported at the size of the papers."""
 
@@ -58,9 +60,25 @@ def test_levels_have_a_quarter_of_the_input_of_any_size(backbone, head):
     assert not torch.allclose(outputs[:, 0], outputs[:, 1])
 
 
-@pytest.mark.parametrize("backbone", [name for name in FAMILIES if not name.startswith(("hrnet", "vitpose"))])
+def test_hrnet_has_the_published_number_of_parameters():
+    """28.5 million with W32 (Sun et al., CVPR 2019, table 1), where the coarser branches end unused."""
+    with torch.device("meta"):
+        network = PoseNet(ModelConfig(backbone="hrnet_w32", weights="none"), 17)
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(28.5, abs=0.05)
+
+
+def test_sapiens2_has_levels_of_a_quarter_of_the_input():
+    """Its smallest network has 86 million weights, so nothing is computed."""
+    with torch.device("meta"):
+        network = make(SAPIENS, levels=2)
+        assert network(torch.empty(1, 3, 256, 192)).shape == (1, 2, 5, 64, 48)
+
+
+@pytest.mark.parametrize(
+    "backbone", [SAPIENS, *(name for name in FAMILIES if not name.startswith(("hrnet", "vitpose")))]
+)
 def test_parameters_are_timms_without_the_classifier(backbone):
-    """HRNet loses the branches out of use; ViTPose is compared with the published sizes in test_vitpose.py."""
+    """ViTPose is compared with the published sizes in test_vitpose.py."""
     patch = {"patch_size": 16} if "patch14" in backbone else {}
     with torch.device("meta"):
         network, whole = make(backbone), timm.create_model(backbone, num_classes=0, **patch)

@@ -50,8 +50,9 @@ class TrainConfig(OptimConfig):
     """Whether to use the channels-last memory layout; faster on most hardware, equal results up to rounding."""
     compile: bool | Literal["auto"] = "auto"
     """Whether to compile the networks with torch.compile, on a GPU to CUDA graphs, so that it does not wait for Python
-    between small operations. `auto` does so on a GPU if the steps save more time than the compilation takes, a minute
-    or two. Needs a C++ compiler and more memory; CUDA graphs need one process and `accumulate` 1."""
+    between small operations. `auto` does so on a GPU if the steps save more time than the compilation takes, a
+    minute. Needs a C++ compiler, and more memory than the batch that `batch: auto` finds leaves room for; where it
+    fails, the training goes on without. CUDA graphs need one process and `accumulate` 1."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps. `auto` is the first CUDA GPU, else Apple's if the method runs there (a dry run
     shows it), else the CPU."""

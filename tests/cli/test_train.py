@@ -78,6 +78,7 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
         "pixel_error",
         "gain",
         "unlabeled_not_used",
+        "gain_not_measured",
         "data",
         "out",
     }

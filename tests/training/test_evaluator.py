@@ -10,6 +10,7 @@ from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
 from semipose.inference.pose_model import load_pose_model
 from semipose.metrics.gain import Gain
+from semipose.reports.html import write_report
 from semipose.trainer import train
 from semipose.training.evaluator import Evaluator, selection_score
 from tests.integration.runs import saved_state
@@ -179,6 +180,18 @@ def test_with_labels_and_no_burn_in_the_gain_is_over_the_start(tiny, tmp_path):
         for path in (tmp_path / "start" / "best.safetensors", tmp_path / "run" / "weights" / "labels_alone.safetensors")
     )
     assert all(alone[name].equal(start[name]) for name in start)
+
+
+def test_too_few_validation_images_to_measure_the_gain_are_said(tiny, tmp_path):
+    options = {"method.burn_in": 0.5, "train.steps": 2, "data.validation": 8}
+    result = train(tiny("late_teacher", **options), tmp_path / "run")
+    reason = "8 validation images of 10 that are needed; give labeled images as data.val"
+    assert result.gain is None
+    assert result.describe_gain() == f"unlabeled images: gain not measured, {reason}"
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["gain_not_measured"] == reason
+    page = write_report(tmp_path / "run").read_text()
+    assert f"is the gain from unlabeled images: {reason}." in page
+    assert train(tiny("mean_teacher", **options), tmp_path / "other").describe_gain() == ""
 
 
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):

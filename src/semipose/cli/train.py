@@ -132,6 +132,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
                 "pixel_error": result.pixel_error,
                 "gain": result.gain and result.gain.as_dict(),
                 "unlabeled_not_used": result.unlabeled_not_used,
+                "gain_not_measured": result.gain_not_measured,
                 "data": result.data,
                 "out": str(result.folder),
             }

@@ -139,7 +139,8 @@ def calibrate(data: MatchedDataset) -> CalibrationReport:
     persons, joints = int(known.any(axis=1).sum()), len(right)
     calibration, folds = fit(peaks, right), [fit(peaks[half != h], right[half != h]) for h in (0, 1)]
     if calibration is None or None in folds:
-        return CalibrationReport(None, _reason(right), persons, joints, criterion)
+        reason = _reason(right) if calibration is None else f"{joints} labeled validation joints are too few to test it"
+        return CalibrationReport(None, reason, persons, joints, criterion)
     confidences = np.where(half == 0, *(fold.confidences(peaks) for fold in folds if fold))
     before, after = Reliability.of(peaks, right), Reliability.of(confidences, right)
     return CalibrationReport(calibration, "", persons, joints, criterion, before, after)
@@ -204,7 +205,7 @@ def _reason(right: np.ndarray) -> str:
         return f"only {len(right)} labeled validation joints"
     if right.all() or not right.any():
         return f"all {len(right)} labeled validation joints are {'right' if right.all() else 'wrong'}"
-    return "the validation labels are too few, or their joints are not more often right where peaks are higher"
+    return "the joints of the validation persons are not more often right where peaks are higher"
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:

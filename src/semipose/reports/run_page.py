@@ -109,6 +109,8 @@ def _answers(results: dict[str, Any], gain: Gain | None, truth: PoseDataset) -> 
     answers = [_score_answer(name, scores[name], intervals.get(name), results, truth) for name in names]
     unused = results.get("unlabeled_not_used")
     about_gain = [_gain_answer(gain)] if gain else [_unused_answer(unused)] if unused else []
+    if unmeasured := results.get("gain_not_measured"):
+        about_gain = [Answer("not measured", f"is the gain from unlabeled images: {unmeasured}.")]
     return [*answers[:1], *about_gain, *answers[1:]]
 
 

@@ -23,7 +23,7 @@ from semipose.errors import RunError
 from semipose.inference.pose_model import PoseModel
 from semipose.inference.predictor import Predictor
 from semipose.losses import LossConfig
-from semipose.metrics.bootstrap import intervals
+from semipose.metrics.bootstrap import MIN_IMAGES, intervals
 from semipose.metrics.calibration import NOT_CALIBRATED
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
 from semipose.metrics.instance_score import DESCRIPTIONS
@@ -43,6 +43,7 @@ from semipose.training.loggers import MetricsLog
 from semipose.training.result import NetworkScores, TrainResult
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,7 @@ class Evaluator:
         self._load_kept_weights()
         predictions = self._predict_all(which)
         gain = self._gain(which, predictions, state) if learned_from_unlabeled else None
+        why_no_gain = self._why_no_gain(which) if learned_from_unlabeled and gain is None else ""
         scores = self._scores(predictions, which)
         protocol = self._protocol(which, truth, images)
         validated = predictions
@@ -222,6 +224,7 @@ class Evaluator:
             state.seconds,
             boxes=boxes,
             unlabeled_not_used=why_not,
+            gain_not_measured=why_no_gain,
         )
         if not is_main_process():
             return result
@@ -242,6 +245,7 @@ class Evaluator:
             "pixel_error": pixel_error,
             "gain": gain and gain.as_dict(),
             "unlabeled_not_used": why_not,
+            "gain_not_measured": why_no_gain,
         }
         calibration = calibrate_weights(self.out, self._truth.get("validation"), validated, state.best_network)
         content["calibration"] = calibration.as_dict()
@@ -272,6 +276,13 @@ class Evaluator:
                 f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
             )
         return gain
+
+    def _why_no_gain(self, which: SetName) -> str:
+        """Returns why the gain is not measured; empty for a method that never measures it."""
+        if self.engine.method.baseline_network is None:
+            return ""
+        images = len(self._truth[which].instances.images)
+        return f"{plural(images, f'{which} image')} of {MIN_IMAGES} that are needed; give labeled images as data.val"
 
     def _load_kept_weights(self) -> None:
         try:

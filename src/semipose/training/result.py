@@ -31,6 +31,7 @@ class TrainResult:
             to measure it on.
         boxes: The boxes of the evaluated persons, in words; empty without scores.
         unlabeled_not_used: Why the training used none of its unlabeled images; empty otherwise.
+        gain_not_measured: Why it is not known what they brought; empty otherwise.
         data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
@@ -45,6 +46,7 @@ class TrainResult:
     gain: Gain | None = None
     boxes: str = ""
     unlabeled_not_used: str = ""
+    gain_not_measured: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -57,7 +59,12 @@ class TrainResult:
         return "\n".join([*lines, f"  {self.protocol}", *([f"  {gain}"] if (gain := self.describe_gain()) else [])])
 
     def describe_gain(self) -> str:
-        """Returns in one line what the unlabeled images brought or why they were not used; empty if that is unknown."""
+        """Returns in one line what the unlabeled images brought, or why they were not used or this is not known.
+
+        Empty for a method that does not measure it.
+        """
         if self.unlabeled_not_used:
             return f"unlabeled images: not used, {self.unlabeled_not_used}; raise train.steps or give method.burn_in"
+        if self.gain_not_measured:
+            return f"unlabeled images: gain not measured, {self.gain_not_measured}"
         return self.gain.describe() if self.gain else ""

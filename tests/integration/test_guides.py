@@ -118,6 +118,8 @@ def test_a_mouse(prepare, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     joints = prepare(tmp_path)
     for words in commands("mouse.md"):
+        if words[:3] == ["semipose", "data", "merge"]:  # the pre-labels were right
+            shutil.copy("to_label/annotations.json", "to_label/corrected.json")
         if words[0] == "semipose":
             run([*words, "--no-report"] if "train.start=runs/mouse" in words else words)
     values = {}

@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 
 import semipose
+from semipose.data.datasets import PEOPLE
+from semipose.data.formats.coco import read_coco
+from semipose.data.formats.writers import write_annotations
 from semipose.errors import ConfigError
-from semipose.inference.prediction_files import likelihoods, output_files, prediction_table, require_writers
+from semipose.inference.prediction_files import (
+    likelihoods,
+    output_files,
+    prediction_table,
+    refuse_labels,
+    require_writers,
+    write_prediction_files,
+)
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.test_video import clip, picture
@@ -109,3 +119,39 @@ def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
     found = labels.labeled_frames[1].predicted_instances[0]
     np.testing.assert_allclose(found.points["xy"], read.iloc[1].to_numpy().reshape(-1, 3)[:, :2])
     np.testing.assert_allclose(found.points["score"], likelihood[1])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".h5", ".slp"])
+def test_labels_are_not_replaced_and_earlier_predictions_are(small_people, tmp_path, suffix):
+    if suffix in (".h5", ".slp"):
+        pytest.importorskip("tables" if suffix == ".h5" else "sleap_io")
+    labels, earlier, other = (tmp_path / f"{name}{suffix}" for name in ("labels", "earlier", "other"))
+    write_annotations(read_coco(small_people, PEOPLE / "images"), labels)
+    images = sorted((PEOPLE / "images").iterdir())[:2]
+    write_prediction_files([prediction(0, 1.0)], [earlier], SKELETON, {0: "a.jpg", 1: "b.jpg"}, images)
+    other.write_text("of something else")
+    refuse_labels([earlier, tmp_path / f"new{suffix}"])
+    for path in (labels, other):
+        with pytest.raises(ConfigError, match=rf"`out`: .*{path.name} holds labels or other data.*choose another file"):
+            refuse_labels([earlier, path])
+    write_prediction_files([], [earlier], SKELETON, {0: "a.jpg"}, images[:1])
+    refuse_labels([earlier])
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_labels_are_refused_before_anything_is_predicted(model, small_people, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr("semipose.inference.predict.predict_dataset", None)
+    monkeypatch.setattr("semipose.inference.video.predict_frames", None)
+    video, labels = clip(tmp_path / "v.mp4", [picture(8 * x) for x in range(4)]), tmp_path / f"labels{suffix}"
+    write_annotations(read_coco(small_people, PEOPLE / "images"), labels)
+    before = labels.read_bytes()
+    for source in (video, PEOPLE / "images"):
+        with pytest.raises(ConfigError, match="holds labels"):
+            semipose.predict(model, source, out=labels)
+    (tmp_path / "videos").mkdir()
+    for name in "ab":
+        (tmp_path / f"videos/{name}.mp4").write_bytes(video.read_bytes())
+    labels.rename(tmp_path / f"b_predictions{suffix}")
+    with pytest.raises(ConfigError, match=r"b_predictions.* holds labels"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path, format={".json": "coco", ".csv": "csv"}[suffix])
+    assert (tmp_path / f"b_predictions{suffix}").read_bytes() == before

@@ -25,7 +25,7 @@ from semipose.inference.detector import MIN_SCORE, Detector, detect_images, dete
 from semipose.inference.draw import draw_predictions
 from semipose.inference.parameters import data_errors_for, refuse_run_folder, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
-from semipose.inference.prediction_files import output_files, require_writers, write_prediction_files
+from semipose.inference.prediction_files import output_files, refuse_labels, require_writers, write_prediction_files
 from semipose.inference.predictor import predict_dataset
 from semipose.inference.smoothing import check_smoothing
 from semipose.inference.video import predict_video
@@ -164,7 +164,7 @@ def predict(
 
     Raises:
         DataError: If the images or boxes cannot be used.
-        ConfigError: If a parameter has no effect, or a file in `out` would replace an input or a file of a run.
+        ConfigError: If a parameter has no effect, or a file in `out` would replace an input, labels or a file of a run.
     """
     out, written = output_files(out, format)
     require_writers(written)
@@ -188,6 +188,7 @@ def predict(
         options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
         return _predict_videos(model, source, out, written, progress, chosen, options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
+    refuse_labels(written)
     persons = errors.read("images", lambda problems: chosen.read(model, source, images, problems, progress))
     sizes = read_image_sizes(image_paths(persons))
     if chosen.finder is None:
@@ -240,15 +241,17 @@ def _predict_videos(
     """Predicts a video, or several, whose files then begin with their names."""
     videos = list_videos(source)
     if len(videos) == 1:
+        refuse_labels(files)
         return boxes.predict_video(model, videos[0], out, files, progress, options)
     if not files[0].name.startswith("predictions"):
         raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {files[0].name}")
     if is_box_file(boxes.file):
         refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=boxes.file)
+    files_of = {video: [path.with_name(f"{video.stem}_{path.name}") for path in files] for video in videos}
+    refuse_labels(path for own in files_of.values() for path in own)
     paths: list[Path] = []
     accounts: list[DataAccount] = []
-    for video in videos:
-        own = [path.with_name(f"{video.stem}_{path.name}") for path in files]
+    for video, own in files_of.items():
         written = boxes.predict_video(model, video, out, own, progress, options)
         paths, accounts = [*paths, *written], [*accounts, written.account]
     persons = sum(account.persons for account in accounts)

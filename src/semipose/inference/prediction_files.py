@@ -1,20 +1,21 @@
 """The files that hold predictions: COCO results, DeepLabCut's tables, and SLEAP's labels."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semipose.data.formats.coco_results import save_predictions
+from semipose.data.formats.coco_results import is_prediction_file, save_predictions
 from semipose.data.formats.deeplabcut import SCORER, individual_names
-from semipose.data.formats.pose_tables import PoseTable, write_csv_table, write_h5_table
-from semipose.data.formats.sleap import save_slp, sleap_skeleton
+from semipose.data.formats.pose_tables import PoseTable, has_likelihoods, write_csv_table, write_h5_table
+from semipose.data.formats.sleap import has_predictions_only, save_slp, sleap_skeleton
 from semipose.errors import ConfigError
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
+from semipose.utils.files import is_file
 
 OUTPUT_FORMATS = {"coco": (".json",), "csv": (".csv",), "dlc": (".csv", ".h5"), "slp": (".slp",)}
 """The suffixes of the files of each format; `dlc` is the pair of files that DeepLabCut's analysis writes."""
@@ -50,6 +51,20 @@ def require_writers(files: Sequence[Path]) -> None:
     for path in files:
         for module in {".h5": ("pandas", "tables"), ".slp": ("sleap_io",)}.get(path.suffix.lower(), ()):
             import_extra(module, "formats", f"writing {path.name}")
+
+
+def refuse_labels(files: Iterable[Path]) -> None:
+    """Raises ConfigError if one of the files exists and holds something else than predictions, such as labels."""
+    for path in files:
+        if is_file(path) and path.stat().st_size and not _holds_predictions(path):
+            raise ConfigError(f"`out`: {path} holds labels or other data, not earlier predictions; choose another file")
+
+
+def _holds_predictions(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        return is_prediction_file(path)
+    return has_predictions_only(path) if suffix == ".slp" else has_likelihoods(path)
 
 
 def write_prediction_files(

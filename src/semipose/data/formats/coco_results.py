@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from semipose.data.formats.image_names import ImageIndex, ImageReference, image_id_of
-from semipose.data.formats.json_files import read_json_list
+from semipose.data.formats.json_files import first_record, read_json_list
 from semipose.data.formats.values import finite_numbers
 from semipose.errors import DataError, RunError, collect_errors
 from semipose.structures.instances import PoseDataset
@@ -43,6 +43,12 @@ def save_predictions(
     names = files or {}
     records = [_record(p) | ({"file_name": names[p.image_id]} if p.image_id in names else {}) for p in predictions]
     _write(records, Path(path))
+
+
+def is_prediction_file(path: Path) -> bool:
+    """Returns whether a file is a list of predictions, perhaps an empty one; files of labels and of boxes are not."""
+    record = first_record(path)
+    return {"keypoints", "score"} <= record.keys() or path.read_bytes().strip() == b"[]"
 
 
 def save_submission(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:

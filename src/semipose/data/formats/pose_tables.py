@@ -75,6 +75,24 @@ def is_csv_table(path: Path) -> bool:
     return tuple(first[:3]) == (LEVELS[0], *LEVELS[2:]) or tuple(first) == LEVELS
 
 
+def has_likelihoods(path: Path) -> bool:
+    """Returns whether a csv or h5 file is a pose table with likelihoods, which predictions have and labels lack.
+
+    Raises:
+        ConfigError: If pandas or PyTables is not installed, for an h5 file.
+    """
+    if path.suffix.lower() == ".csv":
+        if not is_csv_table(path):
+            return False
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for _, row in zip(range(4), csv.reader(file), strict=False)]
+        return any(row[:1] == [LEVELS[-1]] and "likelihood" in row for row in rows)
+    try:
+        return read_h5_table(path).values.shape[2] > 2
+    except DataError:
+        return False
+
+
 def read_csv_table(path: Path, problems: list[str] | None = None) -> PoseTable:
     """Reads a csv table; the name of an image may be one cell, or one for each folder.
 

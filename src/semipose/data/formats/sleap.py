@@ -44,11 +44,7 @@ class SleapFormat(Format):
         category: CategoryChoice = ANY_CATEGORY,
     ) -> PoseDataset:
         """Reads the animals of a SLEAP file, as `Format.read` describes."""
-        sleap_io = import_extra("sleap_io", "formats", f"reading {path.name}")
-        try:
-            labels = sleap_io.load_slp(str(path), open_videos=False)
-        except Exception as error:  # sleap-io and h5py raise many types
-            raise DataError(f"{path} can't be read as SLEAP's labels ({_reason(error)})") from None
+        labels = _load(path)
         skeleton = _skeleton(labels, path)
         frames = [frame for frame in labels.labeled_frames if frame.user_instances]
         animals: list[Instance] = []
@@ -63,6 +59,18 @@ class SleapFormat(Format):
         return dataset_without_boxes(
             skeleton, animals, path, problems, left_out={"predictions of SLEAP": predicted} if predicted else None
         )
+
+
+def has_predictions_only(path: Path) -> bool:
+    """Returns whether a file is one of SLEAP in which no instance was made or corrected by a user.
+
+    Raises:
+        ConfigError: If sleap-io is not installed.
+    """
+    try:
+        return not any(frame.user_instances for frame in _load(path).labeled_frames)
+    except DataError:
+        return False
 
 
 def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
@@ -118,6 +126,15 @@ def save_slp(video: str | list[str], frames: list[list[Any]], skeleton: Any, pat
     labels = sleap_io.Labels(labeled, videos=[source], skeletons=[skeleton])
     with replacing(path) as temporary:
         sleap_io.save_slp(labels, str(temporary), embed=False, verbose=False)
+
+
+def _load(path: Path) -> Any:
+    """The content of a file, as sleap-io has it."""
+    sleap_io = import_extra("sleap_io", "formats", f"reading {path.name}")
+    try:
+        return sleap_io.load_slp(str(path), open_videos=False)
+    except Exception as error:  # sleap-io and h5py raise many types
+        raise DataError(f"{path} can't be read as SLEAP's labels ({_reason(error)})") from None
 
 
 class _Frames:

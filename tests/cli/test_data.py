@@ -88,7 +88,8 @@ def test_split_by_time(cli, tmp_path):
     code, out, err = cli(*arguments, "--by", "time", "--json")
     assert code == 0, err
     assert json.loads(out)["data"]["used"] == {"train": 7, "val": 2}
-    one_line(cli(*arguments), "--by: too few to split by video")
+    one_line(cli(*arguments), "train.json exists; remove it or choose another file")
+    one_line(cli(*arguments[:-1], tmp_path / "other"), "--by: too few to split by video")
 
 
 class Everywhere:

@@ -103,7 +103,7 @@ def test_corrected_labels_replace_earlier_ones(two, tmp_path, caplog):
         "a/2.jpg": [12.0, 13.0],
     }
     assert "2 images: the labels of the last file with labeled persons are used" in caplog.text
-    out, _ = merge_annotations([corrected, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
+    out, _ = merge_annotations([corrected, two[0]], tmp_path / "again.json", images=[tmp_path / "a"])
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
 
 
@@ -119,7 +119,7 @@ def test_crowds_boxes_without_joints_and_empty_images_replace_nothing(two, tmp_p
     assert "2 images: a later file has no labeled persons" in caplog.text
     assert "of the last file" not in caplog.text
     caplog.clear()
-    out, _ = merge_annotations([later, two[0]], tmp_path / "all.json", images=[tmp_path / "a"])
+    out, _ = merge_annotations([later, two[0]], tmp_path / "again.json", images=[tmp_path / "a"])
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
     assert "labeled persons" not in caplog.text
 
@@ -168,7 +168,21 @@ def test_convert(two, tmp_path):
     out, _ = convert_annotations(two[0], tmp_path / "coco.json", images=tmp_path / "a")
     assert read_positions(out, tmp_path / "a") == {"1.jpg": [1.0, 2.0], "2.jpg": [3.0]}
     with pytest.raises(ConfigError, match=r"`skeleton`: 'dog' is unknown"):
-        convert_annotations(two[0], out, images=tmp_path / "a", skeleton="dog")
+        convert_annotations(two[0], tmp_path / "x.json", images=tmp_path / "a", skeleton="dog")
+
+
+@pytest.mark.parametrize("name", ["old.json", "old.csv", "data.yaml"])
+def test_files_that_exist_are_not_replaced(two, tmp_path, name):
+    out = tmp_path / name
+    out.write_text("labels of the user")
+    for write in (
+        lambda: convert_annotations(two[0], out, images=tmp_path / "a"),
+        lambda: merge_annotations(two, out, images=[tmp_path / "a", tmp_path / "b"]),
+    ):
+        with pytest.raises(ConfigError, match=rf"`out`: .*{name} exists; remove it or choose another file"):
+            write()
+    assert out.read_text() == "labels of the user"
+    assert not (tmp_path / "labels").exists()
 
 
 def test_joints_that_a_skeleton_lacks_are_named(small_people, tmp_path, caplog):

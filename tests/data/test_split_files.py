@@ -109,3 +109,13 @@ def test_what_can_not_be_split_is_refused(tmp_path):
         with pytest.raises(ConfigError, match=message):
             split_annotations(source, **given, **options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_files_of_another_split_are_not_replaced(tmp_path, part):
+    source = written(tmp_path, [image for k in range(4) for image in write_frames(tmp_path / f"v{k}", range(3))])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / f"{part}.json").write_text("of the user")
+    with pytest.raises(ConfigError, match=rf"`out`: .*{part}\.json exists; remove it or choose another file"):
+        split_annotations(source, tmp_path / "out", by="video", images=tmp_path)
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["of the user"]

@@ -3,7 +3,15 @@
 import pytest
 
 from semipose.errors import ConfigError
-from semipose.utils.files import check_output_file, is_file, is_run_folder, make_folder, replacing, write_text
+from semipose.utils.files import (
+    check_new_file,
+    check_output_file,
+    is_file,
+    is_run_folder,
+    make_folder,
+    replacing,
+    write_text,
+)
 
 
 def test_an_error_leaves_the_file_as_it_was(tmp_path):
@@ -29,6 +37,16 @@ def test_output_files_replace_neither_folders_nor_inputs(tmp_path):
             check_output_file(path, tmp_path / "gone.json", tmp_path / "input.json")
     with pytest.raises(ConfigError, match="`out`"):
         check_output_file(tmp_path / ("x" * 300))
+
+
+def test_new_files_replace_nothing(tmp_path):
+    for name in ("input.json", "old.json"):
+        (tmp_path / name).touch()
+    check_new_file(tmp_path / "new" / "a.json", tmp_path / "input.json")
+    assert not (tmp_path / "new").exists()
+    for name, message in ((".", "is a folder"), ("input.json", "is an input file"), ("old.json", "exists; remove it")):
+        with pytest.raises(ConfigError, match=f"`out`: .* {message}"):
+            check_new_file(tmp_path / name, tmp_path / "input.json")
 
 
 def test_folders_that_can_not_be_written_are_refused(tmp_path):

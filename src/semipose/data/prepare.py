@@ -20,7 +20,7 @@ from semipose.data.shards import pack
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import COCO, SKELETONS
-from semipose.utils.files import check_output_file
+from semipose.utils.files import check_new_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -48,11 +48,15 @@ def convert_annotations(
 
     Returns:
         The file written, and the account of the data set.
+
+    Raises:
+        ConfigError: If `out` exists.
     """
+    check_new_file(Path(out), Path(annotations))
     persons = _read(annotations, images, skeleton, category)
     account = DataAccount.of(persons, {"written": len(persons)}, {})
     log.info(account.describe())
-    return _write(persons, Path(out), [annotations], progress), account
+    return _write(persons, Path(out), progress), account
 
 
 def merge_annotations(
@@ -76,7 +80,11 @@ def merge_annotations(
 
     Returns:
         The file written, and the account of all data sets as one.
+
+    Raises:
+        ConfigError: If `out` exists, or the numbers of `annotations` and `images` differ.
     """
+    check_new_file(Path(out), *map(Path, annotations))
     if len(images) not in (0, 1, len(annotations)):
         raise ConfigError(
             f"`images`: {len(images)} folders for {len(annotations)} files; give one for each file or one for all"
@@ -99,7 +107,7 @@ def merge_annotations(
         )
     account = _account_of_merged(sets, merged.persons)
     log.info(account.describe())
-    return _write(merged.persons, Path(out), annotations, progress), account
+    return _write(merged.persons, Path(out), progress), account
 
 
 def _account_of_merged(sets: Sequence[PoseDataset], merged: PoseDataset) -> DataAccount:
@@ -178,8 +186,8 @@ def _read(
     return mapped
 
 
-def _write(persons: PoseDataset, out: Path, sources: Sequence[str | os.PathLike[str]], progress: Progress) -> Path:
-    check_output_file(out, *map(Path, sources))
+def _write(persons: PoseDataset, out: Path, progress: Progress) -> Path:
+    make_folder(out.parent)
     root = write_annotations(persons, out, progress)
     log.info("%s: file names are relative to the image folder %s", out, root)
     return out

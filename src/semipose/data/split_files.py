@@ -15,11 +15,12 @@ from semipose.data.formats.writers import write_annotations
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
-from semipose.utils.files import check_output_file, make_folder
+from semipose.utils.files import check_new_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
+PARTS = ("train", "val", "test")
 UNITS = ("video", "time", "person")
 SINGLE = 0.9
 """If more of the videos have a single image, their names probably hide what belongs together."""
@@ -56,13 +57,16 @@ def split_annotations(
         The files, with the account of the data set.
 
     Raises:
-        ConfigError: If a value is out of range, or there are too few videos or individuals to split.
+        ConfigError: If a value is out of range, there are too few videos or individuals to split, or one of the three
+            files exists.
     """
     shares = {"val": val, "test": test}
     if by not in UNITS:
         raise ConfigError(f"`by`: {by!r} is unknown; use {', '.join(UNITS)}")
     if min(shares.values()) < 0 or not 0 < sum(shares.values()) < 1:
         raise ConfigError(f"`val` is {val} and `test` {test}; give shares that are together above 0 and below 1")
+    for part in PARTS:
+        check_new_file(Path(out) / f"{part}.json", Path(annotations))
     persons = read_annotations(annotations, images, category=CategoryChoice(category))
     parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
     make_folder(Path(out))
@@ -71,7 +75,6 @@ def split_annotations(
     for part in ("train", *(name for name, share in shares.items() if share)):
         chosen = _in_images(persons, {image for image, own in parts.items() if own == part})
         path = Path(out) / f"{part}.json"
-        check_output_file(path, Path(annotations))
         write_annotations(chosen, path, progress)
         used[part] = len(chosen)
         files.append(path)

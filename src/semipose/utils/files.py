@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,6 +54,19 @@ def check_output_file(path: Path, *inputs: Path) -> None:
     Raises:
         ConfigError: If `path` is a folder or one of the files `inputs`, or its folder cannot be written to.
     """
+    _refuse_inputs(path, inputs)
+    make_folder(path.parent)
+
+
+def check_new_file(path: Path, *inputs: Path) -> None:
+    """Raises ConfigError if `path` exists: as a folder, as one of the files `inputs`, or as another file."""
+    _refuse_inputs(path, inputs)
+    if path.exists():
+        raise ConfigError(f"`out`: {path} exists; remove it or choose another file")
+
+
+def _refuse_inputs(path: Path, inputs: Sequence[Path]) -> None:
+    """Raises ConfigError if `path` is a folder or one of the files `inputs`."""
     try:
         is_folder = path.is_dir()
         is_input = path.exists() and any(path.samefile(other) for other in inputs if other.exists())
@@ -63,7 +76,6 @@ def check_output_file(path: Path, *inputs: Path) -> None:
         raise ConfigError(f"`out`: {path} is a folder; give the name of a file")
     if is_input:
         raise ConfigError(f"`out`: {path} is an input file; choose another name")
-    make_folder(path.parent)
 
 
 def folders_of_run(path: Path) -> tuple[Path, Path, Path]:

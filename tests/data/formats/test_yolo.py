@@ -12,7 +12,7 @@ from semipose.data.datasets import load_splits
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.registry import FORMATS, find_format, is_annotation_folder, read_annotations
 from semipose.data.formats.yolo import split_folders, write_yolo
-from semipose.errors import DataError
+from semipose.errors import ConfigError, DataError
 from semipose.structures.skeletons import COCO
 from tests.data.formats.conftest import save_coco, save_image
 
@@ -174,3 +174,13 @@ def test_folders_named_images_in_the_names_are_read_again(folder, tmp_path):
     write_yolo(persons, tmp_path / "out" / "data.yaml")
     again = read_annotations(tmp_path / "out" / "data.yaml")
     assert [Path(path).parts[-3] for path in again.instances.paths] == ["train", "train", "val"]
+
+
+@pytest.mark.parametrize("name", ["labels/old.txt", "labels/train/old.txt", "images/train/labels/old.txt"])
+def test_old_labels_are_not_mixed_with_new_ones(folder, tmp_path, name):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).touch()
+    with pytest.raises(ConfigError, match=rf"`out`: .*{name} exists, .* would mix; choose another folder"):
+        write_yolo(read_coco(save_coco(folder)), out / "data.yaml")
+    assert [path for path in out.rglob("*") if path.is_file()] == [out / name]

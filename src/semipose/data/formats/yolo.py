@@ -17,7 +17,7 @@ from semipose.data.formats.image_folder import list_images
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.values import LARGEST_NUMBER
 from semipose.data.orientation import Orientation
-from semipose.errors import DataError, collect_errors
+from semipose.errors import ConfigError, DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
 from semipose.structures.skeletons import COCO
 from semipose.utils.files import write_text
@@ -242,7 +242,11 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
 
     Returns:
         The folder of the images.
+
+    Raises:
+        ConfigError: If there are text files in folders `labels` already, which would be mixed with the new ones.
     """
+    _refuse_old_labels(path.parent)
     root, names = names_below_shared_folder(persons.image_paths)
     stems = Counter(Path(name).with_suffix("") for name in names.values())
     if double := next((stem for stem, count in stems.items() if count > 1), None):
@@ -276,6 +280,13 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     if crowds := int(persons.instances.is_crowd.sum()):
         log.warning("%s: %s left out", path, plural(crowds, "crowd"))
     return folder / "images"
+
+
+def _refuse_old_labels(folder: Path) -> None:
+    """Raises ConfigError if a text file is where `_labels_of` has those of the images in `images`."""
+    found = (*(folder / "labels").rglob("*.txt"), *(folder / "images").rglob("labels/**/*.txt"))
+    if found:
+        raise ConfigError(f"`out`: {min(found)} exists, and old and new labels would mix; choose another folder")
 
 
 def _line(person: Instance, class_id: int, orientation: Orientation, persons: PoseDataset) -> str:

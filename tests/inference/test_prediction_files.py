@@ -70,6 +70,15 @@ def test_format_and_suffix_agree(tmp_path):
             output_files(out, format)
 
 
+def test_a_name_with_the_suffix_of_another_file_is_no_folder(tmp_path):
+    for name in ("x.xlsx", "x.TXT", "x.mp4", "x.yaml"):
+        with pytest.raises(ConfigError, match=rf"`out`: {name} has no known suffix; use \.json, \.csv, \.h5, \.slp"):
+            output_files(tmp_path / "found" / name)
+    (tmp_path / "mice.arena").mkdir()
+    for name in ("runs.2024", "runs.v2", "runs.2nd", "mice.arena", "mice.evening", ".hidden", "a.b c"):
+        assert output_files(tmp_path / name)[0] == tmp_path / name
+
+
 def test_a_missing_package_is_known_before_anything_is_predicted(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sleap_io", None)
     require_writers([Path("a.csv"), Path("a.json")])

@@ -60,6 +60,16 @@ def test_boxes_belong_to_frames_by_number(model, clip, tmp_path, caplog):
         predict_video(model, clip, tmp_path, boxes=tmp_path / "boxes.json")
 
 
+@pytest.mark.parametrize("draw", [False, True])
+def test_boxes_of_no_frame_are_an_error(model, clip, tmp_path, draw):
+    boxes, out = tmp_path / "boxes.json", tmp_path / "found"
+    out.mkdir()
+    boxes.write_text(json.dumps([{"image_id": 5, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}]))
+    with pytest.raises(DataError, match=r"`boxes`: no box of .*boxes\.json is of one of the 5 frames of clip\.avi"):
+        predict_video(model, clip, out, boxes=boxes, draw=draw)
+    assert not any(out.iterdir())
+
+
 def test_what_can_not_be_smoothed_is_refused_before_the_first_frame(model, clip, tmp_path, monkeypatch):
     monkeypatch.setattr("semipose.inference.video.read_frames", lambda source: pytest.fail("read"))
     records = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}] * 2

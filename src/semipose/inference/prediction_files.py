@@ -1,6 +1,7 @@
 """The files that hold predictions: COCO results, DeepLabCut's tables, and SLEAP's labels."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,27 @@ from semipose.utils.files import is_file
 OUTPUT_FORMATS = {"coco": (".json",), "csv": (".csv",), "dlc": (".csv", ".h5"), "slp": (".slp",)}
 """The suffixes of the files of each format; `dlc` is the pair of files that DeepLabCut's analysis writes."""
 
+FILE_SUFFIX = re.compile(r"\.(?!v\d)[a-z][a-z0-9]{0,4}")
+"""A suffix of a file, in small letters; names of folders may end in .2024 or .v2."""
+
 
 def output_files(out: str | os.PathLike[str], format: str | None = None) -> tuple[Path, list[Path]]:
     """Returns the folder of all output and the files of the predictions.
 
     Args:
-        out: A folder, or a file whose suffix is one of `OUTPUT_FORMATS`.
+        out: A folder, or a file whose suffix is one of `OUTPUT_FORMATS`. The name of a new folder has no `FILE_SUFFIX`.
         format: A name of `OUTPUT_FORMATS`; that of the suffix, or coco in a folder, if not given.
 
     Raises:
-        ConfigError: If the format is unknown or has no file with this suffix.
+        ConfigError: If the format is unknown or has no file with this suffix, or the suffix is that of another file.
     """
     out = Path(out)
     if format is not None and format not in OUTPUT_FORMATS:
         raise ConfigError(f"`format`: {format!r} is unknown; use {', '.join(OUTPUT_FORMATS)}")
     suffix = out.suffix.lower()
-    known = {suffix for suffixes in OUTPUT_FORMATS.values() for suffix in suffixes}
+    known = dict.fromkeys(suffix for suffixes in OUTPUT_FORMATS.values() for suffix in suffixes)
+    if FILE_SUFFIX.fullmatch(suffix) and suffix not in known and not out.is_dir():
+        raise ConfigError(f"`out`: {out.name} has no known suffix; use {', '.join(known)}, or give a folder")
     if suffix not in known or out.is_dir():
         return out, [out / f"predictions{end}" for end in OUTPUT_FORMATS[format or "coco"]]
     if format is not None and suffix not in OUTPUT_FORMATS[format]:

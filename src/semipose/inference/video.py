@@ -87,7 +87,7 @@ def predict_video(
         The files written, with the account of the frames and persons.
 
     Raises:
-        DataError: If no frame can be read.
+        DataError: If no frame can be read, or no box of the file is of one of the frames.
         ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
@@ -108,6 +108,13 @@ def predict_video(
             if video:
                 video.add(_drawn(image, found, model.skeleton, names=names), frame)
     persons_read = len(predictions)
+    if by_frame is not None and not persons_read:
+        if draw:
+            target.unlink()
+        raise DataError(
+            f"`boxes`: no box of {boxes} is of one of the {frames_read} frames of {source.name}; `image_id` is the "
+            "frame number (0, 1, …)"
+        )
     if by_frame is not None:
         left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons_read
         left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))

@@ -72,6 +72,20 @@ def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
     assert all(p.joints is None for p in splits.unlabeled.instances)
 
 
+def test_a_renamed_joint_is_named_and_union_only_where_it_helps(tmp_path):
+    train = one(infer_skeleton(["nose_top", "tail", "left_ear", "right_ear"]), tmp_path, "train")
+    renamed = one(infer_skeleton(["left ear", "right ear", "tail", "snout_top"]), tmp_path, "renamed")
+    expected = rf"'snout_top' only in {renamed}, 'nose_top' only in {train}; give both the same joints under the same"
+    for name in ("val", "test"):
+        with pytest.raises(ConfigError, match=f"`data.{name}`: {expected}") as raised:
+            load_splits(DataConfig(train=str(train), **{name: str(renamed)}))
+        assert "union" not in str(raised.value)
+    with pytest.raises(ConfigError, match=r"'nose', .* and 14 more only in .*; set `data\.skeleton` to union"):
+        load_splits(
+            DataConfig(train=str(one(COCO, tmp_path, "coco")), val=str(one(infer_skeleton(["neck"]), tmp_path, "n")))
+        )
+
+
 def test_a_set_without_a_common_joint(tmp_path):
     hands = one(infer_skeleton(["thumb", "index_finger"]), tmp_path, "hands")
     with pytest.raises(ConfigError, match=r"mpii has no joint of"):

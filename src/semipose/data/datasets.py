@@ -24,7 +24,7 @@ from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.boxes import AUTO, BOX_EACH
 from semipose.structures.categories import Category
 from semipose.structures.instances import PoseDataset
-from semipose.structures.skeletons import SKELETONS, Skeleton
+from semipose.structures.skeletons import SKELETONS, Skeleton, describe_difference
 
 log = logging.getLogger(__name__)
 
@@ -310,10 +310,8 @@ def _evaluation_set(
         return _with_joints_of(train.skeleton, dataset, f"data.{name}")
     if set(dataset.skeleton.keys) == set(train.skeleton.keys):
         return dataset.to_skeleton(train.skeleton)
-    raise ConfigError(
-        f"`data.{name}`: {dataset.source} has the joints of {dataset.skeleton.name!r} ({len(dataset.skeleton)}), but "
-        f"{train.source} those of {train.skeleton.name!r} ({len(train.skeleton)}); set `data.skeleton` to union"
-    )
+    ours, theirs = (train.source, train.skeleton), (dataset.source, dataset.skeleton)
+    raise ConfigError(f"`data.{name}`: {describe_difference(theirs, ours, 'data.skeleton')}")
 
 
 def _with_joints_of(skeleton: Skeleton, dataset: PoseDataset, option: str) -> PoseDataset:

@@ -11,6 +11,7 @@ from semipose.errors import ConfigError
 from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import evaluated, is_evaluated
+from semipose.structures.skeletons import describe_difference
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,6 @@ def _category_ids(own: Category, first: Category) -> dict[int | str, int | str |
 
 
 def _require_same_joints(persons: PoseDataset, first: PoseDataset) -> None:
-    different = sorted(set(persons.skeleton.keys) ^ set(first.skeleton.keys))
-    if different:
-        raise ConfigError(
-            f"{persons.source} and {first.source} have different joints (one of them: {different[0]}); map them onto "
-            "one `skeleton`"
-        )
+    if set(persons.skeleton.keys) != set(first.skeleton.keys):
+        ours, theirs = (first.source, first.skeleton), (persons.source, persons.skeleton)
+        raise ConfigError(f"different joints: {describe_difference(theirs, ours, 'skeleton')}")

@@ -21,6 +21,9 @@ DEFAULT_SIGMA = 0.079
 """OKS sigma of every other joint: the shoulder's."""
 
 
+MOST_NAMED = 3
+"""Largest number of joints of a set that a message about different joints names."""
+
 SigmaSource = Literal["set", "given", "part", "default"]
 """Where the OKS sigma of a joint comes from: its known data set, the user, its body part, or `DEFAULT_SIGMA`."""
 
@@ -287,3 +290,21 @@ UNION = _known(
 
 SKELETONS: dict[str, Skeleton] = {s.name: s for s in (COCO, MPII, AI_CHALLENGER, LSP, UNION)}
 """The known skeletons by name."""
+
+
+def describe_difference(first: tuple[str, Skeleton], second: tuple[str, Skeleton], option: str) -> str:
+    """Returns in words which joints only one of two sets has, and what to do about it.
+
+    Args:
+        first: Source and skeleton of a set.
+        second: Those of another one with other joints.
+        option: The parameter that maps both onto a known skeleton.
+    """
+    parts = []
+    for (source, own), (_, other) in ((first, second), (second, first)):
+        only = [joint for joint, key in zip(own.joints, own.keys, strict=True) if key not in other.keys]
+        more = f" and {len(only) - MOST_NAMED} more" if len(only) > MOST_NAMED else ""
+        parts += [f"{', '.join(map(repr, only[:MOST_NAMED]))}{more} only in {source}"] if only else []
+    in_union = {*first[1].keys, *second[1].keys} <= {*UNION.keys}
+    remedy = "give both the same joints under the same names"
+    return f"{', '.join(parts)}; {f'set `{option}` to union' if in_union else remedy}"

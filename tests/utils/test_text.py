@@ -1,6 +1,6 @@
 """Counts in words, and errors in a line."""
 
-from semipose.utils.text import first_line, plural
+from semipose.utils.text import first_line, plural, some_of
 
 
 def test_the_first_line_of_an_error():
@@ -12,3 +12,14 @@ def test_the_first_line_of_an_error():
 def test_one_is_singular_and_the_rest_plural():
     assert [plural(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert [plural(n, "labeled person") for n in (1, 7)] == ["1 labeled person", "7 labeled persons"]
+
+
+def test_names_in_words():
+    assert [some_of(list("abcde")[:n]) for n in (0, 1, 2, 3, 5)] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+        "a, b, c and 2 more",
+    ]
+    assert some_of(["a", "b"], "or") == "a or b"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semipose.data.formats.image_folder import IMAGE_SUFFIXES, is_by_product
+from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_by_product
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
 from semipose.utils.text import plural
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
+SUFFIXES = VIDEO_SUFFIXES
 """Files that count as videos."""
 THUMBNAIL_SIZE = 32
 """Height and width of the gray thumbnails by which frames are compared."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from semipose.errors import DataError
 from semipose.structures.joint_names import Side, body_part, find_pairs, matching_keys, normalize, side_of
-from semipose.utils.text import plural
+from semipose.utils.text import plural, some_of
 
 SIGMAS = {
     "nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062,
@@ -20,9 +20,6 @@ SIGMAS = {
 DEFAULT_SIGMA = 0.079
 """OKS sigma of every other joint: the shoulder's."""
 
-
-MOST_NAMED = 3
-"""Largest number of joints of a set that a message about different joints names."""
 
 SigmaSource = Literal["set", "given", "part", "default"]
 """Where the OKS sigma of a joint comes from: its known data set, the user, its body part, or `DEFAULT_SIGMA`."""
@@ -303,8 +300,7 @@ def describe_difference(first: tuple[str, Skeleton], second: tuple[str, Skeleton
     parts = []
     for (source, own), (_, other) in ((first, second), (second, first)):
         only = [joint for joint, key in zip(own.joints, own.keys, strict=True) if key not in other.keys]
-        more = f" and {len(only) - MOST_NAMED} more" if len(only) > MOST_NAMED else ""
-        parts += [f"{', '.join(map(repr, only[:MOST_NAMED]))}{more} only in {source}"] if only else []
+        parts += [f"{some_of([*map(repr, only)])} only in {source}"] if only else []
     in_union = {*first[1].keys, *second[1].keys} <= {*UNION.keys}
     remedy = "give both the same joints under the same names"
     return f"{', '.join(parts)}; {f'set `{option}` to union' if in_union else remedy}"

@@ -1,5 +1,6 @@
 """Text helpers for messages."""
 
+from collections.abc import Sequence
 from textwrap import shorten
 
 
@@ -11,3 +12,9 @@ def first_line(error: Exception) -> str:
 def plural(number: int, noun: str) -> str:
     """Returns a number with its noun, for example `1 image` or `3 images`."""
     return f"{number} {noun}" + "s" * (number != 1)
+
+
+def some_of(names: Sequence[str], conjunction: str = "and") -> str:
+    """Returns names in words: `a, b and c`, or `a, b, c and 2 more`."""
+    named = list(names[:3]) + ([f"{len(names) - 3} more"] if len(names) > 3 else [])
+    return f" {conjunction} ".join(filter(None, (", ".join(named[:-1]), *named[-1:])))

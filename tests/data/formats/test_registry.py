@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semipose.data.checks import check_data
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import FORMATS, find_format, read_annotations
 from semipose.errors import DataError
@@ -43,6 +44,28 @@ def test_files_of_no_known_format(tmp_path, content):
     path.write_text(content)
     with pytest.raises(DataError, match=r"none of the formats|not JSON"):
         read_annotations(path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("clip.mp4", "a video"), ("a.PNG", "an image")])
+def test_videos_and_images_are_no_labels(tmp_path, name, kind):
+    (tmp_path / name).write_bytes(bytes(8) + b"ftypmp42" * 8)
+    with pytest.raises(DataError, match=rf"{name} is {kind} and has no labels; labels are a COCO file, a DeepLabCut"):
+        check_data(tmp_path / name)
+
+
+def test_annotation_files_in_a_folder_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"give an annotation file$"):
+        find_format(tmp_path)
+    (tmp_path / "CollectedData.csv").write_text("scorer,A,A\nbodyparts,nose,nose\ncoords,x,y\na.png,1,2\n")
+    (tmp_path / "data.yaml").write_text("train: CollectedData.csv\n")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    expected = r"give an annotation file that is in it: .*/CollectedData\.csv or .*/data\.yaml"
+    with pytest.raises(DataError, match=expected + "$"):
+        check_data(tmp_path)
+    for name in ("mice.slp", "more.slp"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"CollectedData\.csv, .*/data\.yaml, .*/mice\.slp or 1 more$"):
+        find_format(tmp_path)
 
 
 def test_missing_files_and_folders(tmp_path, folder):

@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 """Image files that are used."""
+VIDEO_SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"}
+"""Files that count as videos."""
 OTHER_SUFFIXES = {
-    *(".mp4", ".mov", ".avi", ".mkv", ".webm"),
+    *VIDEO_SUFFIXES,
     *(".tif", ".tiff", ".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl"),
     *(".dng", ".raw", ".cr2", ".nef", ".arw"),
 }

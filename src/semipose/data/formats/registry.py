@@ -9,6 +9,7 @@ from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import CocoFormat
 from semipose.data.formats.cvat import CocoZipFormat
 from semipose.data.formats.deeplabcut import DeepLabCutFormat
+from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from semipose.data.formats.json_files import read_json
 from semipose.data.formats.label_studio import LabelStudioFormat
 from semipose.data.formats.lsp import LspFormat
@@ -18,6 +19,7 @@ from semipose.data.formats.yolo import YoloFormat
 from semipose.errors import DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.text import some_of
 
 FORMATS: dict[str, Format] = {
     "mpii": MpiiFormat(),
@@ -81,11 +83,25 @@ def find_format(path: Path) -> Format:
         if known.matches(path):
             return known
     if path.is_dir():
+        files = [str(file) for file in sorted(path.iterdir()) if _is_annotation_file(file)]
         raise DataError(
             f"folder {path} is no DeepLabCut project (no config.yaml with bodyparts) and no split of a YOLO data set; "
-            "give an annotation file"
+            + (f"give an annotation file that is in it: {some_of(files, 'or')}" if files else "give an annotation file")
+        )
+    if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        kind = "a video" if path.suffix.lower() in VIDEO_SUFFIXES else "an image"
+        raise DataError(
+            f"{path} is {kind} and has no labels; labels are a COCO file, a DeepLabCut project or table, a SLEAP file, "
+            f"a YOLO data set or a file of another format that semipose reads ({', '.join(ANNOTATION_SUFFIXES)})"
         )
     read_json(path, "annotation file")  # raises where a file is missing or broken
     raise DataError(
         f"annotation file {path} has none of the formats {', '.join(FORMATS)}; a list of detections belongs to `boxes`"
     )
+
+
+def _is_annotation_file(path: Path) -> bool:
+    """Whether a file can be given as labels: of a known format, or a data.yaml."""
+    if path.suffix.lower() not in ANNOTATION_SUFFIXES or path.name.startswith(".") or not path.is_file():
+        return False
+    return path.stem == "data" or any(known.matches(path) for known in FORMATS.values())

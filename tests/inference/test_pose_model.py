@@ -97,8 +97,8 @@ def test_networks_of_a_run_and_their_ensemble(image, tmp_path):
 def test_models_that_can_not_be_loaded_are_refused(model, tmp_path):
     run = fake_run(tmp_path / "run")
     for path, network, error, message in (
-        (tmp_path / "gone", None, WeightsError, "no weights at"),
-        (tmp_path / "gone", "F", WeightsError, "no run folder"),
+        (tmp_path / "gone", None, WeightsError, "there is no folder or file"),
+        (tmp_path / "gone", "F", WeightsError, "there is no folder or file"),
         (run / "best.safetensors", "F", ConfigError, "`network`: .* is not a run folder"),
         (run, "R", ConfigError, "`network`: .* has no network 'R'; it has F, G, ensemble"),
     ):

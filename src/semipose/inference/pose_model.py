@@ -14,6 +14,7 @@ from torch import Tensor
 from semipose.data.crops import CropGeometry
 from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.box_finder import BoxFinder
+from semipose.inference.model_paths import EXPECTED, require_model_path
 from semipose.inference.predictor import FrameCrops, Precision, Predictor
 from semipose.inference.weights import WeightsDescription, read_description, read_weights, write_weights
 from semipose.losses import HeatmapLoss, LossConfig
@@ -256,6 +257,7 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
     if (found := find_pretrained(os.fspath(path))) is not None:
         return _load_pretrained(found, os.fspath(path), network)
     path = Path(path)
+    require_model_path(path)
     if network is None:
         return _with_box_finder(_load(path / "best.safetensors" if path.is_dir() else path), path)
     first, *others = (_load(weights) for weights in _weights_files(path, network))
@@ -293,7 +295,7 @@ def _load(weights: Path) -> PoseModel:
     if not weights.is_file():
         if (weights.parent / "last" / "state.pt").is_file():
             raise WeightsError(f"{weights.parent} was stopped before its first evaluation; resume the training")
-        raise WeightsError(f"no weights at {weights}; give a run folder or a .safetensors file written by semipose")
+        raise WeightsError(f"no weights at {weights}; {EXPECTED}")
     description, state = read_weights(weights)
     network = PoseNet(description.model, len(description.skeleton), description.levels, pretrained=False)
     expected = network.state_dict()
@@ -324,8 +326,6 @@ def _load(weights: Path) -> PoseModel:
 
 def _weights_files(folder: Path, network: str) -> list[Path]:
     """Returns the weights files of a run's network or of its ensemble."""
-    if not folder.exists():
-        raise WeightsError(f"no run folder {folder}; check the path")
     if not folder.is_dir():
         raise ConfigError(f"`network`: {folder} is not a run folder and has no network {network!r}; leave it out")
     known, members = weights_of(folder), _ensemble_names(folder)

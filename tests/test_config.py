@@ -108,6 +108,26 @@ def test_the_method_where_none_is_named(tmp_path):
     assert load_config("trs_paper", {"data.train": "labels.json"}).method.name == "trs"
 
 
+def test_an_option_of_other_methods_where_none_is_named(tmp_path):
+    (tmp_path / "c.yaml").write_text("train: {steps: 3}\n")
+    for file in (DEFAULT, tmp_path / "c.yaml"):
+        with pytest.raises(ConfigError, match=r"burn_in`: unknown option; .* the method is supervised, because"):
+            load_config(file, {"data.train": "labels.json", "method.burn_in": 0.3})
+    named = {"data.train": "labels.json", "method": "supervised", "method.burn_in": 0.3}
+    for file, given in ((DEFAULT, named), (None, {"method.burn_in": 0.3})):
+        with pytest.raises(ConfigError, match=r"unknown option; known: name, levels$"):
+            load_config(file, given)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(10, "a fraction of the training below 1 or 'auto'"), ("x", "a valid number or 'auto'")]
+)
+def test_a_burn_in_that_is_no_fraction(value, words):
+    with pytest.raises(ConfigError) as raised:
+        load_config(DEFAULT, {"data.train": "a.json", "data.labels": 3, "method.burn_in": value})
+    assert str(raised.value) == f"`method.burn_in`: Input should be {words}, not {value!r}"
+
+
 def test_epochs_replace_the_steps_of_the_file(tmp_path):
     assert load_config(DEFAULT, {"train.epochs": 7}).train.steps is None
     assert load_config(DEFAULT, {"train.epochs": 7, "train.steps": 3}).train.steps == 3

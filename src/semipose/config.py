@@ -174,7 +174,8 @@ def load_config(
             _set_augmentation(method, key, value)
         elif key.startswith("method.") and key != "method.name":
             _set(method, key.removeprefix("method."), value)
-    config = _validated({**tree, "method": method}, name_or_path, given)
+    is_chosen = named is None and name_or_path is not None and ("name" not in own or name_or_path == DEFAULT)
+    config = _validated({**tree, "method": method}, name_or_path, given, method_chosen=is_chosen)
     config._given = frozenset({*of_file, *given})
     return config
 
@@ -320,10 +321,19 @@ def _default_augmentations(method: Any) -> list[dict[str, Any]]:
     return [entry.model_dump() for entry in getattr(options, "augmentations", [])]
 
 
-def _validated(tree: dict[str, Any], file: PathLike | None, given: Mapping[str, Any]) -> RunConfig:
+def _validated(
+    tree: dict[str, Any], file: PathLike | None, given: Mapping[str, Any], *, method_chosen: bool = False
+) -> RunConfig:
+    """The configuration; `method_chosen` says that nobody named the method of `tree`."""
     try:
         return RunConfig(**tree)
     except ValidationError as error:
         where, reason = describe_error(error, RunConfig, {"method": VARIANTS})
         source = f"{file}: " if file is not None and where not in given else ""
+        is_unknown = where.startswith("method.") and reason.startswith("unknown option")
+        if method_chosen and is_unknown and tree["method"]["name"] == LABELS_ONLY:
+            reason += (
+                f"; the method is {LABELS_ONLY}, because there are no unlabeled images: give `data.unlabeled`, or name "
+                "another `method`"
+            )
         raise ConfigError(f"{source}`{where}`: {reason}") from None

@@ -71,28 +71,53 @@ def describe_error(
         further_names: By dotted name of an option that names a section, the names that are replaced before the
             validation.
     """
-    first = error.errors()[0]
-    where, sections = [], [root]
-    for part in first["loc"]:
+    first, *others = error.errors()
+    where, sections, choices, meaning = [], [root], 0, ""
+    for depth, part in enumerate(first["loc"], start=1):
+        if choices and depth == choices + 1:
+            continue  # what pydantic calls one of the types of the option
         holders = [s for s in sections if part in s.model_fields]
         if not any(part in _tags(s) for s in sections):
             where.append(str(part))
-        if part != first["loc"][-1] and holders:
-            sections = list(_sections(holders[0].model_fields[str(part)].annotation))
-        elif part != first["loc"][-1] and isinstance(part, str):
+        if holders:
+            meaning = _meaning(holders[0], str(part))
+        if depth < len(first["loc"]) and holders:
+            annotation = holders[0].model_fields[str(part)].annotation
+            choices = depth if _has_choices(annotation) else 0
+            sections = list(_sections(annotation))
+        elif depth < len(first["loc"]) and isinstance(part, str):
             sections = [s for s in sections if part in _tags(s)]
     option = ".".join(where)
     names = [name for section in sections for name in section.model_fields]
-    return option, _reason(first, names, (further_names or {}).get(option, ()))
+    if first["type"] in ("extra_forbidden", "union_tag_invalid"):
+        return option, _unknown(first, names, (further_names or {}).get(option, ()))
+    of_option = [e for e in others if choices and e["loc"][:choices] == first["loc"][:choices]]
+    expected, *more = dict.fromkeys(_expected(e, meaning) for e in (first, *of_option))
+    if more:
+        either = [text.removeprefix("Input should be ").partition(", unable")[0] for text in (expected, *more)]
+        expected = f"Input should be {' or '.join(either)}"
+    return option, f"{expected}, not {first['input']!r}"
 
 
-def _reason(error: Any, options: list[str], further_names: Iterable[str]) -> str:
+def _unknown(error: Any, options: list[str], further_names: Iterable[str]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown option; {_nearest(error['loc'][-1], options)}"
-    if error["type"] == "union_tag_invalid":
-        known = [*error["ctx"]["expected_tags"].replace("'", "").split(", "), *further_names]
-        return f"unknown name {error['ctx']['tag']!r}; {_nearest(error['ctx']['tag'], known)}"
-    return f"{error['msg'].removeprefix('Value error, ')}, not {error['input']!r}"
+    known = [*error["ctx"]["expected_tags"].replace("'", "").split(", "), *further_names]
+    return f"unknown name {error['ctx']['tag']!r}; {_nearest(error['ctx']['tag'], known)}"
+
+
+def _expected(error: Any, meaning: str) -> str:
+    """What an option of this meaning should be."""
+    if error["type"] == "less_than" and error["ctx"]["lt"] == 1:
+        of = " of the training" if meaning.startswith("Fraction of the training") else ""
+        return f"Input should be a fraction{of} below 1"
+    return str(error["msg"].removeprefix("Value error, "))
+
+
+def _has_choices(annotation: Any) -> bool:
+    """Whether an option may have one of several plain types, such as a number or a word."""
+    plain = [part for part in get_args(annotation) if part is not NoneType]
+    return get_origin(annotation) in (Union, UnionType) and len(plain) > 1 and not list(_sections(annotation))
 
 
 def _nearest(name: str, known: list[str]) -> str:

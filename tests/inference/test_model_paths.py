@@ -20,6 +20,12 @@ def test_swapped_arguments(name, kind, tmp_path):
         app(["predict", str(tmp_path / name), str(tmp_path / "mouse")], standalone_mode=False)
 
 
+def test_a_folder_of_images_first(tmp_path):
+    (tmp_path / "frame.png").touch()
+    with pytest.raises(WeightsError, match=r"is no run, .*; the run folder or weights file comes first, then the im"):
+        load_pose_model(tmp_path)
+
+
 def test_onnx_files_are_for_other_programs(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"\x08\x07" * 50)
     with pytest.raises(WeightsError, match=r"model\.onnx is an ONNX file, .* run folder .* or its \.safetensors file"):

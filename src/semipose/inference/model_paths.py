@@ -34,6 +34,8 @@ def require_model_path(path: Path) -> None:
     if path.is_dir() and not any((path / name).exists() for name in ("best.safetensors", "last/state.pt", "weights")):
         runs = _runs_in(path)
         remedy = f"give one of the runs in it: {some_of(runs)}" if runs else EXPECTED
+        if not runs and any(entry.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES for entry in path.iterdir()):
+            remedy = "the run folder or weights file comes first, then the images or videos"
         raise WeightsError(f"folder {path} is no run, it has no best.safetensors; {remedy}")
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bench import accuracy, end_to_end, step, suggest, tta
+from bench import accuracy, end_to_end, predict, step, suggest, tta
 from semipose.data.datasets import PEOPLE, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.inference.predictor import Predictor
@@ -25,22 +25,35 @@ def step_arguments(*options: str) -> argparse.Namespace:
 @pytest.mark.parametrize("name", METHODS)
 def test_usual_step_has_the_same_loss(name):
     """Same weights and draws; OpenCV's fixed-point resampling differs a little."""
-    found = step.measure(name, step_arguments())
+    (found,) = step.measure(name, step_arguments())
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.02)
     assert found["pairs_per_second"] > 0
     assert found["ratio"] > 0
 
 
 def test_usual_step_has_the_same_cross_entropy():
-    found = step.measure("trs", step_arguments("loss.kind=cross_entropy"))
+    (found,) = step.measure("trs", step_arguments("loss.kind=cross_entropy"))
     assert found["loss"] == pytest.approx(found["baseline_loss"], rel=0.002)
     assert found["loss"] > 1
+
+
+def test_the_timed_step_is_one_with_unlabeled_images():
+    """The burn-in of late_teacher is longer than the training of which the step is the last."""
+    assert step.step_config("late_teacher", step_arguments()).method.burn_in == 0
+
+
+def test_predictions_with_the_precision_of_the_device(tmp_path):
+    arguments = step_arguments()
+    vars(arguments).update(crops="jpeg", persons=6, workers=None)
+    found = predict.measure(arguments, tmp_path)
+    assert not found["in_16_bit"]
+    assert found["persons_per_second"] / found["persons_per_second_32_bit"] == pytest.approx(found["ratio"])
 
 
 @pytest.mark.parametrize("name", ["supervised", "dual"])
 def test_training_with_its_loader_against_ready_batches(name, tmp_path, monkeypatch):
     arguments = step_arguments()
-    vars(arguments).update(method=[name], crops="jpeg", persons=6, steps=2)
+    vars(arguments).update(method=[name], crops="jpeg", persons=6, steps=2, workers=None)
     taken, train_step = [], Engine.train_step
     monkeypatch.setattr(Engine, "train_step", lambda *given: taken.append(given[1].joints) or train_step(*given))
     found = end_to_end.measure(arguments, tmp_path)

@@ -24,7 +24,7 @@ COMMANDS = get_command(app).commands
         (["train", "smal", "--data", "people"], "small"),
         (["train", "--data", "people", "--labels", "99999"], "1598"),
         (["train", "train.stepz=3"], "did you mean 'steps'"),
-        (["train", "method.momentum=2", "--method", "mean_teacher"], "less than 1"),
+        (["train", "method.momentum=2", "--method", "mean_teacher"], "a fraction below 1, not 2"),
         (["train", "--method", "teacher"], "known"),
         (["train", "--steps", "0"], "--steps: Input should be greater than or equal to 1"),
         (["train", "--data", "people", "--backbone", "resnet19"], "resnet19"),

@@ -182,6 +182,7 @@ def json_lines(out: str) -> list[Any]:
 
 def read_result(out: str) -> Any:
     """Returns the JSON on standard output, without what only a training's report shows, or else its last line."""
+    out = out.replace(f"{ROOT}/", "")
     try:
         found = json.loads(out)
     except ValueError:

@@ -35,6 +35,7 @@ def test_the_result_of_a_part_is_its_json_or_its_last_line():
     assert run(python("print('{\\n\"ratio\": 2\\n}')"), 60, "here").result == {"ratio": 2}
     assert run(python('print(\'{"a": 1}\\n{"a": 2}\')'), 60, "here").result == [{"a": 1}, {"a": 2}]
     assert run(python("print('..')\nprint('2 passed')"), 60, "here").result == "2 passed"
+    assert run(python(f"print({str(RESULTS)!r})"), 60, "here").result == "docs/research/gpu.json"
     found = run(python('print(\'{"scores": {}, "protocol": "", "data": 1, "best": null}\')'), 60, "here")
     assert (found.status, found.result, found.measured) == ("ok", {"scores": {}, "protocol": "", "best": None}, "here")
 

@@ -56,7 +56,13 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=400, help="persons of each kind")
     parser.add_argument("--steps", type=int, default=8, help="steps of a round")
     parser.add_argument("--workers", type=int, default=None, help="threads that load; those of a training by default")
-    arguments = parser.parse_args()
+    print_measured(parser.parse_args(), measure)
+
+
+def print_measured(
+    arguments: argparse.Namespace, measure: Callable[[argparse.Namespace, Path], dict[str, Any]]
+) -> None:
+    """Prints what is measured with images and a crop cache in a temporary folder."""
     torch.set_num_threads(arguments.threads or torch.get_num_threads())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEMIPOSE_CACHE"] = f"{folder}/cache"

@@ -34,8 +34,7 @@ def main() -> None:
     height, width = map(int, arguments.input.split("x"))
     config, device = steps.step_config(arguments.method[0], arguments), torch.device(arguments.device)
     batches = steps.make_batches(config, arguments.batch, device)
-    kind = "graphs" if arguments.graphs else "compile" * arguments.compile
-    ours, _ = steps.our_side(config, steps.new_method(config, device), batches, kind)
+    ours, _ = steps.our_side(config, steps.new_method(config, device), batches, steps.kind_of(arguments))
     precision = config.train.precision
     half = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as a network's convolutions

@@ -7,11 +7,8 @@ The network has random weights, whose heatmaps are flat: what rounding does to j
 """
 
 import argparse
-import json
-import os
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import step as steps
 from clock import timed
-from end_to_end import open_loader
+from end_to_end import open_loader, print_measured
 
 from semipose.inference.predictor import Predictor
 from semipose.models.pose_net import PoseNet
@@ -32,12 +29,7 @@ def main() -> None:
     parser = steps.make_parser((__doc__ or "").splitlines()[0])
     parser.add_argument("--persons", type=int, default=640)
     parser.set_defaults(backbone="resnet50", batch=64, crops="jpeg", workers=None, method=["supervised"])
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads or torch.get_num_threads())
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SEMIPOSE_CACHE"] = f"{folder}/cache"
-        found = measure(arguments, Path(folder))
-    print(json.dumps(found) if arguments.json else "\n".join(f"{k}: {v}" for k, v in found.items()))
+    print_measured(parser.parse_args(), measure)
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:

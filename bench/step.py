@@ -104,7 +104,7 @@ def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     batches = make_batches(config, arguments.batch, device)
     method = new_method(config, device)
     plain = usual_side(config, copy.deepcopy(method), batches)
-    kinds = ["", "graphs"] if arguments.graphs else ["compile" * arguments.compile]
+    kinds = ["", "graphs"] if arguments.graphs else [kind_of(arguments)]
     ours = [our_side(config, copy.deepcopy(method), batches, kind) for kind in kinds]
     for side, _ in ours:
         if (difference := abs(side.first_loss - plain.first_loss) / abs(plain.first_loss)) > TOLERANCE:
@@ -129,6 +129,11 @@ def measure(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             "baseline_loss": plain.first_loss,
         })  # fmt: skip
     return found
+
+
+def kind_of(arguments: argparse.Namespace) -> str:
+    """Returns the kind of step, as `our_side` takes it."""
+    return "graphs" if arguments.graphs else "compile" if arguments.compile else ""
 
 
 def settings(name: str, config: RunConfig, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -75,6 +75,15 @@ def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     assert "unlabeled" not in reasons[1]
 
 
+def test_only_the_method_of_labels_alone_is_averaged_for_lack_of_unlabeled_images(choose):
+    config, _ = choose(method="mean_teacher", **{"data.labels": None})
+    assert (config.train.drops, config.train.average) == ((0.7, 0.9), 0.0)
+
+
+def test_steps_do_not_depend_on_where_given_drops_are(choose):
+    assert choose(**{"data.labels": None, "train.drops": [0.0, 0.5]})[0].train.steps == round(1000 / 0.7)
+
+
 @pytest.mark.parametrize("given", [{"data.validation": 0}, {"train.drops": [0.7, 0.9]}, {"train.average": 0.0}])
 def test_without_a_validation_set_or_with_a_given_rate_labels_alone_end_at_a_lower_one(choose, given):
     """Without validation the kept network is not the average."""

@@ -88,7 +88,8 @@ def choose_options(
     config = config.with_values({key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
-    if not unlabeled and splits.validation is not None and not {*AVERAGED} & {*config.given}:
+    alone = config.method.name == LABELS_ONLY and splits.validation is not None
+    if alone and not {*AVERAGED} & {*config.given}:
         config = config.with_values(AVERAGED)
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
         config = config.with_values({"train.drops": DROPS.get(config.method.name, LATE_DROP)})
@@ -164,8 +165,8 @@ def _passes_per_step(config: RunConfig, labeled: int) -> float:
 def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
     """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        drops = config.train.drops  # steps at a lower rate come in addition
-        return round(automatic_burn_in(_passes_per_step(config, labeled)) / min(drops, default=1.0))
+        full_rate = 0.7 if config.train.drops else 1.0  # the share of the training before the rate drops
+        return round(automatic_burn_in(_passes_per_step(config, labeled)) / full_rate)
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
     wanted = math.ceil(budget.passes * unlabeled / (config.train.unlabeled_batch * world_size()))
     teaching, burn_in = min(budget.most, max(budget.least, wanted)), _burn_in(config, labeled)

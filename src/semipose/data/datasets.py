@@ -10,14 +10,13 @@ from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, is_word, ope
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
-from semipose.data.formats.image_folder import read_folder
+from semipose.data.formats.image_folder import VIDEO_SUFFIXES, read_folder
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES, is_annotation_folder, read_annotations
 from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths, shared_images
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_at_most, draw_split
-from semipose.data.video import SUFFIXES as VIDEO_SUFFIXES
 from semipose.data.video import is_video_source
 from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
 from semipose.errors import ConfigError, DataError, MissingImagesError

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = VIDEO_SUFFIXES
-"""Files that count as videos."""
 THUMBNAIL_SIZE = 32
 """Height and width of the gray thumbnails by which frames are compared."""
 
@@ -67,8 +65,8 @@ def is_video_source(source: Path) -> bool:
     """Returns whether a path is a video, a pattern such as `videos/*.mp4`, or a folder with videos and no image."""
     if source.is_dir():
         suffixes = {p.suffix.lower() for p in source.rglob("*") if not is_by_product(p.relative_to(source))}
-        return bool(suffixes & SUFFIXES) and not suffixes & IMAGE_SUFFIXES
-    return source.suffix.lower() in SUFFIXES or _is_pattern(source)
+        return bool(suffixes & VIDEO_SUFFIXES) and not suffixes & IMAGE_SUFFIXES
+    return source.suffix.lower() in VIDEO_SUFFIXES or _is_pattern(source)
 
 
 def list_videos(source: Path) -> list[Path]:
@@ -86,13 +84,13 @@ def list_videos(source: Path) -> list[Path]:
     fixed = next((n for n, part in enumerate(source.parts) if glob.has_magic(part)), 0) if _is_pattern(source) else None
     root = source if fixed is None else Path(*source.parts[:fixed])
     paths = root.glob("**/*" if fixed is None else "/".join(source.parts[fixed:]))
-    videos = (p for p in paths if p.suffix.lower() in SUFFIXES and p.is_file())
+    videos = (p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
     every = sorted(p for p in videos if not is_by_product(p.relative_to(root)))
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
     if not found:
-        raise DataError(f"{source} has no video ({', '.join(sorted(SUFFIXES))})")
+        raise DataError(f"{source} has no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
     by_name: dict[str, Path] = {}
     for video in found:
         if (other := by_name.setdefault(video.stem, video)) != video:
@@ -104,7 +102,7 @@ def _is_drawn(video: Path) -> bool:
     """Whether a video is NAME_pose, and a video NAME is beside it."""
     name = video.stem.removesuffix("_pose")
     return name != video.stem and any(
-        p.stem == name and p.suffix.lower() in SUFFIXES for p in video.parent.glob(f"{glob.escape(name)}.*")
+        p.stem == name and p.suffix.lower() in VIDEO_SUFFIXES for p in video.parent.glob(f"{glob.escape(name)}.*")
     )
 
 

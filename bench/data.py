@@ -25,7 +25,7 @@ from semipose.augment.views import ViewSampler, ViewsConfig
 from semipose.data.crop_cache import Encoding, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.loader import unlabeled_batch
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.ops import geometry
 from semipose.structures.batches import UnlabeledBatch
 from semipose.structures.instances import Instance, PoseDataset

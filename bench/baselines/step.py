@@ -18,7 +18,7 @@ from semipose.augment.mixing import KeypointMix
 from semipose.augment.views import ViewSampler
 from semipose.losses import SpatialCrossEntropy
 from semipose.methods.base import ConsistencyConfig, ConsistencyTarget, MethodContext
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View

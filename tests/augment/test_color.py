@@ -8,7 +8,7 @@ from torchvision.transforms import functional as oracle
 
 from semipose.augment import color
 from semipose.augment.color import OPERATIONS, RandAugment, apply_operation
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 
 TABLES = [name for name in OPERATIONS if name not in ("color", "sharpness")]
 

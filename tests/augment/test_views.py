@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops, taught_joints
-from semipose.models.backbones import STD
+from semipose.models.backbone import STD
 from semipose.ops import geometry
 from semipose.ops.heatmaps import decode
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch

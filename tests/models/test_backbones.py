@@ -5,7 +5,8 @@ import timm
 import torch
 
 from semipose.errors import ConfigError
-from semipose.models.backbones import MEAN, STD, build_backbone
+from semipose.models.backbone import MEAN, STD
+from semipose.models.backbones import build_backbone
 from semipose.models.pose_net import ModelConfig, PoseNet
 
 SMALL = "tf_efficientnet_lite0"

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semipose.augment.base import HardViewAugmentation
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.ops.geometry import cached_tensor
 
 OPERATIONS = (

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from semipose.augment.color import RandAugment
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
 from semipose.ops.heatmaps import encode

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semipose.errors import ConfigError, RunError
 from semipose.inference.pose_model import PoseModel
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.models.heads import STRIDE
 from semipose.utils.extras import import_extra
 from semipose.utils.files import check_output_file, replacing, write_text

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from semipose.errors import ConfigError
-from semipose.models.backbones import Backbone, build_backbone
+from semipose.models.backbone import Backbone
+from semipose.models.backbones import build_backbone
 from semipose.models.heads import HEADS
 from semipose.utils.section import Section
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from semipose.errors import WeightsError
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.models.pose_net import ModelConfig, PoseNet
 from semipose.models.vitpose import INPUT_SIZE, backbone_name, backbone_weights, head_weights, is_vitpose
 from semipose.models.weights import OWNER, VITPOSE_WEIGHTS, fetch_vitpose, read_tensors

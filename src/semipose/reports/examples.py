@@ -18,7 +18,7 @@ from semipose.inference.draw import RED, draw_errors, draw_pose, draw_rings
 from semipose.inference.legend import joint_colors
 from semipose.methods.base import ConsistencyConfig
 from semipose.metrics.pck import torso_diagonal
-from semipose.models.backbones import MEAN, STD
+from semipose.models.backbone import MEAN, STD
 from semipose.reports.sheets import Sheet, SheetRow, Tile
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.predictions import Prediction

@@ -29,8 +29,6 @@ REFERENCE = "resnet18"
 """The backbone whose step is the unit of time."""
 INPUT = (256, 192)
 JOINTS = 17
-LARGE = 120e6
-"""Parameters above which no step is measured."""
 STATE_BYTES = 16
 """Bytes of a parameter: weight, gradient and two moments of Adam."""
 
@@ -45,14 +43,14 @@ BACKBONES = (
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; time and memory are None where they were not measured."""
+    """A line of the table."""
 
     backbone: str
     head: str
     parameters: int
-    step: float | None
+    step: float
     """Duration of a step as a multiple of that of ResNet-18."""
-    activations: int | None
+    activations: int
     """Bytes per image that autograd keeps for the backward pass."""
     weights: str
     licence: str
@@ -67,17 +65,15 @@ def make(backbone: str, device: str) -> PoseNet:
 
 def measure(backbone: str, device: torch.device, batch: int, repeats: int, input_size: tuple[int, int] = INPUT) -> Row:
     """Returns the line of a backbone."""
-    parameters = sum(p.numel() for p in make(backbone, "meta").parameters())
-    step = activations = None
-    if parameters <= LARGE:
-        network, reference = make(backbone, "cpu").to(device), make(REFERENCE, "cpu").to(device)
-        images = torch.randn(batch, 3, *input_size, device=device)
-        activations = kept_bytes(network, images) // batch
-        one_step(reference, images)
-        pairs = [(one_step(network, images), one_step(reference, images)) for _ in range(repeats)]
-        step = statistics.median(a / b for a, b in pairs)
+    network, reference = make(backbone, "cpu").to(device), make(REFERENCE, "cpu").to(device)
+    parameters = sum(p.numel() for p in network.parameters())
+    images = torch.randn(batch, 3, *input_size, device=device)
+    activations = kept_bytes(network, images) // batch
+    one_step(reference, images)
+    pairs = [(one_step(network, images), one_step(reference, images)) for _ in range(repeats)]
+    step = statistics.median(a / b for a, b in pairs)
     weights, licence = weights_of(backbone)
-    return Row(backbone, make(backbone, "meta").config.head, parameters, step, activations, weights, licence)
+    return Row(backbone, network.config.head, parameters, step, activations, weights, licence)
 
 
 def one_step(network: PoseNet, images: torch.Tensor) -> float:
@@ -123,13 +119,10 @@ def table(rows: list[Row], batch: int) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        step = "–" if row.step is None else f"{row.step:.1f}"
-        memory = "–"
-        if row.activations is not None:
-            memory = f"{(STATE_BYTES * row.parameters + batch * row.activations) / 2**30:.1f} GiB"
+        memory = (STATE_BYTES * row.parameters + batch * row.activations) / 2**30
         lines.append(
-            f"| `{row.backbone}` | {row.head} | {row.parameters / 1e6:.1f} M | {step} | {memory} | {row.weights} | "
-            f"{row.licence} |"
+            f"| `{row.backbone}` | {row.head} | {row.parameters / 1e6:.1f} M | {row.step:.1f} | {memory:.1f} GiB | "
+            f"{row.weights} | {row.licence} |"
         )
     return lines
 

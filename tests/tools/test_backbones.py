@@ -15,10 +15,8 @@ def test_a_line_is_computed_from_the_network():
     assert (row.head, row.weights, row.licence) == ("deconvolution", "in1k", "apache-2.0")
 
 
-def test_large_networks_are_counted_but_not_run():
-    row = measure("vitpose_huge", torch.device("cpu"), 1, 1)
-    assert (row.step, row.activations, row.head) == (None, None, "simple")
-    assert row.parameters / 1e6 == pytest.approx(631, abs=2)
+def test_the_largest_network_has_the_published_size():
+    assert sum(p.numel() for p in make("vitpose_huge", "meta").parameters()) / 1e6 == pytest.approx(631, abs=2)
 
 
 def test_kept_memory_grows_with_the_batch_and_is_not_less_than_one_map():
@@ -35,13 +33,9 @@ def test_every_backbone_has_weights_and_a_licence():
 
 
 def test_lines_are_written():
-    rows = [
-        Row("resnet18", "deconvolution", 15_000_000, 1.0, 2**25, "a1_in1k", "mit"),
-        Row("x", "simple", 1, None, None, "y", "z"),
-    ]
+    rows = [Row("resnet18", "deconvolution", 15_000_000, 1.0, 2**25, "a1_in1k", "mit")]
     lines = table(rows, 32)
     assert lines[2] == "| `resnet18` | deconvolution | 15.0 M | 1.0 | 1.2 GiB | a1_in1k | mit |"
-    assert lines[3] == "| `x` | simple | 0.0 M | – | – | y | z |"
     text = with_table(f"before\n{MARK}old{MARK}\nafter", rows, 32, "a fast GPU")
     assert "old" not in text
     assert lines[2] in text

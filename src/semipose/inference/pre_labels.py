@@ -84,7 +84,8 @@ def write_pre_labels(
     if format == "slp":
         pairs = zip(predictions, labeled, strict=True)
         kept = [replace(p, joints=np.where(known[:, None], p.joints, np.nan)) for p, known in pairs]
-        write_prediction_files(kept, [path], skeleton, {i: str(copy) for i, copy in copies.items()}, [*copies.values()])
+        names = {image_id: str(copy) for image_id, copy in copies.items()}
+        write_prediction_files(kept, [path], skeleton, names, [*copies.values()], category)
         return [path]
     labels = PoseDataset(skeleton, _instances(predictions, copies, labeled), "predictions", category=category)
     if format == "dlc":

@@ -203,7 +203,9 @@ def predict(
     log_suspicions(persons.source, suspicious_labels(persons, sizes))
     folder = source if source.is_dir() else None if images is None else Path(images)
     file_names = relative_names(persons.image_paths, folder)
-    write_prediction_files(predictions, written, model.skeleton, file_names, list(persons.image_paths.values()))
+    write_prediction_files(
+        predictions, written, model.skeleton, file_names, list(persons.image_paths.values()), persons.category
+    )
     if source.suffix == ".json" and written == [out / "predictions.json"]:
         written += _write_submission(model, predictions, out, source)
     drawings = draw_predictions(persons, predictions, model.skeleton, out, names=names) if draw else []

@@ -13,6 +13,7 @@ from semipose.data.formats.deeplabcut import SCORER, individual_names
 from semipose.data.formats.pose_tables import PoseTable, has_likelihoods, write_csv_table, write_h5_table
 from semipose.data.formats.sleap import has_predictions_only, save_slp, sleap_skeleton
 from semipose.errors import ConfigError
+from semipose.structures.categories import Category
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
@@ -79,6 +80,7 @@ def write_prediction_files(
     skeleton: Skeleton,
     rows: Mapping[int | str, str | int],
     source: Path | Sequence[Path],
+    category: Category,
 ) -> None:
     """Writes predictions, each file in the format of its suffix.
 
@@ -89,6 +91,7 @@ def write_prediction_files(
         rows: By image id, the name of the image or the number of the frame; a table has a row for each, empty where
             nothing was predicted.
         source: The video, or the images in the order of `rows`.
+        category: The category of the subjects.
     """
     for path in files:
         suffix = path.suffix.lower()
@@ -96,7 +99,7 @@ def write_prediction_files(
             names = {image_id: name for image_id, name in rows.items() if isinstance(name, str)}
             save_predictions(predictions, path, files=names)
         elif suffix == ".slp":
-            _write_slp(predictions, path, skeleton, rows, source)
+            _write_slp(predictions, path, sleap_skeleton(skeleton, category), rows, source)
         else:
             table = prediction_table(predictions, skeleton, rows)
             (write_h5_table if suffix == ".h5" else write_csv_table)(table, path)
@@ -148,22 +151,21 @@ def _by_image(predictions: Sequence[Prediction], rows: Mapping[int | str, str | 
 def _write_slp(
     predictions: Sequence[Prediction],
     path: Path,
-    skeleton: Skeleton,
+    skeleton: Any,
     rows: Mapping[int | str, str | int],
     source: Path | Sequence[Path],
 ) -> None:
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
-    own = sleap_skeleton(skeleton)
     numbers = {p.track for p in predictions} - {None}
     tracks: dict[int | None, Any] = {number: sleap_io.Track(f"individual{number}") for number in numbers}
     frames = [
         [
             sleap_io.PredictedInstance.from_numpy(
-                p.joints, own, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
+                p.joints, skeleton, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
             )
             for p in found
         ]
         for found in _by_image(predictions, rows)
     ]
     video = str(source.absolute()) if isinstance(source, Path) else [str(image.absolute()) for image in source]
-    save_slp(video, frames, own, path)
+    save_slp(video, frames, skeleton, path)

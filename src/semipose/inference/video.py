@@ -127,7 +127,8 @@ def predict_video(
     if smooth:
         predictions = median_filter(predictions, smooth)
     written = list(files or [out / "predictions.json"])
-    write_prediction_files(predictions, written, model.skeleton, {n: n for n in range(frames_read)}, source)
+    rows: dict[int | str, str | int] = {n: n for n in range(frames_read)}
+    write_prediction_files(predictions, written, model.skeleton, rows, source, model.category)
     scores_file = out / f"{source.stem}{SCORES_SUFFIX}"
     write_text(scores_file, json.dumps({"video": source.name, "model": model.name, **scores.as_dict()}))
     return WrittenFiles([*written, scores_file, *([target] if draw else [])], account)

@@ -45,6 +45,7 @@ def test_images_and_frames_inside_of_the_file(tmp_path, monkeypatch):
         assert persons.instances.visibility.tolist() == [[2, 1, 0], [2, 1, 0], [0, 2, 2]]
         np.testing.assert_array_equal(persons[1].joints, [[3.5, 4], [12, 22], [0, 0]])
         assert persons.left_out == {"predictions of SLEAP": 1}
+        assert persons.category.name == "Maus"
         assert persons.boxes_from_labels == 3
         assert np.asarray(Image.open(persons[1].image))[0, 0].tolist() == [160, 0, 9]
     moved = (tmp_path / "img2.png").rename(tmp_path / "elsewhere.png")
@@ -52,6 +53,20 @@ def test_images_and_frames_inside_of_the_file(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is missing"):
         (tmp_path / "img0.png").unlink()
         read_annotations(tmp_path / "a.slp")
+
+
+@pytest.mark.parametrize(("name", "category"), [("Skeleton-0", "animal"), (None, "animal"), ("fly", "fly")])
+def test_the_name_of_the_skeleton_is_the_category(tmp_path, name, category):
+    sleap_io = pytest.importorskip("sleap_io")
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    made = labels(sleap_io.Video.from_filename([str(tmp_path / "1.png")]), (0,))
+    made.skeletons[0].name = name
+    sleap_io.save_slp(made, str(tmp_path / "a.slp"), embed=False, verbose=False)
+    persons = read_annotations(tmp_path / "a.slp")
+    assert persons.category.name == category
+    write_slp(persons, tmp_path / "again.slp")
+    assert sleap_io.load_slp(str(tmp_path / "again.slp"), open_videos=False).skeletons[0].name == (name or category)
+    assert read_annotations(tmp_path / "again.slp").category.name == category
 
 
 def test_frames_of_a_video(tmp_path, monkeypatch):

@@ -1,19 +1,21 @@
 """SLEAP's labels (.slp, .pkg.slp), through sleap-io."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from semipose.data.formats.base import Format
-from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, single_category
 from semipose.data.formats.image_files import ImageFolder
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.unpacked import file_key, unpacked
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
 from semipose.data.images import write_image
 from semipose.errors import DataError, collect_errors
+from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.extras import import_extra
@@ -22,12 +24,16 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
 
+NO_NAME = re.compile(r"(?:skeleton[-_ ]?\d*)?", re.IGNORECASE)
+"""Names of skeletons that SLEAP gives if the user gives none."""
+
 
 class SleapFormat(Format):
     """The labels that a user made; predictions of SLEAP are left out and counted.
 
     Frames of videos and frames inside of the file are written to the cache folder as PNG. Image ids and annotation ids
-    count from 1, the name of a track is that of the individual, and the box is that of `dataset_without_boxes`.
+    count from 1, the name of a track is that of the individual, the name of the skeleton that of the category, and the
+    box is that of `dataset_without_boxes`.
 
     Reference: Pereira et al., Nature Methods 2022.
     """
@@ -56,9 +62,11 @@ class SleapFormat(Format):
                     animals.append(_animal(instance, skeleton, image, number, len(animals) + 1))
         files.folder.report(path)
         predicted = sum(len(frame.predicted_instances) for frame in labels.labeled_frames)
-        return dataset_without_boxes(
-            skeleton, animals, path, problems, left_out={"predictions of SLEAP": predicted} if predicted else None
-        )
+        (own,) = labels.skeletons
+        name = None if NO_NAME.fullmatch(own.name or "") else own.name
+        found = single_category(name, skeleton, category)
+        left_out = {"predictions of SLEAP": predicted} if predicted else None
+        return dataset_without_boxes(skeleton, found, animals, path, problems, left_out=left_out)
 
 
 def has_predictions_only(path: Path) -> bool:
@@ -84,7 +92,7 @@ def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS
     root, names = names_below_shared_folder(persons.image_paths)
     members: dict[int | str, list[Any]] = {image_id: [] for image_id in names}
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
-    skeleton = sleap_skeleton(persons.skeleton)
+    skeleton = sleap_skeleton(persons.skeleton, persons.category)
     tracks: dict[str, Any] = {}
     for person in persons.instances:
         if person.joints is not None and person.visibility is not None and person.labeled and not person.is_crowd:
@@ -97,15 +105,15 @@ def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS
     return root
 
 
-def sleap_skeleton(skeleton: Skeleton) -> Any:
-    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs."""
+def sleap_skeleton(skeleton: Skeleton, category: Category) -> Any:
+    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs, and the name of the category."""
     sleap_io = import_extra("sleap_io", "formats", "writing SLEAP's files")
     nodes = [sleap_io.Node(joint) for joint in skeleton.joints]
     return sleap_io.Skeleton(
         nodes,
         edges=[sleap_io.Edge(nodes[a], nodes[b]) for a, b in skeleton.limbs],
         symmetries=[sleap_io.Symmetry([nodes[a], nodes[b]]) for a, b in skeleton.flip_pairs],
-        name=skeleton.name,
+        name=skeleton.name if NO_NAME.fullmatch(skeleton.name) else category.name,
     )
 
 

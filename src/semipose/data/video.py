@@ -14,12 +14,18 @@ import numpy as np
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_by_product
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
+from semipose.utils.files import is_file
 from semipose.utils.text import plural
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
+
+SCORES_SUFFIX = "_scores.json"
+"""End of the name of the file with the scores of a video that need no labels."""
+DRAWN_SUFFIX = "_pose.mp4"
+"""End of the name of a video with drawn poses."""
 
 THUMBNAIL_SIZE = 32
 """Height and width of the gray thumbnails by which frames are compared."""
@@ -72,7 +78,8 @@ def is_video_source(source: Path) -> bool:
 def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder or of a pattern that are not hidden, sorted.
 
-    A video NAME_pose beside a video NAME, which `predict` has drawn, is left out with a warning.
+    A video NAME_pose beside a video NAME or the scores NAME_scores.json, which `predict` has drawn, is left out with a
+    warning.
 
     Raises:
         DataError: If there is no such file or folder, no video in it, or two videos have one name.
@@ -99,11 +106,13 @@ def list_videos(source: Path) -> list[Path]:
 
 
 def _is_drawn(video: Path) -> bool:
-    """Whether a video is NAME_pose, and a video NAME is beside it."""
+    """Whether a video is NAME_pose, and a video NAME or its scores are beside it."""
     name = video.stem.removesuffix("_pose")
-    return name != video.stem and any(
-        p.stem == name and p.suffix.lower() in VIDEO_SUFFIXES for p in video.parent.glob(f"{glob.escape(name)}.*")
-    )
+    if name == video.stem:
+        return False
+    beside = video.parent.glob(f"{glob.escape(name)}.*")
+    is_beside = any(p.stem == name and p.suffix.lower() in VIDEO_SUFFIXES for p in beside)
+    return is_beside or is_file(video.with_name(f"{name}{SCORES_SUFFIX}"))
 
 
 def read_frames(source: Path) -> Iterator[Frame]:

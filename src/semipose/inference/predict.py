@@ -134,9 +134,10 @@ def predict(
         source: An image, a folder of images, a video, a folder or pattern (`videos/*.mp4`) of videos, or an annotation
             file, whose images and boxes are used. The files of several videos are VIDEO_predictions.json.
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
-            go beside it. For a COCO file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written
-            into the folder, for COCO's evaluation server, after OKS-NMS if the model's instance score has it.
-            dropped.json lists records and images that were left out.
+            go beside it. The scores and the drawn video have the name of this file, else that of the video. For a COCO
+            file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written into the folder, for
+            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json lists records
+            and images that were left out.
         format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
@@ -166,7 +167,8 @@ def predict(
         DataError: If the images or boxes cannot be used.
         ConfigError: If a parameter has no effect, or a file in `out` would replace an input, labels or a file of a run.
     """
-    out, written = output_files(out, format)
+    given = Path(out)
+    out, written = output_files(given, format)
     require_writers(written)
     refuse_run_folder(out)
     model, source = as_pose_model(model, network), Path(source)
@@ -185,7 +187,8 @@ def predict(
     log.info(model.describe_scores())
     chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
-        options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
+        stem = None if out == given else given.stem
+        options = {"stem": stem, "draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
         return _predict_videos(model, source, out, written, progress, chosen, options)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
     refuse_labels(written)

@@ -1,5 +1,6 @@
 """The files that hold predictions: COCO results, DeepLabCut's tables, and SLEAP's labels."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,9 @@ from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
 from semipose.utils.files import is_file
+from semipose.utils.text import some_of
+
+log = logging.getLogger(__name__)
 
 OUTPUT_FORMATS = {"coco": (".json",), "csv": (".csv",), "dlc": (".csv", ".h5"), "slp": (".slp",)}
 """The suffixes of the files of each format; `dlc` is the pair of files that DeepLabCut's analysis writes."""
@@ -61,10 +65,17 @@ def require_writers(files: Sequence[Path]) -> None:
 
 
 def refuse_labels(files: Iterable[Path]) -> None:
-    """Raises ConfigError if one of the files exists and holds something else than predictions, such as labels."""
-    for path in files:
-        if is_file(path) and path.stat().st_size and not _holds_predictions(path):
+    """Logs which of the files are earlier predictions, which will be replaced.
+
+    Raises:
+        ConfigError: If one of the files exists and holds something else than predictions, such as labels.
+    """
+    earlier = [path for path in files if is_file(path) and path.stat().st_size]
+    for path in earlier:
+        if not _holds_predictions(path):
             raise ConfigError(f"`out`: {path} holds labels or other data, not earlier predictions; choose another file")
+    if earlier:
+        log.warning("%s: earlier predictions are replaced", some_of([*map(str, earlier)]))
 
 
 def _holds_predictions(path: Path) -> bool:

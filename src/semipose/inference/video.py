@@ -14,7 +14,7 @@ import numpy as np
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
-from semipose.data.video import Frame, count_frames, read_frames
+from semipose.data.video import DRAWN_SUFFIX, SCORES_SUFFIX, Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
@@ -31,16 +31,13 @@ from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
-from semipose.utils.files import write_text
+from semipose.utils.files import check_output_file, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
-
-SCORES_SUFFIX = "_scores.json"
-"""End of the name of the file with the scores of a video that need no labels."""
 
 Box = tuple[float, float, float, float]
 
@@ -54,6 +51,7 @@ def predict_video(
     out: Path,
     *,
     files: Sequence[Path] | None = None,
+    stem: str | None = None,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
     names: bool = False,
@@ -67,13 +65,14 @@ def predict_video(
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
     decoded, the predictions for the frames before it are kept and a warning is logged. If a frame has several boxes,
-    the persons are tracked (`Tracker`). The scores that need no labels are logged and written to `VIDEO_scores.json`.
+    the persons are tracked (`Tracker`). The scores that need no labels are logged and written to `STEM_scores.json`.
 
     Args:
         model: The model, on its device.
         source: The video.
-        out: Folder of the scores and of the video with poses.
+        out: Folder of the scores and of the video with poses, STEM_pose.mp4.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
+        stem: STEM; that of the video if not given.
         boxes: A COCO detections file whose image ids are frame numbers, `whole` or `auto`, as in `predict`.
         draw: Whether to write the video with poses, which are not smoothed, and a legend of the joints.
         names: Whether the name of each joint is written beside it.
@@ -97,7 +96,10 @@ def predict_video(
         check_smoothing(smooth, several)
     tracker = Tracker(model.skeleton.sigmas) if several else None
     predictions, frames_read = list[Prediction](), 0
-    target = out / f"{source.stem}_pose.mp4"
+    stem = stem or source.stem
+    target = out / f"{stem}{DRAWN_SUFFIX}"
+    if draw:
+        check_output_file(target, source)
     writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
     with writer as video:
         frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
@@ -129,7 +131,7 @@ def predict_video(
     written = list(files or [out / "predictions.json"])
     rows: dict[int | str, str | int] = {n: n for n in range(frames_read)}
     write_prediction_files(predictions, written, model.skeleton, rows, source, model.category)
-    scores_file = out / f"{source.stem}{SCORES_SUFFIX}"
+    scores_file = out / f"{stem}{SCORES_SUFFIX}"
     write_text(scores_file, json.dumps({"video": source.name, "model": model.name, **scores.as_dict()}))
     return WrittenFiles([*written, scores_file, *([target] if draw else [])], account)
 

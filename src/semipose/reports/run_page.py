@@ -14,7 +14,7 @@ from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.found_boxes import with_boxes_of_run
-from semipose.inference.video import SCORES_SUFFIX
+from semipose.data.video import SCORES_SUFFIX
 from semipose.inference.weights import read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe

@@ -75,6 +75,11 @@ def is_video_source(source: Path) -> bool:
     return source.suffix.lower() in VIDEO_SUFFIXES or _is_pattern(source)
 
 
+def has_videos(folder: Path) -> bool:
+    """Returns whether a path is a folder with videos that are neither hidden nor drawn by `predict`."""
+    return folder.is_dir() and any(not _is_drawn(path) for path in _videos_below(folder, "**/*"))
+
+
 def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder or of a pattern that are not hidden, sorted.
 
@@ -90,9 +95,7 @@ def list_videos(source: Path) -> list[Path]:
         _require(source)
     fixed = next((n for n, part in enumerate(source.parts) if glob.has_magic(part)), 0) if _is_pattern(source) else None
     root = source if fixed is None else Path(*source.parts[:fixed])
-    paths = root.glob("**/*" if fixed is None else "/".join(source.parts[fixed:]))
-    videos = (p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-    every = sorted(p for p in videos if not is_by_product(p.relative_to(root)))
+    every = _videos_below(root, "**/*" if fixed is None else "/".join(source.parts[fixed:]))
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
@@ -103,6 +106,12 @@ def list_videos(source: Path) -> list[Path]:
         if (other := by_name.setdefault(video.stem, video)) != video:
             raise DataError(f"{video} has the name of {other}, and their results would mix; rename one")
     return found
+
+
+def _videos_below(root: Path, pattern: str) -> list[Path]:
+    """The videos of a pattern below a folder that are not hidden, sorted."""
+    videos = (path for path in root.glob(pattern) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    return sorted(path for path in videos if not is_by_product(path.relative_to(root)))
 
 
 def _is_drawn(video: Path) -> bool:

@@ -63,7 +63,7 @@ def suggest(
         out: Folder for the copies and the pre-labels.
         format: `coco`: images/ and annotations.json. `cvat`: images/, cvat.zip and its labels. `label-studio`: images/,
             label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO_OUT/ with a csv each. `slp`:
-            images/ and annotations.slp.
+            images/ and annotations.slp. `yolo`: images/, labels/ and data.yaml.
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.

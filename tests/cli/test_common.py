@@ -1,14 +1,16 @@
 """Parameter names become options of the running command, and any name can be printed."""
 
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
 from semipose.cli import app
-from semipose.cli.common import OPTIONS, print_table, translator
+from semipose.cli.common import OPTIONS, print_table, suggest_command, translator
 from semipose.data.datasets import PEOPLE
 from tests.cli.conftest import coco
 
@@ -35,6 +37,14 @@ def command(*words):
 )
 def test_messages_name_options_of_the_command(words, text, expected):
     assert translator(command(*words))(text) == expected
+
+
+def test_the_suggested_command_runs_as_it_is_written():
+    for folder, with_boxes in (("runs/mice", False), ("my runs/mice", True)):
+        _, name, *arguments = shlex.split(suggest_command(folder, with_boxes))
+        given = command(name).make_context(name, arguments).params
+        assert (str(given["run"]), str(given["frames"]), str(given["out"])) == (folder, "VIDEO", "to_label")
+        assert given["boxes"] == (Path("FILE") if with_boxes else None)
 
 
 def test_every_option_of_the_table_is_one_of_train():

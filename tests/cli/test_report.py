@@ -1,8 +1,10 @@
 """semipose report."""
 
+import html
 import json
 import shutil
 
+from semipose.cli.common import suggest_command
 from tests.cli.conftest import one_line
 
 
@@ -11,7 +13,9 @@ def test_the_page_of_a_run(cli, trained):
     assert code == 0, err
     assert out.strip() == str(trained / "report.html")
     assert json.loads(cli("report", trained, "--json")[1]) == {"path": str(trained / "report.html")}
-    assert "</html>" in (trained / "report.html").read_text()
+    page = (trained / "report.html").read_text()
+    assert "</html>" in page
+    assert html.escape(suggest_command(str(trained), True)) in page
 
 
 def test_several_runs_are_compared(cli, trained, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Data sets: options, skeletons that are mapped joint by name, and the parts of a run."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from semipose.data.data_config import DataConfig, open_data_file
 from semipose.data.datasets import PEOPLE, load_splits, load_unlabeled, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
-from semipose.errors import ConfigError, DataError
+from semipose.errors import ConfigError
 from semipose.structures.categories import PERSON
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION, infer_skeleton
@@ -120,35 +119,6 @@ def test_options_without_effect_are_errors(options, message):
         load_splits(DataConfig(train="people", **options))
 
 
-def test_unlabeled_data_of_other_kinds_are_errors(tmp_path):
-    (tmp_path / "walk.txt").touch()
-    with pytest.raises(DataError, match=r"`data\.unlabeled`: .*walk\.txt is neither a folder of images, an"):
-        load_splits(DataConfig(train="people", unlabeled=str(tmp_path / "walk.txt")))
-
-
-def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_people, tmp_path):
-    """With a folder that holds all images: held-out ones are not trained on, labeled ones are not used twice."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for image in sorted((PEOPLE / "images").iterdir())[:80]:
-        (folder / image.name).symlink_to(image)
-    content = json.loads(small_people.read_text())
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    persons = read_annotations(small_people, PEOPLE / "images")
-    inside = sum((folder / name).exists() for name in names.values())
-    options = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 8}
-    plain = load_splits(DataConfig(**options, unlabeled=str(folder), include_labeled=False))
-    assert len(plain.unlabeled) == 80 - inside
-    assert plain.account.left_out["of the unlabeled set: in images of the labeled set"] == inside
-    held_out = {p.image.resolve() for p in plain.validation.instances}
-    with_labeled = load_splits(DataConfig(**options, unlabeled=str(folder)))
-    assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
-    for found in (plain, with_labeled):
-        assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
-    alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
-    assert alone.unlabeled is None
-
-
 def test_the_unlabeled_set_of_mpii_and_ai_challenger(small_people, tmp_path):
     """TRS, table IV: persons of the second set alone are unlabeled, and a number of them."""
     second = tmp_path / "second.json"
@@ -210,25 +180,6 @@ def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):
     assert found.validation is not None
     assert found.validation.skeleton.joints == tuple(names)
     np.testing.assert_array_equal(found.validation[0].joints[:, 0], [2, 3, 1])
-
-
-def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
-    everything = read_dataset("people", None)
-    plain = everything.subset(range(12))
-    write_coco(plain, tmp_path / "set.json")
-    (tmp_path / "frames").mkdir()
-    for n, path in enumerate(everything.subset(range(16)).instances.paths):
-        shutil.copy(path, tmp_path / "frames" / f"copy{n}.jpg")
-    config = {
-        "train": str(tmp_path / "set.json"),
-        "images": str(PEOPLE / "images"),
-        "unlabeled": str(tmp_path / "frames"),
-    }
-    splits = load_splits(DataConfig(**config, validation=3, include_labeled=False))
-    assert [Path(path).name for path in splits.unlabeled.instances.paths] == [f"copy{n}.jpg" for n in range(12, 16)]
-    assert splits.account.left_out == {"of the unlabeled set: in images of the labeled set": 12}
-    with_labeled = load_splits(DataConfig(**config, validation=3)).unlabeled
-    assert len(with_labeled) == 9 + 4
 
 
 def test_a_run_without_labels_has_the_joints_of_its_network(small_people):

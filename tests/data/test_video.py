@@ -111,11 +111,11 @@ def test_a_video_a_folder_or_a_pattern(tmp_path):
 
 
 def test_drawn_videos_are_no_sources(tmp_path, caplog):
-    for name in ("a.AVI", "a_pose.mp4", "b_pose.mp4", "[c]_pose.mp4", "[c].mov"):
+    for name in ("a.AVI", "a_pose.mp4", "b_pose.mp4", "[c]_pose.mp4", "[c].mov", "d_pose.mp4", "d_scores.json"):
         (tmp_path / name).touch()
     assert [path.name for path in list_videos(tmp_path / "*.mp4")] == ["b_pose.mp4"]
     assert caplog.messages == [
-        f"{tmp_path / '*.mp4'}: 2 videos with drawn poses left out, the first is {tmp_path / '[c]_pose.mp4'}"
+        f"{tmp_path / '*.mp4'}: 3 videos with drawn poses left out, the first is {tmp_path / '[c]_pose.mp4'}"
     ]
     assert [path.name for path in list_videos(tmp_path)] == ["[c].mov", "a.AVI", "b_pose.mp4"]
     assert list_videos(tmp_path / "a_pose.mp4") == [tmp_path / "a_pose.mp4"]

@@ -152,6 +152,7 @@ def test_boxes_of_the_labels_are_mentioned_where_they_are_used(run, tmp_path, ca
     for given in (tmp_path / "boxes.json", "whole"):
         other = evaluate(run, data, boxes=given, **images)
         assert other.data.boxes_from_labels == 0
+        assert other.protocol.boxes == ("whole images" if given == "whole" else str(given))
         assert "sizes come from the labeled joints" in other.protocol.describe()
         assert "come from the labels" not in caplog.text + other.protocol.describe() + " ".join(other.scores.notes)
 

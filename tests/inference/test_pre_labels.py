@@ -54,7 +54,7 @@ def read_labels(files: list[Path], format: str) -> tuple[list[str], list[np.ndar
     return [p.image.name for p in persons], joints
 
 
-@pytest.mark.parametrize("format", ["coco", "cvat", "label-studio", "dlc", "slp"])
+@pytest.mark.parametrize("format", ["coco", "cvat", "label-studio", "dlc", "slp", "yolo"])
 def test_pre_labels_read_back(tmp_path, format):
     predictions, copies = copied(tmp_path, format)
     files = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), tmp_path, format, 0.2)
@@ -65,6 +65,8 @@ def test_pre_labels_read_back(tmp_path, format):
         expected = prediction.joints.copy()
         expected[LOW] = np.nan
         np.testing.assert_allclose(own, expected)
+    others = {path for path in tmp_path.rglob("*.jpg") if path not in copies.values()}
+    assert not others  # images are copied once
 
 
 def test_deeplabcut_has_a_folder_for_each_video(tmp_path):
@@ -128,7 +130,7 @@ def test_the_lowest_score_is_one_of_confidences(tmp_path):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ConfigError, match="`format`: 'yolo' is unknown; use coco, cvat, label-studio, dlc, slp"):
-        check_format("yolo")
+    with pytest.raises(ConfigError, match="`format`: 'voc' is unknown; use coco, cvat, label-studio, dlc, slp, yolo"):
+        check_format("voc")
     for format in FILES:
         check_format(format)

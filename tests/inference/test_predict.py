@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import semipose
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_results import load_predictions
+from semipose.data.video import list_videos
 
 
 def test_predict_on_a_folder_writes_results_and_drawings(model, tmp_path):
@@ -166,13 +168,42 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     }
 
 
+def save_video(path: Path, length: int) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for n in range(length):
+        writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
+    writer.release()
+    return path
+
+
+def test_predictions_of_one_video_in_one_folder(model, tmp_path, caplog):
+    video, out = save_video(tmp_path / "v.avi", 2), tmp_path / "found"
+    for table in ("a.csv", "b.csv"):
+        written = semipose.predict(model, video, out=out / table, draw=True)
+        assert [path.name for path in written] == [table, f"{table[0]}_scores.json", f"{table[0]}_pose.mp4"]
+    assert len([*out.iterdir()]) == 6
+    save_video(out / "v.avi", 2)
+    assert list_videos(out) == [out / "v.avi"]
+    assert not [message for message in caplog.messages if "replaced" in message]
+    semipose.predict(model, video, out=out / "a.csv")
+    assert f"{out / 'a.csv'}: earlier predictions are replaced" in caplog.messages
+    with pytest.raises(semipose.ConfigError, match=r"a_pose\.mp4 is an input file"):
+        semipose.predict(model, out / "a_pose.mp4", out=out / "a.csv", draw=True)
+
+
+def test_drawings_of_images_are_replaced_with_a_warning(model, tmp_path, caplog):
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "i.png"), np.zeros((48, 64, 3), np.uint8))
+    for table in ("a.csv", "b.csv"):
+        assert not [message for message in caplog.messages if "replaced" in message]
+        semipose.predict(model, tmp_path / "images", out=tmp_path / table, draw=True)
+    assert f"{tmp_path}: 1 drawing of earlier predictions replaced" in caplog.messages
+
+
 def test_several_videos_have_files_of_their_names(model, tmp_path):
-    (tmp_path / "videos").mkdir()
     for name, length in (("a", 3), ("b", 2)):
-        writer = cv2.VideoWriter(str(tmp_path / f"videos/{name}.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-        for n in range(length):
-            writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
-        writer.release()
+        save_video(tmp_path / f"videos/{name}.avi", length)
     (tmp_path / "videos/a.csv").write_text("labels of the user")
     written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "videos", format="csv")
     tables = ["a_predictions.csv", "b_predictions.csv"]

@@ -20,6 +20,7 @@ from semipose.inference.prediction_files import (
     require_writers,
     write_prediction_files,
 )
+from semipose.structures.categories import ANIMAL
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.test_video import clip, picture
@@ -123,6 +124,7 @@ def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
     likelihood = read.xs("likelihood", level="coords", axis=1).to_numpy()
     assert ((likelihood >= 0) & (likelihood <= 1)).all()
     labels = sleap_io.load_slp(str(slp), open_videos=False)
+    assert labels.skeletons[0].name == model.category.name == "person"
     assert labels.skeletons[0].node_names == list(model.skeleton.joints)
     assert len(labels.labeled_frames) == len(read)
     found = labels.labeled_frames[1].predicted_instances[0]
@@ -137,13 +139,13 @@ def test_labels_are_not_replaced_and_earlier_predictions_are(small_people, tmp_p
     labels, earlier, other = (tmp_path / f"{name}{suffix}" for name in ("labels", "earlier", "other"))
     write_annotations(read_coco(small_people, PEOPLE / "images"), labels)
     images = sorted((PEOPLE / "images").iterdir())[:2]
-    write_prediction_files([prediction(0, 1.0)], [earlier], SKELETON, {0: "a.jpg", 1: "b.jpg"}, images)
+    write_prediction_files([prediction(0, 1.0)], [earlier], SKELETON, {0: "a.jpg", 1: "b.jpg"}, images, ANIMAL)
     other.write_text("of something else")
     refuse_labels([earlier, tmp_path / f"new{suffix}"])
     for path in (labels, other):
         with pytest.raises(ConfigError, match=rf"`out`: .*{path.name} holds labels or other data.*choose another file"):
             refuse_labels([earlier, path])
-    write_prediction_files([], [earlier], SKELETON, {0: "a.jpg"}, images[:1])
+    write_prediction_files([], [earlier], SKELETON, {0: "a.jpg"}, images[:1], ANIMAL)
     refuse_labels([earlier])
 
 

@@ -126,7 +126,7 @@ def test_a_mouse(prepare, tmp_path, monkeypatch, run):
     exec(blocks("mouse.md", "python")[0], values)
     assert values["x"].shape == (12, len(joints))
     assert tuple(values["x"].columns.get_level_values("bodyparts")) == joints
-    assert (tmp_path / "found" / "test_vid_pose.mp4").stat().st_size > 1000
+    assert (tmp_path / "found" / "mouse_pose.mp4").stat().st_size > 1000
     assert "What to do next" in (tmp_path / "runs" / "mouse" / "report.html").read_text(encoding="utf-8")
     assert len(json.loads((tmp_path / "to_label" / "annotations.json").read_text())["images"]) == 3
     assert (tmp_path / "runs" / "mouse-2" / "best.safetensors").is_file()

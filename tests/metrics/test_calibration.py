@@ -152,7 +152,8 @@ def test_the_reason_is_given_where_nothing_is_calibrated():
         (truth, [replace(p, joints=p.joints + 1000) for p in right], "validation joints are wrong"),
         (unlabeled, right, "no validation labels"),
         (truth, [], "no validation labels"),
-        (few.subset([0]), right[:1], "only "),
+        (few.subset([0, 1]), right[:2], "only 2 labeled validation persons, 10 are needed"),
+        (truth.subset(range(9)), predicted(truth)[:9], "only 9 labeled validation persons"),
     ):
         report = calibrate_networks(persons, {"f": predictions})["f"]
         assert report.calibration is None

@@ -42,7 +42,7 @@ def test_finished_run(finished_run, tmp_path, parse):
         "pixel error: mean",
         "95 % intervals of",
         "What to do next",
-        f"semipose suggest {folder} VIDEO --boxes FILE --out to_label",
+        f'semipose.suggest({str(folder)!r}, "VIDEO", count=20, boxes="FILE", out="to_label")',
         "Half of the joints are within",
         "The largest errors",
         "Easy and hard views",

@@ -1,15 +1,18 @@
 """Suggestions: each is made where its reason holds, and only there."""
 
+import ast
+import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+import semipose
 from semipose.config import load_config
 from semipose.data.datasets import load_splits, read_dataset
 from semipose.metrics.gain import Gain
 from semipose.metrics.matching import match_dataset
-from semipose.reports.suggestions import Findings, pose_length, suggestions, swapped_pairs
+from semipose.reports.suggestions import Findings, pose_length, python_call, suggestions, swapped_pairs
 from semipose.structures.boxes import BoxFacts
 from semipose.structures.predictions import ground_truth_as_predictions
 
@@ -43,18 +46,18 @@ def has(found, text):
 def test_without_a_reason_only_more_labels_are_suggested(found):
     (text,) = suggestions(found)
     assert "4 of 40 poses have 10% of all error" in text
-    assert "`semipose suggest run VIDEO --out to_label`" in text
+    assert """`semipose.suggest('run', "VIDEO", count=20, out="to_label")`""" in text
 
 
-def test_the_suggested_command_runs_as_it_is_written(found):
-    """Before, it had the last part of the run's path and no --out, which is required, and no boxes."""
-    for kind, folder, command in (
-        ("joints", "runs/mice", "semipose suggest runs/mice VIDEO --boxes FILE --out to_label"),
-        ("given", "my runs/mice", "semipose suggest 'my runs/mice' VIDEO --boxes FILE --out to_label"),
-        ("found", "runs/mice", "semipose suggest runs/mice VIDEO --out to_label"),
-        ("whole", "runs/mice", "semipose suggest runs/mice VIDEO --out to_label"),
-    ):
-        assert has(replace(found, folder=folder, boxes=BoxFacts(kind, 0.3, 0.2, 0.4)), f"`{command}`") == 1
+def test_the_suggested_call_has_boxes_where_the_training_had(found):
+    for kind, with_boxes in (("joints", True), ("given", True), ("found", False), ("whole", False)):
+        boxed = replace(found, boxes=BoxFacts(kind, 0.3, 0.2, 0.4))
+        (text,) = suggestions(boxed, lambda folder, with_boxes: f"call of {folder}, {with_boxes}")
+        assert f"`call of run, {with_boxes}`" in text
+    for with_boxes in (False, True):  # the parameters exist
+        call = ast.parse(python_call("my runs/mice", with_boxes), mode="eval").body
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        inspect.signature(semipose.suggest).bind(*map(ast.literal_eval, call.args), **named)
 
 
 def test_a_joint_that_is_worse_than_the_others_is_named(found):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semipose.structures.boxes import TOLERANCE, BoxFacts, box_facts
+from semipose.structures.boxes import TOLERANCE, BoxFacts, box_facts, own_boxes
 from semipose.structures.instances import Instance, Instances
 
 SIZES = {Path("a.png"): (640, 480), Path("b.png"): (320, 200)}
@@ -37,6 +37,22 @@ def test_the_kind_is_that_of_most_boxes():
     assert box_facts(instances(*whole, ("a.png", (5, 5, 40, 40))), SIZES).kind == "whole"
     assert box_facts(instances(("a.png", (5, 5, 40, 40)), from_labels=True), SIZES).kind == "joints"
     assert box_facts(instances(("a.png", (5, 5, 40, 40))), SIZES, "found").kind == "found"
+
+
+@pytest.mark.parametrize(
+    ("box", "from_labels", "words"),
+    [
+        ((0, 0, 640, 480), False, "whole images"),
+        ((5, 5, 40, 40), True, "around the labels"),
+        ((5, 5, 40, 40), False, "ground truth"),
+    ],
+)
+def test_own_boxes_in_words_are_those_of_the_labeled_persons(box, from_labels, words):
+    labels = {"joints": np.ones((2, 2)), "visibility": np.full(2, 2, np.int8)}
+    labeled = [Instance(Path("a.png"), 1, n, box, box_from_labels=from_labels, **labels) for n in range(2)]
+    others = [Instance(Path("b.png"), 2, n, (1, 1, 9, 9)) for n in range(3, 9)]
+    assert own_boxes(Instances.from_instances([*labeled, *others], 2), SIZES) == words
+    assert own_boxes(Instances.from_instances(others, 2), SIZES) == "ground truth"
 
 
 def test_the_most_labeled_subjects_in_an_image_are_counted():

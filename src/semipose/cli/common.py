@@ -4,6 +4,7 @@ import io
 import json as json_module
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -195,6 +196,11 @@ def print_written(paths: Sequence[Path], account: "DataAccount", *, json: bool) 
         print(*paths, sep="\n")
     else:
         print(paths[0], f"{os.path.commonpath(paths)}: {len(paths)} files", sep="\n")
+
+
+def suggest_command(folder: str, with_boxes: bool) -> str:
+    """Returns the command that suggests frames for a run folder, with or without a file of boxes, for reports."""
+    return f"semipose suggest {shlex.quote(folder)} VIDEO {'--boxes FILE ' if with_boxes else ''}--out to_label"
 
 
 def print_scores(scores: dict[str, dict[str, float | None]]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from semipose.cli.common import Command, Json, app, print_json
+from semipose.cli.common import Command, Json, app, print_json, suggest_command
 
 
 @app.command(cls=Command)
@@ -26,7 +26,7 @@ def report(
     """Write report.html, one self-contained page with scores, curves, scores by joint and the papers' figures."""
     from semipose.reports.html import write_report
 
-    path = write_report(folders, out)
+    path = write_report(folders, out, suggest_call=suggest_command)
     if json:
         print_json({"path": str(path)})
     else:

@@ -31,7 +31,7 @@ def suggest(
     out: Annotated[Path, typer.Option(help="Folder for copies of the images, and the pre-labels.")],
     count: Annotated[int, typer.Option(min=1, help="Number of images to label next.")] = 20,
     format: Annotated[
-        str, typer.Option(metavar="coco|cvat|label-studio|dlc|slp", help="The labeling tool of the pre-labels.")
+        str, typer.Option(metavar="coco|cvat|label-studio|dlc|slp|yolo", help="The labeling tool of the pre-labels.")
     ] = "coco",
     images: Annotated[Path | None, typer.Option(help="Image folder of a COCO file.")] = None,
     boxes: Annotated[

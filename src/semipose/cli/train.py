@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semipose.cli.common import OPTIONS, BoxCategory, Command, Json, app, print_json, print_scores
+from semipose.cli.common import OPTIONS, BoxCategory, Command, Json, app, print_json, print_scores, suggest_command
 from semipose.cli.progress import ConsoleProgress
 from semipose.errors import ConfigError, SemiposeError
 
@@ -159,7 +159,7 @@ def _write_report(folder: Path) -> Path | None:
     from semipose.reports.html import write_report
 
     try:
-        return write_report(folder)
+        return write_report(folder, suggest_call=suggest_command)
     except (SemiposeError, OSError) as error:
         log.warning(f"report.html was not written: {error}")
         return None

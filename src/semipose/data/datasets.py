@@ -1,7 +1,6 @@
 """The data sets of a run: labeled, unlabeled, validation and test."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,15 +9,13 @@ from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, is_word, ope
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
-from semipose.data.formats.image_folder import VIDEO_SUFFIXES, read_folder
-from semipose.data.formats.registry import ANNOTATION_SUFFIXES, is_annotation_folder, read_annotations
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES, read_annotations, read_with_images
 from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
 from semipose.data.images import read_image_sizes
-from semipose.data.leakage import image_paths, shared_images
+from semipose.data.leakage import image_paths
 from semipose.data.shards import is_sharded
 from semipose.data.splits import Split, draw_at_most, draw_split
-from semipose.data.video import is_video_source
-from semipose.data.video_frames import FRAMES, cached_frames, frames_dataset
+from semipose.data.unlabeled import read_unlabeled, without_shared_images
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.boxes import AUTO, BOX_EACH
 from semipose.structures.categories import Category
@@ -298,7 +295,7 @@ def _evaluation_set(
 
     def read(problems: list[str]) -> PoseDataset:
         try:
-            return _read_with_images(
+            return read_with_images(
                 lambda folder: read_dataset(path, folder, "val", problems, choice), images, config.images
             )
         except MissingImagesError as error:
@@ -320,18 +317,6 @@ def _with_joints_of(skeleton: Skeleton, dataset: PoseDataset, option: str) -> Po
     return mapped
 
 
-def _read_with_images(
-    read: Callable[[str | None], PoseDataset], images: str | None, fallback: str | None
-) -> PoseDataset:
-    """What `read` finds with the image folder `images`; with `fallback` if none is given or found next to the file."""
-    try:
-        return read(images)
-    except MissingImagesError:
-        if images is not None or fallback is None:
-            raise
-        return read(fallback)
-
-
 def _limit_unlabeled(config: DataConfig, split: Split) -> Split:
     """The split with the unlabeled persons that the configuration allows."""
     unlabeled = split.unlabeled if config.include_remaining else sorted({*split.unlabeled} & {*split.labeled})
@@ -351,10 +336,12 @@ def _unlabeled(
     path = Path(config.unlabeled)
     if is_sharded(path):
         return own, {}
-    read = errors.read("unlabeled", lambda problems: _read_unlabeled(config, path, train, problems))
+    read = errors.read("unlabeled", lambda problems: read_unlabeled(config, path, train, problems))
     read = _in_whole_images(read, config, labeled=False)
     usable = read.usable()
-    new = _without_shared_images(usable, train)
+    new = without_shared_images(usable, train)
+    if len(usable) and not len(new):
+        log.warning("%s: all of its images are labeled ones, so it adds no unlabeled image", path)
     wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(own or ())
     more = new.subset(draw_at_most(wanted, range(len(new)), config.split_seed))
     left_out = {
@@ -366,34 +353,3 @@ def _unlabeled(
     if not len(more):
         return own, left_out
     return own.concat(more.without_labels()) if own else more.without_labels(), left_out
-
-
-def _read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
-    skeleton, choice = train.skeleton, CategoryChoice(config.category or train.category.name, "data.category")
-    boxes = Path(config.boxes) if config.boxes and not is_word("boxes", config.boxes) else None
-    score, category = config.min_score, config.box_category
-    if is_video_source(path):
-        frames = cached_frames(path, config.max_unlabeled or FRAMES)
-        return frames_dataset(frames, path, skeleton, problems, boxes=boxes, min_score=score, box_category=category)
-    if path.is_dir() and not is_annotation_folder(path):
-        return read_folder(path, skeleton, boxes=boxes, min_score=score, box_category=category, problems=problems)
-    if not path.is_dir() and path.suffix.lower() not in ANNOTATION_SUFFIXES:
-        raise DataError(
-            f"`data.unlabeled`: {path} is neither a folder of images, an annotation file "
-            f"({', '.join(ANNOTATION_SUFFIXES)}) nor a video ({', '.join(sorted(VIDEO_SUFFIXES))})"
-        )
-
-    def read(folder: str | None) -> PoseDataset:
-        return read_annotations(path, folder, labels=False, skeleton=skeleton, problems=problems, category=choice)
-
-    return _read_with_images(read, None, config.images)
-
-
-def _without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:
-    """The persons of `more` without those in images of the training set and in copies of them.
-
-    Images of held-out persons must not be trained on; the others are in the unlabeled set already.
-    """
-    own, paths = list(map(Path, train.instances.paths)), list(map(Path, more.instances.paths))
-    shared = {copy for _, copy in shared_images(own, paths)}.union(own)
-    return more.subset(i for i, path in enumerate(paths) if path not in shared)

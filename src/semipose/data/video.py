@@ -14,12 +14,18 @@ import numpy as np
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_by_product
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
+from semipose.utils.files import is_file
 from semipose.utils.text import plural
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
+
+SCORES_SUFFIX = "_scores.json"
+"""End of the name of the file with the scores of a video that need no labels."""
+DRAWN_SUFFIX = "_pose.mp4"
+"""End of the name of a video with drawn poses."""
 
 THUMBNAIL_SIZE = 32
 """Height and width of the gray thumbnails by which frames are compared."""
@@ -69,10 +75,16 @@ def is_video_source(source: Path) -> bool:
     return source.suffix.lower() in VIDEO_SUFFIXES or _is_pattern(source)
 
 
+def has_videos(folder: Path) -> bool:
+    """Returns whether a path is a folder with videos that are neither hidden nor drawn by `predict`."""
+    return folder.is_dir() and any(not _is_drawn(path) for path in _videos_below(folder, "**/*"))
+
+
 def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder or of a pattern that are not hidden, sorted.
 
-    A video NAME_pose beside a video NAME, which `predict` has drawn, is left out with a warning.
+    A video NAME_pose beside a video NAME or the scores NAME_scores.json, which `predict` has drawn, is left out with a
+    warning.
 
     Raises:
         DataError: If there is no such file or folder, no video in it, or two videos have one name.
@@ -83,9 +95,7 @@ def list_videos(source: Path) -> list[Path]:
         _require(source)
     fixed = next((n for n, part in enumerate(source.parts) if glob.has_magic(part)), 0) if _is_pattern(source) else None
     root = source if fixed is None else Path(*source.parts[:fixed])
-    paths = root.glob("**/*" if fixed is None else "/".join(source.parts[fixed:]))
-    videos = (p for p in paths if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-    every = sorted(p for p in videos if not is_by_product(p.relative_to(root)))
+    every = _videos_below(root, "**/*" if fixed is None else "/".join(source.parts[fixed:]))
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
@@ -98,12 +108,20 @@ def list_videos(source: Path) -> list[Path]:
     return found
 
 
+def _videos_below(root: Path, pattern: str) -> list[Path]:
+    """The videos of a pattern below a folder that are not hidden, sorted."""
+    videos = (path for path in root.glob(pattern) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+    return sorted(path for path in videos if not is_by_product(path.relative_to(root)))
+
+
 def _is_drawn(video: Path) -> bool:
-    """Whether a video is NAME_pose, and a video NAME is beside it."""
+    """Whether a video is NAME_pose, and a video NAME or its scores are beside it."""
     name = video.stem.removesuffix("_pose")
-    return name != video.stem and any(
-        p.stem == name and p.suffix.lower() in VIDEO_SUFFIXES for p in video.parent.glob(f"{glob.escape(name)}.*")
-    )
+    if name == video.stem:
+        return False
+    beside = video.parent.glob(f"{glob.escape(name)}.*")
+    is_beside = any(p.stem == name and p.suffix.lower() in VIDEO_SUFFIXES for p in beside)
+    return is_beside or is_file(video.with_name(f"{name}{SCORES_SUFFIX}"))
 
 
 def read_frames(source: Path) -> Iterator[Frame]:

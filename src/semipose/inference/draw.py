@@ -1,5 +1,6 @@
 """Drawing of poses on images, and sheets of images side by side."""
 
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,10 @@ from semipose.inference.legend import add_legend, joint_color, write_beside
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import is_file
+from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 LEFT, RIGHT, MIDDLE = (0, 158, 245), (255, 128, 14), (240, 228, 66)
 """RGB colors of left, right and other limbs: blue, orange and yellow, which are safe for colorblind readers."""
@@ -90,14 +95,17 @@ def draw_predictions(
     for prediction in predictions:
         by_image[prediction.image_id].append(prediction)
     targets = _output_names([images[identity] for identity in by_image])
-    written = []
+    written, replaced = list[Path](), 0
     for identity, persons_found in by_image.items():
         path = images[identity]
         joints, scores = np.array([p.joints for p in persons_found]), np.array([p.confidences for p in persons_found])
         target = out / targets[path]
+        replaced += is_file(target)
         drawn = draw_pose(read_image(path), joints, scores, skeleton, min_score=min_score, names=names)
         save_image(add_legend(drawn, skeleton.joints), target)
         written.append(target)
+    if replaced:
+        log.warning("%s: %s of earlier predictions replaced", out, plural(replaced, "drawing"))
     return written
 
 

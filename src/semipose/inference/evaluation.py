@@ -251,7 +251,8 @@ class _Settings:
         predictions, failed = predict_dataset(
             predictor, persons, loaded.geometry, self.data_errors, "data", self.progress
         )
-        source = own_boxes(truth.instances) if boxes is None else BOX_WORDS.get(os.fspath(boxes), os.fspath(boxes))
+        given = None if boxes is None else os.fspath(boxes)
+        source = own_boxes(truth.instances, self.sizes) if given is None else BOX_WORDS.get(given, given)
         kept = without_images(truth, failed)
         left_out = {reason: count for reason, count in persons.left_out.items() if reason != NO_BOX}
         if broken := len(self.data_errors.records.get("boxes", ())):

@@ -10,6 +10,7 @@ from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.cvat_writer import write_cvat
 from semipose.data.formats.deeplabcut import LABELS, SCORER, write_labels
 from semipose.data.formats.label_studio_writer import write_label_studio
+from semipose.data.formats.yolo import write_yolo
 from semipose.data.images import image_size
 from semipose.data.video_frames import FRAME_NAME
 from semipose.errors import ConfigError
@@ -26,6 +27,7 @@ FILES: Mapping[str, str] = {
     "label-studio": "label_studio.json",
     "dlc": LABELS,
     "slp": "annotations.slp",
+    "yolo": "data.yaml",
 }
 """The main file of each format, in DeepLabCut's the folder that has a folder with a table for each video."""
 
@@ -84,7 +86,8 @@ def write_pre_labels(
     if format == "slp":
         pairs = zip(predictions, labeled, strict=True)
         kept = [replace(p, joints=np.where(known[:, None], p.joints, np.nan)) for p, known in pairs]
-        write_prediction_files(kept, [path], skeleton, {i: str(copy) for i, copy in copies.items()}, [*copies.values()])
+        names = {image_id: str(copy) for image_id, copy in copies.items()}
+        write_prediction_files(kept, [path], skeleton, names, [*copies.values()], category)
         return [path]
     labels = PoseDataset(skeleton, _instances(predictions, copies, labeled), "predictions", category=category)
     if format == "dlc":
@@ -93,6 +96,7 @@ def write_pre_labels(
         "coco": write_coco,
         "cvat": write_cvat,
         "label-studio": write_label_studio,
+        "yolo": write_yolo,
     }
     writers[format](labels, path)
     further = {"cvat": ["cvat_labels.json"], "label-studio": ["label_studio.xml"]}

@@ -2,13 +2,11 @@
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.data_errors import ErrorPolicy
+from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.data.formats.coco_results import save_submission
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import relative_names
@@ -40,6 +38,47 @@ from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class _Output:
+    """Where predictions are written, and what is drawn; `stem` begins the names of a video's other files."""
+
+    folder: Path
+    files: list[Path]
+    stem: str | None
+    draw: bool
+    names: bool
+
+    @classmethod
+    def of(cls, out: PathLike, format: str | None, *, draw: bool, names: bool) -> "_Output":
+        """Checks the parameters of `predict` with these names."""
+        folder, files = output_files(out, format)
+        require_writers(files)
+        refuse_run_folder(folder)
+        if not draw:
+            refuse_unused("it refers to drawings, and `draw` is not given", names=names)
+        return cls(folder, files, None if folder == Path(out) else Path(out).stem, draw, names)
+
+    def check(self, source: Path, boxes: PathLike | None) -> None:
+        """Creates the folder; raises ConfigError if a file would replace an input, or drawings be among images."""
+        if self.draw and _is_among(self.folder, source):
+            raise ConfigError(
+                f"`out`: drawings in {self.folder} would be mixed with the images of {source}; choose another folder"
+            )
+        for path in self.files:
+            check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
+
+    def of_video(self, video: Path) -> "_Output":
+        """Returns the same output with files that begin with the name of one of several videos."""
+        return replace(self, files=[path.with_name(f"{video.stem}_{path.name}") for path in self.files])
+
+
+def _is_among(out: Path, source: Path) -> bool:
+    """Whether `out` is among images or videos of the source; drawn videos beside theirs do not count."""
+    if source.is_dir():
+        return source.resolve() in (out.resolve(), *out.resolve().parents)
+    return source.suffix.lower() in IMAGE_SUFFIXES and source.resolve().parent == out.resolve()
 
 
 @dataclass(frozen=True)
@@ -95,15 +134,28 @@ class _Boxes:
         self,
         model: PoseModel,
         video: Path,
-        out: Path,
-        files: Sequence[Path],
+        output: _Output,
         progress: Progress,
-        options: dict[str, Any],
+        *,
+        smooth: int,
+        flip_test: bool,
     ) -> WrittenFiles:
         """Predicts a video."""
-        boxes = self.file if self.detector is None else detect_video(self.detector, video, progress)
-        own = {"boxes": boxes, "min_score": self.min_score, "box_category": self.category}
-        return predict_video(model, video, out, files=files, progress=progress, **own, **options)  # type: ignore[arg-type]
+        return predict_video(
+            model,
+            video,
+            output.folder,
+            files=output.files,
+            stem=output.stem,
+            boxes=self.file if self.detector is None else detect_video(self.detector, video, progress),
+            draw=output.draw,
+            names=output.names,
+            smooth=smooth,
+            flip_test=flip_test,
+            min_score=self.min_score,
+            box_category=self.category,
+            progress=progress,
+        )
 
 
 def predict(
@@ -134,9 +186,10 @@ def predict(
         source: An image, a folder of images, a video, a folder or pattern (`videos/*.mp4`) of videos, or an annotation
             file, whose images and boxes are used. The files of several videos are VIDEO_predictions.json.
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
-            go beside it. For a COCO file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written
-            into the folder, for COCO's evaluation server, after OKS-NMS if the model's instance score has it.
-            dropped.json lists records and images that were left out.
+            go beside it. The scores and the drawn video have the name of this file, else that of the video. For a COCO
+            file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written into the folder, for
+            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json lists records
+            and images that were left out.
         format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
@@ -166,55 +219,68 @@ def predict(
         DataError: If the images or boxes cannot be used.
         ConfigError: If a parameter has no effect, or a file in `out` would replace an input, labels or a file of a run.
     """
-    out, written = output_files(out, format)
-    require_writers(written)
-    refuse_run_folder(out)
-    model, source = as_pose_model(model, network), Path(source)
-    errors = data_errors_for(on_error)
+    output = _Output.of(out, format, draw=draw, names=names)
+    model, source, errors = as_pose_model(model, network), Path(source), data_errors_for(on_error)
     if source.suffix.lower() not in ANNOTATION_SUFFIXES:
         refuse_unused(f"{source.name} is not an annotation file", images=images)
-    if not draw:
-        refuse_unused("it refers to drawings, and `draw` is not given", names=names)
     if smooth:
         check_smoothing(smooth)
-    if draw and _is_among(out, source):
-        raise ConfigError(f"`out`: drawings in {out} would be mixed with the images of {source}; choose another folder")
-    for path in written:
-        check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
+    output.check(source, boxes)
     model.to(device)
     log.info(model.describe_scores())
-    chosen = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
+    found = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
-        options = {"draw": draw, "names": names, "smooth": smooth, "flip_test": flip_test}
-        return _predict_videos(model, source, out, written, progress, chosen, options)
+        return _predict_videos(model, source, found, output, progress, smooth=smooth, flip_test=flip_test)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
-    refuse_labels(written)
-    persons = errors.read("images", lambda problems: chosen.read(model, source, images, problems, progress))
+    refuse_labels(output.files)
+    return _predict_images(model, source, images, found, output, errors, progress, flip_test=flip_test)
+
+
+def _predict_images(
+    model: PoseModel,
+    source: Path,
+    images: PathLike | None,
+    boxes: _Boxes,
+    output: _Output,
+    errors: DataErrors,
+    progress: Progress,
+    *,
+    flip_test: bool,
+) -> WrittenFiles:
+    """Predicts the images of a source."""
+    persons = errors.read("images", lambda problems: boxes.read(model, source, images, problems, progress))
     sizes = read_image_sizes(image_paths(persons))
-    if chosen.finder is None:
+    if boxes.finder is None:
         warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     else:
-        persons = chosen.finder.in_images(persons, progress)
+        persons = boxes.finder.in_images(persons, progress)
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
-    errors.write(out)
+    errors.write(output.folder)
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, sizes))
-    folder = source if source.is_dir() else None if images is None else Path(images)
-    file_names = relative_names(persons.image_paths, folder)
-    write_prediction_files(predictions, written, model.skeleton, file_names, list(persons.image_paths.values()))
-    if source.suffix == ".json" and written == [out / "predictions.json"]:
-        written += _write_submission(model, predictions, out, source)
-    drawings = draw_predictions(persons, predictions, model.skeleton, out, names=names) if draw else []
-    return WrittenFiles([*written, *drawings], account)
+    return WrittenFiles(_write(model, source, images, persons, predictions, output), account)
 
 
-def _is_among(out: Path, source: Path) -> bool:
-    """Whether `out` is among images or videos of the source; drawn videos beside theirs do not count."""
-    if source.is_dir():
-        return source.resolve() in (out.resolve(), *out.resolve().parents)
-    return source.suffix.lower() in IMAGE_SUFFIXES and source.resolve().parent == out.resolve()
+def _write(
+    model: PoseModel,
+    source: Path,
+    images: PathLike | None,
+    persons: PoseDataset,
+    predictions: list[Prediction],
+    output: _Output,
+) -> list[Path]:
+    """Writes the predictions in images, and drawings; returns the files."""
+    names = relative_names(persons.image_paths, source if source.is_dir() else Path(images) if images else None)
+    shown = list(persons.image_paths.values())
+    write_prediction_files(predictions, output.files, model.skeleton, names, shown, persons.category)
+    written = list(output.files)
+    if source.suffix == ".json" and written == [output.folder / "predictions.json"]:
+        written += _write_submission(model, predictions, output.folder, source)
+    if output.draw:
+        written += draw_predictions(persons, predictions, model.skeleton, output.folder, names=output.names)
+    return written
 
 
 def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path, source: Path) -> list[Path]:
@@ -232,28 +298,30 @@ def _write_submission(model: PoseModel, predictions: list[Prediction], out: Path
 def _predict_videos(
     model: PoseModel,
     source: Path,
-    out: Path,
-    files: Sequence[Path],
-    progress: Progress,
     boxes: _Boxes,
-    options: dict[str, Any],
+    output: _Output,
+    progress: Progress,
+    *,
+    smooth: int,
+    flip_test: bool,
 ) -> WrittenFiles:
     """Predicts a video, or several, whose files then begin with their names."""
     videos = list_videos(source)
-    if len(videos) == 1:
-        refuse_labels(files)
-        return boxes.predict_video(model, videos[0], out, files, progress, options)
-    if not files[0].name.startswith("predictions"):
-        raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {files[0].name}")
-    if is_box_file(boxes.file):
-        refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=boxes.file)
-    files_of = {video: [path.with_name(f"{video.stem}_{path.name}") for path in files] for video in videos}
-    refuse_labels(path for own in files_of.values() for path in own)
+    if len(videos) > 1:
+        if output.stem is not None:
+            file = output.files[0].name
+            raise ConfigError(f"`out`: {source} has {len(videos)} videos; give a folder, not the file {file}")
+        if is_box_file(boxes.file):
+            refuse_unused(f"its frame numbers belong to one video, and {source} has several", boxes=boxes.file)
+    outputs = {video: output.of_video(video) if len(videos) > 1 else output for video in videos}
+    refuse_labels(path for own in outputs.values() for path in own.files)
     paths: list[Path] = []
     accounts: list[DataAccount] = []
-    for video, own in files_of.items():
-        written = boxes.predict_video(model, video, out, own, progress, options)
+    for video, own in outputs.items():
+        written = boxes.predict_video(model, video, own, progress, smooth=smooth, flip_test=flip_test)
         paths, accounts = [*paths, *written], [*accounts, written.account]
+    if len(videos) == 1:
+        return WrittenFiles(paths, accounts[0])
     persons = sum(account.persons for account in accounts)
     total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons})
     return WrittenFiles(paths, total)

@@ -1,5 +1,6 @@
 """The files that hold predictions: COCO results, DeepLabCut's tables, and SLEAP's labels."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,14 @@ from semipose.data.formats.deeplabcut import SCORER, individual_names
 from semipose.data.formats.pose_tables import PoseTable, has_likelihoods, write_csv_table, write_h5_table
 from semipose.data.formats.sleap import has_predictions_only, save_slp, sleap_skeleton
 from semipose.errors import ConfigError
+from semipose.structures.categories import Category
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
 from semipose.utils.files import is_file
+from semipose.utils.text import some_of
+
+log = logging.getLogger(__name__)
 
 OUTPUT_FORMATS = {"coco": (".json",), "csv": (".csv",), "dlc": (".csv", ".h5"), "slp": (".slp",)}
 """The suffixes of the files of each format; `dlc` is the pair of files that DeepLabCut's analysis writes."""
@@ -60,10 +65,17 @@ def require_writers(files: Sequence[Path]) -> None:
 
 
 def refuse_labels(files: Iterable[Path]) -> None:
-    """Raises ConfigError if one of the files exists and holds something else than predictions, such as labels."""
-    for path in files:
-        if is_file(path) and path.stat().st_size and not _holds_predictions(path):
+    """Logs which of the files are earlier predictions, which will be replaced.
+
+    Raises:
+        ConfigError: If one of the files exists and holds something else than predictions, such as labels.
+    """
+    earlier = [path for path in files if is_file(path) and path.stat().st_size]
+    for path in earlier:
+        if not _holds_predictions(path):
             raise ConfigError(f"`out`: {path} holds labels or other data, not earlier predictions; choose another file")
+    if earlier:
+        log.warning("%s: earlier predictions are replaced", some_of([*map(str, earlier)]))
 
 
 def _holds_predictions(path: Path) -> bool:
@@ -79,6 +91,7 @@ def write_prediction_files(
     skeleton: Skeleton,
     rows: Mapping[int | str, str | int],
     source: Path | Sequence[Path],
+    category: Category,
 ) -> None:
     """Writes predictions, each file in the format of its suffix.
 
@@ -89,6 +102,7 @@ def write_prediction_files(
         rows: By image id, the name of the image or the number of the frame; a table has a row for each, empty where
             nothing was predicted.
         source: The video, or the images in the order of `rows`.
+        category: The category of the subjects.
     """
     for path in files:
         suffix = path.suffix.lower()
@@ -96,7 +110,7 @@ def write_prediction_files(
             names = {image_id: name for image_id, name in rows.items() if isinstance(name, str)}
             save_predictions(predictions, path, files=names)
         elif suffix == ".slp":
-            _write_slp(predictions, path, skeleton, rows, source)
+            _write_slp(predictions, path, sleap_skeleton(skeleton, category), rows, source)
         else:
             table = prediction_table(predictions, skeleton, rows)
             (write_h5_table if suffix == ".h5" else write_csv_table)(table, path)
@@ -148,22 +162,21 @@ def _by_image(predictions: Sequence[Prediction], rows: Mapping[int | str, str | 
 def _write_slp(
     predictions: Sequence[Prediction],
     path: Path,
-    skeleton: Skeleton,
+    skeleton: Any,
     rows: Mapping[int | str, str | int],
     source: Path | Sequence[Path],
 ) -> None:
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
-    own = sleap_skeleton(skeleton)
     numbers = {p.track for p in predictions} - {None}
     tracks: dict[int | None, Any] = {number: sleap_io.Track(f"individual{number}") for number in numbers}
     frames = [
         [
             sleap_io.PredictedInstance.from_numpy(
-                p.joints, own, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
+                p.joints, skeleton, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
             )
             for p in found
         ]
         for found in _by_image(predictions, rows)
     ]
     video = str(source.absolute()) if isinstance(source, Path) else [str(image.absolute()) for image in source]
-    save_slp(video, frames, own, path)
+    save_slp(video, frames, skeleton, path)

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
 from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
-from semipose.inference.candidates import read_candidates
+from semipose.inference.candidates import Candidates, read_candidates
 from semipose.inference.known_images import known_images, run_folder, write_record
 from semipose.inference.parameters import data_errors_for, refuse_run_folder
 from semipose.inference.pose_model import PoseModel, as_pose_model
@@ -63,7 +63,7 @@ def suggest(
         out: Folder for the copies and the pre-labels.
         format: `coco`: images/ and annotations.json. `cvat`: images/, cvat.zip and its labels. `label-studio`: images/,
             label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO_OUT/ with a csv each. `slp`:
-            images/ and annotations.slp.
+            images/ and annotations.slp. `yolo`: images/, labels/ and data.yaml.
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
@@ -100,12 +100,8 @@ def suggest(
                 box_category=box_category,
             ),
         )
-        predictor = model.to(device).predictor(flip_test=flip_test)
-        if finder := box_finder_for(model, boxes):
-            candidates = replace(candidates, persons=finder.in_images(candidates.persons, progress))
-        else:
-            sizes = read_image_sizes(image_paths(candidates.persons))
-            warn_of_other_boxes(model, box_facts(candidates.persons.instances, sizes), str(source))
+        candidates = _with_boxes(model.to(device), candidates, boxes, str(source), progress)
+        predictor = model.predictor(flip_test=flip_test)
         selected, left_out = select(predictor, candidates, model.geometry, known, count, errors, progress)
         copies = _copy_images(candidates.persons.image_paths, selected, out, format)
     errors.write(out)
@@ -119,9 +115,7 @@ def suggest(
     category = candidates.persons.category
     files = write_pre_labels(selected, copies, model.skeleton, category, out, format, min_joint_score)
     _log_pre_labels(model, selected, min_joint_score)
-    if model.path is not None and (run := run_folder(model.path)) is not None:
-        boxes_of = {p.image_id: p.box for p in reversed(selected)}
-        write_record(run, [(copy, boxes_of[image_id]) for image_id, copy in copies.items()])
+    _record(model, selected, copies)
     return WrittenFiles([*files, *copies.values()], account)
 
 
@@ -135,6 +129,24 @@ def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
     refuse_run_folder(out)
     if existing := next((name for name in (FILES[format], IMAGES) if (out / name).exists()), None):
         raise ConfigError(f"`out`: {out} has {existing} already, perhaps corrected; choose another folder")
+
+
+def _with_boxes(
+    model: PoseModel, candidates: Candidates, boxes: PathLike | None, source: str, progress: Progress
+) -> Candidates:
+    """The candidates in the boxes that the box network finds, or in their own, which may be unlike the training's."""
+    if finder := box_finder_for(model, boxes):
+        return replace(candidates, persons=finder.in_images(candidates.persons, progress))
+    sizes = read_image_sizes(image_paths(candidates.persons))
+    warn_of_other_boxes(model, box_facts(candidates.persons.instances, sizes), source)
+    return candidates
+
+
+def _record(model: PoseModel, selected: Sequence[Prediction], copies: Mapping[int | str, Path]) -> None:
+    """Notes in the run folder of the model, if it has one, what was suggested."""
+    if model.path is not None and (run := run_folder(model.path)) is not None:
+        boxes_of = {p.image_id: p.box for p in reversed(selected)}
+        write_record(run, [(copy, boxes_of[image_id]) for image_id, copy in copies.items()])
 
 
 def _log_pre_labels(model: PoseModel, selected: Sequence[Prediction], min_joint_score: float) -> None:

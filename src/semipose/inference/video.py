@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy as np
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
-from semipose.data.video import Frame, count_frames, read_frames
+from semipose.data.video import DRAWN_SUFFIX, SCORES_SUFFIX, Frame, count_frames, read_frames
 from semipose.errors import DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
@@ -31,16 +31,13 @@ from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
-from semipose.utils.files import write_text
+from semipose.utils.files import check_output_file, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import av
 
 log = logging.getLogger(__name__)
-
-SCORES_SUFFIX = "_scores.json"
-"""End of the name of the file with the scores of a video that need no labels."""
 
 Box = tuple[float, float, float, float]
 
@@ -54,6 +51,7 @@ def predict_video(
     out: Path,
     *,
     files: Sequence[Path] | None = None,
+    stem: str | None = None,
     boxes: str | os.PathLike[str] | None = None,
     draw: bool = False,
     names: bool = False,
@@ -67,13 +65,14 @@ def predict_video(
 
     Boxes and joints refer to the upright frame, which video players and most detectors use. If a frame cannot be
     decoded, the predictions for the frames before it are kept and a warning is logged. If a frame has several boxes,
-    the persons are tracked (`Tracker`). The scores that need no labels are logged and written to `VIDEO_scores.json`.
+    the persons are tracked (`Tracker`). The scores that need no labels are logged and written to `STEM_scores.json`.
 
     Args:
         model: The model, on its device.
         source: The video.
-        out: Folder of the scores and of the video with poses.
+        out: Folder of the scores and of the video with poses, STEM_pose.mp4.
         files: The files of the predictions, predictions.json in `out` if not given; a table has a row for each frame.
+        stem: STEM; that of the video if not given.
         boxes: A COCO detections file whose image ids are frame numbers, `whole` or `auto`, as in `predict`.
         draw: Whether to write the video with poses, which are not smoothed, and a legend of the joints.
         names: Whether the name of each joint is written beside it.
@@ -91,46 +90,67 @@ def predict_video(
         ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
-    finder = box_finder_for(model, boxes)
     several = by_frame is not None and max(map(len, by_frame.values())) > 1
     if smooth:
         check_smoothing(smooth, several)
+    stem = stem or source.stem
+    drawn = out / f"{stem}{DRAWN_SUFFIX}" if draw else None
+    if drawn:
+        check_output_file(drawn, source)
+    finder = box_finder_for(model, boxes)
+    frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
     tracker = Tracker(model.skeleton.sigmas) if several else None
-    predictions, frames_read = list[Prediction](), 0
-    target = out / f"{source.stem}_pose.mp4"
-    writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(target) if draw else nullcontext()
-    with writer as video:
-        frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
-        for frame, image, untracked in frames:
-            found = tracker.update(frames_read, untracked) if tracker else untracked
-            predictions += found
-            frames_read += 1
-            if video:
-                video.add(_drawn(image, found, model.skeleton, names=names), frame)
-    persons_read = len(predictions)
-    if by_frame is not None and not persons_read:
-        if draw:
-            target.unlink()
+    predictions, count = _collect(frames, tracker, drawn, model.skeleton, names=names)
+    if by_frame is not None and not predictions:
+        if drawn:
+            drawn.unlink()
         raise DataError(
-            f"`boxes`: no box of {boxes} is of one of the {frames_read} frames of {source.name}; `image_id` is the "
+            f"`boxes`: no box of {boxes} is of one of the {count} frames of {source.name}; `image_id` is the "
             "frame number (0, 1, …)"
         )
-    if by_frame is not None:
-        left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons_read
-        left_out["frames without a box"] = sum(n not in by_frame for n in range(frames_read))
-    account = DataAccount(str(source), frames_read, persons_read, {"predicted on": persons_read}, dict(+left_out))
+    account = _account(source, count, len(predictions), by_frame, left_out)
     log.info(account.describe())
     if several:
-        log.info("%s: %s", source.name, describe_subjects(predictions, frames_read))
+        log.info("%s: %s", source.name, describe_subjects(predictions, count))
     scores = video_scores(predictions, model.skeleton)
     log.info("%s: %s", source.name, scores.describe())
     if smooth:
         predictions = median_filter(predictions, smooth)
     written = list(files or [out / "predictions.json"])
-    write_prediction_files(predictions, written, model.skeleton, {n: n for n in range(frames_read)}, source)
-    scores_file = out / f"{source.stem}{SCORES_SUFFIX}"
+    rows: dict[int | str, str | int] = {n: n for n in range(count)}
+    write_prediction_files(predictions, written, model.skeleton, rows, source, model.category)
+    scores_file = out / f"{stem}{SCORES_SUFFIX}"
     write_text(scores_file, json.dumps({"video": source.name, "model": model.name, **scores.as_dict()}))
-    return WrittenFiles([*written, scores_file, *([target] if draw else [])], account)
+    return WrittenFiles([*written, scores_file, *([drawn] if drawn else [])], account)
+
+
+def _collect(
+    frames: Iterable[tuple[Frame, np.ndarray, list[Prediction]]],
+    tracker: Tracker | None,
+    drawn: Path | None,
+    skeleton: Skeleton,
+    *,
+    names: bool,
+) -> tuple[list[Prediction], int]:
+    """Returns the predictions of all frames, tracked if there is a tracker, and the number of frames; draws them."""
+    predictions, count = list[Prediction](), 0
+    writer: AbstractContextManager[_VideoWriter | None] = _VideoWriter(drawn) if drawn else nullcontext()
+    with writer as video:
+        for frame, image, untracked in frames:
+            found = tracker.update(count, untracked) if tracker else untracked
+            predictions += found
+            count += 1
+            if video:
+                video.add(_drawn(image, found, skeleton, names=names), frame)
+    return predictions, count
+
+
+def _account(source: Path, frames: int, persons: int, by_frame: BoxesByFrame, left_out: Counter[str]) -> DataAccount:
+    """The account of a video; `left_out` counts the boxes of a file that were not selected."""
+    if by_frame is not None:
+        left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons
+        left_out["frames without a box"] = sum(n not in by_frame for n in range(frames))
+    return DataAccount(str(source), frames, persons, {"predicted on": persons}, dict(+left_out))
 
 
 def predict_frames(

@@ -14,7 +14,11 @@ from semipose.metrics.pixel_error import pixel_errors
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.utils.section import Section
+from semipose.utils.text import plural
 
+MIN_PERSONS = 10
+"""Fewest labeled validation persons that a calibration is fitted to: with fewer, scores are often worse than the peaks
+of a network that was trained with MSE (docs/research/calibration.md)."""
 MIN_JOINTS = 10
 """Fewest labeled joints that a calibration is fitted to."""
 BINS = 10
@@ -137,6 +141,8 @@ def calibrate(data: MatchedDataset) -> CalibrationReport:
     peaks = np.array(scores).reshape(errors.shape)[known]
     half = np.broadcast_to(data.truth.instances.image_index[:, None] % 2, known.shape)[known]
     persons, joints = int(known.any(axis=1).sum()), len(right)
+    if persons < MIN_PERSONS:
+        return CalibrationReport(None, _too_few(persons), persons, joints, criterion)
     calibration, folds = fit(peaks, right), [fit(peaks[half != h], right[half != h]) for h in (0, 1)]
     if calibration is None or None in folds:
         reason = _reason(right) if calibration is None else f"{joints} labeled validation joints are too few to test it"
@@ -198,11 +204,13 @@ def _relative_errors(data: MatchedDataset) -> tuple[np.ndarray, str]:
     return errors, f"within {POSE} × the longer side of the pose"
 
 
-def _reason(right: np.ndarray) -> str:
-    if not len(right):
+def _too_few(persons: int) -> str:
+    if not persons:
         return "no validation labels"
-    if len(right) < MIN_JOINTS:
-        return f"only {len(right)} labeled validation joints"
+    return f"only {plural(persons, 'labeled validation person')}, {MIN_PERSONS} are needed"
+
+
+def _reason(right: np.ndarray) -> str:
     if right.all() or not right.any():
         return f"all {len(right)} labeled validation joints are {'right' if right.all() else 'wrong'}"
     return "the joints of the validation persons are not more often right where peaks are higher"

@@ -21,7 +21,7 @@ class EvaluationProtocol:
     """The data and the settings of an evaluation; scores are comparable only if their protocols agree.
 
     Attributes:
-        boxes: `ground truth`, `around the labels`, other words, or the file of detections.
+        boxes: `ground truth`, `around the labels`, `whole images`, other words, or the file of detections.
         flip_test: Whether heatmaps were averaged with those of the mirrored image; None if unknown.
         sigmas: Where the OKS sigmas come from: the known skeleton, or given, by body part, or by default.
         n_persons: Number of evaluated persons.

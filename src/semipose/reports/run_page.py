@@ -14,7 +14,7 @@ from semipose.data.data_errors import describe_dropped, read_dropped
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.found_boxes import with_boxes_of_run
-from semipose.inference.video import SCORES_SUFFIX
+from semipose.data.video import SCORES_SUFFIX
 from semipose.inference.weights import read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
@@ -30,7 +30,7 @@ from semipose.reports.examples import error_sheets, errors_by_person, view_sheet
 from semipose.reports.figures import Figures, mask_figures, network_figures
 from semipose.reports.page import Answer, Page, Picture, Table
 from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
-from semipose.reports.suggestions import Findings, pose_length, suggestions
+from semipose.reports.suggestions import Findings, SuggestCall, pose_length, python_call, suggestions
 from semipose.structures.boxes import AROUND_LABELS
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
@@ -46,8 +46,8 @@ MEANINGS = {
 """What the metrics of the answer are, in words."""
 
 
-def run_page(folder: Path) -> Page:
-    """Returns the report of a run.
+def run_page(folder: Path, suggest_call: SuggestCall = python_call) -> Page:
+    """Returns the report of a run, whose suggestions name `suggest` by this call.
 
     The report of an unfinished run has curves, the latest validation scores and example images.
 
@@ -90,7 +90,7 @@ def run_page(folder: Path) -> Page:
         title=title,
         answers=_answers(results, gain, truth),
         lines=[_measured_on(truth, splits, results)],
-        suggestions=suggestions(findings),
+        suggestions=suggestions(findings, suggest_call),
         tables=[_score_table(_different(results), results.get("best")), *_video_tables(folder)],
         charts=[*charts, *_reliability(results), *figures.charts, *curves],
         sheets=[*error_sheets(truth, list(data.matched)), *figures.sheets, *views],

@@ -1,7 +1,6 @@
 """What to do next after a run: the joints, images, labels and settings that cost most."""
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +29,16 @@ FEW_IMAGES = 30
 """With fewer images intervals are wide."""
 
 
+SuggestCall = Callable[[str, bool], str]
+"""Returns how `suggest` is called for a run folder, with or without a file of boxes."""
+
+
+def python_call(folder: str, with_boxes: bool) -> str:
+    """Returns the call of `semipose.suggest` in Python, a `SuggestCall`."""
+    boxes = ', boxes="FILE"' if with_boxes else ""
+    return f'semipose.suggest({folder!r}, "VIDEO", count=20{boxes}, out="to_label")'
+
+
 @dataclass(frozen=True)
 class Findings:
     """What suggestions are made from.
@@ -53,13 +62,13 @@ class Findings:
     boxes: BoxFacts | None = None
 
 
-def suggestions(found: Findings) -> list[str]:
-    """Returns what to do next, in sentences; the first is about the images."""
+def suggestions(found: Findings, suggest_call: SuggestCall = python_call) -> list[str]:
+    """Returns what to do next, in sentences; the first is about the images and has the call of `suggest`."""
     errors = pixel_errors(found.data)
     if np.isnan(errors).all():
         return []
     texts = [
-        _label_more(found, errors),
+        _label_more(found, errors, suggest_call),
         _hard_joint(found, errors),
         _input(found, errors),
         _swaps(found),
@@ -93,15 +102,14 @@ def swapped_pairs(data: MatchedDataset) -> tuple[int, int]:
     return swapped, total
 
 
-def _label_more(found: Findings, errors: np.ndarray) -> str:
+def _label_more(found: Findings, errors: np.ndarray, suggest_call: SuggestCall) -> str:
     sums = np.nansum(errors, axis=1)
     tenth = max(1, len(sums) // 10)
     share = np.sort(sums)[-tenth:].sum() / max(sums.sum(), 1e-9)
-    boxes = "" if found.boxes is None or found.boxes.kind in ("whole", "found") else "--boxes FILE "
-    command = f"semipose suggest {shlex.quote(found.folder)} VIDEO {boxes}--out to_label"
+    call = suggest_call(found.folder, found.boxes is not None and found.boxes.kind not in ("whole", "found"))
     return (
         f"Label more images like those with the largest errors: {tenth} of {plural(len(sums), 'pose')} have "
-        f"{share:.0%} of all error. `{command}` finds such frames in your videos and "
+        f"{share:.0%} of all error. `{call}` finds such frames in your videos and "
         "labels them in advance, so that you only correct them."
     )
 

@@ -21,7 +21,8 @@ BOX_WORDS = {WHOLE: "whole images", AUTO: "found by the box network of the run"}
 """What the words mean, for protocols."""
 
 GROUND_TRUTH, AROUND_LABELS = "ground truth", "around the labels"
-"""The boxes of a data set in words, for protocols: as they are given, or made from its labels."""
+"""The boxes of a data set in words, for protocols, if they are not whole images: as they are given, or made from its
+labels."""
 
 BOX_EACH = "`boxes=FILE`: COCO results with a box for each subject, whose image_id is the frame number in a video"
 """What images that show several subjects need."""
@@ -93,9 +94,11 @@ def box_facts(
     return BoxFacts(kind, size, low, high, max(labeled.values(), default=1))
 
 
-def own_boxes(persons: Instances) -> str:
-    """Returns in words what most of the labeled persons' own boxes are, for protocols."""
-    return AROUND_LABELS if _mostly(persons.box_from_labels[persons.labeled]) else GROUND_TRUTH
+def own_boxes(persons: Instances, sizes: Mapping[Path, Sequence[float]]) -> str:
+    """Returns in words what most of the labeled persons' own boxes are, for protocols; `sizes` as in `box_facts`."""
+    facts = box_facts(persons.take(np.flatnonzero(persons.labeled)), sizes)
+    kind = "given" if facts is None else facts.kind
+    return BOX_WORDS[WHOLE] if kind == "whole" else AROUND_LABELS if kind == "joints" else GROUND_TRUTH
 
 
 def _mostly(values: np.ndarray) -> bool:

@@ -24,4 +24,6 @@ class Category:
 
 
 PERSON = Category(1, "person")
-"""The category of data sets that state none."""
+"""The category of data sets of people that state none."""
+ANIMAL = Category(1, "animal")
+"""That of the other data sets that state none."""

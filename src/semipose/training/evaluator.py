@@ -299,9 +299,10 @@ class Evaluator:
         else:
             selection = "lowest pixel error" if self.ap_caveats else "best weights"
             selection += " on validation" + (" (the same persons)" if which == "validation" else "")
+        is_found = self.boxes is not None and self.boxes.kind == "found"
         return EvaluationProtocol.of(
             truth,
-            boxes=BOX_WORDS[AUTO] if self.boxes and self.boxes.kind == "found" else own_boxes(truth.instances),
+            boxes=BOX_WORDS[AUTO] if is_found else own_boxes(truth.instances, self.crops[which].image_sizes),
             flip_test=self._flip_test,
             decoder=self.evaluation.decoder,
             instance_score=DESCRIPTIONS[self.evaluation.instance_score],

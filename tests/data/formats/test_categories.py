@@ -59,6 +59,16 @@ def test_several_categories_need_a_choice(animals, caplog):
     assert read(animals(), "cat + dog").category == CAT_AND_DOG  # what a network that was trained on both asks for
 
 
+@pytest.mark.parametrize(("first", "name"), [("cat", "animal"), ("person", "person")])
+def test_many_categories_that_are_read_as_one(animals, first, name):
+    def change(content):
+        joints, _ = content["categories"]
+        content["categories"] = [{**joints, "id": n, "name": c} for n, c in enumerate((first, "b", "c", "d"), 4)]
+        content["annotations"] = content["annotations"][:1]
+
+    assert read(animals(change), "all").category.name == name
+
+
 def test_the_only_category_with_annotations_is_read(animals):
     found = read(animals(lambda c: [r.update(category_id=9) for r in c["annotations"]]))
     assert found.category == Category(9, "dog")

@@ -11,9 +11,12 @@ from PIL import Image
 
 from semipose.data.data_config import DataConfig
 from semipose.data.datasets import load_splits
+from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.deeplabcut import individual_names, write_labels
 from semipose.data.formats.registry import FORMATS, find_format, is_annotation_folder, read_annotations
+from semipose.data.prepare import convert_annotations
 from semipose.errors import DataError, MissingImagesError
+from semipose.structures.skeletons import LSP
 from tests.data.formats.conftest import save_image
 
 LAB = Path(os.environ.get("SEMIPOSE_DATA", "/nowhere")) / "lab"
@@ -149,6 +152,22 @@ def test_labels_survive_every_format(project, tmp_path, suffix, several):
         np.testing.assert_allclose(a.joints, b.joints, atol=100 * tolerance)
         np.testing.assert_allclose(a.box, b.box, atol=100 * tolerance)
         assert (a.image.name, a.individual if suffix != ".yaml" else None) == (b.image.name, b.individual)
+
+
+def test_the_category_is_an_animal_a_person_by_its_joints_or_what_is_chosen(project, tmp_path):
+    assert read_annotations(project).category.name == "animal"
+    assert read_annotations(project, category=CategoryChoice("all")).category.name == "animal"
+    assert read_annotations(project, category=CategoryChoice("mouse")).category.name == "mouse"
+    config = DataConfig(train=str(project), category="mouse")
+    assert load_splits(config).labeled.category.name == "mouse"
+    for name, found in (("a.json", "categories"), ("data.yaml", "names"), ("a.csv", "")):
+        written, _ = convert_annotations(project, tmp_path / name / name)
+        assert "person" not in written.read_text()
+        assert not found or "animal" in str(yaml.safe_load(written.read_text())[found])
+    joints = ("left_wrist", *(joint for joint in LSP.joints if joint != "left_wrist"))
+    rows = ["1.png," + ",".join(["1", "2"] * len(joints))]
+    people = save_table(tmp_path / "people" / "CollectedData.csv", rows, "", joints)
+    assert read_annotations(people).category.name == "person"
 
 
 def test_projects_are_trained_on(project):

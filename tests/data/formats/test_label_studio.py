@@ -49,6 +49,7 @@ def test_one_animal_an_image(save, caplog):
     )
     assert find_format(path) is FORMATS["label_studio"]
     persons = read_annotations(path)
+    assert persons.category.name == "animal"
     assert persons.skeleton.joints == ("tail_1", "Nase")
     assert persons.instances.image_ids == [7, 9]
     np.testing.assert_array_equal(persons[0].joints, [[100, 25], [2, 1]])

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from semipose.data.checks import check_data
 from semipose.data.formats.registry import FORMATS, find_format, read_annotations
 from semipose.data.formats.sleap import write_slp
-from semipose.errors import ConfigError, DataError
+from semipose.data.formats.writers import write_annotations
+from semipose.errors import BrokenDataError, ConfigError, DataError
 
 
 def labels(video, frames: tuple[int, ...]):
@@ -45,6 +47,7 @@ def test_images_and_frames_inside_of_the_file(tmp_path, monkeypatch):
         assert persons.instances.visibility.tolist() == [[2, 1, 0], [2, 1, 0], [0, 2, 2]]
         np.testing.assert_array_equal(persons[1].joints, [[3.5, 4], [12, 22], [0, 0]])
         assert persons.left_out == {"predictions of SLEAP": 1}
+        assert persons.category.name == "Maus"
         assert persons.boxes_from_labels == 3
         assert np.asarray(Image.open(persons[1].image))[0, 0].tolist() == [160, 0, 9]
     moved = (tmp_path / "img2.png").rename(tmp_path / "elsewhere.png")
@@ -52,6 +55,20 @@ def test_images_and_frames_inside_of_the_file(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is missing"):
         (tmp_path / "img0.png").unlink()
         read_annotations(tmp_path / "a.slp")
+
+
+@pytest.mark.parametrize(("name", "category"), [("Skeleton-0", "animal"), (None, "animal"), ("fly", "fly")])
+def test_the_name_of_the_skeleton_is_the_category(tmp_path, name, category):
+    sleap_io = pytest.importorskip("sleap_io")
+    Image.new("RGB", (40, 30)).save(tmp_path / "1.png")
+    made = labels(sleap_io.Video.from_filename([str(tmp_path / "1.png")]), (0,))
+    made.skeletons[0].name = name
+    sleap_io.save_slp(made, str(tmp_path / "a.slp"), embed=False, verbose=False)
+    persons = read_annotations(tmp_path / "a.slp")
+    assert persons.category.name == category
+    write_slp(persons, tmp_path / "again.slp")
+    assert sleap_io.load_slp(str(tmp_path / "again.slp"), open_videos=False).skeletons[0].name == (name or category)
+    assert read_annotations(tmp_path / "again.slp").category.name == category
 
 
 def test_frames_of_a_video(tmp_path, monkeypatch):
@@ -71,8 +88,45 @@ def test_frames_of_a_video(tmp_path, monkeypatch):
         assert [p.box for p in persons.instances] == [(0, 0, 48, 32)] * 2
         values = [np.asarray(Image.open(p.image)).mean() for p in persons.instances]
         np.testing.assert_allclose(values, [60, 180], atol=4)
+        write_annotations(persons, tmp_path / "table.csv")
+        names = [row.split(",")[0] for row in (tmp_path / "table.csv").read_text().splitlines()[4:]]
+        assert names == ["labeled-data/v/v_000001.png", "labeled-data/v/v_000003.png"]
     monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "third"))
-    with pytest.raises(DataError, match=r"v\.mp4 can't be read .*`images`"):
+    line = r"video .*v\.mp4 with 2 labeled frames is missing; if it has moved, .* as `images`"
+    with pytest.raises(DataError, match=line):
+        read_annotations(tmp_path / "a.slp")
+    with pytest.raises(BrokenDataError, match=r"none of the 2 labeled frames") as error:
+        check_data(tmp_path / "a.slp")
+    assert len(error.value.problems) == 1
+
+
+def test_frames_inside_of_the_file_have_the_name_of_their_video(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    made = save_videos(tmp_path, {"s1/cam.mp4": 60, "s2/cam.mp4": 180})
+    sleap_io.save_slp(made, str(tmp_path / "a.pkg.slp"), embed="user", verbose=False)
+    persons = read_annotations(tmp_path / "a.pkg.slp")
+    assert [p.image.name for p in persons.instances] == ["cam_000001.png", "cam_2_000001.png"]
+    np.testing.assert_allclose(gray_values(persons), [60, 180], atol=4)
+
+
+def test_a_missing_video_is_one_problem_and_the_others_are_read(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    made = save_videos(tmp_path, {"a.mp4": 60, "b.mp4": 180})
+    sleap_io.save_slp(made, str(tmp_path / "a.slp"), verbose=False)
+    (tmp_path / "a.mp4").unlink()
+    found = check_data(tmp_path / "a.slp")
+    assert (found.persons, found.problem_count) == (1, 1)
+    assert "a.mp4 with 1 labeled frame is missing" in found.problems[0]
+
+
+def test_reasons_are_not_cut(tmp_path, monkeypatch):
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    sleap_io.save_slp(save_videos(tmp_path, {"v.mp4": 60}), str(tmp_path / "a.slp"), verbose=False)
+    (tmp_path / "a.slp").write_bytes((tmp_path / "a.slp").read_bytes()[:3000])
+    with pytest.raises(DataError, match=r"truncated file: .*stored_eof = \d+\)\)$"):
         read_annotations(tmp_path / "a.slp")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, require_one_subject, with_whole_images
 from semipose.errors import ConfigError, DataError
+from semipose.structures.categories import ANIMAL
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import infer_skeleton
 from tests.data.formats.conftest import save_image
@@ -21,18 +22,18 @@ def animal(path, number: int, points, visibility=(2, 2)) -> Instance:
 def test_one_animal_is_the_frame_and_several_are_their_joints(tmp_path):
     save_image(tmp_path / "a.png", (40, 30))
     one = animal(tmp_path / "a.png", 1, [[5, 5], [15, 25]])
-    (found,) = dataset_without_boxes(SKELETON, [one], tmp_path).instances
+    (found,) = dataset_without_boxes(SKELETON, ANIMAL, [one], tmp_path).instances
     assert found.box == (0, 0, 40, 30)
     assert not found.box_from_labels
     assert found.area == pytest.approx(0.53 * 14 * 26)
     two = animal(tmp_path / "a.png", 2, [[1, 1], [0, 0]], (2, 0))
-    persons = dataset_without_boxes(SKELETON, [one, two], tmp_path)
+    persons = dataset_without_boxes(SKELETON, ANIMAL, [one, two], tmp_path)
     assert [p.box for p in persons.instances] == [(3, 2, 14, 26)]
     assert persons.boxes_from_labels == sum(persons.left_out.values()) == 1
     with pytest.raises(DataError, match="no usable animal"):
-        dataset_without_boxes(SKELETON, [two, two], tmp_path)
+        dataset_without_boxes(SKELETON, ANIMAL, [two, two], tmp_path)
     with pytest.raises(DataError, match="no labeled image"):
-        dataset_without_boxes(SKELETON, [], tmp_path)
+        dataset_without_boxes(SKELETON, ANIMAL, [], tmp_path)
 
 
 def test_images_that_cannot_be_opened(tmp_path):
@@ -41,9 +42,9 @@ def test_images_that_cannot_be_opened(tmp_path):
     animals = [animal(tmp_path / "a.png", 1, [[1, 1], [2, 2]])]
     animals.append(Instance(tmp_path / "b.png", 2, 2, NO_AREA, animals[0].joints, animals[0].visibility))
     with pytest.raises(DataError, match=r"b\.png is missing or can't be opened"):
-        dataset_without_boxes(SKELETON, animals, tmp_path)
+        dataset_without_boxes(SKELETON, ANIMAL, animals, tmp_path)
     problems: list[str] = []
-    assert len(dataset_without_boxes(SKELETON, animals, tmp_path, problems)) == len(problems) == 1
+    assert len(dataset_without_boxes(SKELETON, ANIMAL, animals, tmp_path, problems)) == len(problems) == 1
 
 
 def test_given_boxes_are_replaced_by_the_image(tmp_path):

@@ -9,8 +9,8 @@ from typing import Any
 
 from semipose.data.formats.values import is_id
 from semipose.errors import DataError
-from semipose.structures.categories import PERSON, Category
-from semipose.structures.skeletons import Skeleton, infer_skeleton
+from semipose.structures.categories import ANIMAL, PERSON, Category
+from semipose.structures.skeletons import SKELETONS, Skeleton, infer_skeleton
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,19 @@ class CategoryChoice:
 
 ANY_CATEGORY = CategoryChoice()
 """No choice: a file has one category, or is refused where joints are needed."""
+
+
+def single_category(name: str | None, skeleton: Skeleton, choice: CategoryChoice) -> Category:
+    """Returns the category of a source in a format without categories.
+
+    Args:
+        name: The name that the source gives its subjects, if it does.
+        skeleton: The joints; those of a known set are a person's.
+        choice: Names the category where the source does not.
+    """
+    if name := name or (choice.name if choice.name != ALL else None):
+        return Category(1, name)
+    return PERSON if any({*known.keys} == {*skeleton.keys} for known in SKELETONS.values()) else ANIMAL
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,8 @@ def _as_one(categories: list[dict[str, Any]]) -> Category:
     members = tuple(map(_category, categories))
     if len(members) == 1:
         return members[0]
-    name = " + ".join(member.name for member in members) if len(members) < 4 else PERSON.name
+    names = [member.name for member in members]
+    name = " + ".join(names) if len(names) < 4 else PERSON.name if PERSON.name in names else ANIMAL.name
     return Category(members[0].id, name, members)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from semipose.data.formats.base import Format
-from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, single_category
 from semipose.data.formats.image_files import ImageFolder
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import names_below_shared_folder
@@ -76,7 +76,7 @@ class DeepLabCutFormat(Format):
         reader = _Reader(skeleton, ImageFolder(root), problems)
         animals = [animal for file, table in tables for animal in reader.animals(table, file)]
         reader.folder.report(path)
-        return dataset_without_boxes(skeleton, animals, path, problems)
+        return dataset_without_boxes(skeleton, single_category(None, skeleton, category), animals, path, problems)
 
 
 @dataclass

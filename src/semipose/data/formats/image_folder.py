@@ -30,11 +30,11 @@ TOOL_FOLDERS = {"__MACOSX", "@eaDir", "Thumbs.db", "$RECYCLE.BIN"}
 """Folders in which systems and tools keep thumbnails and copies, besides hidden ones."""
 
 
-def list_images(folder: Path) -> tuple[list[Path], dict[str, int]]:
+def list_images(folder: Path, *, with_videos: bool = False) -> tuple[list[Path], dict[str, int]]:
     """Returns the image files in a folder and its subfolders, sorted, and by reason the number of files left out.
 
     Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems (__MACOSX) are left out, with a
-    warning that counts their images, and so are videos and images of other kinds.
+    warning that counts their images, and so are images of other kinds and, unless they are used `with_videos`, videos.
 
     Raises:
         DataError: If there is no image.
@@ -44,7 +44,8 @@ def list_images(folder: Path) -> tuple[list[Path], dict[str, int]]:
     every = [p for p in folder.rglob("*") if p.is_file()]
     files = [p for p in every if not is_by_product(p.relative_to(folder))]
     images = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
-    others = [p for p in files if p.suffix.lower() in OTHER_SUFFIXES]
+    other_suffixes = OTHER_SUFFIXES - VIDEO_SUFFIXES if with_videos else OTHER_SUFFIXES
+    others = [p for p in files if p.suffix.lower() in other_suffixes]
     hidden = sorted(p for p in set(every).difference(files) if p.suffix.lower() in IMAGE_SUFFIXES)
     if hidden:
         log.warning(
@@ -55,7 +56,7 @@ def list_images(folder: Path) -> tuple[list[Path], dict[str, int]]:
         )
     if others:
         log.warning(
-            "%s: %s of other kinds left out, the first is %s; save images as JPEG or PNG, and extract frames of videos",
+            "%s: %s of other kinds left out, the first is %s; save images as JPEG or PNG, give videos by themselves",
             folder,
             plural(len(others), "file"),
             others[0].name,
@@ -79,6 +80,7 @@ def read_folder(
     min_score: float = 0.0,
     box_category: int | str | None = None,
     problems: list[str] | None = None,
+    with_videos: bool = False,
 ) -> PoseDataset:
     """Reads a folder of images as persons without labels.
 
@@ -90,11 +92,12 @@ def read_folder(
         box_category: Id or name of the detector's category; the persons if not given.
         problems: Collects images that cannot be opened and broken detections. Without it such images are left out with
             a warning, and a broken detection is an error.
+        with_videos: Whether videos in the folder are used, too, so that they are not left out.
 
     Raises:
         DataError: If no person is left.
     """
-    images, left_out = list_images(Path(folder))
+    images, left_out = list_images(Path(folder), with_videos=with_videos)
     persons = (
         whole_images(images, skeleton, str(folder), problems)
         if boxes is None

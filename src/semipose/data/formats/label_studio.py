@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semipose.data.formats.base import Format
-from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, single_category
 from semipose.data.formats.image_files import ImageFolder, require_images
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import spellings
@@ -19,7 +19,6 @@ from semipose.data.formats.values import NO_BOX, is_number
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes, with_extents
 from semipose.data.orientation import Orientation
 from semipose.errors import DataError, collect_errors
-from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import infer_skeleton
 from semipose.utils.text import plural
@@ -81,7 +80,8 @@ class LabelStudioFormat(Format):
         folder.report(path)
         skeleton, counts = infer_skeleton(list(joints), name=path.stem), {k: v for k, v in left_out.items() if v}
         if not any(_has_area(animal) for animal in animals):
-            return dataset_without_boxes(skeleton, animals, path, problems, tuple(empty_images), counts)
+            own = single_category(None, skeleton, category)
+            return dataset_without_boxes(skeleton, own, animals, path, problems, tuple(empty_images), counts)
         require_images([str(animal.image) for animal in animals], path, problems)
         boxed = [found for a in animals for found in ([a] if _has_area(a) else with_extents([a]))]
         if estimated := sum(animal.box_from_labels for animal in boxed):
@@ -90,8 +90,8 @@ class LabelStudioFormat(Format):
             )
         counts |= {NO_BOX: len(animals) - len(boxed)} if len(boxed) < len(animals) else {}
         labels = {name for *_, result in results for r in result or () for name in _names(r, BOXES)}
-        persons = PoseDataset(skeleton, boxed, str(path), tuple(empty_images), left_out=counts)
-        return persons.with_category(Category(1, labels.pop())) if len(labels) == 1 else persons
+        own = single_category(labels.pop() if len(labels) == 1 else None, skeleton, category)
+        return PoseDataset(skeleton, boxed, str(path), tuple(empty_images), own, counts)
 
 
 def _has_area(animal: Instance) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
+from semipose.utils.text import first_line
 
 
 def is_matlab(path: Path) -> bool:
@@ -31,8 +32,9 @@ def load_mat(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     except OSError as error:
         raise DataError(f"MATLAB file {path} can't be read ({error.strerror or error}); check the path") from None
     except Exception as error:  # SciPy's parser raises many types
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise DataError(f"{path} is not a MATLAB file of version 5 to 7 ({reason}); use another copy") from None
+        raise DataError(
+            f"{path} is not a MATLAB file of version 5 to 7 ({first_line(error)}); use another copy"
+        ) from None
     found = {}
     for name in names:
         if name not in content:

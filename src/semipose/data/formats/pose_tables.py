@@ -16,6 +16,7 @@ from semipose.data.formats.values import LARGEST_NUMBER
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
 from semipose.utils.files import replacing
+from semipose.utils.text import first_line
 
 LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 """Names of the header rows; tables of one animal have no `individuals`."""
@@ -153,8 +154,7 @@ def read_h5_table(path: Path) -> PoseTable:
         columns = [(level.get("individuals"), level["bodyparts"], level["coords"]) for level in levels]
         values = frame.to_numpy(dtype=float)
     except Exception as error:  # PyTables and pandas raise many types
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise DataError(f"{path} has no table of DeepLabCut ({reason}); use the csv beside it") from None
+        raise DataError(f"{path} has no table of DeepLabCut ({first_line(error)}); use the csv beside it") from None
     names = ["/".join(map(str, name)) if isinstance(name, tuple) else name for name in frame.index]
     return _table(path, str(levels[0]["scorer"]), names, columns, values)
 

@@ -1,6 +1,7 @@
 """The annotation formats: a file is read in the format that its content has, whatever its name."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from semipose.data.formats.ai_challenger import AIChallengerFormat
@@ -16,7 +17,7 @@ from semipose.data.formats.lsp import LspFormat
 from semipose.data.formats.mpii import MpiiFormat
 from semipose.data.formats.sleap import SleapFormat
 from semipose.data.formats.yolo import YoloFormat
-from semipose.errors import DataError
+from semipose.errors import DataError, MissingImagesError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import some_of
@@ -70,6 +71,18 @@ def read_annotations(
     if labels:
         return found.read(path, folder, problems, category)
     return found.read_boxes(path, folder, problems, skeleton, category)
+
+
+def read_with_images(
+    read: Callable[[str | None], PoseDataset], images: str | None, fallback: str | None
+) -> PoseDataset:
+    """Returns what `read` finds with the image folder `images`; with `fallback` if none is given or found."""
+    try:
+        return read(images)
+    except MissingImagesError:
+        if images is not None or fallback is None:
+            raise
+        return read(fallback)
 
 
 def is_annotation_folder(path: Path) -> bool:

@@ -1,33 +1,45 @@
 """SLEAP's labels (.slp, .pkg.slp), through sleap-io."""
 
 import logging
-from pathlib import Path
+import re
+from collections import Counter
+from hashlib import sha256
+from itertools import count
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from semipose.data.formats.base import Format
-from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice
+from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, single_category
+from semipose.data.formats.deeplabcut import LABELS
 from semipose.data.formats.image_files import ImageFolder
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.unpacked import file_key, unpacked
 from semipose.data.formats.whole_frames import NO_AREA, dataset_without_boxes
 from semipose.data.images import write_image
 from semipose.errors import DataError, collect_errors
+from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
 from semipose.utils.extras import import_extra
 from semipose.utils.files import is_file, replacing
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import first_line, plural
 
 log = logging.getLogger(__name__)
+
+NO_NAME = re.compile(r"(?:skeleton[-_ ]?\d*)?", re.IGNORECASE)
+"""Names of skeletons that SLEAP gives if the user gives none."""
 
 
 class SleapFormat(Format):
     """The labels that a user made; predictions of SLEAP are left out and counted.
 
-    Frames of videos and frames inside of the file are written to the cache folder as PNG. Image ids and annotation ids
-    count from 1, the name of a track is that of the individual, and the box is that of `dataset_without_boxes`.
+    Frames of videos and frames inside of the file are written to the cache folder as PNG, named like those of a
+    DeepLabCut project: `labeled-data/VIDEO/VIDEO_NUMBER.png`. Image ids and annotation ids
+    count from 1, the name of a track is that of the individual, the name of the skeleton that of the category, and the
+    box is that of `dataset_without_boxes`.
 
     Reference: Pereira et al., Nature Methods 2022.
     """
@@ -48,17 +60,21 @@ class SleapFormat(Format):
         skeleton = _skeleton(labels, path)
         frames = [frame for frame in labels.labeled_frames if frame.user_instances]
         animals: list[Instance] = []
-        files = _Frames(path, images)
+        files = _Frames(path, images, [frame.video for frame in frames], problems)
         for number, frame in enumerate(frames, start=1):
             with collect_errors(problems):
-                image = files.image(labels.videos.index(frame.video), frame)
-                for instance in frame.user_instances:
-                    animals.append(_animal(instance, skeleton, image, number, len(animals) + 1))
+                if image := files.image(frame):
+                    own = frame.user_instances
+                    animals += [_animal(a, skeleton, image, number, len(animals) + n) for n, a in enumerate(own, 1)]
         files.folder.report(path)
+        if frames and not animals:
+            raise DataError(f"none of the {plural(len(frames), 'labeled frame')} of {path} can be read")
         predicted = sum(len(frame.predicted_instances) for frame in labels.labeled_frames)
-        return dataset_without_boxes(
-            skeleton, animals, path, problems, left_out={"predictions of SLEAP": predicted} if predicted else None
-        )
+        (own,) = labels.skeletons
+        name = None if NO_NAME.fullmatch(own.name or "") else own.name
+        found = single_category(name, skeleton, category)
+        left_out = {"predictions of SLEAP": predicted} if predicted else None
+        return dataset_without_boxes(skeleton, found, animals, path, problems, left_out=left_out)
 
 
 def has_predictions_only(path: Path) -> bool:
@@ -84,7 +100,7 @@ def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS
     root, names = names_below_shared_folder(persons.image_paths)
     members: dict[int | str, list[Any]] = {image_id: [] for image_id in names}
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
-    skeleton = sleap_skeleton(persons.skeleton)
+    skeleton = sleap_skeleton(persons.skeleton, persons.category)
     tracks: dict[str, Any] = {}
     for person in persons.instances:
         if person.joints is not None and person.visibility is not None and person.labeled and not person.is_crowd:
@@ -97,15 +113,15 @@ def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS
     return root
 
 
-def sleap_skeleton(skeleton: Skeleton) -> Any:
-    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs."""
+def sleap_skeleton(skeleton: Skeleton, category: Category) -> Any:
+    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs, and the name of the category."""
     sleap_io = import_extra("sleap_io", "formats", "writing SLEAP's files")
     nodes = [sleap_io.Node(joint) for joint in skeleton.joints]
     return sleap_io.Skeleton(
         nodes,
         edges=[sleap_io.Edge(nodes[a], nodes[b]) for a, b in skeleton.limbs],
         symmetries=[sleap_io.Symmetry([nodes[a], nodes[b]]) for a, b in skeleton.flip_pairs],
-        name=skeleton.name,
+        name=skeleton.name if NO_NAME.fullmatch(skeleton.name) else category.name,
     )
 
 
@@ -134,36 +150,58 @@ def _load(path: Path) -> Any:
     try:
         return sleap_io.load_slp(str(path), open_videos=False)
     except Exception as error:  # sleap-io and h5py raise many types
-        raise DataError(f"{path} can't be read as SLEAP's labels ({_reason(error)})") from None
+        raise DataError(f"{path} can't be read as SLEAP's labels ({first_line(error)})") from None
 
 
 class _Frames:
-    """The image files of frames: those of the labels, or frames of a video that are written to the cache folder."""
+    """The image files of frames: those of the labels, or frames of a video that are written to the cache folder.
 
-    def __init__(self, path: Path, images: Path | None) -> None:
+    A frame is `labeled-data/VIDEO/VIDEO_NUMBER.png` there, in a folder for this state of the labels and the videos.
+
+    Args:
+        path: The file of the labels.
+        images: The folder of the images and videos; that of the labels if not given.
+        videos: sleap-io's video of each labeled frame.
+        problems: Collects one line for each video that is missing.
+    """
+
+    def __init__(self, path: Path, images: Path | None, videos: list[Any], problems: list[str] | None) -> None:
         self.path, self.folder = path, ImageFolder(images or path.parent)
-        self._cache: Path | None = None
         self._names: dict[Path, str] = {}
-        self._videos: dict[int, tuple[Path, str]] = {}
+        self._videos: dict[Any, Path] = {}
+        for video, labeled in Counter(videos).items():
+            if not isinstance(video.filename, list):
+                with collect_errors(problems):
+                    self._videos[video] = self._video(video, plural(labeled, "labeled frame"))
+        self._stems: dict[Any, str] = {}
+        for video, file in self._videos.items():
+            stem = _stem(video, file)
+            names = (stem if n == 1 else f"{stem}_{n}" for n in count(1))
+            self._stems[video] = next(name for name in names if name not in self._stems.values())
+        state = sha256(" ".join(map(file_key, self._videos.values())).encode()).hexdigest()[:16]
+        self._cache = unpacked(path, lambda folder: None) / state / LABELS if self._videos else path.parent
 
-    def image(self, number: int, frame: Any) -> Path:
-        """Returns the image of a labeled frame of the video with this number."""
+    def image(self, frame: Any) -> Path | None:
+        """Returns the image of a labeled frame; None if its video is missing."""
         video, index = frame.video, int(frame.frame_idx)
         if isinstance(video.filename, list):
             return self._file(video.filename[index], f"{self.path}: frame {index}")
-        where = f"{self.path}: frame {index} of {video.filename}"
-        if number not in self._videos:
-            file = self._file(video.filename, where)
-            if not is_file(file):
-                raise DataError(f"{where} can't be read (there is no such file); give its folder with `images`")
-            self._videos[number] = file, file_key(file)
-        file, key = self._videos[number]
-        if self._cache is None:
-            self._cache = unpacked(self.path, lambda folder: None)
-        target = self._cache / f"{number:02d}_{file.stem[:60]}_{key}_{index:06d}.png"
+        if video not in self._videos:
+            return None
+        file, stem = self._videos[video], self._stems[video]
+        target = self._cache / stem / f"{stem}_{index:06d}.png"
         if not is_file(target):
-            write_image(_decode(video, file, index, where), target, 100)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_image(_decode(video, file, index, f"{self.path}: frame {index} of {file}"), target, 100)
         return target
+
+    def _video(self, video: Any, frames: str) -> Path:
+        """The file of a video; `frames` says how many of its frames are labeled."""
+        where = f"{self.path}: video {video.filename} with {frames}"
+        file = self._file(video.filename, where)
+        if not is_file(file):
+            raise DataError(f"{where} is missing; if it has moved, give the folder that it is in as `images`")
+        return file
 
     def _file(self, name: str, where: str) -> Path:
         """The file of a video or an image, which may have moved together with the folders that contain it."""
@@ -184,6 +222,13 @@ class _Frames:
         return file
 
 
+def _stem(video: Any, file: Path) -> str:
+    """The name of a video without suffix, also of one whose frames are inside of the labels."""
+    source = getattr(video.source_video, "filename", None)
+    name = source if isinstance(source, str) else file.name.removesuffix(".slp")
+    return PurePosixPath(name.replace("\\", "/")).stem[:60]
+
+
 def _decode(video: Any, file: Path, index: int, where: str) -> np.ndarray:
     if Path(video.filename) != file:
         video.replace_filename(str(file), open=False)
@@ -192,7 +237,7 @@ def _decode(video: Any, file: Path, index: int, where: str) -> np.ndarray:
             video.open()
         pixels = np.asarray(video[index])
     except Exception as error:  # sleap-io's readers raise many types
-        raise DataError(f"{where} can't be read ({_reason(error)}); give its folder with `images`") from None
+        raise DataError(f"{where} can't be read ({first_line(error)}); is it the video that was labeled?") from None
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels[..., :3])
 
 
@@ -219,7 +264,3 @@ def _animal(instance: Any, skeleton: Skeleton, image: Path, image_id: int, numbe
         visibility=np.where(labeled, np.where(visible, 2, 1), 0).astype(np.int8),
         individual=instance.track.name if instance.track else None,
     )
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:100] or type(error).__name__

@@ -12,6 +12,7 @@ from semipose.data.formats.image_files import require_images
 from semipose.data.formats.values import NO_BOX, box_of_joints
 from semipose.data.images import image_size
 from semipose.errors import ConfigError, DataError, collect_errors
+from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
@@ -24,6 +25,7 @@ NO_AREA = (0.0, 0.0, 0.0, 0.0)
 
 def dataset_without_boxes(
     skeleton: Skeleton,
+    category: Category,
     instances: Iterable[Instance],
     source: Path,
     problems: list[str] | None = None,
@@ -37,6 +39,7 @@ def dataset_without_boxes(
 
     Args:
         skeleton: The joints.
+        category: The category of the animals.
         instances: The animals, whose boxes are ignored.
         source: The file or folder, for messages.
         problems: Collects images that are missing or can't be opened, whose animals are then left out.
@@ -58,7 +61,7 @@ def dataset_without_boxes(
     if not boxed:
         raise DataError(f"{source} has no usable animal: {plural(len(animals), 'record')} can't be used")
     kept = {reason: count for reason, count in counts.items() if count}
-    return PoseDataset(skeleton, boxed, str(source), empty_images, left_out=kept)
+    return PoseDataset(skeleton, boxed, str(source), empty_images, category, kept)
 
 
 def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]]) -> PoseDataset:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from semipose.data.images import read_image, write_image
-from semipose.inference.known_images import known_images, read_record, run_folder, write_record
+from semipose.inference.known_images import known_images, read_record, run_folder, training_labels, write_record
+from semipose.utils.files import is_file
 from tests.data.test_clips import write_frames
 
 
@@ -49,6 +50,13 @@ def test_weights_files_belong_to_their_run(run, tmp_path):
     assert [run_folder(path) for path in (run, run / "best.safetensors", weights)] == [run] * 3
     (tmp_path / "config.yaml").write_text("of a DeepLabCut project")
     assert run_folder(tmp_path / "models/a.safetensors") is None
+
+
+def test_the_labels_of_a_run_are_named_by_its_configuration(run, tmp_path):
+    assert training_labels(run / "best.safetensors") == training_labels(run)
+    assert is_file(training_labels(run))
+    assert training_labels(tmp_path) is None
+    assert training_labels(None) is None
 
 
 def test_a_record_that_can_not_be_written_gives_a_warning(run, tmp_path, monkeypatch, caplog):

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
+from semipose.data.formats.deeplabcut import scorer_of
 from semipose.data.formats.registry import read_annotations
 from semipose.errors import ConfigError
 from semipose.inference.pre_labels import FILES, check_format, target_of, write_pre_labels
@@ -48,7 +50,7 @@ def read_labels(files: list[Path], format: str) -> tuple[list[str], list[np.ndar
         tasks = json.loads(files[0].read_text())
         accepted = [{"id": n, "data": t["data"], "annotations": t["predictions"]} for n, t in enumerate(tasks)]
         files[0].write_text(json.dumps(accepted))
-    tables = [path for path in files if path.suffix != ".xml" and not path.name.endswith("_labels.json")]
+    tables = [path for path in files if path.suffix not in (".xml", ".h5") and not path.name.endswith("_labels.json")]
     persons = [p for path in tables for p in read_annotations(path).to_skeleton(SKELETON).instances]
     joints = [np.where((p.visibility > 0)[:, None], p.joints, np.nan) for p in persons]
     return [p.image.name for p in persons], joints
@@ -75,8 +77,12 @@ def test_deeplabcut_has_a_folder_for_each_video(tmp_path):
     files = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), out, "dlc", 0.2)
     assert [path.relative_to(out).as_posix() for path in files] == [
         "labeled-data/day1_to_label/CollectedData_semipose.csv",
+        "labeled-data/day1_to_label/CollectedData_semipose.h5",
         "labeled-data/day2_to_label/CollectedData_semipose.csv",
+        "labeled-data/day2_to_label/CollectedData_semipose.h5",
     ]
+    read = pd.read_hdf(files[1])
+    assert [*read.index] == [("labeled-data", "day1_to_label", f"day1_{n:06d}.jpg") for n in (12, 40)]
     rows = files[0].read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == [
         "scorer",
@@ -97,11 +103,11 @@ def test_the_folder_of_pre_labels_replaces_no_labels_of_a_project(tmp_path):
     (project / "config.yaml").write_text("scorer: Ana\nbodyparts: [snout, left_ear, tail]")
     for out in (tmp_path / "first", tmp_path / "second"):
         predictions, copies = copied(out, "dlc")
-        written = write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), out, "dlc", 0.2)
-        for path in written:
-            path.rename(path.with_name("CollectedData_Ana.csv"))
+        write_pre_labels(predictions, copies, SKELETON, Category(1, "mouse"), out, "dlc", 0.2, scorer_of(project))
         shutil.copytree(out / "labeled-data", project / "labeled-data", dirs_exist_ok=True)
     assert len(read_annotations(project)) == 6
+    assert {path.stem for path in project.rglob("*.csv")} == {"CollectedData_Ana"}
+    assert scorer_of(next(project.rglob("*.h5"))) == "Ana"
 
 
 def test_joints_outside_of_the_image_have_no_label(tmp_path):

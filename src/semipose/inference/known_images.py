@@ -73,6 +73,17 @@ def run_folder(path: Path) -> Path | None:
     return next((folder for folder in folders_of_run(path) if is_run_folder(folder)), None)
 
 
+def training_labels(run: Path | None) -> Path | None:
+    """Returns the labels that a run folder, or the run of a weights file, learned from, if its configuration tells."""
+    folder = None if run is None else run_folder(run)
+    if folder is None:
+        return None
+    try:
+        return Path(_data_config(folder)["train"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+
+
 def known_images(run: Path | None) -> KnownImages:
     """Returns the labeled and suggested images of a run folder, or of the run that a weights file belongs to."""
     known = KnownImages()
@@ -119,10 +130,14 @@ def write_record(folder: Path, copies: Sequence[tuple[Path, tuple[float, float, 
         log.warning("%s can't be written (%s); the same images may be suggested again", folder / RECORD, error.strerror)
 
 
+def _data_config(folder: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"])
+
+
 def _labeled_persons(folder: Path) -> list[Instance]:
     """The labeled persons of a run, including those held out; none, with a warning, if the data can't be read."""
     try:
-        content = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]
+        content = _data_config(folder)
         others = dict.fromkeys(("unlabeled", "boxes", "val", "val_images", "test", "test_images"))
         found = content.get("boxes") == AUTO
         splits = load_splits(DataConfig(**{**content, **others}))

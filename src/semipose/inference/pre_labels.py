@@ -8,7 +8,7 @@ import numpy as np
 
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.cvat_writer import write_cvat
-from semipose.data.formats.deeplabcut import LABELS, SCORER, write_labels
+from semipose.data.formats.deeplabcut import LABELS, SCORER, TABLE, write_labels
 from semipose.data.formats.label_studio_writer import write_label_studio
 from semipose.data.formats.yolo import write_yolo
 from semipose.data.images import image_size
@@ -36,7 +36,7 @@ def check_format(format: str) -> None:
     """Raises ConfigError if the format is unknown or needs a package that is missing."""
     if format not in FILES:
         raise ConfigError(f"`format`: {format!r} is unknown; use {', '.join(FILES)}")
-    require_writers([Path(FILES[format])])
+    require_writers([Path(f"{TABLE}.h5" if format == "dlc" else FILES[format])])
 
 
 def target_of(out: Path, image: Path, name: Path, format: str) -> Path:
@@ -66,6 +66,7 @@ def write_pre_labels(
     out: Path,
     format: str,
     min_joint_score: float,
+    scorer: str = SCORER,
 ) -> list[Path]:
     """Writes predictions as labels for a labeling tool.
 
@@ -77,6 +78,7 @@ def write_pre_labels(
         out: The output folder.
         format: A key of `FILES`.
         min_joint_score: Joints with a lower score have no label, and neither have those outside of the image.
+        scorer: DeepLabCut's name of who labels; a project ignores tables of others.
 
     Returns:
         The files.
@@ -91,7 +93,8 @@ def write_pre_labels(
         return [path]
     labels = PoseDataset(skeleton, _instances(predictions, copies, labeled), "predictions", category=category)
     if format == "dlc":
-        return [_write_table(labels, folder) for folder in sorted({copy.parent for copy in copies.values()})]
+        folders = sorted({copy.parent for copy in copies.values()})
+        return [table for folder in folders for table in _write_tables(labels, folder, scorer)]
     writers: Mapping[str, Callable[[PoseDataset, Path], object]] = {
         "coco": write_coco,
         "cvat": write_cvat,
@@ -103,12 +106,13 @@ def write_pre_labels(
     return [path, *(out / name for name in further.get(format, []))]
 
 
-def _write_table(labels: PoseDataset, folder: Path) -> Path:
-    """Writes the table of a video's folder."""
-    path = folder / f"CollectedData_{SCORER}.csv"
-    members = [n for n, image in enumerate(labels.instances.paths) if Path(image).parent == folder]
-    write_labels(labels.subset(members), path)
-    return path
+def _write_tables(labels: PoseDataset, folder: Path, scorer: str) -> list[Path]:
+    """Writes the tables of a video's folder: h5, which DeepLabCut reads, and csv."""
+    own = labels.subset([n for n, image in enumerate(labels.instances.paths) if Path(image).parent == folder])
+    tables = [folder / f"{TABLE}{scorer}{suffix}" for suffix in (".csv", ".h5")]
+    for table in tables:
+        write_labels(own, table)
+    return tables
 
 
 def _labeled(prediction: Prediction, image: Path, min_joint_score: float) -> np.ndarray:

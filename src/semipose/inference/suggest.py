@@ -12,12 +12,13 @@ import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
+from semipose.data.formats.deeplabcut import SCORER, scorer_of
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
 from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
 from semipose.inference.candidates import Candidates, read_candidates
-from semipose.inference.known_images import known_images, run_folder, write_record
+from semipose.inference.known_images import known_images, run_folder, training_labels, write_record
 from semipose.inference.parameters import data_errors_for, refuse_run_folder
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
@@ -62,8 +63,9 @@ def suggest(
         count: Number of images to copy.
         out: Folder for the copies and the pre-labels.
         format: `coco`: images/ and annotations.json. `cvat`: images/, cvat.zip and its labels. `label-studio`: images/,
-            label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO_OUT/ with a csv each. `slp`:
-            images/ and annotations.slp. `yolo`: images/, labels/ and data.yaml.
+            label_studio.json and the labeling configuration. `dlc`: labeled-data/VIDEO_OUT/ with a csv and h5
+            each, whose scorer is that of the project that the run learned from. `slp`: images/ and annotations.slp.
+            `yolo`: images/, labels/ and data.yaml.
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
@@ -113,7 +115,9 @@ def suggest(
         available = plural(len(copies), "image")
         log.warning("`count` is %d, but %s of %s can be suggested; all are", count, available, source)
     category = candidates.persons.category
-    files = write_pre_labels(selected, copies, model.skeleton, category, out, format, min_joint_score)
+    labels = training_labels(model.path)
+    scorer = SCORER if labels is None else scorer_of(labels)
+    files = write_pre_labels(selected, copies, model.skeleton, category, out, format, min_joint_score, scorer)
     _log_pre_labels(model, selected, min_joint_score)
     _record(model, selected, copies)
     return WrittenFiles([*files, *copies.values()], account)

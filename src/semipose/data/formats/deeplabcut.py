@@ -37,7 +37,9 @@ LABELS = "labeled-data"
 """Folder of a project that has a folder of frames and labels for each video."""
 H5_SUFFIXES = (".h5", ".hdf5")
 SCORER = "semipose"
-"""The scorer of tables that are written."""
+"""The scorer of tables that are written, where no other is known."""
+TABLE = "CollectedData_"
+"""Names of tables of labels begin with it and end with the scorer."""
 
 
 class DeepLabCutFormat(Format):
@@ -124,7 +126,8 @@ class _Reader:
 def write_labels(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
     """Writes the labels of a data set as DeepLabCut's csv or, by the suffix of the path, h5.
 
-    Joints that are occluded are written like visible ones; boxes are not part of the format.
+    The scorer is that of the file's name, `CollectedData_SCORER`. Joints that are occluded are written like visible
+    ones; boxes are not part of the format.
 
     Returns:
         The folder that the names of the images are relative to.
@@ -145,10 +148,24 @@ def write_labels(persons: PoseDataset, path: Path, progress: Progress = NO_PROGR
             assert person.joints is not None and person.visibility is not None
             labeled = person.visibility > 0
             values[row, individuals.index(name), labeled] = person.joints[labeled]
-    table = PoseTable(SCORER, list(files.values()), columns, values.reshape(len(files), len(columns), 2))
+    scorer = _scorer_in_name(path) or SCORER
+    table = PoseTable(scorer, list(files.values()), columns, values.reshape(len(files), len(columns), 2))
     (write_h5_table if path.suffix.lower() in H5_SUFFIXES else write_csv_table)(table, path)
     log.info("%s: boxes and whether a joint is occluded are not part of the format", path)
     return root
+
+
+def scorer_of(labels: Path) -> str:
+    """Returns the scorer of a project (its folder or config.yaml) or of a table; `semipose` for other labels."""
+    if not DeepLabCutFormat().matches(labels):
+        return SCORER
+    if labels.is_dir() or labels.suffix.lower() in (".yaml", ".yml"):
+        return str(_read_config(labels / CONFIG if labels.is_dir() else labels)["scorer"])
+    return _read_table(labels, []).scorer
+
+
+def _scorer_in_name(table: Path) -> str:
+    return table.stem.removeprefix(TABLE) if table.stem.startswith(TABLE) else ""
 
 
 def individual_names(found: Sequence[Sequence[str | None]]) -> list[list[str | None]]:
@@ -195,8 +212,8 @@ def _label_files(project: Path, config: dict[str, Any]) -> list[Path]:
     """The table of each video: that of the project's scorer, as csv rather than h5."""
     scorer, files = config.get("scorer"), []
     for folder in sorted(p for p in (project / LABELS).glob("*") if p.is_dir()):
-        found = sorted(p for p in folder.glob("CollectedData_*") if p.suffix.lower() in (".csv", *H5_SUFFIXES))
-        found = [p for p in found if p.stem == f"CollectedData_{scorer}"] or found
+        found = sorted(p for p in folder.glob(f"{TABLE}*") if p.suffix.lower() in (".csv", *H5_SUFFIXES))
+        found = [p for p in found if p.stem == f"{TABLE}{scorer}"] or found
         stems = {p.stem for p in found}
         if len(stems) > 1:
             raise DataError(f"{folder} has labels of several scorers ({', '.join(sorted(stems))}); give one file")

@@ -170,7 +170,7 @@ def write_csv_table(table: PoseTable, path: Path) -> None:
 
 
 def write_h5_table(table: PoseTable, path: Path) -> None:
-    """Writes a table as h5 with pandas, under DeepLabCut's key.
+    """Writes a table as h5 with pandas, under DeepLabCut's key; names of images are split into folders, as it does.
 
     Raises:
         ConfigError: If pandas or PyTables is not installed.
@@ -179,7 +179,10 @@ def write_h5_table(table: PoseTable, path: Path) -> None:
     pandas = import_extra("pandas", "formats", f"writing {path.name}")
     columns = pandas.MultiIndex.from_tuples(table.header, names=table.levels)
     values = table.values.reshape(len(table.names), -1)
-    frame = pandas.DataFrame(values, index=pandas.Index(list(table.names)), columns=columns)
+    parts = [str(name).split("/") for name in table.names]
+    is_split = bool(parts) and len({len(p) for p in parts}) == 1 and len(parts[0]) > 1
+    index = pandas.MultiIndex.from_tuples(map(tuple, parts)) if is_split else pandas.Index(list(table.names))
+    frame = pandas.DataFrame(values, index=index, columns=columns)
     with replacing(path) as temporary:
         frame.to_hdf(temporary, key=H5_KEY, mode="w")
 

@@ -33,10 +33,12 @@ def test_labels_are_compared_with_decoded_images(small_people):
         f"image {image['id']} is {real} pixels, but {image['width']}×{image['height']} in its record; were joints "
         "labeled on another version?"
     ) in found.suspicious
-    assert f"annotation {first['id']}: most of box" in text
-    assert f"annotation {first['id']}: nose (-1, {y + 1:.0f}), " in text
-    assert f"annotation {second['id']}:" not in text
-    assert f"annotation {third['id']}:" not in text
+    file_names = {i["id"]: i["file_name"] for i in content["images"]}
+    own = f"annotation {first['id']} ({file_names[first['image_id']]})"
+    assert f"{own}: most of box" in text
+    assert f"{own}: nose (-1, {y + 1:.0f}), " in text
+    assert f"annotation {second['id']} " not in text
+    assert f"annotation {third['id']} " not in text
     assert found.problems == ()
 
 

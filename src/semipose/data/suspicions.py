@@ -82,6 +82,7 @@ class _Labels:
 
     Attributes:
         ids: (N,) annotation ids.
+        images: The N file names of the images.
         names: The K names.
         boxes: (N, 4).
         own_box: (N,) whether the box was annotated and has an area.
@@ -93,6 +94,7 @@ class _Labels:
     """
 
     ids: np.ndarray
+    images: list[str]
     names: tuple[str, ...]
     boxes: np.ndarray
     own_box: np.ndarray
@@ -121,6 +123,7 @@ class _Labels:
         fractional = (np.where(labeled[..., None], joints, 0) % 1 != 0).any(axis=(1, 2))
         return cls(
             ids=instances.annotation_ids,
+            images=[Path(path).name for path in instances.paths],
             names=persons.skeleton.joints,
             boxes=instances.boxes,
             own_box=instances.usable & ~instances.box_from_labels,
@@ -168,7 +171,7 @@ class _Labels:
             far[:], off_box[:] = False, False
         strange = far.any(axis=1) | (2 * off_box.sum(axis=1) > np.maximum(self.labeled.sum(axis=1), 1))
         for i in np.flatnonzero(beyond | strange | off_image.any(axis=1) | self.at_origin.any(axis=1)).tolist():
-            where = f"annotation {self.ids[i]}"
+            where = f"annotation {self.ids[i]} ({self.images[i]})"
             box = [round(v) for v in self.boxes[i].tolist()]
             image = "" if np.isnan(self.ends[i, 0]) else f"its image of {self.ends[i, 0]:.0f}×{self.ends[i, 1]:.0f}"
             if self.at_origin[i].any():

@@ -29,11 +29,11 @@ def grid(tiny_run):
 @pytest.fixture
 def submitit(monkeypatch, tmp_path):
     """Stands in for submitit and squeue: a job ends at once, with scores unless `error` says why it has none."""
-    seen = SimpleNamespace(options={}, folders=[], error=None, cancelled=0, refused=None, queues=[])
+    seen = SimpleNamespace(options={}, folders=[], error=None, cancelled=0, refused=None, queues=[], before={})
 
     class Job:
-        def __init__(self, number, folder):
-            self.job_id = f"7_{number}"
+        def __init__(self, folder, job_id):
+            self.job_id, self.folder = job_id, folder
             self.paths = SimpleNamespace(result_pickle=tmp_path / f"{self.job_id}.pkl", stderr="log.err")
             if seen.error is None:
                 (folder / "scores.json").write_text("{}")
@@ -42,6 +42,9 @@ def submitit(monkeypatch, tmp_path):
 
         def exception(self):
             return seen.error
+
+        def submission(self):
+            return SimpleNamespace(args=[self.folder])
 
         def stderr(self):
             return "srun: error: node1: task 0: Killed\nsrun: Force Terminated StepId=7.0\n"
@@ -63,17 +66,24 @@ def submitit(monkeypatch, tmp_path):
             if seen.refused:
                 raise RuntimeError(seen.refused)
             seen.folders, seen.environment = folders, dict(os.environ)
-            return [Job(number, folder) for number, folder in enumerate(folders)]
+            return [Job(folder, f"7_{number}") for number, folder in enumerate(folders)]
 
     def squeue(command, **kwargs):
         assert command[0] == "squeue"
+        if "--states" in command[-1]:
+            return SimpleNamespace(stdout="\n".join(seen.before))
         queue = seen.queues.pop(0) if seen.queues else ""
         if isinstance(queue, BaseException):
             raise queue
         return SimpleNamespace(stdout=queue)
 
     helpers = SimpleNamespace(DelayedSubmission=lambda *arguments: arguments)
-    module = SimpleNamespace(AutoExecutor=AutoExecutor, helpers=helpers, JobEnvironment=SimpleNamespace(USR_SIG="USR2"))
+    module = SimpleNamespace(
+        AutoExecutor=AutoExecutor,
+        SlurmJob=lambda logs, job_id: Job(seen.before[job_id], job_id),
+        helpers=helpers,
+        JobEnvironment=SimpleNamespace(USR_SIG="USR2"),
+    )
     monkeypatch.setitem(sys.modules, "submitit", module)
     monkeypatch.setattr(slurm.subprocess, "run", squeue)
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0)
@@ -123,6 +133,18 @@ def test_jobs_inherit_nothing_from_the_job_that_submits_them(grid, submitit, tmp
     assert os.environ["SLURM_MEM_PER_CPU"] == "500"
 
 
+def test_jobs_of_a_command_that_was_killed_are_not_submitted_again(grid, submitit, tmp_path):
+    first, second = (run_folder(tmp_path, run) for run in grid.runs())
+    for folder in (first, second, tmp_path / "jobs"):
+        folder.mkdir(parents=True)
+    (tmp_path / "jobs" / "5_1_submitted.pkl").touch()
+    submitit.before = {"5_1": second, "6": tmp_path / "of another study"}
+    outcomes = train_in_jobs(grid, tmp_path, {"timeout_min": 9})
+    assert submitit.folders == [first]
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert not (second / "plan.yaml").exists()
+
+
 def test_a_refused_submission(grid, submitit, tmp_path):
     submitit.refused = "sbatch: error: Invalid partition name specified"
     with pytest.raises(ConfigError, match="Invalid partition name specified"):
@@ -168,6 +190,10 @@ def handlers():
         signal.signal(number, handler)
 
 
+class SlurmEndsTheJob(BaseException):
+    pass
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("numbers", [["SIGUSR2"], ["SIGTERM"], ["SIGTERM", "SIGUSR2"], ["SIGUSR2", "SIGTERM"]])
 def test_a_job_saves_before_it_is_queued_again_and_a_cancelled_one_is_not(
@@ -183,6 +209,9 @@ def test_a_job_saves_before_it_is_queued_again_and_a_cancelled_one_is_not(
         for number in numbers:
             os.kill(os.getpid(), getattr(signal, number))
 
+    def sleep(seconds):
+        raise SlurmEndsTheJob
+
     def train_planned(folder):
         if not training:  # while data are read, for example
             send()
@@ -194,10 +223,10 @@ def test_a_job_saves_before_it_is_queued_again_and_a_cancelled_one_is_not(
 
     signal.signal(signal.SIGUSR2, queue_again)
     monkeypatch.setattr(slurm, "train_planned", train_planned)
-    with pytest.raises(SystemExit) as stopped:  # the job has no result, so that a job that Slurm queues again goes on
-        RunJob()(tmp_path)
-    assert stopped.value.code == 143
+    monkeypatch.setattr(slurm.time, "sleep", sleep)
     warned = "SIGUSR2" in (numbers if training else numbers[:1])
+    with pytest.raises(SystemExit if warned else SlurmEndsTheJob):  # without a result: the job may be queued again
+        RunJob()(tmp_path)
     assert found == ([signal.SIGUSR2] if warned else [])
     assert RunJob().checkpoint(tmp_path) == (RunJob(), tmp_path)
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -55,6 +55,8 @@ class RunJob:
             if code <= 128:
                 return code
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Slurm sends it to a job that is queued again
+            while code == 128 + signal.SIGTERM and not warned:
+                time.sleep(1.0)  # until Slurm ends the job; one that ends before would not be queued again
             if warned and callable(queue_again):
                 queue_again(number, None)
         except Exception:
@@ -92,6 +94,8 @@ def train_in_jobs(
 ) -> list[Outcome]:
     """Trains every run of the study that is not finished in a job of its own, and waits for all jobs.
 
+    Jobs of this study that are in the queue are not submitted again.
+
     Args:
         grid: The study.
         out: Folder of the study, on a file system that all machines share; logs of the jobs are in its folder jobs.
@@ -107,27 +111,35 @@ def train_in_jobs(
     executor = _executor(submitit, out / "jobs", options, jobs, cluster)
     save_grid(grid, out)
     runs = grid.runs()
-    folders = {run.name: run_folder(out, run) for run in runs}
+    folders = {run.name: run_folder(out, run).absolute() for run in runs}
     missing = [run for run in runs if not is_finished(folders[run.name])]
-    for run in missing:
+    jobs_of = _find_queued(submitit, out / "jobs") if cluster == "slurm" else {}
+    queued = {run.name: jobs_of[folders[run.name]] for run in missing if folders[run.name] in jobs_of}
+    new = [run for run in missing if run.name not in queued]
+    for run in new:
         write_plan(grid, run, folders[run.name], data, "auto")
-    submitted = _submit(executor, [folders[run.name].absolute() for run in missing]) if missing else []
+    submitted = _submit(executor, [folders[run.name] for run in new]) if new else []
     number = f" as {submitted[0].job_id.partition('_')[0]}" if submitted else ""
-    finished = plural(len(runs) - len(missing), "run")
-    log.info(f"{plural(len(missing), 'job')} submitted{number}, {finished} finished before")
-    names = {id(job): run.name for job, run in zip(submitted, missing, strict=True)}
+    before = f"{len(queued)} in the queue and {len(runs) - len(missing)} finished before"
+    log.info(f"{plural(len(new), 'job')} submitted{number}, {before}")
+    by_name = {**queued, **{run.name: job for run, job in zip(new, submitted, strict=True)}}
+    failures = _wait(by_name, folders, cluster)
+    return [Outcome(run, run_folder(out, run), failures.get(run.name)) for run in runs]
+
+
+def _wait(jobs: Mapping[str, Any], folders: Mapping[str, Path], cluster: str) -> dict[str, str]:
+    """Waits for the jobs, by names of runs, and returns why runs failed; an interrupt cancels the jobs."""
     failures: dict[str, str] = {}
     try:
-        for job in _ended(submitted, cluster):
-            name = names[id(job)]
-            if failure := _failure(job, folders[name]):
+        for name in _ended(jobs, cluster):
+            if failure := _failure(jobs[name], folders[name]):
                 failures[name] = failure
             log.info(f"{name} failed: {failure}" if failure else f"{name} done")
     except KeyboardInterrupt:
-        for job in submitted:
+        for job in jobs.values():
             job.cancel(check=False)  # a training that is cancelled saves its state
         raise
-    return [Outcome(run, folders[run.name], failures.get(run.name)) for run in runs]
+    return failures
 
 
 def _executor(submitit: Any, logs: Path, options: Mapping[str, Any], jobs: int | None, cluster: str) -> Any:
@@ -155,34 +167,48 @@ def _submit(executor: Any, folders: Sequence[Path]) -> Any:
         os.environ.update(kept)
 
 
-def _ended(jobs: Sequence[Any], cluster: str) -> Iterator[Any]:
-    """Yields each job when it has a result or left the queue.
+def _ended(jobs: Mapping[str, Any], cluster: str) -> Iterator[str]:
+    """Yields the name of each run whose job has a result or left the queue.
 
     Slurm's accounting, which submitit asks, is off on some clusters, and knows states of jobs that submitit takes for
     their end (suspended, for example). A result may be visible some seconds after its job left the queue.
     """
-    waiting, gone = list(jobs), set()
+    waiting, gone = dict(jobs), set()
     while waiting:
-        queued = _queued(waiting, cluster)
-        for job in tuple(waiting):
-            if job.paths.result_pickle.exists() or (job.job_id in gone and job.job_id not in queued):
-                waiting.remove(job)
-                yield job
-        gone = {job.job_id for job in waiting} - queued
+        queued = _queued(waiting.values(), cluster)
+        for name, job in tuple(waiting.items()):
+            if job.paths.result_pickle.exists() or (name in gone and job.job_id not in queued):
+                del waiting[name]
+                yield name
+        gone = {name for name, job in waiting.items() if job.job_id not in queued}
         if waiting:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def _queued(jobs: Sequence[Any], cluster: str) -> set[str]:
-    """Returns the ids of the jobs in the queue, whether they wait, run or are suspended."""
+def _queued(jobs: Iterable[Any], cluster: str) -> set[str]:
+    """Returns the ids of the jobs that have not ended, whether they wait, run or are suspended."""
     if cluster != "slurm":
         return {job.job_id for job in jobs if not job.done()}
     try:
-        command = ["squeue", "--me", "--array", "--noheader", "--format=%i"]
+        return _squeue()
+    except ConfigError as error:
+        log.warning(f"{error}; waiting")
+        return {job.job_id for job in jobs}
+
+
+def _find_queued(submitit: Any, logs: Path) -> dict[Path, Any]:
+    """Returns the jobs of the study that are in the queue, by folder of the run, after their command was killed."""
+    ids = _squeue("--states=PENDING,RUNNING,SUSPENDED")  # not those that were cancelled and still save their state
+    jobs = [submitit.SlurmJob(logs, number) for number in ids if (logs / f"{number}_submitted.pkl").exists()]
+    return {job.submission().args[0]: job for job in jobs}
+
+
+def _squeue(*options: str) -> set[str]:
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i", *options]
+    try:
         return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     except subprocess.CalledProcessError as error:
-        log.warning(f"Slurm's queue can't be read ({' '.join(error.stderr.split())[:200]}); waiting")
-        return {job.job_id for job in jobs}
+        raise ConfigError(f"`slurm`: squeue failed: {' '.join(error.stderr.split())[:200]}") from None
 
 
 def _failure(job: Any, folder: Path) -> str | None:

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from subprocess import CalledProcessError
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from semipose.errors import ConfigError
 from semipose.studies import slurm
 from semipose.studies.grid import StudyGrid
-from semipose.studies.runner import run_folder
+from semipose.studies.runner import last_line, run_folder
 from semipose.studies.slurm import RunJob, train_in_jobs
 from semipose.studies.study import run_study
 from semipose.trainer import train
@@ -26,17 +27,27 @@ def grid(tiny_run):
 
 
 @pytest.fixture
-def submitit(monkeypatch):
-    """Stands in for submitit: a job ends at once, with scores unless `error` says why it has none."""
-    seen = SimpleNamespace(options={}, folders=[], error=None, cancelled=0, interrupt=False)
+def submitit(monkeypatch, tmp_path):
+    """Stands in for submitit and squeue: a job ends at once, with scores unless `error` says why it has none."""
+    seen = SimpleNamespace(options={}, folders=[], error=None, cancelled=0, refused=None, queues=[], before={})
 
     class Job:
-        def __init__(self, folder):
+        def __init__(self, folder, job_id):
+            self.job_id, self.folder = job_id, folder
+            self.paths = SimpleNamespace(result_pickle=tmp_path / f"{self.job_id}.pkl", stderr="log.err")
             if seen.error is None:
                 (folder / "scores.json").write_text("{}")
+            if not seen.queues:
+                self.paths.result_pickle.write_bytes(b"")
 
         def exception(self):
             return seen.error
+
+        def submission(self):
+            return SimpleNamespace(args=[self.folder])
+
+        def stderr(self):
+            return "srun: error: node1: task 0: Killed\nsrun: Force Terminated StepId=7.0\n"
 
         def cancel(self, check):
             seen.cancelled += 1
@@ -52,17 +63,30 @@ def submitit(monkeypatch):
 
         def map_array(self, function, folders):
             assert function == RunJob()
-            seen.folders = folders
-            return [Job(folder) for folder in folders]
+            if seen.refused:
+                raise RuntimeError(seen.refused)
+            seen.folders, seen.environment = folders, dict(os.environ)
+            return [Job(folder, f"7_{number}") for number, folder in enumerate(folders)]
 
-    def as_completed(jobs, poll_frequency):
-        if seen.interrupt:
-            raise KeyboardInterrupt
-        return jobs
+    def squeue(command, **kwargs):
+        assert command[0] == "squeue"
+        if "--states" in command[-1]:
+            return SimpleNamespace(stdout="\n".join(seen.before))
+        queue = seen.queues.pop(0) if seen.queues else ""
+        if isinstance(queue, BaseException):
+            raise queue
+        return SimpleNamespace(stdout=queue)
 
-    helpers = SimpleNamespace(as_completed=as_completed, DelayedSubmission=lambda *arguments: arguments)
-    module = SimpleNamespace(AutoExecutor=AutoExecutor, helpers=helpers, JobEnvironment=SimpleNamespace(USR_SIG="USR2"))
+    helpers = SimpleNamespace(DelayedSubmission=lambda *arguments: arguments)
+    module = SimpleNamespace(
+        AutoExecutor=AutoExecutor,
+        SlurmJob=lambda logs, job_id: Job(seen.before[job_id], job_id),
+        helpers=helpers,
+        JobEnvironment=SimpleNamespace(USR_SIG="USR2"),
+    )
     monkeypatch.setitem(sys.modules, "submitit", module)
+    monkeypatch.setattr(slurm.subprocess, "run", squeue)
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0)
     return seen
 
 
@@ -81,13 +105,54 @@ def test_each_missing_run_is_a_job_of_one_array(grid, submitit, tmp_path):
 
 
 def test_a_job_without_scores_has_failed(grid, submitit, tmp_path):
-    submitit.error = RuntimeError("Job failed:\n  Traceback\nMemoryError: too small\n")
+    submitit.error = RuntimeError(
+        "Job (task=0) failed during processing with trace:\n-----\nTraceback\nMemoryError: too small\n\n-----\n"
+        "You can check full logs with 'job.stderr(0)' and 'job.stdout(0)'or at paths:\n  - /jobs/7.err\n  - /jobs/7.out"
+    )
     outcomes = train_in_jobs(grid, tmp_path, {"timeout_min": 9})
     assert [outcome.failure for outcome in outcomes] == ["MemoryError: too small"] * 2
 
 
+def test_a_job_that_left_the_queue_without_a_result_has_failed(grid, submitit, tmp_path, caplog):
+    submitit.error = RuntimeError("not asked")
+    unknown = CalledProcessError(1, "squeue", stderr="Unable to contact slurm controller\n")
+    submitit.queues = ["7_0\n7_1\n", unknown, "7_1\n8_0\n", "7_0\n", "", ""]  # 7_0 is queued again
+    with caplog.at_level("INFO", "semipose.studies.slurm"):
+        outcomes = train_in_jobs(grid, tmp_path, {"timeout_min": 9})
+    assert [outcome.failure for outcome in outcomes] == ["srun: error: node1: task 0: Killed; see log.err"] * 2
+    assert not submitit.queues
+    assert "Unable to contact slurm controller" in caplog.text
+    assert "2 jobs submitted as 7, " in caplog.text
+
+
+def test_jobs_inherit_nothing_from_the_job_that_submits_them(grid, submitit, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_MEM_PER_CPU", "500")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    train_in_jobs(grid, tmp_path, {"timeout_min": 9})
+    assert {"SLURM_MEM_PER_CPU", "SLURM_CONF"} & {*submitit.environment} == {"SLURM_CONF"}
+    assert os.environ["SLURM_MEM_PER_CPU"] == "500"
+
+
+def test_jobs_of_a_command_that_was_killed_are_not_submitted_again(grid, submitit, tmp_path):
+    first, second = (run_folder(tmp_path, run) for run in grid.runs())
+    for folder in (first, second, tmp_path / "jobs"):
+        folder.mkdir(parents=True)
+    (tmp_path / "jobs" / "5_1_submitted.pkl").touch()
+    submitit.before = {"5_1": second, "6": tmp_path / "of another study"}
+    outcomes = train_in_jobs(grid, tmp_path, {"timeout_min": 9})
+    assert submitit.folders == [first]
+    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert not (second / "plan.yaml").exists()
+
+
+def test_a_refused_submission(grid, submitit, tmp_path):
+    submitit.refused = "sbatch: error: Invalid partition name specified"
+    with pytest.raises(ConfigError, match="Invalid partition name specified"):
+        train_in_jobs(grid, tmp_path, {"timeout_min": 9})
+
+
 def test_ctrl_c_cancels_the_jobs(grid, submitit, tmp_path):
-    submitit.interrupt = True
+    submitit.queues = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         train_in_jobs(grid, tmp_path, {"timeout_min": 9})
     assert submitit.cancelled == 2
@@ -111,35 +176,69 @@ def test_without_submitit(grid, tmp_path, monkeypatch):
 
 @pytest.fixture
 def handlers():
-    """Restores logging and the handler of SIGUSR2, which a job changes for its process."""
+    """Restores logging and the handlers of the signals, which a job changes for its process."""
     root = logging.getLogger()
-    kept, level, handler = root.handlers[:], root.level, signal.getsignal(signal.SIGUSR2)
+    kept, level = root.handlers[:], root.level
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     yield
     logging.getLogger("submitit").propagate = True
     for new in {*root.handlers} - {*kept}:
         new.close()
     root.handlers[:] = kept
     root.setLevel(level)
-    signal.signal(signal.SIGUSR2, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "queued"), [(signal.SIGUSR2, [signal.SIGUSR2]), (signal.SIGTERM, [])])
+class SlurmEndsTheJob(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("numbers", [["SIGUSR2"], ["SIGTERM"], ["SIGTERM", "SIGUSR2"], ["SIGUSR2", "SIGTERM"]])
 def test_a_job_saves_before_it_is_queued_again_and_a_cancelled_one_is_not(
-    submitit, handlers, tmp_path, monkeypatch, number, queued
+    submitit, handlers, tmp_path, monkeypatch, numbers, training
 ):
     found = []
-    signal.signal(signal.SIGUSR2, lambda received, _: found.append(received))
+
+    def queue_again(received, _):
+        os.kill(os.getpid(), signal.SIGTERM)  # as Slurm does
+        found.append(received)
+
+    def send():
+        for number in numbers:
+            os.kill(os.getpid(), getattr(signal, number))
+
+    def sleep(seconds):
+        raise SlurmEndsTheJob
 
     def train_planned(folder):
+        if not training:  # while data are read, for example
+            send()
+            pytest.fail("the signal is lost")
         with StopSignals() as signals:
-            os.kill(os.getpid(), number)
+            send()
             assert signals.received == signal.SIGTERM and not found  # the training saves now
         return 128 + signals.received
 
+    signal.signal(signal.SIGUSR2, queue_again)
     monkeypatch.setattr(slurm, "train_planned", train_planned)
-    assert RunJob()(tmp_path) == 143
-    assert found == queued
+    monkeypatch.setattr(slurm.time, "sleep", sleep)
+    warned = "SIGUSR2" in (numbers if training else numbers[:1])
+    with pytest.raises(SystemExit if warned else SlurmEndsTheJob):  # without a result: the job may be queued again
+        RunJob()(tmp_path)
+    assert found == ([signal.SIGUSR2] if warned else [])
     assert RunJob().checkpoint(tmp_path) == (RunJob(), tmp_path)
+
+
+def test_the_log_has_the_reason_of_a_failed_job(submitit, handlers, tmp_path, monkeypatch):
+    def train_planned(folder):
+        raise MemoryError("too small")
+
+    monkeypatch.setattr(slurm, "train_planned", train_planned)
+    with pytest.raises(MemoryError):
+        RunJob()(tmp_path)
+    assert last_line(tmp_path) == "MemoryError: too small"
 
 
 @pytest.mark.slow

@@ -16,8 +16,9 @@ class InterruptedTrainingError(Exception):
 
 
 class StopSignals:
-    """A context that records SIGINT and SIGTERM instead of ending the process; a second signal ends it at once.
+    """A context that records SIGINT and SIGTERM instead of ending the process; a SIGINT after a signal ends it at once.
 
+    A SIGTERM after a signal has no effect: Slurm and torchrun each pass one on, and the state is being saved.
     Python allows signal handlers only in the main thread; in other threads signals keep their usual effect.
     """
 
@@ -27,10 +28,11 @@ class StopSignals:
         self._previous: dict[int, signal.Handlers] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if not self.received:
+            self.received = number
+            log.info("stopping after this step; Ctrl-C stops at once")
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
-        log.info("stopping after this step; a second signal stops at once")
 
     def __enter__(self) -> "StopSignals":
         try:

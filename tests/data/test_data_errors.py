@@ -209,7 +209,8 @@ def test_evaluate_and_predict_have_the_same_choice(dataset, tiny, tmp_path, caps
     assert len(json.loads((tmp_path / "found" / "dropped.json").read_text())["images"]["images"]) == 3
     code, _, err = semipose(capsys, monkeypatch, *predict, "--on-error", "strict")
     assert code == 2
-    about_scores, warning, *lines = err.splitlines()
+    about_scores, earlier, warning, *lines = err.splitlines()
+    assert earlier.endswith("earlier predictions are replaced")
     assert "not calibrated" in about_scores
     assert "the network was trained in boxes" in warning
     assert len(lines) == 4

@@ -70,7 +70,7 @@ def submitit(monkeypatch, tmp_path):
 
     def squeue(command, **kwargs):
         assert command[0] == "squeue"
-        if "--states" in command[-1]:
+        if "-t" in command:
             return SimpleNamespace(stdout="\n".join(seen.before))
         queue = seen.queues.pop(0) if seen.queues else ""
         if isinstance(queue, BaseException):

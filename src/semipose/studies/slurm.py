@@ -1,5 +1,6 @@
 """Training of the runs of a study as jobs of a Slurm array, through submitit."""
 
+import getpass
 import logging
 import os
 import signal
@@ -177,7 +178,8 @@ def _ended(jobs: Mapping[str, Any], cluster: str) -> Iterator[str]:
     while waiting:
         queued = _queued(waiting.values(), cluster)
         for name, job in tuple(waiting.items()):
-            if job.paths.result_pickle.exists() or (name in gone and job.job_id not in queued):
+            has_result = job.paths.result_pickle.exists() and (cluster == "slurm" or job.job_id not in queued)
+            if has_result or (name in gone and job.job_id not in queued):
                 del waiting[name]
                 yield name
         gone = {name for name, job in waiting.items() if job.job_id not in queued}
@@ -198,13 +200,13 @@ def _queued(jobs: Iterable[Any], cluster: str) -> set[str]:
 
 def _find_queued(submitit: Any, logs: Path) -> dict[Path, Any]:
     """Returns the jobs of the study that are in the queue, by folder of the run, after their command was killed."""
-    ids = _squeue("--states=PENDING,RUNNING,SUSPENDED")  # not those that were cancelled and still save their state
+    ids = _squeue("-t", "PENDING,RUNNING,SUSPENDED")  # not those that were cancelled and still save their state
     jobs = [submitit.SlurmJob(logs, number) for number in ids if (logs / f"{number}_submitted.pkl").exists()]
     return {job.submission().args[0]: job for job in jobs}
 
 
 def _squeue(*options: str) -> set[str]:
-    command = ["squeue", "--me", "--array", "--noheader", "--format=%i", *options]
+    command = ["squeue", "-u", getpass.getuser(), "-r", "-h", "-o", "%i", *options]  # a line for each job of an array
     try:
         return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     except subprocess.CalledProcessError as error:

@@ -90,17 +90,16 @@ def kept_bytes(network: PoseNet, images: torch.Tensor) -> int:
     """Returns the bytes of the tensors, besides parameters, that autograd keeps for the backward pass."""
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, int] = {}
-    alive = []  # a storage that is released during the pass would lend its address to another
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)
-        return tensor
+        return tensor.detach()  # a saved output that kept its graph would keep itself alive
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        network(images)
+        maps = network(images)  # keeps the storages alive: one that is released would lend its address to another
+    del maps
     return sum(kept.values())
 
 

@@ -93,7 +93,8 @@ def submitit(monkeypatch, tmp_path):
 def test_each_missing_run_is_a_job_of_one_array(grid, submitit, tmp_path):
     outcomes = train_in_jobs(grid, tmp_path, {"timeout_min": 9, "gpus_per_node": 1}, jobs=3)
     assert [outcome.failure for outcome in outcomes] == [None, None]
-    assert submitit.options == {"name": "semipose", "slurm_array_parallelism": 3, "timeout_min": 9, "gpus_per_node": 1}
+    options = {"name": "semipose", "slurm_array_parallelism": 3, "timeout_min": 9, "gpus_per_node": 1}
+    assert submitit.options == {**options, **slurm.REQUEUE}
     assert (submitit.cluster, submitit.logs) == ("slurm", tmp_path / "jobs")
     first, second = (run_folder(tmp_path, run) for run in grid.runs())
     assert submitit.folders == [first, second]

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 SECONDS_BETWEEN_LOOKS = 30.0
 """Seconds between questions about the state of the jobs."""
 
+REQUEUE = {"slurm_additional_parameters": {"requeue": True}}
+"""Option that lets a job be queued again where that is not Slurm's default (JobRequeue=0)."""
+
 
 @dataclass(frozen=True)
 class RunJob:
@@ -148,7 +151,7 @@ def _executor(submitit: Any, logs: Path, options: Mapping[str, Any], jobs: int |
     try:
         executor = submitit.AutoExecutor(logs, cluster=cluster)
         parallel = {} if jobs is None else {"slurm_array_parallelism": jobs}
-        executor.update_parameters(name="semipose", **parallel, **options)
+        executor.update_parameters(**{"name": "semipose", **REQUEUE, **parallel, **options})
     except (NameError, TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(f"`slurm`: {' '.join(str(error).split())[:300]}") from None
     return executor

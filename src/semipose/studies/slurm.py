@@ -1,6 +1,5 @@
 """Training of the runs of a study as jobs of a Slurm array, through submitit."""
 
-import getpass
 import logging
 import os
 import signal
@@ -209,7 +208,7 @@ def _find_queued(submitit: Any, logs: Path) -> dict[Path, Any]:
 
 
 def _squeue(*options: str) -> set[str]:
-    command = ["squeue", "-u", getpass.getuser(), "-r", "-h", "-o", "%i", *options]  # a line for each job of an array
+    command = ["squeue", "-u", str(os.getuid()), "-r", "-h", "-o", "%i", *options]  # a line for each job of an array
     try:
         return set(subprocess.run(command, capture_output=True, check=True, text=True).stdout.split())
     except subprocess.CalledProcessError as error:

@@ -88,6 +88,7 @@ def suggest(
     """
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
     _check(count, min_joint_score, out, format)
+    scorer = _scorer(model) if format == "dlc" else SCORER
     make_folder(out)
     log.info(model.describe_scores())
     known = known_images(model.path)
@@ -115,8 +116,6 @@ def suggest(
         available = plural(len(copies), "image")
         log.warning("`count` is %d, but %s of %s can be suggested; all are", count, available, source)
     category = candidates.persons.category
-    labels = training_labels(model.path)
-    scorer = SCORER if labels is None else scorer_of(labels)
     files = write_pre_labels(selected, copies, model.skeleton, category, out, format, min_joint_score, scorer)
     _log_pre_labels(model, selected, min_joint_score)
     _record(model, selected, copies)
@@ -133,6 +132,12 @@ def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
     refuse_run_folder(out)
     if existing := next((name for name in (FILES[format], IMAGES) if (out / name).exists()), None):
         raise ConfigError(f"`out`: {out} has {existing} already, perhaps corrected; choose another folder")
+
+
+def _scorer(model: PoseModel) -> str:
+    """The scorer of the DeepLabCut project that the model learned from."""
+    labels = training_labels(model.path)
+    return SCORER if labels is None else scorer_of(labels)
 
 
 def _with_boxes(

@@ -73,7 +73,7 @@ class RunJob:
 
 
 def _train_until_stopped(folder: Path) -> int:
-    """Trains the run and returns the exit code, also if the process is told to exit before or after the training."""
+    """Trains the run and returns the exit code, also if a signal ends the process before or after the training."""
     try:
         return train_planned(folder)
     except SystemExit as stopped:

@@ -114,7 +114,10 @@ def write_slp(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS
 
 
 def sleap_skeleton(skeleton: Skeleton, category: Category) -> Any:
-    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs, and the name of the category."""
+    """Returns sleap-io's skeleton with the same joints, limbs and left/right pairs.
+
+    Its name is that of the category, from which it is read again, or stays one that SLEAP gave (`NO_NAME`).
+    """
     sleap_io = import_extra("sleap_io", "formats", "writing SLEAP's files")
     nodes = [sleap_io.Node(joint) for joint in skeleton.joints]
     return sleap_io.Skeleton(

@@ -1,6 +1,8 @@
 """Tables of predictions: one row a frame, likelihoods in 0…1, and files by format and suffix."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -45,6 +47,24 @@ def test_several_animals_have_columns_of_their_own():
     table = prediction_table([prediction(5, 1.0), prediction(5, 2.0), prediction(6, 3.0)], SKELETON, {5: "a", 6: "b"})
     assert table.individuals == ("individual1", "individual2")
     np.testing.assert_array_equal(table.values[:, [0, 2], 0], [[1, 2], [3, np.nan]])
+
+
+def test_animals_in_boxes_of_labels_keep_their_names(tmp_path):
+    found = [
+        replace(prediction(5, 1.0), individual="Bob"),
+        prediction(5, 2.0),
+        replace(prediction(6, 3.0), individual="Ann"),
+        replace(prediction(6, 4.0), individual="Bob"),
+    ]
+    table = prediction_table(found, SKELETON, {5: "a", 6: "b"})
+    assert table.individuals == ("Bob", "individual1", "Ann")
+    np.testing.assert_array_equal(table.values[:, ::2, 0], [[1, 2, np.nan], [4, np.nan, 3]])
+
+    files, rows = [tmp_path / "p.slp", tmp_path / "p.json"], {5: "a.png", 6: "b.png"}
+    write_prediction_files(found, files, SKELETON, rows, [tmp_path / name for name in rows.values()], ANIMAL)
+    frames = pytest.importorskip("sleap_io").load_slp(str(files[0]), open_videos=False).labeled_frames
+    assert [[i.track and i.track.name for i in frame.instances] for frame in frames] == [["Bob", None], ["Ann", "Bob"]]
+    assert [record.get("individual") for record in json.loads(files[1].read_text())] == ["Bob", None, "Ann", "Bob"]
 
 
 def test_without_any_prediction_the_rows_are_empty():

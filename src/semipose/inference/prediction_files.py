@@ -121,22 +121,16 @@ def prediction_table(
 ) -> PoseTable:
     """Returns the table of predictions with x, y and likelihood of each joint.
 
-    The likelihood is that of `likelihoods`. If an image has several animals, the table has the animals individual1,
-    individual2, … by their tracks, or in the order of the predictions if they are not tracked.
+    The likelihood is that of `likelihoods`. The animals have the names of the labels whose boxes were used. Others, if
+    there are several in an image, are individual1, individual2, … by their tracks or in the order of the predictions.
     """
     found = _by_image(predictions, rows)
-    tracks = sorted({p.track for p in predictions if p.track is not None})
-    names = individual_names([[None] * len(own) for own in found])
-    individuals: list[str | None] = [f"individual{n + 1}" for n in range(max(map(len, found), default=1))]
-    if tracks:
-        individuals = [f"individual{track}" for track in tracks]
-    elif names and not any(name for own in names for name in own):
-        individuals = [None]
+    names = individual_names([_names(own) for own in found])
+    individuals = list(dict.fromkeys(name for own in names for name in own)) or [None]
     values = np.full((len(rows), len(individuals), len(skeleton), 3), np.nan)
-    for row, own in enumerate(found):
-        for n, prediction in enumerate(own):
-            column = n if prediction.track is None else tracks.index(prediction.track)
-            values[row, column] = np.column_stack([prediction.joints, likelihoods(prediction)])
+    for row, (own, called) in enumerate(zip(found, names, strict=True)):
+        for prediction, name in zip(own, called, strict=True):
+            values[row, individuals.index(name)] = np.column_stack([prediction.joints, likelihoods(prediction)])
     columns = tuple((individual, joint) for individual in individuals for joint in skeleton.joints)
     return PoseTable(SCORER, list(rows.values()), columns, values.reshape(len(rows), len(columns), 3))
 
@@ -159,6 +153,11 @@ def _by_image(predictions: Sequence[Prediction], rows: Mapping[int | str, str | 
     return list(found.values())
 
 
+def _names(predictions: Iterable[Prediction]) -> list[str | None]:
+    """The names of animals: that of the label whose box was used, or individual and the number of the track."""
+    return [p.individual or (None if p.track is None else f"individual{p.track}") for p in predictions]
+
+
 def _write_slp(
     predictions: Sequence[Prediction],
     path: Path,
@@ -167,14 +166,13 @@ def _write_slp(
     source: Path | Sequence[Path],
 ) -> None:
     sleap_io = import_extra("sleap_io", "formats", f"writing {path.name}")
-    numbers = {p.track for p in predictions} - {None}
-    tracks: dict[int | None, Any] = {number: sleap_io.Track(f"individual{number}") for number in numbers}
+    tracks: dict[str | None, Any] = {name: name and sleap_io.Track(name) for name in dict.fromkeys(_names(predictions))}
     frames = [
         [
             sleap_io.PredictedInstance.from_numpy(
-                p.joints, skeleton, point_scores=likelihoods(p), score=float(p.score), track=tracks.get(p.track)
+                p.joints, skeleton, point_scores=likelihoods(p), score=float(p.score), track=tracks[name]
             )
-            for p in found
+            for p, name in zip(found, _names(found), strict=True)
         ]
         for found in _by_image(predictions, rows)
     ]

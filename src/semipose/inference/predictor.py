@@ -235,6 +235,7 @@ class Predictor:
                 category_id=crops.dataset.category_id_of(person),
                 box_score=person.score,
                 crop_area=crops.geometry.area(person.box),
+                individual=person.individual,
                 calibrated=None if self.calibration is None else self.calibration.confidences(own) * learned,
             )
 

@@ -25,6 +25,7 @@ class Prediction:
         crop_area: Area of the crop that the network saw in square pixels of the image, the scale of OKS-NMS; None if it
             is unknown.
         track: Number of the person in a video, from 1 on, the same in all frames; None if persons are not tracked.
+        individual: Name of the annotated animal or person whose box was used, where the data set gives one.
         calibrated: (K,) probability that each joint is right, 0 for joints without labels in training; None if the
             network is not calibrated. Metrics do not use it.
     """
@@ -39,6 +40,7 @@ class Prediction:
     box_score: float = 1.0
     crop_area: float | None = None
     track: int | None = None
+    individual: str | None = None
     calibrated: np.ndarray | None = None
 
     @property

@@ -29,7 +29,8 @@ def save_predictions(
     """Writes predictions as COCO keypoint results.
 
     Each record is {image_id, category_id, keypoints: [x, y, score] * K, score, bbox}, with numbers in full precision.
-    Extra keys are `box_score` and, where they are known, `annotation_id`, `crop_area` in square pixels and `track_id`.
+    Extra keys are `box_score` and, where they are known, `annotation_id`, `crop_area` in square pixels, `track_id` and
+    the name of the `individual`.
     If the network is calibrated, the scores of keypoints are probabilities, and the extra key `peaks` has K peaks.
 
     Args:
@@ -143,7 +144,13 @@ def _record(p: Prediction) -> dict[str, Any]:
         "box_score": float(p.box_score),
     }
     peaks = None if p.calibrated is None else p.scores.astype(np.float64).tolist()
-    known = {"annotation_id": p.annotation_id, "crop_area": p.crop_area, "track_id": p.track, "peaks": peaks}
+    known = {
+        "annotation_id": p.annotation_id,
+        "crop_area": p.crop_area,
+        "track_id": p.track,
+        "individual": p.individual,
+        "peaks": peaks,
+    }
     record |= {key: value for key, value in known.items() if value is not None}
     return record
 

@@ -1,6 +1,7 @@
 """The papers' tables: every published score digit by digit, every run a valid configuration, studies on small data."""
 
 import shutil
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from semipose.config import RunConfig
 from semipose.data.datasets import PEOPLE
 from semipose.methods.multi_augs import Config as MultiAugsConfig
 from semipose.metrics import pck
+from semipose.models.pose_net import PoseNet
 from semipose.structures.skeletons import COCO
 from semipose.studies.grid import StudyRun, load_grid, presets
 from semipose.studies.study import run_study
@@ -279,9 +281,22 @@ def test_places_of_mixup_are_added_to_the_image():
     assert [a.kind for method in methods for a in method.augmentations] == ["joint_cutout"] * 5
 
 
+NETWORKS: dict[str, PoseNet] = {}
+"""Built networks by configuration."""
+
+
+def network_once(*configuration, **options):
+    """Returns a copy of a network that is built once."""
+    key = repr((configuration, options))
+    if key not in NETWORKS:
+        NETWORKS[key] = PoseNet(*configuration, **options)
+    return deepcopy(NETWORKS[key])
+
+
 @pytest.mark.parametrize("name", presets())
-def test_the_networks_of_every_run_can_be_built(name):
-    """Without weights, on PyTorch's meta device."""
+def test_the_networks_of_every_run_can_be_built(name, monkeypatch):
+    """Without weights, on PyTorch's meta device; equal networks are copies."""
+    monkeypatch.setattr("semipose.build.PoseNet", network_once)
     grid = load_grid(name)
     built = set()
     for run in grid.runs():

@@ -80,7 +80,7 @@ def tiny_run() -> dict[str, Any]:
         "data.train": "people",
         **TEST,
         "data.validation": 8,
-        "model.backbone": "resnet10t",
+        "model.backbone": "test_resnet",
         "model.weights": "none",
         "model.head_channels": 8,
         "input.height": 32,

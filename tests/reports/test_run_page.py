@@ -35,7 +35,7 @@ def test_finished_run(finished_run, tmp_path, parse):
     for part in (
         "Predicted videos",
         "0.0125",
-        "trs: resnet10t, 32×32",
+        "trs: test_resnet, 32×32",
         "PCK@0.2 by joint",
         "pixel error by joint",
         "pixel error on validation",

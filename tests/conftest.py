@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
     "train.unlabeled_batch": 4,
     "train.log_every": 2,
     "train.checkpoint_every": 5,
-    "train.evaluate_every": 1.0,
+    "train.evaluate_every": 0.5,
     "train.device": "cpu",
 }
 """A run of seconds on the embedded people."""

@@ -50,7 +50,7 @@ SHALLOW = {
     "convnextv2_atto": {"depths": (1, 1, 1, 1)},
     "swin_tiny_patch4_window7_224": {"depths": (1, 2, 1, 1)},
     "hiera_tiny_224": {"stages": (1, 1, 2, 1)},
-    **dict.fromkeys([name for name, family in FAMILIES.items() if family.startswith("plain")], {"depth": 4}),
+    **{name: {"depth": 4} for name, family in FAMILIES.items() if family.startswith("plain")},
     "vit_base_patch16_sapiens2": {"depth": 4, "embed_dim": 192, "num_heads": 4, "num_kv_heads": (4, 2, 2, 4)},
 }
 """Sizes that make the same kinds of blocks fast to train and to export."""

@@ -41,7 +41,8 @@ def interrupted(config, folder, monkeypatch, step, *, resume=False):
 def test_an_interrupted_run_resumes_exactly(method, tiny, tmp_path, monkeypatch):
     """Three times: in the first step, within a line of the log, and in the last step but one."""
     small = {"input.height": 32, "input.width": 32}
-    config = tiny(method, **small, **{"train.steps": 6, "train.log_every": 4, "train.checkpoint_every": 4})
+    options = {"train.steps": 6, "train.log_every": 4, "train.checkpoint_every": 4, "train.evaluate_every": 0.3}
+    config = tiny(method, **small, **options)
     train(config, tmp_path / "whole")
     for step in (1, 3, 5):
         interrupted(config, tmp_path / "stopped", monkeypatch, step, resume=step > 1)

@@ -12,6 +12,7 @@ import pytest
 import semipose
 from semipose.data.datasets import PEOPLE
 from semipose.data.formats.coco import read_coco
+from semipose.data.formats.pose_tables import PoseTable, read_csv_table, write_csv_table
 from semipose.data.formats.writers import write_annotations
 from semipose.errors import ConfigError
 from semipose.inference.prediction_files import (
@@ -150,6 +151,22 @@ def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
     found = labels.labeled_frames[1].predicted_instances[0]
     np.testing.assert_allclose(found.points["xy"], read.iloc[1].to_numpy().reshape(-1, 3)[:, :2])
     np.testing.assert_allclose(found.points["score"], likelihood[1])
+
+
+def test_predictions_for_deeplabcuts_labels_have_the_columns_of_the_labels(model, tmp_path):
+    images = tmp_path / "labeled-data" / "mice"
+    images.mkdir(parents=True)
+    for name in "ab":
+        cv2.imwrite(str(images / f"{name}.png"), np.full((60, 80, 3), 128, np.uint8))
+    columns = [(mouse, joint) for mouse in ("Bob", "Ann") for joint in model.skeleton.joints]
+    points = np.random.default_rng(0).uniform(5, 55, (2, len(columns), 2))
+    points[0, len(model.skeleton) :] = np.nan  # Ann is in the second image alone
+    labels = PoseTable("me", [f"labeled-data/mice/{name}.png" for name in "ab"], tuple(columns), points)
+    write_csv_table(labels, images / "CollectedData_me.csv")
+    (table, *_) = semipose.predict(model, images / "CollectedData_me.csv", out=tmp_path / "found.csv")
+    found = read_csv_table(table)
+    assert found.columns == labels.columns
+    assert np.isnan(found.values[..., 0]).tolist() == np.isnan(points[..., 0]).tolist()
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".h5", ".slp"])

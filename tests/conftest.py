@@ -45,8 +45,9 @@ TINY: dict[str, Any] = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Crops are cut once a session, outside the user's cache."""
+    """Crops are cut once a session, outside the user's cache; each process has one thread, for two run at once."""
     os.environ["SEMIPOSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
 
 

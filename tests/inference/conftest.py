@@ -23,7 +23,8 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     write_coco(read_dataset("people", None).subset(range(60)), folder / "people.json")
     data = {"data.train": str(folder / "people.json"), "data.images": str(PEOPLE / "images")}
-    train(load_config(None, {**TINY, **data, **NO_TEST, "method": "single", "train.steps": 60}), folder / "run")
+    longer = {"train.steps": 60, "train.evaluate_every": None}
+    train(load_config(None, {**TINY, **data, **NO_TEST, "method": "single", **longer}), folder / "run")
     return folder / "run"
 
 

@@ -143,10 +143,11 @@ def _train(
             check_adaptation(sets.evaluator, sets.held_out, training.state, metrics)
     finally:
         metrics.close()
+    baseline = engine.method.describe_baseline(training.step_info(0))
     result = sets.evaluator.test(
         training.state,
         images,
-        learned_from_unlabeled=training.learns_from_unlabeled,
+        baseline=baseline if training.learns_from_unlabeled else None,
         why_not=training.why_unlabeled_not_used,
     )
     return replace(result, data=account.as_dict())

@@ -53,6 +53,21 @@ def test_when_each_term_is_learned(build, batches, step, names):
     assert method.losses(*batches, info(step)).terms.keys() == names
 
 
+@pytest.mark.parametrize(
+    ("burn_in", "steps", "words"),
+    [
+        ("auto", 3000, "labels alone"),
+        (0.5, 2 * BURN_IN_STEPS, "labels alone"),
+        (0.5, 100, f"labels alone after 50 steps of about {BURN_IN_STEPS}"),
+        (0.001, 100, f"labels alone after 1 step of about {BURN_IN_STEPS}"),
+        (0.0, 3000, "the network at the start"),
+    ],
+)
+def test_the_gain_names_a_network_that_labels_have_not_taught_enough(build, burn_in, steps, words):
+    method, _ = build(burn_in=burn_in)
+    assert method.describe_baseline(info(0, steps)) == words
+
+
 def test_the_labels_alone_network_never_sees_unlabeled_images(build, batches):
     method, _ = build(burn_in=0.5)
     method.losses(*batches, info(70)).total.backward()

@@ -92,6 +92,7 @@ def file(tmp_path_factory):
         ("vitpose_small", True, 1, 0),
         ("vitpose_small", False, 1, 0),
         ("vitpose_small", False, 6, 96),
+        pytest.param("vitpose_base", True, 1, 0, marks=pytest.mark.slow),
         pytest.param("vitpose_base", False, 6, 192, marks=pytest.mark.slow),
         pytest.param("vitpose_large", False, 6, 256, marks=pytest.mark.slow),
         pytest.param("vitpose_huge", True, 1, 0, marks=pytest.mark.slow),
@@ -100,15 +101,15 @@ def file(tmp_path_factory):
 def test_heatmaps_equal_those_of_transformers(name, simple, experts, part):
     """Every size, both heads, and ViTPose+ with the expert of COCO."""
     model = transformers_model(SIZES[name], simple=simple, experts=experts, part=part)
-    images = torch.randn(1, 3, 256, 192, generator=torch.Generator().manual_seed(2))
-    options = {"dataset_index": torch.zeros(1, dtype=torch.long)} if experts > 1 else {}
+    images = torch.randn(2, 3, 256, 192, generator=torch.Generator().manual_seed(2))
+    options = {"dataset_index": torch.zeros(2, dtype=torch.long)} if experts > 1 else {}
     expected = heatmaps(model, images, **options)
     network = vitpose(model.state_dict())
     del model
     assert network.config.backbone == name
     with torch.inference_mode():
         found = network.forward_main(images)
-    assert found.shape == (1, 17, 64, 48)
+    assert found.shape == (2, 17, 64, 48)
     assert expected.std() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 

@@ -134,9 +134,9 @@ def test_parts_of_several_measurements_say_which_is_which():
 @pytest.mark.slow
 def test_a_dry_run_on_a_cpu_writes_one_file(tmp_path, monkeypatch):
     out = tmp_path / "gpu.json"
-    chosen = "step of dual|training: labels"
+    chosen = "step of dual|with its loader|training: labels"
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--fast", "--only", chosen, "--out", str(out)])
     gpu.main()
     report = json.loads(out.read_text())
-    assert [part["status"] for part in report["parts"]] == ["ok"] * 2, report
+    assert [part["status"] for part in report["parts"]] == ["ok"] * 3, report
     assert section(report)

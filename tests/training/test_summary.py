@@ -33,15 +33,6 @@ def test_boxes_of_unlabeled_images_that_are_unlike_those_of_the_labels(tiny, tmp
     assert "the boxes of the unlabeled images are the whole image, those of the labels boxes from a file" in caplog.text
 
 
-def test_a_burn_in_that_is_too_short_for_a_fair_gain_is_reported(tiny, tmp_path, caplog):
-    train(tiny("late_teacher", **{"train.steps": 2, "method.burn_in": 0.5}), tmp_path / "short")
-    assert "burn-in has 1 steps, and labels alone need about 1000: the gain will be over a network" in caplog.text
-    caplog.clear()
-    train(tiny("mean_teacher", **{"train.steps": 2, "method.burn_in": 0.5}), tmp_path / "no_gain")
-    train(tiny("late_teacher", **{"train.steps": 2}), tmp_path / "auto")
-    assert "burn-in has" not in caplog.text
-
-
 def test_pairs_and_sigmas_are_reported_once(tiny, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     few = {"train.steps": 1, "data.sigmas": {"nose": 0.5}}

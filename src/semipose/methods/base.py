@@ -22,6 +22,7 @@ from semipose.ops.ema import frozen_bn_stats, in_mode
 from semipose.ops.heatmaps import decode, encode, peaks
 from semipose.structures.batches import HardView, LabeledBatch, LabeledView, UnlabeledBatch, View
 from semipose.utils.section import Section
+from semipose.utils.text import plural
 
 TeacherMode = Literal["train", "eval"]
 
@@ -291,6 +292,10 @@ class Method(nn.Module, ABC):
         """Returns the weight of the unlabeled loss in a step; 0 for a method that uses labels only."""
         return 0.0
 
+    def describe_baseline(self, info: StepInfo) -> str:
+        """Returns in words what `baseline_network` has learned from; `info` is any step of the training."""
+        return "labels alone"
+
 
 def automatic_burn_in(passes_per_step: float) -> int:
     """Returns the steps of an automatic burn-in.
@@ -343,6 +348,13 @@ class ConsistencyMethod(Method):
         if self.config.burn_in == "auto":
             return automatic_burn_in(info.passes_per_step)
         return math.ceil(self.config.burn_in * info.steps)
+
+    def describe_baseline(self, info: StepInfo) -> str:
+        """Returns in words what the network at the end of burn-in has learned from, and whether its steps were few."""
+        steps, needed = self.burn_in_steps(info), automatic_burn_in(info.passes_per_step)
+        if steps == 0:
+            return "the network at the start"
+        return "labels alone" if steps >= needed else f"labels alone after {plural(steps, 'step')} of about {needed}"
 
     def supervised_loss(self, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns λ Σ L_s over the supervised networks."""

@@ -45,6 +45,10 @@ class WithAverages(Method):
         """Returns the unlabeled weight of the method."""
         return self.method.unlabeled_weight(info)
 
+    def describe_baseline(self, info: StepInfo) -> str:
+        """Returns the description of the method."""
+        return self.method.describe_baseline(info)
+
     def parameter_groups(self) -> ParameterGroups:
         """Returns the parameter groups of the method."""
         return self.method.parameter_groups()

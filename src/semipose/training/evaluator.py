@@ -188,14 +188,14 @@ class Evaluator:
         self._unsaved = None
 
     def test(
-        self, state: TrainingState, images: TrainingImages, *, learned_from_unlabeled: bool, why_not: str = ""
+        self, state: TrainingState, images: TrainingImages, *, baseline: str | None, why_not: str = ""
     ) -> TrainResult:
         """Evaluates the kept weights on the test set, or else the validation set, and writes predictions and scores.
 
         Args:
             state: The state at the end of the training.
             images: The images of the training; the protocol reports how many of them are test images.
-            learned_from_unlabeled: Whether unlabeled images had a part in the training, whose gain is then measured.
+            baseline: What the gain from unlabeled images is over, in words; None if they had no part in the training.
             why_not: Why they had none, if there are some.
         """
         which: SetName = "test" if "test" in self._truth else "validation"
@@ -208,8 +208,8 @@ class Evaluator:
             )
         self._load_kept_weights()
         predictions = self._predict_all(which)
-        gain = self._gain(which, predictions, state) if learned_from_unlabeled else None
-        why_no_gain = self._why_no_gain(which) if learned_from_unlabeled and gain is None else ""
+        gain = None if baseline is None else self._gain(which, predictions, state, baseline)
+        why_no_gain = self._why_no_gain(which) if baseline is not None and gain is None else ""
         scores = self._scores(predictions, which)
         protocol = self._protocol(which, truth, images)
         validated = predictions
@@ -252,7 +252,9 @@ class Evaluator:
         write_text(self.out / "scores.json", json.dumps(content, indent=1))
         return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error, gain=gain)
 
-    def _gain(self, which: SetName, predictions: dict[str, list[Prediction]], state: TrainingState) -> Gain | None:
+    def _gain(
+        self, which: SetName, predictions: dict[str, list[Prediction]], state: TrainingState, baseline: str
+    ) -> Gain | None:
         """Measures the gain from unlabeled images; if they did harm, best.safetensors becomes the labels-alone network.
 
         Validation persons decide this, so that the choice does not depend on the test set.
@@ -261,8 +263,6 @@ class Evaluator:
         alone, ours = method.baseline_network, self.headline_networks[0]
         if alone is None:
             return None
-        is_start = getattr(method.config, "burn_in", None) == 0  # then the baseline learns nothing
-        baseline = "the network at the start" if is_start else "labels alone"
         gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which, baseline)
         deciding = gain if which == "validation" else None
         if which == "test" and "validation" in self._truth:
@@ -271,8 +271,9 @@ class Evaluator:
             deciding = measure_gain(self._truth["validation"], first, second, "validation", baseline)
         if deciding is not None and deciding.is_harm:
             self.select_network(alone, state)
+            kept = "the labels-alone network" if baseline.startswith("labels alone") else baseline
             log.warning(
-                f"{deciding.describe()}: best.safetensors is {baseline if is_start else 'the labels-alone network'}; "
+                f"{deciding.describe()}: best.safetensors is {kept}; "
                 f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
             )
         return gain

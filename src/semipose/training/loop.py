@@ -10,7 +10,7 @@ import torch
 
 from semipose.data.loader import PairedLoader
 from semipose.errors import RunError
-from semipose.methods.base import ConsistencyMethod, StepInfo, automatic_burn_in
+from semipose.methods.base import StepInfo
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import ProcessState, TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.compile import plan_compilation
@@ -97,16 +97,6 @@ class Training:
         has_both = self.loader.unlabeled is not None and len(self.loader.labeled.dataset) > 0
         too_few = f"{self.steps} steps are too few to learn all that the labels teach"
         return too_few if has_both and not self.learns_from_unlabeled else ""
-
-    @property
-    def short_burn_in(self) -> tuple[int, int] | None:
-        """The steps of a burn-in too short for a fair labels-alone network, and those it needs; None if it is fair."""
-        method, info = self.engine.method, self.step_info(0)
-        has_both = self.learns_from_unlabeled and len(self.loader.labeled.dataset) > 0
-        if not has_both or method.baseline_network is None or not isinstance(method, ConsistencyMethod):
-            return None
-        steps, needed = method.burn_in_steps(info), automatic_burn_in(info.passes_per_step)
-        return (steps, needed) if steps < needed else None
 
     def step_info(self, step: int) -> StepInfo:
         """Returns the position of a step."""

@@ -99,12 +99,6 @@ def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSp
     )
     if reason := training.why_unlabeled_not_used:
         log.warning(f"{reason}: no unlabeled image is used; raise `train.steps` or give `method.burn_in`")
-    if short := training.short_burn_in:
-        log.warning(
-            "burn-in has %d steps, and labels alone need about %d: the gain will be over a network that is not ready; "
-            "leave `method.burn_in` at auto to measure it",
-            *short,
-        )
     labeled = splits.labeled
     _log_skeleton(labeled.skeleton)
     if splits.unlearned_joints:

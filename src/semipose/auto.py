@@ -39,6 +39,8 @@ AVERAGED = {"train.average": 0.99, "train.drops": ()}
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
 """Input size in pixels and steps of the network that finds boxes in whole images (docs/research/boxes.md)."""
+SEVERAL_SIDE = 192
+"""Input size of the one that finds several subjects in each image, which may be close to each other."""
 SHIFT = 0.1
 """Largest shift of views with found boxes (docs/research/boxes.md)."""
 
@@ -117,15 +119,19 @@ def _with_largest_batch(config: RunConfig, labeled: int, device: torch.device, d
     raise RunError(f"no step of {config.model.backbone} fits the memory of {device}; choose a smaller network or input")
 
 
-def box_finder_options(config: RunConfig) -> RunConfig:
-    """Returns the configuration of the box network of a run: the same backbone, labels alone, whole images."""
-    train = config.train
+def box_finder_options(config: RunConfig, *, several: bool) -> RunConfig:
+    """Returns the configuration of the box network of a run: the same backbone, labels alone, whole images.
+
+    That of images with several subjects learns heatmaps with a peak for each of them.
+    """
+    train, side = config.train, SEVERAL_SIDE if several else BOX_FINDER_SIDE
     return config.with_values(
         {
             "data.boxes": WHOLE,
             "method": load_config(None, {"method": LABELS_ONLY}).method,
-            "input.height": BOX_FINDER_SIDE,
-            "input.width": BOX_FINDER_SIDE,
+            "input.height": side,
+            "input.width": side,
+            **({"loss.kind": "mse"} if several else {}),
             "input.padding": 1.0,
             "views.shift": SHIFT,
             "train.steps": min(BOX_FINDER_STEPS, train.steps or BOX_FINDER_STEPS),

@@ -16,15 +16,21 @@ from semipose.data.account import DataAccount
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
 from semipose.data.datasets import DataSplits
-from semipose.data.found_boxes import around_joints, other_sets, read_boxes, save_boxes, with_found_boxes
+from semipose.data.found_boxes import (
+    around_joints,
+    centers_in_images,
+    read_boxes,
+    save_boxes,
+    unfound_sets,
+    with_found_boxes,
+)
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
-from semipose.inference.box_finder import BoxFinder
-from semipose.inference.pose_model import BOX_FINDER, load_pose_model
+from semipose.inference.pose_model import BOX_FINDER, box_finder, load_pose_model
 from semipose.methods import METHODS
 from semipose.methods.cost import step_cost
 from semipose.structures.boxes import AUTO, BoxKind, box_facts
@@ -160,23 +166,26 @@ def _with_found_boxes(
 
     The boxes are kept in the run folder, so that a resumed training has the same ones.
     """
-    folder, options = out / BOX_FINDER, box_finder_options(config)
+    folder, options = out / BOX_FINDER, box_finder_options(config, several=splits.several)
     state = folder / "last" / "state.pt"
     if has_checkpoint(state) and (kept := read_boxes(out)) is not None:
         return with_found_boxes(splits, kept)
     make_folder(folder)
     if is_main_process():
         config.save(out / "config.yaml")  # so that a training that is stopped now can be resumed
-    log.info(f"first a network for boxes learns to find the subject in whole images, in {options.train.steps} steps")
+    subjects, steps = "subjects" if splits.several else "subject", options.train.steps
+    log.info(f"first a network for boxes learns to find the {subjects} in whole images, in {steps} steps")
     alone = replace(splits, unlabeled=None, test=None)
+    if splits.several:
+        centers = centers_in_images(splits.labeled)
+        alone = replace(alone, labeled=centers, validation=None, unlearned_joints=())
     _train(options, alone, device, folder, has_checkpoint(state), progress)
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, list[np.ndarray]] = {}
     if is_main_process():
         limits = box_facts(around_joints(splits.labeled).instances, read_image_sizes(image_paths(splits.labeled)))
         assert limits is not None  # the images of labeled persons can be read
-        model = load_pose_model(folder).to(device)
-        finder = BoxFinder(model.predictor(), model.geometry, limits)
-        found = {name: finder.in_images(persons, progress).instances.boxes for name, persons in other_sets(splits)}
+        finder = box_finder(load_pose_model(folder).to(device), limits)
+        found = {name: finder.boxes(persons, progress) for name, persons in unfound_sets(splits)}
         save_boxes(out, found)
     return with_found_boxes(splits, all_gather(found)[0])
 

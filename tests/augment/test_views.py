@@ -8,11 +8,13 @@ import torch
 
 from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops, taught_joints
 from semipose.models.backbone import STD
+from semipose.models.heads import STRIDE
 from semipose.ops import geometry
-from semipose.ops.heatmaps import decode
+from semipose.ops.geometry import transform_points
+from semipose.ops.heatmaps import decode, encode
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.instances import Instance, PoseDataset
-from semipose.structures.skeletons import LSP, infer_skeleton
+from semipose.structures.skeletons import LSP, center_skeleton, infer_skeleton
 
 SIZE, CROP = (128, 96), (160, 120)
 
@@ -170,3 +172,17 @@ def test_shifts_are_uniform_and_move_joints_and_image_alike():
     expected = geometry.transform_points(view.view.from_crop, batch.joints)
     inside = view.weights > 0
     assert (found - expected).abs()[inside].max() < 0.1
+
+
+def test_every_heatmap_of_centers_shows_all_of_them():
+    views = ViewSampler(ViewsConfig(), center_skeleton(3), SIZE, 2.0, torch.Generator().manual_seed(0))
+    batch = labeled(2)
+    weights = torch.tensor([[1.0, 1, 0], [0, 1, 0]])
+    batch = LabeledBatch(batch.crops, batch.to_input, batch.joints[:, :3], weights)
+    seen = views.labeled(batch)
+    points = transform_points(seen.view.from_crop, batch.joints)
+    separate, kept = encode(points, weights, views.heatmap_size, 2.0, STRIDE)
+    assert kept.any(dim=1).all()
+    torch.testing.assert_close(seen.weights, torch.ones(2, 3))
+    for k in range(3):
+        torch.testing.assert_close(seen.targets[:, k], separate.max(dim=1).values)

@@ -215,7 +215,7 @@ def test_what_a_run_without_labels_refuses(small_people, options, message):
 
 
 def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
-    """Both mean one box an image, so several labeled persons in an image are refused, with what works instead."""
+    """Whole images can't tell several labeled persons apart; `auto` finds them, if the training set shows several."""
     twice = tmp_path / "twice.json"
     content = json.loads((PEOPLE / "val.json").read_text())
     content["annotations"].append(content["annotations"][0] | {"id": 10**6})
@@ -227,8 +227,14 @@ def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
         assert {person.box for persons in sets for person in persons.instances} == {(0, 0, 192, 192)}
     unlabeled = load_splits(DataConfig(**data, unlabeled=str(twice), include_labeled=False, boxes="auto")).unlabeled
     assert len(unlabeled) == len({*unlabeled.instances.paths}) == len(content["images"])
-    for word in ("whole", "auto"):
+    for word, changed in (
+        ("whole", {"train": str(twice)}),
+        ("whole", {"val": str(twice)}),
+        ("auto", {"val": str(twice)}),
+    ):
         refusal = rf"`boxes={word}` is one box .*1 image of .*leave `boxes` out.*to predict give `boxes=FILE`"
-        for changed in ({"train": str(twice)}, {"val": str(twice)}):
-            with pytest.raises(ConfigError, match=refusal):
-                load_splits(DataConfig(**data | changed, boxes=word))
+        with pytest.raises(ConfigError, match=refusal):
+            load_splits(DataConfig(**data | changed, boxes=word))
+    several = load_splits(DataConfig(**data | {"train": str(twice)}, boxes="auto"))
+    assert (several.several, splits.several) == (True, False)
+    assert several.labeled[0].box != (0, 0, 192, 192) != several.validation[0].box

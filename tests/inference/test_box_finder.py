@@ -1,13 +1,24 @@
-"""Boxes around the joints that a network finds in whole images, against a plain computation."""
+"""Boxes that a network finds in whole images, against plain computations."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from semipose.data.crops import CropGeometry
 from semipose.data.found_boxes import MARGIN, around_joints
 from semipose.data.images import write_image
-from semipose.inference.box_finder import CONFIDENT, BoxFinder, box_of_pose
+from semipose.inference.box_finder import (
+    CONFIDENT,
+    LOWEST_PEAK,
+    NEAREST,
+    CenterFinder,
+    SubjectFinder,
+    box_of_pose,
+    boxes_of_peaks,
+)
 from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import COCO, infer_skeleton
@@ -54,7 +65,7 @@ def test_one_confident_joint_has_a_box_of_the_usual_size():
 
 
 def test_images_in_files_and_in_memory(model, tmp_path):
-    finder = BoxFinder(model.predictor(), model.geometry, BoxFacts("joints", 0.3, 0.2, 0.4))
+    finder = SubjectFinder(model.predictor(), model.geometry, BoxFacts("joints", 0.3, 0.2, 0.4))
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     write_image(image, tmp_path / "a.png", 95)
     persons = PoseDataset(COCO, [Instance(tmp_path / "a.png", 1, -1, (0, 0, 64, 48))], "frames")
@@ -63,3 +74,54 @@ def test_images_in_files_and_in_memory(model, tmp_path):
     assert 0.2 * 64 - 0.01 <= max(stored.box[2:]) <= 0.4 * 64 + 0.01
     broken = PoseDataset(COCO, [Instance(tmp_path / "gone.png", 1, -1, (0, 0, 64, 48))], "frames")
     assert len(finder.in_images(broken)) == 1
+
+
+def test_boxes_of_peaks_are_the_highest_that_are_apart():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        points, peaks = rng.uniform(0, 100, (8, 2)), np.sort(rng.uniform(0, 1, 8))[::-1]
+        kept = []
+        for x, y, height in zip(*points.T.tolist(), peaks.tolist(), strict=True):
+            near = any(((x - a) ** 2 + (y - b) ** 2) ** 0.5 < NEAREST * 40 for a, b in kept)
+            if height >= LOWEST_PEAK and not near and len(kept) < 3:
+                kept.append((x, y))
+        expected = [[round(x - 19.5, 2), round(y - 19.5, 2), 40, 40] for x, y in kept]
+        np.testing.assert_allclose(boxes_of_peaks(points, peaks, 40.0, 3), np.reshape(expected, (-1, 4)), atol=0.011)
+
+
+class Blobs(torch.nn.Module):
+    """A network whose heatmaps are the brightness of each cell of 4×4 pixels."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.config = network.config
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward_main(self, images):
+        gray = torch.nn.functional.avg_pool2d(images.mean(dim=1, keepdim=True), 4)
+        return (gray - gray.amin()).expand(-1, 2, -1, -1) / 4
+
+
+def test_every_bright_spot_gets_a_box_of_the_usual_size(model, tmp_path):
+    limits = BoxFacts("found", 0.25, 0.2, 0.3, subjects=2)
+    geometry = CropGeometry((64, 64), padding=1.0)
+    finder = CenterFinder(replace(model.predictor(), networks=[Blobs(model.network)]), geometry, limits)
+    image = np.zeros((128, 128, 3), np.uint8)
+    for x, y in ((36, 28), (92, 76)):
+        image[y - 4 : y + 4, x - 4 : x + 4] = 255
+    write_image(image, tmp_path / "a.png", 95)
+    write_image(np.zeros((128, 128, 3), np.uint8), tmp_path / "empty.png", 95)
+    whole = (0, 0, 128, 128)
+    names = ("a.png", "a.png", "empty.png", "gone.png")
+    persons = [Instance(tmp_path / name, name, -n - 1, whole) for n, name in enumerate(names)]
+    found = finder.in_images(PoseDataset(COCO, persons, "frames")).instances
+    assert [p.image_id for p in found] == ["a.png", "a.png", "gone.png"]
+    assert found[2].box == whole  # reading it again reports it
+    for box in (found[0].box, found[1].box):
+        assert box[2:] == (32, 32)
+    centers = sorted((p.box[0] + 15.5, p.box[1] + 15.5) for p in list(found)[:2])
+    np.testing.assert_allclose(centers, [(35.5, 27.5), (91.5, 75.5)], atol=2.1)
+    in_memory = finder.in_frame(image, PoseDataset(COCO, persons[:1], "frames")).instances
+    assert [p.box for p in in_memory] == [p.box for p in list(found)[:2]]
+    pose = replace(model, box_finder=finder).predict(np.zeros((128, 128, 3), np.uint8))
+    assert pose.keypoints.shape == (0, len(model.skeleton), 2)

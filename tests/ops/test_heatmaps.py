@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.ops.heatmaps import decode, encode, peaks
+from semipose.ops.heatmaps import decode, encode, local_maxima, peaks
 
 SIZE, STRIDE = (32, 24), 4
 
@@ -83,3 +83,23 @@ def test_peaks():
             y, x = np.unravel_index(maps[b, k].numpy().argmax(), SIZE)
             assert cells[b, k].tolist() == [x, y]
             assert values[b, k] == maps[b, k].max()
+
+
+def test_local_maxima_are_those_of_loops():
+    maps = torch.rand(3, 7, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    points, values = local_maxima(maps, 40, 4)
+    for b, grid in enumerate(maps.numpy()):
+        expected = []
+        for y in range(7):
+            for x in range(9):
+                if grid[y, x] < grid[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].max():
+                    continue
+                inside = 0 < x < 8 and 0 < y < 6
+                dx = 0.25 * np.sign(grid[y, x + 1] - grid[y, x - 1]) if inside else 0
+                dy = 0.25 * np.sign(grid[y + 1, x] - grid[y - 1, x]) if inside else 0
+                expected.append((grid[y, x], 4 * (x + dx + 0.5) - 0.5, 4 * (y + dy + 0.5) - 0.5))
+        expected.sort(reverse=True)
+        n = len(expected)
+        np.testing.assert_allclose(values[b, :n], [e[0] for e in expected])
+        np.testing.assert_allclose(points[b, :n], [e[1:] for e in expected])
+        assert not values[b, n:].any()

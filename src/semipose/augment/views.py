@@ -89,6 +89,8 @@ class ViewSampler:
         joints = geometry.flip_joints(joints, view.flipped, self.skeleton.flip_order)
         weights = geometry.flip_weights(batch.weights, view.flipped, self.skeleton.flip_order)
         targets, weights = encode(joints, weights, self.heatmap_size, self.sigma, STRIDE)
+        if self.skeleton.interchangeable:  # every heatmap shows all joints
+            targets, weights = (t.amax(dim=1, keepdim=True).expand_as(t) for t in (targets, weights))
         return LabeledView(view, targets, weights)
 
     def _change_colors(self, view: View) -> View:

@@ -61,8 +61,8 @@ class DataConfig(Section):
     frames, 300 when not given, are taken that differ most."""
     boxes: str | None = None
     """COCO detections file with person boxes for `unlabeled`; without it each image is one person. `auto`: a network
-    that this run trains on whole images finds all boxes, for one subject in each image; `whole`: all boxes are the
-    whole images, those of the labels included."""
+    that this run trains on whole images finds all boxes, at most as many in an image as labels show; `whole`: all
+    boxes are the whole images, those of the labels included."""
     min_score: float = Field(0.5, ge=0, le=1)
     """Detections with a lower score are left out."""
     box_category: int | str | None = None

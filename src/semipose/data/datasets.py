@@ -10,7 +10,12 @@ from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES, read_annotations, read_with_images
-from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
+from semipose.data.formats.whole_frames import (
+    images_with_several,
+    one_in_each_image,
+    require_one_subject,
+    with_whole_images,
+)
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.shards import is_sharded
@@ -47,6 +52,7 @@ class DataSplits:
         account: What `data.train` holds, and what of it is left out.
         unlearned_joints: Joints that no labeled person has; they are not evaluated.
         held_out: Unlabeled persons that no network learns from, on which an adaptation without `data.val` is checked.
+        several: Whether images of the training set show several labeled persons.
     """
 
     labeled: PoseDataset
@@ -60,6 +66,7 @@ class DataSplits:
     account: DataAccount = field(default_factory=lambda: DataAccount("", 0, 0))
     unlearned_joints: tuple[str, ...] = ()
     held_out: PoseDataset | None = None
+    several: bool = False
 
 
 def read_dataset(
@@ -139,7 +146,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     errors = DataErrors(dict(config.on_error))
     choice = CategoryChoice(config.category, "data.category")
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
-    dataset = _in_whole_images(dataset, config)
+    several = bool(images_with_several(dataset))
+    dataset = _in_whole_images(dataset, config, several=several)
     if config.category not in (None, ALL, dataset.category.name):
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
     read = with_given_skeleton(dataset, config)
@@ -180,6 +188,7 @@ def load_splits(config: DataConfig) -> DataSplits:
         Path(config.unlabeled) if config.unlabeled and is_sharded(Path(config.unlabeled)) else None,
         DataAccount.of(read, used, left_out).with_errors(errors, "train"),
         labeled.unlabeled_joints,
+        several=several,
     )
 
 
@@ -239,22 +248,23 @@ def load_unlabeled(
     )
 
 
-def _in_whole_images(persons: PoseDataset, config: DataConfig, *, labeled: bool = True) -> PoseDataset:
+def _in_whole_images(
+    persons: PoseDataset, config: DataConfig, *, labeled: bool = True, several: bool = False
+) -> PoseDataset:
     """The persons with whole images as boxes if `data.boxes` is a word; of unlabeled sets one in each image.
 
+    With `auto`, labeled persons keep their boxes if images of the training set show `several`.
+
     Raises:
-        ConfigError: If an image shows several labeled persons.
+        ConfigError: If whole images show several labeled persons.
     """
-    if not is_word("boxes", config.boxes):
+    if not is_word("boxes", config.boxes) or (labeled and several and config.boxes == AUTO):
         return persons
     if labeled:
         own = "leave `boxes` out (the boxes are then those of the labels, or made around the labeled joints)"
         require_one_subject(persons, str(config.boxes), f"{own}, and to predict give {BOX_EACH}")
     whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
-    if labeled:
-        return whole
-    first = {path: n for n, path in reversed(list(enumerate(whole.instances.paths)))}
-    return replace(whole.subset(sorted(first.values())), left_out=whole.left_out)
+    return whole if labeled else one_in_each_image(whole)
 
 
 def _check_options(config: DataConfig) -> None:
@@ -301,7 +311,9 @@ def _evaluation_set(
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
-    dataset = map_to_skeleton(_in_whole_images(errors.read(name, read), config), config.skeleton)
+    several = bool(images_with_several(train))
+    dataset = _in_whole_images(errors.read(name, read), config, several=several)
+    dataset = map_to_skeleton(dataset, config.skeleton)
     if not len(train):  # an adaptation: the network's joints are evaluated as far as the set has them
         return _with_joints_of(train.skeleton, dataset, f"data.{name}")
     if set(dataset.skeleton.keys) == set(train.skeleton.keys):

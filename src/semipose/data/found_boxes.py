@@ -1,8 +1,9 @@
-"""Boxes of one subject an image: around the labeled joints, or found by the box network of a run."""
+"""Boxes around the labeled joints, and those that the box network of a run finds."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,24 @@ import numpy as np
 
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.values import box_of_joints
+from semipose.data.formats.whole_frames import one_in_each_image, with_whole_images
+from semipose.data.images import read_image_sizes
+from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
-from semipose.structures.instances import PoseDataset
+from semipose.structures.instances import Instance, PoseDataset
+from semipose.structures.skeletons import center_skeleton
 from semipose.utils.files import write_text
 from semipose.utils.text import plural
+
+FoundBoxes = Mapping[str, Sequence[np.ndarray]]
+"""Boxes (n, 4) of each image, by set."""
 
 FILE = "boxes.json"
 """The file of a run folder with the boxes that its box network found."""
 MARGIN = 0.2
 """Margin of a box around joints, as a share of the longer side of their extent."""
+NO_SUBJECT = "in which the box network finds no subject"
+"""Why an unlabeled image is left out."""
 ONE_PLACE = "with labels at less than two places, which make no box"
 """Why a labeled person is left out."""
 
@@ -39,50 +49,102 @@ def around_joints(persons: PoseDataset) -> PoseDataset:
     return persons.subset(kept).with_boxes(found, from_labels=True)
 
 
-def with_found_boxes(splits: DataSplits, found: Mapping[str, np.ndarray]) -> DataSplits:
+def centers_in_images(persons: PoseDataset) -> PoseDataset:
+    """Returns the images of labeled persons, each as one instance whose joints are the centers of its persons.
+
+    The center of a person is that of the box around its labeled joints.
+    """
+    boxed = around_joints(persons).instances
+    centers = boxed.boxes[:, :2] + (boxed.boxes[:, 2:] - 1) / 2
+    of_image: dict[str, list[int]] = {}
+    for n, path in enumerate(boxed.paths):
+        of_image.setdefault(path, []).append(n)
+    most = max(map(len, of_image.values()))
+    images = []
+    for rows in of_image.values():
+        joints, visibility = np.zeros((most, 2)), np.zeros(most, dtype=int)
+        joints[: len(rows)], visibility[: len(rows)] = centers[rows], 2
+        images.append(replace(boxed[rows[0]], joints=joints, visibility=visibility, individual=None))
+    instances: list[Instance] = images
+    dataset = PoseDataset(center_skeleton(most), instances, persons.source, category=persons.category)
+    return in_whole_images(dataset)
+
+
+def in_whole_images(persons: PoseDataset) -> PoseDataset:
+    """Returns one person in each image, whose box is the image."""
+    alone = one_in_each_image(persons)
+    return with_whole_images(alone, read_image_sizes(image_paths(alone)))
+
+
+def with_boxes_in_images(images: PoseDataset, boxes: Sequence[np.ndarray]) -> PoseDataset:
+    """Returns unlabeled persons in the boxes (n, 4) of each image; `images` has one person in each."""
+    numbers = count(1)
+    persons = [
+        replace(image.without_labels(), annotation_id=-next(numbers), box=(x, y, w, h), individual=None)
+        for image, found in zip(images.instances, boxes, strict=True)
+        for x, y, w, h in found.tolist()
+    ]
+    return PoseDataset(images.skeleton, persons, images.source, category=images.category, left_out=images.left_out)
+
+
+def with_found_boxes(splits: DataSplits, found: FoundBoxes) -> DataSplits:
     """Returns the sets of a run with other boxes: around the joints of the labeled persons, found ones in other sets.
+
+    If images show several persons, validation and test persons have boxes around their joints, too.
 
     Args:
         splits: The sets.
-        found: Boxes (N, 4) of the sets `unlabeled`, `validation` and `test`, as far as they exist.
+        found: Boxes (n, 4) of each image of `unfound_sets`.
 
     Raises:
-        ConfigError: If a set has another number of persons than boxes, or no labeled person gets a box.
+        ConfigError: If a set has another number of images than the found boxes, or no person gets a box.
     """
-    labeled = around_joints(splits.labeled)
+    labeled, left_out = around_joints(splits.labeled), dict(splits.account.left_out)
     sets: dict[str, Any] = {}
-    for name, persons in other_sets(splits):
-        if len(found.get(name, ())) != len(persons):
+    for name, persons in unfound_sets(splits):
+        boxes = found.get(name, [])
+        if len(boxes) != len(persons):
             raise ConfigError(
-                f"`data.boxes`: {len(found.get(name, ()))} boxes were found for the {name} set, which now has "
-                f"{plural(len(persons), 'person')}; restore the data, or train in another folder"
+                f"`data.boxes`: boxes were found in {plural(len(boxes), 'image')} of the {name} set, which now has "
+                f"{len(persons)}; restore the data, or train in another folder"
             )
-        sets[name] = persons.with_boxes(found[name])
-    dropped = len(splits.labeled) - len(labeled)
-    left_out = {**splits.account.left_out, **({ONE_PLACE: dropped} if dropped else {})}
+        if splits.several:
+            sets[name] = with_boxes_in_images(persons, boxes)
+            left_out |= {f"images {NO_SUBJECT}": empty} if (empty := sum(not len(b) for b in boxes)) else {}
+        else:
+            sets[name] = persons.with_boxes(np.concatenate(boxes))
+    if splits.several:
+        others = {"validation": splits.validation, "test": splits.test}
+        sets |= {name: around_joints(persons) for name, persons in others.items() if persons is not None}
+    if sets.get("unlabeled") is not None and not len(sets["unlabeled"]):
+        raise ConfigError(f"`data.boxes`: the unlabeled set has only images {NO_SUBJECT}; give boxes, or more labels")
+    left_out |= {ONE_PLACE: dropped} if (dropped := len(splits.labeled) - len(labeled)) else {}
     return replace(splits, labeled=labeled, account=replace(splits.account, left_out=left_out), **sets)
 
 
-def other_sets(splits: DataSplits) -> Iterator[tuple[str, PoseDataset]]:
-    """Yields name and persons of the unlabeled, validation and test set, as far as they exist."""
-    for name in ("unlabeled", "validation", "test"):
+def unfound_sets(splits: DataSplits) -> Iterator[tuple[str, PoseDataset]]:
+    """Yields name and persons, one in each whole image, of the sets whose boxes are to be found.
+
+    They are the unlabeled, validation and test set; the unlabeled set alone if images show several persons.
+    """
+    for name in ("unlabeled",) if splits.several else ("unlabeled", "validation", "test"):
         persons: PoseDataset | None = getattr(splits, name)
         if persons is not None:
-            yield name, persons
+            yield name, in_whole_images(persons) if splits.several else persons
 
 
-def save_boxes(folder: Path, found: Mapping[str, np.ndarray]) -> None:
-    """Writes the boxes.json of a run folder: boxes (N, 4) by set, in the order of its persons."""
-    write_text(folder / FILE, json.dumps({name: boxes.tolist() for name, boxes in found.items()}))
+def save_boxes(folder: Path, found: FoundBoxes) -> None:
+    """Writes the boxes.json of a run folder: the boxes in each image, by set."""
+    write_text(folder / FILE, json.dumps({name: [b.tolist() for b in boxes] for name, boxes in found.items()}))
 
 
-def read_boxes(folder: Path) -> dict[str, np.ndarray] | None:
+def read_boxes(folder: Path) -> dict[str, list[np.ndarray]] | None:
     """Returns the boxes of the boxes.json of a run folder, None if there is none."""
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except OSError:
         return None
-    return {name: np.array(boxes, dtype=float).reshape(-1, 4) for name, boxes in content.items()}
+    return {name: [np.array(b, dtype=float).reshape(-1, 4) for b in boxes] for name, boxes in content.items()}
 
 
 def with_boxes_of_run(splits: DataSplits, folder: Path) -> DataSplits:

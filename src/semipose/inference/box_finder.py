@@ -1,12 +1,14 @@
-"""The box network of a run: predicts coarse joints in whole images, and the box around them."""
+"""The box network of a run: finds the boxes of the subjects in whole images."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from semipose.data.crops import CropGeometry, Crops, LazyCrops
-from semipose.data.found_boxes import MARGIN
+from semipose.data.found_boxes import MARGIN, in_whole_images, with_boxes_in_images
 from semipose.inference.predictor import FrameCrops, Predictor
 from semipose.structures.boxes import BoxFacts
 from semipose.structures.instances import PoseDataset
@@ -14,11 +16,15 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 
 CONFIDENT = 0.5
 """Joints with this share of the highest score of their pose, or more, make its box."""
+LOWEST_PEAK = 0.25
+"""Lower peaks in the heatmap of centers are no subjects."""
+NEAREST = 0.25
+"""Of two peaks that are closer than this share of the side of a box, the lower one is no subject."""
 
 
 @dataclass(frozen=True)
-class BoxFinder:
-    """Finds the box of the one subject in each image.
+class BoxFinder(ABC):
+    """Finds boxes in whole images.
 
     Attributes:
         predictor: The box network.
@@ -30,22 +36,89 @@ class BoxFinder:
     geometry: CropGeometry
     limits: BoxFacts
 
-    def in_images(self, persons: PoseDataset, progress: Progress = NO_PROGRESS) -> PoseDataset:
-        """Returns persons, whose boxes are whole images, with found boxes.
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several boxes, or none."""
+        return False
 
-        The box of an image that can't be read means nothing; reading the image again reports it.
-        """
-        return self._find(LazyCrops(persons, self.geometry, failed={}), progress)
+    def in_images(self, persons: PoseDataset, progress: Progress = NO_PROGRESS) -> PoseDataset:
+        """Returns persons, whose boxes are whole images, with found boxes."""
+        images = in_whole_images(persons) if self.several else persons
+        return self._with(images, self.boxes(images, progress))
 
     def in_frame(self, frame: np.ndarray, persons: PoseDataset) -> PoseDataset:
         """Returns persons in an image (H, W, 3) uint8 RGB in memory with found boxes, likewise."""
-        return self._find(FrameCrops(frame, persons, self.geometry), NO_PROGRESS)
+        return self._with(persons, self._find(FrameCrops(frame, persons, self.geometry), NO_PROGRESS))
 
-    def _find(self, crops: Crops, progress: Progress) -> PoseDataset:
+    def boxes(self, persons: PoseDataset, progress: Progress = NO_PROGRESS) -> list[np.ndarray]:
+        """Returns the boxes (n, 4) in each image, of which each person is one.
+
+        The box of an image that can't be read means nothing; reading the image again reports it.
+        """
+        failed: dict[Path, str] = {}
+        found = self._find(LazyCrops(persons, self.geometry, failed=failed), progress)
+        unread = [Path(path) in failed for path in persons.instances.paths]
+        return [persons.instances.boxes[n : n + 1] if unread[n] else boxes for n, boxes in enumerate(found)]
+
+    def _with(self, persons: PoseDataset, boxes: Sequence[np.ndarray]) -> PoseDataset:
+        if self.several:
+            return with_boxes_in_images(persons, boxes)
+        return persons.with_boxes(np.concatenate([np.zeros((0, 4)), *boxes]))
+
+    def _find(self, crops: Crops, progress: Progress) -> list[np.ndarray]:
         device = next(self.predictor.networks[0].parameters()).device
-        predictions = replace(self.predictor, device=device).predict(crops, progress)
-        boxes = [box_of_pose(p.joints, p.scores, p.box[2:], self.limits) for p in predictions]
-        return crops.dataset.with_boxes(np.round(np.array(boxes, dtype=float).reshape(-1, 4), 2))
+        return self._in_crops(replace(self.predictor, device=device), crops, progress)
+
+    @abstractmethod
+    def _in_crops(self, predictor: Predictor, crops: Crops, progress: Progress) -> list[np.ndarray]:
+        """Returns the boxes (n, 4) of each image."""
+
+
+class SubjectFinder(BoxFinder):
+    """Finds the box of the one subject in each image: around its coarse joints."""
+
+    def _in_crops(self, predictor: Predictor, crops: Crops, progress: Progress) -> list[np.ndarray]:
+        poses = predictor.predict(crops, progress)
+        return [np.round([box_of_pose(p.joints, p.scores, p.box[2:], self.limits)], 2) for p in poses]
+
+
+class CenterFinder(BoxFinder):
+    """Finds the boxes of the subjects in each image, at most as many as images of the training show.
+
+    A box is a square around a peak in the heatmap of the centers; its side is the median of the training, relative to
+    the image. So do the top-down networks of SLEAP (Pereira et al., Nature Methods 2022).
+    """
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several boxes, or none."""
+        return True
+
+    def _in_crops(self, predictor: Predictor, crops: Crops, progress: Progress) -> list[np.ndarray]:
+        most = self.limits.subjects
+        points, peaks = predictor.local_maxima(crops, 4 * most, progress)
+        sizes = crops.dataset.instances.boxes[:, 2:]
+        sides = self.limits.size * sizes.max(axis=1)
+        return [boxes_of_peaks(*found, most) for found in zip(points, peaks, sides.tolist(), strict=True)]
+
+
+def boxes_of_peaks(points: np.ndarray, peaks: np.ndarray, side: float, most: int) -> np.ndarray:
+    """Returns the boxes (n, 4) around the highest peaks, at most `most`.
+
+    Args:
+        points: (M, 2) in pixels.
+        peaks: (M,) their heights, from high to low.
+        side: Side of a box in pixels.
+        most: Largest number of boxes.
+    """
+    chosen = list[np.ndarray]()
+    for point, height in zip(points, peaks, strict=True):
+        if height < LOWEST_PEAK or len(chosen) == most:
+            break
+        if all(np.linalg.norm(point - other) >= NEAREST * side for other in chosen):
+            chosen.append(point)
+    boxes = [(x - (side - 1) / 2, y - (side - 1) / 2, side, side) for x, y in chosen]
+    return np.round(np.array(boxes, dtype=float).reshape(-1, 4), 2)
 
 
 def box_of_pose(

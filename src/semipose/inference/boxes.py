@@ -29,17 +29,12 @@ def box_finder_for(model: PoseModel, boxes: PathLike | None) -> BoxFinder | None
     """Returns what finds the boxes of a prediction: that of a model that has one, unless other boxes are given.
 
     Raises:
-        ConfigError: If `boxes` is `auto` and the model has none, or learned from several subjects in an image.
+        ConfigError: If `boxes` is `auto` and the model has none.
     """
     if boxes is None:
         return model.box_finder
     if os.fspath(boxes) != AUTO:
         return None
-    if model.boxes is not None and model.boxes.subjects > 1:
-        raise ConfigError(
-            f"`boxes={AUTO}` is one box an image, but the labels of the training show up to {model.boxes.subjects} "
-            f"subjects in an image; give {BOX_EACH}"
-        )
     if model.box_finder is None:
         raise ConfigError(
             f"`boxes={AUTO}`: {model.path or 'the model'} has no box network; train with `boxes={AUTO}` and give the "

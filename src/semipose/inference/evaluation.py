@@ -240,12 +240,13 @@ class _Settings:
                 "boxes",
                 lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
             )
-        else:
+        elif finder is None or not finder.several:
             persons = (persons if boxes is None else with_whole_images(persons, self.sizes)).trainable()
         if finder is None:
             warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         else:
-            require_one_subject(persons, AUTO, f"give {BOX_EACH}")
+            if not finder.several:
+                require_one_subject(persons, AUTO, f"give {BOX_EACH}")
             persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from semipose.data.crops import CropGeometry
 from semipose.errors import ConfigError, DataError, WeightsError
-from semipose.inference.box_finder import BoxFinder
+from semipose.inference.box_finder import BoxFinder, CenterFinder, SubjectFinder
 from semipose.inference.model_paths import EXPECTED, require_model_path
 from semipose.inference.predictor import FrameCrops, Precision, Predictor
 from semipose.inference.weights import WeightsDescription, read_description, read_weights, write_weights
@@ -169,8 +169,8 @@ class PoseModel:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            boxes: N boxes [x, y, width, height] in pixels; without them one person is in the box that the box finder
-                finds, or is the whole image if the model has none.
+            boxes: N boxes [x, y, width, height] in pixels; without them those that the box finder finds, or the whole
+                image if the model has none.
             flip_test: Whether to average heatmaps with those of the mirrored image.
 
         Raises:
@@ -273,8 +273,13 @@ def _with_box_finder(model: PoseModel, path: Path) -> PoseModel:
     file = next((file for file in files if file.is_file()), None)
     if file is None or model.boxes is None or model.boxes.kind != "found":
         return replace(model, path=path)
-    finder = _load(file)
-    return replace(model, path=path, box_finder=BoxFinder(finder.predictor(), finder.geometry, model.boxes))
+    return replace(model, path=path, box_finder=box_finder(_load(file), model.boxes))
+
+
+def box_finder(network: PoseModel, boxes: BoxFacts) -> BoxFinder:
+    """Returns the finder of boxes like those of a training, by its box network."""
+    kind = CenterFinder if network.skeleton.interchangeable else SubjectFinder
+    return kind(network.predictor(), network.geometry, boxes)
 
 
 def _load_pretrained(file: Path, source: str, network: str | None) -> PoseModel:

@@ -195,7 +195,7 @@ def predict(
             SLEAP. That of the suffix of `out`, or coco, if not given.
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes; `whole`: each image is one person; `auto`: the box network of
-            the run finds one in each image. If not given, `auto` if the run has a box network, else the boxes of an
+            the run finds them. If not given, `auto` if the run has a box network, else the boxes of an
             annotation file, or whole images.
         min_score: Boxes with a lower score are left out; 0 if not given, with `detect` .5.
         box_category: Id or name of the detector's category; the persons if not given.

@@ -24,7 +24,7 @@ from semipose.metrics.instance_score import InstanceScore, instance_scores
 from semipose.models.heads import STRIDE
 from semipose.models.pose_net import PoseNet
 from semipose.ops import geometry
-from semipose.ops.heatmaps import Decoder, decode
+from semipose.ops.heatmaps import Decoder, decode, local_maxima
 from semipose.structures.batches import UnlabeledBatch, View
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
@@ -125,6 +125,41 @@ class Predictor:
         finally:
             for network, mode in zip(self.networks, modes, strict=True):
                 network.train(mode)
+
+    def local_maxima(
+        self, crops: Crops, count: int, progress: Progress = NO_PROGRESS
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns the highest local maxima of the mean of the joints' heatmaps of each crop.
+
+        Args:
+            crops: The crops.
+            count: Number of maxima.
+            progress: Shows the progress.
+
+        Returns:
+            For each crop the positions (count, 2) in pixels of its image and their heights (count,), from high to low.
+        """
+        modes = [network.training for network in self.networks]
+        points, heights = list[np.ndarray](), list[np.ndarray]()
+
+        def highest(part: View) -> tuple[Tensor, Tensor]:
+            found, peaks = local_maxima(self._mean(part.images).mean(dim=1), count, STRIDE)
+            return geometry.transform_points(geometry.inverse(part.from_crop), found), peaks
+
+        for network in self.networks:
+            network.eval()
+        try:
+            with torch.inference_mode():
+                for chunk, view in progress.track(self._views(crops), -(-len(crops) // self.batch), "finding boxes"):
+                    in_crop, peaks = self._in_parts(view, highest)
+                    boxes = crops.dataset.instances.boxes[chunk]
+                    scales, offsets = crops.geometry.scales_and_offsets(boxes)
+                    points += list((in_crop - offsets[:, None]) / scales[:, None, None])
+                    heights += list(peaks)
+        finally:
+            for network, mode in zip(self.networks, modes, strict=True):
+                network.train(mode)
+        return points, heights
 
     def features(self, crops: Crops) -> np.ndarray:
         """Returns features of the persons of `crops`, (N, C) float64 of length 1.

@@ -90,14 +90,14 @@ def predict_video(
         ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
     by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
-    several = by_frame is not None and max(map(len, by_frame.values())) > 1
+    finder = box_finder_for(model, boxes)
+    several = finder.several if finder else by_frame is not None and max(map(len, by_frame.values())) > 1
     if smooth:
         check_smoothing(smooth, several)
     stem = stem or source.stem
     drawn = out / f"{stem}{DRAWN_SUFFIX}" if draw else None
     if drawn:
         check_output_file(drawn, source)
-    finder = box_finder_for(model, boxes)
     frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
     tracker = Tracker(model.skeleton.sigmas) if several else None
     predictions, count = _collect(frames, tracker, drawn, model.skeleton, names=names)
@@ -164,7 +164,7 @@ def predict_frames(
 ) -> Iterator[tuple[Frame, np.ndarray, list[Prediction]]]:
     """Yields each frame of a video with its image (H, W, 3) uint8 RGB and the predictions for its boxes.
 
-    The boxes are those of `by_frame`, else the one that `finder` finds, else the whole frame.
+    The boxes are those of `by_frame`, else those that `finder` finds, else the whole frame.
 
     Raises:
         DataError: If no frame can be read; if a later one can't, a warning is logged.
@@ -182,7 +182,7 @@ def predict_frames(
                 dataset = finder.in_frame(image, dataset)
             elif number == 0:
                 _compare_boxes(model, source, by_frame, whole[0])
-            yield frame, image, predictor.predict(FrameCrops(image, dataset, model.geometry)) if persons else []
+            yield frame, image, predictor.predict(FrameCrops(image, dataset, model.geometry)) if len(dataset) else []
     except DataError as error:
         if number < 0:
             raise

@@ -54,6 +54,28 @@ def peaks(heatmaps: Float[Tensor, "B K h w"]) -> tuple[Float[Tensor, "B K 2"], F
 
 
 @in_float32
+def local_maxima(
+    heatmaps: Float[Tensor, "B h w"], count: int, stride: int
+) -> tuple[Float[Tensor, "B count 2"], Float[Tensor, "B count"]]:
+    """Returns the positions in input pixels and the values of the highest local maxima of each heatmap.
+
+    A local maximum is the highest of its 3×3 cells; it is moved a quarter cell toward the higher neighbors.
+
+    Args:
+        heatmaps: Heatmaps with several peaks.
+        count: Number of maxima; those that do not exist have the value 0.
+        stride: Input pixels per heatmap cell.
+    """
+    highest = F.max_pool2d(heatmaps.unsqueeze(1), 3, stride=1, padding=1).squeeze(1)
+    found = torch.where(heatmaps == highest, heatmaps, torch.zeros_like(heatmaps)).clamp_min(0)
+    values, index = found.flatten(1).topk(min(count, found[0].numel()), dim=1)
+    width = heatmaps.shape[-1]
+    cells = torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype)
+    maps = heatmaps.unsqueeze(1).expand(-1, cells.shape[1], -1, -1)
+    return (cells + _quarter_offset(maps, cells, 0.0) + 0.5) * stride - 0.5, values
+
+
+@in_float32
 def decode(
     heatmaps: Float[Tensor, "B K h w"], stride: int, decoder: Decoder = "dark", sigma: float = 2.0
 ) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:

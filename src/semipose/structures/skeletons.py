@@ -20,6 +20,8 @@ SIGMAS = {
 DEFAULT_SIGMA = 0.079
 """OKS sigma of every other joint: the shoulder's."""
 
+CENTERS = "centers of subjects"
+"""Name of the skeleton whose joints are the centers of the subjects in an image, in no order."""
 
 SigmaSource = Literal["set", "given", "part", "default"]
 """Where the OKS sigma of a joint comes from: its known data set, the user, its body part, or `DEFAULT_SIGMA`."""
@@ -64,6 +66,11 @@ class Skeleton:
         for a, b in self.flip_pairs:
             order[a], order[b] = b, a
         return tuple(order)
+
+    @property
+    def interchangeable(self) -> bool:
+        """Whether the joints are those of `center_skeleton`."""
+        return self.name == CENTERS
 
     @property
     def one_sided(self) -> tuple[str, ...]:
@@ -186,6 +193,12 @@ class Skeleton:
 
     def _left_first(self, a: int, b: int) -> tuple[int, int]:
         return (b, a) if side_of(self.joints[a]) == "right" or side_of(self.joints[b]) == "left" else (a, b)
+
+
+def center_skeleton(subjects: int) -> Skeleton:
+    """Returns the skeleton of whole images: as many joints as subjects, whose heatmaps all show all of them."""
+    names = tuple(f"center {n + 1}" for n in range(subjects))
+    return Skeleton(CENTERS, names, (), (DEFAULT_SIGMA,) * subjects)
 
 
 def infer_skeleton(names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), name: str = "custom") -> Skeleton:

@@ -300,7 +300,7 @@ class Evaluator:
         else:
             selection = "lowest pixel error" if self.ap_caveats else "best weights"
             selection += " on validation" + (" (the same persons)" if which == "validation" else "")
-        is_found = self.boxes is not None and self.boxes.kind == "found"
+        is_found = self.boxes is not None and self.boxes.kind == "found" and not self.splits.several
         return EvaluationProtocol.of(
             truth,
             boxes=BOX_WORDS[AUTO] if is_found else own_boxes(truth.instances, self.crops[which].image_sizes),

@@ -117,6 +117,8 @@ def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSp
 
 def _log_skeleton(skeleton: Skeleton) -> None:
     """Logs what is inferred from joint names: which joints are mirrored, and how strictly they are scored."""
+    if skeleton.interchangeable:
+        return
     log.info(f"{skeleton.describe_pairs()}; OKS sigmas: {skeleton.describe_sigmas()}")
     if not skeleton.flip_pairs:
         joints = shorten(", ".join(skeleton.joints), 120, placeholder=" …")

@@ -76,6 +76,18 @@ def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]
     return persons.with_boxes(np.array(known, dtype=float).reshape(-1, 4))
 
 
+def one_in_each_image(persons: PoseDataset) -> PoseDataset:
+    """Returns the first person of each image."""
+    first = {path: n for n, path in reversed(list(enumerate(persons.instances.paths)))}
+    return replace(persons.subset(sorted(first.values())), left_out=persons.left_out)
+
+
+def images_with_several(persons: PoseDataset) -> list[str]:
+    """Returns the paths of the images that show several labeled persons."""
+    labeled = persons.instances.take(np.flatnonzero(persons.instances.labeled & ~persons.instances.is_crowd))
+    return [path for path, count in Counter(labeled.paths).items() if count > 1]
+
+
 def require_one_subject(persons: PoseDataset, boxes: str, remedy: str) -> None:
     """Checks that no image shows several labeled persons, which one box an image can't tell apart.
 
@@ -87,9 +99,7 @@ def require_one_subject(persons: PoseDataset, boxes: str, remedy: str) -> None:
     Raises:
         ConfigError: If an image does.
     """
-    labeled = persons.instances.take(np.flatnonzero(persons.instances.labeled & ~persons.instances.is_crowd))
-    several = [path for path, count in Counter(labeled.paths).items() if count > 1]
-    if several:
+    if several := images_with_several(persons):
         raise ConfigError(
             f"`boxes={boxes}` is one box an image, but {plural(len(several), 'image')} of {persons.source} "
             f"{'has' if len(several) == 1 else 'have'} several subjects (the first: {Path(several[0]).name}); {remedy}"

@@ -6,6 +6,8 @@ import torch
 from semipose.auto import (
     BOX_FINDER_SIDE,
     BOX_FINDER_STEPS,
+    SEVERAL_BATCH,
+    SEVERAL_SIDE,
     SHIFT,
     Budget,
     box_finder_options,
@@ -183,12 +185,15 @@ def test_a_cpu_has_no_largest_batch(choose):
 
 def test_the_box_network_learns_from_labels_on_whole_images(tiny):
     config = tiny("trs", **{"train.steps": 5000, "train.drops": [0.9], "train.average": 0.9, "data.boxes": "auto"})
-    coarse = box_finder_options(config)
+    coarse = box_finder_options(config, several=False)
     assert (coarse.method.name, coarse.data.boxes, coarse.train.steps) == ("supervised", "whole", BOX_FINDER_STEPS)
     assert (coarse.input.height, coarse.input.width, coarse.input.padding) == (BOX_FINDER_SIDE, BOX_FINDER_SIDE, 1)
     assert (coarse.train.average, coarse.train.drops, coarse.views.shift) == (0, (0.7, 0.9), SHIFT)
     assert coarse.model == config.model
-    assert box_finder_options(tiny("single", **{"train.steps": 7})).train.steps == 7
+    assert box_finder_options(tiny("single", **{"train.steps": 7}), several=False).train.steps == 7
+    several = box_finder_options(config, several=True)
+    assert (several.input.height, several.input.width, several.loss.kind) == (SEVERAL_SIDE, SEVERAL_SIDE, "mse")
+    assert several.train.batch == min(config.train.batch, SEVERAL_BATCH)
 
 
 def test_views_of_found_boxes_are_shifted_unless_a_shift_is_given(tiny):

@@ -39,8 +39,8 @@ AVERAGED = {"train.average": 0.99, "train.drops": ()}
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
 """Input size in pixels and steps of the network that finds boxes in whole images (docs/research/boxes.md)."""
-SEVERAL_SIDE = 192
-"""Input size of the one that finds several subjects in each image, which may be close to each other."""
+SEVERAL_SIDE, SEVERAL_BATCH = 192, 8
+"""Input size and batch of the one that finds several subjects in each image, which may be close to each other."""
 SHIFT = 0.1
 """Largest shift of views with found boxes (docs/research/boxes.md)."""
 
@@ -131,7 +131,11 @@ def box_finder_options(config: RunConfig, *, several: bool) -> RunConfig:
             "method": load_config(None, {"method": LABELS_ONLY}).method,
             "input.height": side,
             "input.width": side,
-            **({"loss.kind": "mse"} if several else {}),
+            **(
+                {"loss.kind": "mse", "train.batch": min(train.batch, SEVERAL_BATCH), "train.accumulate": 1}
+                if several
+                else {}
+            ),
             "input.padding": 1.0,
             "views.shift": SHIFT,
             "train.steps": min(BOX_FINDER_STEPS, train.steps or BOX_FINDER_STEPS),

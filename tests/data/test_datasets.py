@@ -227,13 +227,12 @@ def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
         assert {person.box for persons in sets for person in persons.instances} == {(0, 0, 192, 192)}
     unlabeled = load_splits(DataConfig(**data, unlabeled=str(twice), include_labeled=False, boxes="auto")).unlabeled
     assert len(unlabeled) == len({*unlabeled.instances.paths}) == len(content["images"])
-    for word, changed in (
-        ("whole", {"train": str(twice)}),
-        ("whole", {"val": str(twice)}),
-        ("auto", {"val": str(twice)}),
+    for word, changed, remedy in (
+        ("whole", {"train": str(twice)}, "take auto, .* or leave it out, and to predict give `boxes=FILE`"),
+        ("whole", {"val": str(twice)}, "take auto"),
+        ("auto", {"val": str(twice)}, "give training labels that show several"),
     ):
-        refusal = rf"`boxes={word}` is one box .*1 image of .*leave `boxes` out.*to predict give `boxes=FILE`"
-        with pytest.raises(ConfigError, match=refusal):
+        with pytest.raises(ConfigError, match=rf"`boxes={word}` is one box .*1 image of .*{remedy}"):
             load_splits(DataConfig(**data | changed, boxes=word))
     several = load_splits(DataConfig(**data | {"train": str(twice)}, boxes="auto"))
     assert (several.several, splits.several) == (True, False)

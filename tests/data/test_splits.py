@@ -100,6 +100,8 @@ def test_persons_in_images_of_held_out_ones_take_no_part():
     assert len(split.validation) == 6
     with pytest.raises(ConfigError, match="other images than those"):
         draw_split(groups, 50, seed=3, validation=10)
+    with pytest.raises(ConfigError, match=r"`data.validation`: .* has 0 labeled persons in other .*; set a smaller"):
+        draw_split(groups, None, seed=0, validation=59)
 
 
 @pytest.mark.parametrize("copied", [False, True])

@@ -97,7 +97,7 @@ def test_the_report_shows_the_found_boxes(run, tmp_path, monkeypatch):
     monkeypatch.setattr("semipose.reports.run_page.view_sheets", lambda _, splits: seen.append(splits) or [])
     write_report(shutil.copytree(run, tmp_path / "run"))
     found = json.loads((run / "boxes.json").read_text())
-    np.testing.assert_array_equal(seen[0].validation.instances.boxes, found["validation"])
+    np.testing.assert_array_equal(seen[0].validation.instances.boxes, np.concatenate(found["validation"]))
 
 
 @pytest.mark.parametrize("stopped", [2, 6])

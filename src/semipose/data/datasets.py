@@ -261,8 +261,10 @@ def _in_whole_images(
     if not is_word("boxes", config.boxes) or (labeled and several and config.boxes == AUTO):
         return persons
     if labeled:
-        own = "leave `boxes` out (the boxes are then those of the labels, or made around the labeled joints)"
-        require_one_subject(persons, str(config.boxes), f"{own}, and to predict give {BOX_EACH}")
+        remedy = f"take {AUTO}, which finds each of them, or leave it out, and to predict give {BOX_EACH}"
+        if config.boxes == AUTO:
+            remedy = "give training labels that show several, too"
+        require_one_subject(persons, str(config.boxes), remedy)
     whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
     return whole if labeled else one_in_each_image(whole)
 

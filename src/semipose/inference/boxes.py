@@ -14,7 +14,7 @@ PathLike = str | os.PathLike[str]
 REMEDIES = {
     "whole": "set `boxes=whole`",
     "given": "give boxes of the same kind as `boxes`",
-    "joints": "give boxes around the subjects as `boxes`",
+    "joints": f"train with `boxes={AUTO}`, or give boxes around the subjects as `boxes`",
     "found": "set `boxes=auto`",
 }
 """What makes the boxes of a prediction like those of the training, by how the latter were made."""
@@ -57,7 +57,7 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
     if trained.subjects > 1 and facts.kind == "whole":
         log.warning(
             f"{source}: the labels of the training show up to {trained.subjects} subjects in an image, and one box an "
-            f"image finds at most one of them; give {BOX_EACH}"
+            f"image finds at most one of them; train with `boxes={AUTO}`, or give {BOX_EACH}"
         )
         return
     if not trained.differ_from(facts):

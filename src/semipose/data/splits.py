@@ -88,13 +88,13 @@ def draw_split(
         held_out_images |= {other for image in held_out_images for other in near.get(image, ())}
         held_out_images |= {copy for _, copy in shared_images(held_out_images, map(Path, paths))}
         rest = [i for i in rest if Path(paths[i]) not in held_out_images]
-        if len(rest) < (1 if labels is None else wanted):
-            requested = "" if labels is None else f"{plural(wanted, 'label')} requested, but "
+        least = 1 if labels is None else wanted
+        if len(rest) < least:
+            remedy = "set a smaller `data.validation`" + ("" if labels is None else " or request fewer labels")
             raise ConfigError(
-                f"`data.{'validation' if labels is None else 'labels'}`: {requested}{dataset.source} has "
-                f"{plural(len(rest), 'labeled person')} in other images than those of the {validation} held out for "
-                f"validation and their neighbors in a clip; {'' if labels is None else 'request fewer labels or '}set a "
-                "smaller `data.validation`"
+                f"`data.{'validation' if labels is None else 'labels'}`: {plural(least, 'label')} needed, but "
+                f"{dataset.source} has {plural(len(rest), 'labeled person')} in other images than those of the "
+                f"{validation} held out for validation and their neighbors in a clip; {remedy}"
             )
     labeled = sorted(rest[:wanted])
     unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]

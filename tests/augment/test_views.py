@@ -176,13 +176,14 @@ def test_shifts_are_uniform_and_move_joints_and_image_alike():
 
 def test_every_heatmap_of_centers_shows_all_of_them():
     views = ViewSampler(ViewsConfig(), center_skeleton(3), SIZE, 2.0, torch.Generator().manual_seed(0))
-    batch = labeled(2)
-    weights = torch.tensor([[1.0, 1, 0], [0, 1, 0]])
+    batch = labeled(8)
+    weights = torch.tensor([[1.0, 1, 0], [0, 1, 0]]).repeat(4, 1)
     batch = LabeledBatch(batch.crops, batch.to_input, batch.joints[:, :3], weights)
     seen = views.labeled(batch)
+    assert seen.view.flipped.any()  # a center has no side
     points = transform_points(seen.view.from_crop, batch.joints)
     separate, kept = encode(points, weights, views.heatmap_size, 2.0, STRIDE)
     assert kept.any(dim=1).all()
-    torch.testing.assert_close(seen.weights, torch.ones(2, 3))
+    torch.testing.assert_close(seen.weights, torch.ones(8, 3))
     for k in range(3):
         torch.testing.assert_close(seen.targets[:, k], separate.max(dim=1).values)

@@ -76,7 +76,8 @@ class ViewSampler:
     def easy(self, batch: LabeledBatch | UnlabeledBatch) -> View:
         """Draws an easy view: the crops with random flip, scale and rotation."""
         n, device = len(batch), batch.crops.device
-        flipped = self._uniform(n, device) < (self.config.flip_probability if self.skeleton.flip_pairs else 0)
+        mirrored = self.skeleton.flip_pairs or self.skeleton.interchangeable
+        flipped = self._uniform(n, device) < (self.config.flip_probability if mirrored else 0)
         matrices = self._similarity(n, device, self.config.easy_rotation_probability, flipped) @ batch.to_input
         if self.config.shift:
             matrices = self._shift(n, device) @ matrices

@@ -50,7 +50,7 @@ class ViewSampler:
     Args:
         config: Random geometry.
         skeleton: Joints of the labels; flipped views exchange its left and right ones. Without such pairs no view is
-            flipped, because a joint of one side would be learned on the other.
+            flipped, because a joint of one side would be learned on the other; centers of subjects have no side.
         input_size: (H, W) of the views in pixels.
         sigma: Standard deviation of the target Gaussians in heatmap cells.
         generator: Source of every random draw, on the device of the batches. Its state is part of a checkpoint.

@@ -60,14 +60,12 @@ def centers_in_images(persons: PoseDataset) -> PoseDataset:
     for n, path in enumerate(boxed.paths):
         of_image.setdefault(path, []).append(n)
     most = max(map(len, of_image.values()))
-    images = []
+    images = list[Instance]()
     for rows in of_image.values():
         joints, visibility = np.zeros((most, 2)), np.zeros(most, dtype=int)
         joints[: len(rows)], visibility[: len(rows)] = centers[rows], 2
         images.append(replace(boxed[rows[0]], joints=joints, visibility=visibility, individual=None))
-    instances: list[Instance] = images
-    dataset = PoseDataset(center_skeleton(most), instances, persons.source, category=persons.category)
-    return in_whole_images(dataset)
+    return in_whole_images(PoseDataset(center_skeleton(most), images, persons.source, category=persons.category))
 
 
 def in_whole_images(persons: PoseDataset) -> PoseDataset:

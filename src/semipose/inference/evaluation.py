@@ -246,7 +246,7 @@ class _Settings:
             warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         else:
             if not finder.several:
-                require_one_subject(persons, AUTO, f"give {BOX_EACH}")
+                require_one_subject(persons, AUTO, f"train on labels that show several, or give {BOX_EACH}")
             persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
         predictions, failed = predict_dataset(

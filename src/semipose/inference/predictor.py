@@ -4,7 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -114,17 +114,9 @@ class Predictor:
 
         The networks run in evaluation mode and are then set back to their previous mode.
         """
-        modes = [network.training for network in self.networks]
-        for network in self.networks:
-            network.eval()
-        try:
-            with torch.inference_mode():
-                batches = -(-len(crops.dataset) // self.batch)
-                views = progress.track(self._views(crops), batches, "predicting")
-                return [p for chunk, view in views for p in self._decode(crops, chunk, view)]
-        finally:
-            for network, mode in zip(self.networks, modes, strict=True):
-                network.train(mode)
+        with self._evaluation():
+            views = progress.track(self._views(crops), self._batches(crops), "predicting")
+            return [p for chunk, view in views for p in self._decode(crops, chunk, view)]
 
     def local_maxima(
         self, crops: Crops, count: int, progress: Progress = NO_PROGRESS
@@ -139,26 +131,18 @@ class Predictor:
         Returns:
             For each crop the positions (count, 2) in pixels of its image and their heights (count,), from high to low.
         """
-        modes = [network.training for network in self.networks]
         points, heights = list[np.ndarray](), list[np.ndarray]()
 
         def highest(part: View) -> tuple[Tensor, Tensor]:
             found, peaks = local_maxima(self._mean(part.images).mean(dim=1), count, STRIDE)
             return geometry.transform_points(geometry.inverse(part.from_crop), found), peaks
 
-        for network in self.networks:
-            network.eval()
-        try:
-            with torch.inference_mode():
-                for chunk, view in progress.track(self._views(crops), -(-len(crops) // self.batch), "finding boxes"):
-                    in_crop, peaks = self._in_parts(view, highest)
-                    boxes = crops.dataset.instances.boxes[chunk]
-                    scales, offsets = crops.geometry.scales_and_offsets(boxes)
-                    points += list((in_crop - offsets[:, None]) / scales[:, None, None])
-                    heights += list(peaks)
-        finally:
-            for network, mode in zip(self.networks, modes, strict=True):
-                network.train(mode)
+        with self._evaluation():
+            for chunk, view in progress.track(self._views(crops), self._batches(crops), "finding boxes"):
+                in_crop, peaks = self._in_parts(view, highest)
+                scales, offsets = crops.geometry.scales_and_offsets(crops.dataset.instances.boxes[chunk])
+                points += list((in_crop - offsets[:, None]) / scales[:, None, None])
+                heights += list(peaks)
         return points, heights
 
     def features(self, crops: Crops) -> np.ndarray:
@@ -172,14 +156,25 @@ class Predictor:
             with self._autocast():
                 return (network.backbone(view.images)[0].float().mean(dim=(2, 3)),)
 
-        mode = network.training
-        network.eval()
+        with self._evaluation():
+            found = [self._in_parts(view, means)[0] for _, view in self._views(crops)]
+        return torch.nn.functional.normalize(torch.from_numpy(np.concatenate(found)), dim=1).numpy()
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """Sets the networks to evaluation mode and disables gradients within the block."""
+        modes = [network.training for network in self.networks]
+        for network in self.networks:
+            network.eval()
         try:
             with torch.inference_mode():
-                found = [self._in_parts(view, means)[0] for _, view in self._views(crops)]
+                yield
         finally:
-            network.train(mode)
-        return torch.nn.functional.normalize(torch.from_numpy(np.concatenate(found)), dim=1).numpy()
+            for network, mode in zip(self.networks, modes, strict=True):
+                network.train(mode)
+
+    def _batches(self, crops: Crops) -> int:
+        return -(-len(crops.dataset) // self.batch)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.float16) if self.in_16_bit else nullcontext()

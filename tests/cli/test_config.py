@@ -59,7 +59,8 @@ def test_the_choices_for_this_machine_without_training(cli, small_people):
     assert code == 0, err
     assert out.splitlines()[1].startswith("steps: ")
     assert "method: late_teacher" in out
-    chosen = json.loads(cli("config", "--explain", *where, "--json")[1])
+    chosen = json.loads(cli("config", "--explain", *where, "--boxes", "whole", "--json")[1])
+    assert chosen["config"]["data"]["boxes"] == "whole"
     assert chosen["config"]["auto"] == []
     assert len(chosen["reasons"]) == 2
     one_line(cli("config", "--explain"), "give --data")

@@ -18,16 +18,18 @@ def config(
     data: Annotated[str | None, typer.Option(help="With --explain: the labeled persons.")] = None,
     images: Annotated[str | None, typer.Option(help="With --explain: image folder of --data.")] = None,
     unlabeled: Annotated[str | None, typer.Option(help="With --explain: the unlabeled images.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="With --explain: the boxes, as in train.")] = None,
     labels: Annotated[int | None, typer.Option(help="With --explain: this many persons keep their labels.")] = None,
     json: Json = False,
 ) -> None:
     """List all options with type, default and meaning, or show the values that a configuration sets."""
-    given = {"data.train": data, "data.images": images, "data.unlabeled": unlabeled, "data.labels": labels}
-    overrides = {key: value for key, value in given.items() if value is not None}
+    values = (data, images, unlabeled, boxes, labels)
+    given = zip(("train", "images", "unlabeled", "boxes", "labels"), values, strict=True)
+    overrides = {f"data.{key}": value for key, value in given if value is not None}
     if explain:
         _explain(name, method, overrides, json)
     elif overrides:
-        raise CommandError(2, ["--data, --images, --unlabeled and --labels belong to --explain; add it"])
+        raise CommandError(2, ["--data, --images, --unlabeled, --boxes and --labels belong to --explain; add it"])
     elif name is not None:
         _show_configuration(name, method, json)
     else:

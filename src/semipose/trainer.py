@@ -177,7 +177,7 @@ def _with_found_boxes(
     log.info(f"first a network for boxes learns to find the {subjects} in whole images, in {steps} steps")
     alone = replace(splits, unlabeled=None, test=None)
     if splits.several:
-        centers = centers_in_images(splits.labeled)
+        centers = centers_in_images(splits.shown or splits.labeled)
         alone = replace(alone, labeled=centers, validation=None, unlearned_joints=())
     _train(options, alone, device, folder, has_checkpoint(state), progress)
     found: dict[str, list[np.ndarray]] = {}

@@ -20,11 +20,12 @@ def one(skeleton, tmp_path, name, count=4):
     """A written set whose joint k lies at (k + 1, 2 k + 1)."""
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "a.jpg").write_bytes(b"")
+    for i in range(count):
+        (folder / f"{i}.jpg").write_bytes(bytes([i]))
     k = len(skeleton)
     joints = np.stack([np.arange(k) + 1.0, 2 * np.arange(k) + 1.0], axis=1)
     persons = [
-        Instance(folder / "a.jpg", 1, i + 1, (0, 0, 50, 50), joints, np.full(k, 2, np.int8), 100.0)
+        Instance(folder / f"{i}.jpg", i + 1, i + 1, (0, 0, 50, 50), joints, np.full(k, 2, np.int8), 100.0)
         for i in range(count)
     ]
     write_coco(PoseDataset(skeleton, tuple(persons), name), folder / "train.json")

@@ -106,7 +106,30 @@ def test_images_with_several_persons_get_as_many_boxes_as_are_found(tmp_path):
         ("a.png", (5, 6, 7, 8), -2),
     ]
     assert found.account.left_out == {"images in which the box network finds no subject": 1}
+    assert found.unlabeled.empty_images == (("b.png", tmp_path / "b.png"),)
     around = [p.box for p in around_joints(labeled).instances]
     assert [p.box for p in found.labeled.instances] == [p.box for p in found.validation.instances] == around
     with pytest.raises(ConfigError, match="only images in which the box network finds no subject; give boxes"):
         with_found_boxes(sets, {"unlabeled": [np.zeros((0, 4))] * 2})
+
+
+def test_centers_of_persons_without_joints_are_those_of_their_boxes(tmp_path):
+    persons = list(two_in_an_image(tmp_path).instances)
+    persons[1] = replace(persons[1].without_labels(), box=(20, 10, 11, 21))
+    images = centers_in_images(PoseDataset(SKELETON, persons, "labels.json"))
+    np.testing.assert_allclose(images.instances.joints[0], [[9.5, 7.5], [25, 20]])
+    persons[0] = replace(persons[0], is_crowd=True)
+    images = centers_in_images(PoseDataset(SKELETON, persons, "labels.json"))
+    assert [i.image.name for i in images.instances] == ["b.png"]  # a crowd has no center
+    with pytest.raises(ConfigError, match=r"every image of labels\.json has a crowd; give boxes of a detector"):
+        centers_in_images(PoseDataset(SKELETON, persons[:2], "labels.json"))
+
+
+def test_held_out_persons_that_get_no_box_are_counted(tmp_path):
+    labeled = two_in_an_image(tmp_path)
+    one_joint = [replace(p, visibility=np.array([2, 0, 0], np.int8)) for p in labeled.instances]
+    validation = PoseDataset(SKELETON, [*labeled.instances, one_joint[0]], "val.slp")
+    sets = DataSplits(labeled, None, validation, None, Split((), (), (), (), 0, 3), several=True)
+    found = with_found_boxes(sets, {})
+    assert len(found.validation) == 3
+    assert found.account.left_out == {f"of the validation set: {ONE_PLACE}": 1}

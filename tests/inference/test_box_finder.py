@@ -103,9 +103,9 @@ class Blobs(torch.nn.Module):
 
 
 def test_every_bright_spot_gets_a_box_of_the_usual_size(model, tmp_path):
-    limits = BoxFacts("found", 0.25, 0.2, 0.3, subjects=2)
+    limits = BoxFacts("found", 0.25, 0.2, 0.3)
     geometry = CropGeometry((64, 64), padding=1.0)
-    finder = CenterFinder(replace(model.predictor(), networks=[Blobs(model.network)]), geometry, limits)
+    finder = CenterFinder(replace(model.predictor(), networks=[Blobs(model.network)]), geometry, limits, 2)
     image = np.zeros((128, 128, 3), np.uint8)
     for x, y in ((36, 28), (92, 76)):
         image[y - 4 : y + 4, x - 4 : x + 4] = 255
@@ -114,7 +114,12 @@ def test_every_bright_spot_gets_a_box_of_the_usual_size(model, tmp_path):
     whole = (0, 0, 128, 128)
     names = ("a.png", "a.png", "empty.png", "gone.png")
     persons = [Instance(tmp_path / name, name, -n - 1, whole) for n, name in enumerate(names)]
-    found = finder.in_images(PoseDataset(COCO, persons, "frames")).instances
+    dataset = finder.in_images(
+        PoseDataset(COCO, persons[:2] + persons[3:], "frames", (("empty.png", persons[2].image),))
+    )
+    assert dataset.empty_images == (("empty.png", tmp_path / "empty.png"),)
+    assert dataset.left_out == {"images in which the box network finds no subject": 1}
+    found = dataset.instances
     assert [p.image_id for p in found] == ["a.png", "a.png", "gone.png"]
     assert found[2].box == whole  # reading it again reports it
     for box in (found[0].box, found[1].box):

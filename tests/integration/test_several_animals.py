@@ -1,6 +1,7 @@
 """Several animals in an image, without boxes: from labels to tracked predictions of a video."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,6 +10,11 @@ import pytest
 
 import semipose
 from semipose.config import load_config
+from semipose.data.data_config import DataConfig
+from semipose.data.datasets import load_splits, read_dataset
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.found_boxes import centers_in_images
+from semipose.structures.instances import PoseDataset
 from semipose.trainer import train
 from tests.conftest import NO_TEST, TINY
 
@@ -106,6 +112,46 @@ def test_labels_are_evaluated_in_found_boxes(run, project):
     assert evaluation.scores.counts["no_prediction"] <= 4
     own = json.loads((run / "scores.json").read_text())
     assert "boxes: around the labels" in own["protocol"]  # of the validation persons
+
+
+def test_labels_of_few_animals_teach_all_in_their_images(project):
+    """Labels are drawn by animal: before, the other animals of an image were taught to be background."""
+    for seed in range(4):
+        config = DataConfig(train=str(project), boxes="auto", labels=3, validation=0, split_seed=seed)
+        splits = load_splits(config)
+        assert (centers_in_images(splits.shown).instances.visibility > 0).all()
+        assert len(centers_in_images(splits.shown).skeleton) == 2
+
+
+def test_images_without_a_subject_are_counted(run, project, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "empty.png"), np.full((SIZE, SIZE, 3), 30, np.uint8))
+    with pytest.raises(semipose.DataError, match="finds no subject in any image"):
+        semipose.predict(run, images, out=tmp_path / "none.csv")
+    cv2.imwrite(str(images / "full.png"), draw(3))
+    written = semipose.predict(run, images, out=tmp_path / "some.csv")
+    assert written.account.left_out == {"images in which the box network finds no subject": 1}
+    assert len(pd.read_csv(tmp_path / "some.csv", header=[0, 1, 2, 3], index_col=0)) == 2
+    suggested = semipose.suggest(run, images, count=1, out=tmp_path / "label")
+    assert suggested.account.left_out["images in which the box network finds no subject"] == 1
+
+
+def test_labels_are_checked(run, project, caplog):
+    """The run of the box network sees no joints, so the run itself checks them."""
+    content = read_dataset(str(project), None)
+    twice = PoseDataset(content.skeleton, [*content.instances, replace(content[0], annotation_id=999)], "twice")
+    write_coco(twice, project / "twice.json")
+    options = {
+        "data.train": str(project / "twice.json"),
+        "data.images": str(project / "labeled-data" / "arena"),
+        "data.boxes": "auto",
+    }
+    options |= {"data.labels": None, "data.validation": 0, "method": "supervised", "train.steps": 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("semipose.auto.SEVERAL_SIDE", 64)
+        train(load_config(None, {**TINY, **NO_TEST, **options, "train.select": "last"}), project / "twice")
+    assert "annotated again" in caplog.text
 
 
 def test_suggestions_and_images_have_the_boxes_of_all_animals(run, project, tmp_path):

@@ -103,3 +103,8 @@ def test_local_maxima_are_those_of_loops():
         np.testing.assert_allclose(values[b, :n], [e[0] for e in expected])
         np.testing.assert_allclose(points[b, :n], [e[1:] for e in expected])
         assert not values[b, n:].any()
+
+
+def test_local_maxima_keep_values_that_are_not_finite():
+    """A network that overflows in 16 bit is found out by them."""
+    assert local_maxima(torch.full((1, 4, 4), torch.nan), 2, 4)[1].isnan().all()

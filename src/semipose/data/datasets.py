@@ -53,6 +53,7 @@ class DataSplits:
         unlearned_joints: Joints that no labeled person has; they are not evaluated.
         held_out: Unlabeled persons that no network learns from, on which an adaptation without `data.val` is checked.
         several: Whether images of the training set show several labeled persons.
+        shown: Then everyone in the images of the labeled persons, labeled or not.
     """
 
     labeled: PoseDataset
@@ -67,6 +68,7 @@ class DataSplits:
     unlearned_joints: tuple[str, ...] = ()
     held_out: PoseDataset | None = None
     several: bool = False
+    shown: PoseDataset | None = None
 
 
 def read_dataset(
@@ -189,6 +191,7 @@ def load_splits(config: DataConfig) -> DataSplits:
         DataAccount.of(read, used, left_out).with_errors(errors, "train"),
         labeled.unlabeled_joints,
         several=several,
+        shown=_in_images_of(labeled, read) if several else None,
     )
 
 
@@ -246,6 +249,12 @@ def load_unlabeled(
         unlearned_joints=unlearned_joints,
         held_out=held_out,
     )
+
+
+def _in_images_of(labeled: PoseDataset, everyone: PoseDataset) -> PoseDataset:
+    """Everyone in the images of the labeled persons."""
+    images = set(labeled.instances.paths)
+    return everyone.subset(n for n, path in enumerate(everyone.instances.paths) if path in images)
 
 
 def _in_whole_images(

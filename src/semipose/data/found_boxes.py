@@ -44,45 +44,59 @@ def around_joints(persons: PoseDataset) -> PoseDataset:
     boxes = [box_of_joints(joints, labeled, MARGIN) for joints, labeled in pairs]
     kept = [n for n, box in enumerate(boxes) if box is not None]
     if not kept:
-        raise ConfigError(f"`data.boxes`: {persons.source} has no person but those {ONE_PLACE}; use whole images")
+        raise ConfigError(f"`data.boxes`: {persons.source} has no person but those {ONE_PLACE}; label more joints")
     found = np.array([box for box in boxes if box is not None], dtype=float).reshape(-1, 4)
     return persons.subset(kept).with_boxes(found, from_labels=True)
 
 
 def centers_in_images(persons: PoseDataset) -> PoseDataset:
-    """Returns the images of labeled persons, each as one instance whose joints are the centers of its persons.
+    """Returns images, each as one instance whose joints are the centers of the persons in it.
 
-    The center of a person is that of the box around its labeled joints.
+    The center is that of the box around the labeled joints, or of the person's own box. Images with crowds take no
+    part.
+
+    Raises:
+        ConfigError: If no image is left.
     """
-    boxed = around_joints(persons).instances
-    centers = boxed.boxes[:, :2] + (boxed.boxes[:, 2:] - 1) / 2
-    of_image: dict[str, list[int]] = {}
-    for n, path in enumerate(boxed.paths):
-        of_image.setdefault(path, []).append(n)
-    most = max(map(len, of_image.values()))
-    images = list[Instance]()
+    instances, of_image = persons.instances, dict[str, list[int]]()
+    crowded = {path for path, is_crowd in zip(instances.paths, instances.is_crowd, strict=True) if is_crowd}
+    centers = np.full((len(persons), 2), np.nan)
+    for n, (path, own) in enumerate(zip(instances.paths, instances.boxes.tolist(), strict=True)):
+        box = box_of_joints(instances.joints[n].astype(float), instances.visibility[n] > 0, MARGIN)
+        x, y, width, height = own if box is None else box
+        if path not in crowded and width > 0 and height > 0:
+            centers[n] = x + (width - 1) / 2, y + (height - 1) / 2
+            of_image.setdefault(path, []).append(n)
+    if not of_image:
+        raise ConfigError(f"`data.boxes`: every image of {persons.source} has a crowd; give boxes of a detector")
+    most, images = max(map(len, of_image.values())), list[Instance]()
     for rows in of_image.values():
         joints, visibility = np.zeros((most, 2)), np.zeros(most, dtype=int)
         joints[: len(rows)], visibility[: len(rows)] = centers[rows], 2
-        images.append(replace(boxed[rows[0]], joints=joints, visibility=visibility, individual=None))
+        images.append(replace(instances[rows[0]], joints=joints, visibility=visibility, individual=None))
     return in_whole_images(PoseDataset(center_skeleton(most), images, persons.source, category=persons.category))
 
 
 def in_whole_images(persons: PoseDataset) -> PoseDataset:
-    """Returns one person in each image, whose box is the image."""
+    """Returns one person in each image, those that show nobody included, whose box is the image."""
     alone = one_in_each_image(persons)
-    return with_whole_images(alone, read_image_sizes(image_paths(alone)))
+    nobody = (Instance(path, image_id, -1, (0, 0, 1, 1)) for image_id, path in persons.empty_images)
+    images = PoseDataset(
+        persons.skeleton, [*alone.instances, *nobody], persons.source, (), persons.category, persons.left_out
+    )
+    return with_whole_images(images, read_image_sizes(image_paths(images)))
 
 
 def with_boxes_in_images(images: PoseDataset, boxes: Sequence[np.ndarray]) -> PoseDataset:
     """Returns unlabeled persons in the boxes (n, 4) of each image; `images` has one person in each."""
-    numbers = count(1)
-    persons = [
-        replace(image.without_labels(), annotation_id=-next(numbers), box=(x, y, w, h), individual=None)
-        for image, found in zip(images.instances, boxes, strict=True)
-        for x, y, w, h in found.tolist()
-    ]
-    return PoseDataset(images.skeleton, persons, images.source, category=images.category, left_out=images.left_out)
+    numbers, persons, empty = count(1), list[Instance](), list[tuple[int | str, Path]]()
+    for image, found in zip(images.instances, boxes, strict=True):
+        for x, y, w, h in found.tolist():
+            person = replace(image.without_labels(), annotation_id=-next(numbers), box=(x, y, w, h), individual=None)
+            persons.append(person)
+        empty += [] if len(found) else [(image.image_id, image.image)]
+    left_out = {**images.left_out, **({f"images {NO_SUBJECT}": len(empty)} if empty else {})}
+    return PoseDataset(images.skeleton, persons, images.source, tuple(empty), images.category, left_out)
 
 
 def with_found_boxes(splits: DataSplits, found: FoundBoxes) -> DataSplits:
@@ -108,12 +122,14 @@ def with_found_boxes(splits: DataSplits, found: FoundBoxes) -> DataSplits:
             )
         if splits.several:
             sets[name] = with_boxes_in_images(persons, boxes)
-            left_out |= {f"images {NO_SUBJECT}": empty} if (empty := sum(not len(b) for b in boxes)) else {}
+            left_out |= sets[name].left_out
         else:
             sets[name] = persons.with_boxes(np.concatenate(boxes))
-    if splits.several:
-        others = {"validation": splits.validation, "test": splits.test}
-        sets |= {name: around_joints(persons) for name, persons in others.items() if persons is not None}
+    others = {"validation": splits.validation, "test": splits.test} if splits.several else {}
+    for name, evaluated in others.items():
+        if evaluated is not None:
+            sets[name] = around_joints(evaluated)
+            left_out |= {f"of the {name} set: {ONE_PLACE}": n} if (n := len(evaluated) - len(sets[name])) else {}
     if sets.get("unlabeled") is not None and not len(sets["unlabeled"]):
         raise ConfigError(f"`data.boxes`: the unlabeled set has only images {NO_SUBJECT}; give boxes, or more labels")
     left_out |= {ONE_PLACE: dropped} if (dropped := len(splits.labeled) - len(labeled)) else {}

@@ -82,12 +82,18 @@ class SubjectFinder(BoxFinder):
         return [np.round([box_of_pose(p.joints, p.scores, p.box[2:], self.limits)], 2) for p in poses]
 
 
+@dataclass(frozen=True)
 class CenterFinder(BoxFinder):
-    """Finds the boxes of the subjects in each image, at most as many as images of the training show.
+    """Finds the boxes of the subjects in each image.
 
     A box is a square around a peak in the heatmap of the centers; its side is the median of the training, relative to
     the image. So do the top-down networks of SLEAP (Pereira et al., Nature Methods 2022).
+
+    Attributes:
+        most: Largest number of boxes in an image: as many as images of the training show.
     """
+
+    most: int = 1
 
     @property
     def several(self) -> bool:
@@ -95,11 +101,10 @@ class CenterFinder(BoxFinder):
         return True
 
     def _in_crops(self, predictor: Predictor, crops: Crops, progress: Progress) -> list[np.ndarray]:
-        most = self.limits.subjects
-        points, peaks = predictor.local_maxima(crops, 4 * most, progress)
+        points, peaks = predictor.local_maxima(crops, 4 * self.most, progress)
         sizes = crops.dataset.instances.boxes[:, 2:]
         sides = self.limits.size * sizes.max(axis=1)
-        return [boxes_of_peaks(*found, most) for found in zip(points, peaks, sides.tolist(), strict=True)]
+        return [boxes_of_peaks(*found, self.most) for found in zip(points, peaks, sides.tolist(), strict=True)]
 
 
 def boxes_of_peaks(points: np.ndarray, peaks: np.ndarray, side: float, most: int) -> np.ndarray:

@@ -20,6 +20,11 @@ REMEDIES = {
 """What makes the boxes of a prediction like those of the training, by how the latter were made."""
 
 
+def _finding(model: PoseModel) -> str:
+    """What makes a model find the boxes."""
+    return f"set `boxes={AUTO}`" if model.box_finder else f"train with `boxes={AUTO}`"
+
+
 def is_box_file(boxes: PathLike | None) -> bool:
     """Returns whether the parameter `boxes` names a file of detections, and neither is missing nor a word."""
     return boxes is not None and os.fspath(boxes) not in (WHOLE, AUTO)
@@ -57,7 +62,7 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
     if trained.subjects > 1 and facts.kind == "whole":
         log.warning(
             f"{source}: the labels of the training show up to {trained.subjects} subjects in an image, and one box an "
-            f"image finds at most one of them; train with `boxes={AUTO}`, or give {BOX_EACH}"
+            f"image finds at most one of them; {_finding(model)}, or give {BOX_EACH}"
         )
         return
     if not trained.differ_from(facts):

@@ -121,7 +121,7 @@ def evaluate(
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.
         boxes: A COCO detections file whose boxes replace the annotated ones, `whole` for whole images, or `auto` for
-            the box that the box network of the run finds in each image. If not given, `auto` if the run has a box
+            those that the box network of the run finds. If not given, `auto` if the run has a box
             network, else the annotated boxes.
         box_category: Id or name of the detector's category; the persons if not given.
         network: A network of the run folder, as in `load`.
@@ -240,8 +240,9 @@ class _Settings:
                 "boxes",
                 lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
             )
-        elif finder is None or not finder.several:
-            persons = (persons if boxes is None else with_whole_images(persons, self.sizes)).trainable()
+        else:
+            labeled = (persons if boxes is None else with_whole_images(persons, self.sizes)).trainable()
+            persons = persons if finder and finder.several else labeled
         if finder is None:
             warn_of_other_boxes(loaded, box_facts(persons.instances, self.sizes), f"{truth.source}, {name}")
         else:

@@ -278,8 +278,8 @@ def _with_box_finder(model: PoseModel, path: Path) -> PoseModel:
 
 def box_finder(network: PoseModel, boxes: BoxFacts) -> BoxFinder:
     """Returns the finder of boxes like those of a training, by its box network."""
-    kind = CenterFinder if network.skeleton.interchangeable else SubjectFinder
-    return kind(network.predictor(), network.geometry, boxes)
+    parts = network.predictor(), network.geometry, boxes
+    return CenterFinder(*parts, len(network.skeleton)) if network.skeleton.interchangeable else SubjectFinder(*parts)
 
 
 def _load_pretrained(file: Path, source: str, network: str | None) -> PoseModel:

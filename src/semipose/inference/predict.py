@@ -16,7 +16,7 @@ from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
-from semipose.errors import ConfigError
+from semipose.errors import ConfigError, DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
@@ -254,6 +254,8 @@ def _predict_images(
         warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     else:
         persons = boxes.finder.in_images(persons, progress)
+        if not len(persons):
+            raise DataError(f"{persons.source}: the box network of the run finds no subject in any image; give `boxes`")
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
     errors.write(output.folder)

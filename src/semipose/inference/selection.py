@@ -63,7 +63,7 @@ def select(
     left_out: Counter[str] = Counter()
     pool = shortlist(ranked, count, known, left_out)
     if not pool:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in {**persons.left_out, **left_out}.items())
         raise DataError(f"{persons.source} has no image to suggest: {reasons or 'none can be read'}")
     features = image_features(predictor, persons, pool, geometry)
     covered = known_features(predictor, known, persons, geometry)

@@ -108,6 +108,7 @@ def predict_video(
             f"`boxes`: no box of {boxes} is of one of the {count} frames of {source.name}; `image_id` is the "
             "frame number (0, 1, …)"
         )
+    left_out["frames without a box"] = count - len({p.image_id for p in predictions})
     account = _account(source, count, len(predictions), by_frame, left_out)
     log.info(account.describe())
     if several:
@@ -149,7 +150,6 @@ def _account(source: Path, frames: int, persons: int, by_frame: BoxesByFrame, le
     """The account of a video; `left_out` counts the boxes of a file that were not selected."""
     if by_frame is not None:
         left_out["boxes of frames that the video does not have"] = sum(map(len, by_frame.values())) - persons
-        left_out["frames without a box"] = sum(n not in by_frame for n in range(frames))
     return DataAccount(str(source), frames, persons, {"predicted on": persons}, dict(+left_out))
 
 

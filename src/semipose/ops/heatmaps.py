@@ -63,11 +63,11 @@ def local_maxima(
 
     Args:
         heatmaps: Heatmaps with several peaks.
-        count: Number of maxima; those that do not exist have the value 0.
+        count: Number of maxima; those that do not exist have the value 0, and values that are not finite come first.
         stride: Input pixels per heatmap cell.
     """
     highest = F.max_pool2d(heatmaps.unsqueeze(1), 3, stride=1, padding=1).squeeze(1)
-    found = torch.where(heatmaps == highest, heatmaps, torch.zeros_like(heatmaps)).clamp_min(0)
+    found = torch.where(heatmaps < highest, torch.zeros_like(heatmaps), heatmaps).clamp_min(0)
     values, index = found.flatten(1).topk(min(count, found[0].numel()), dim=1)
     width = heatmaps.shape[-1]
     cells = torch.stack([index % width, index // width], dim=-1).to(heatmaps.dtype)

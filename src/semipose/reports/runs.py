@@ -63,7 +63,7 @@ class ReportedRun:
         if train.steps is None and self.results and self.results.get("step"):
             return train.epochs / float(self.results["step"])
         try:
-            splits = load_data(self.config)
+            splits = with_boxes_of_run(load_data(self.config), self.folder)
         except DataError:
             return math.nan
         count, batch = len(splits.labeled), train.batch

@@ -56,9 +56,14 @@ def log_data(account: DataAccount, sets: TrainingSets) -> None:
     log.info(account.describe())
     _log_boxes(sets)
     found: dict[str, list[Suspicion]] = {}
-    boxes_are_found = sets.evaluator.boxes is not None and sets.evaluator.boxes.kind == "found"
+    boxes, splits = sets.evaluator.boxes, sets.evaluator.splits
+    checked = boxes is not None and boxes.kind == "found" and not splits.several  # by the training of the box network
     for name, crops in sets.crops.items():
-        if name not in ("unlabeled", "held out without labels") and not boxes_are_found:  # labels were checked before
+        if (
+            name not in ("unlabeled", "held out without labels")
+            and not checked
+            and not splits.labeled.skeleton.interchangeable
+        ):
             suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
             found.setdefault(crops.dataset.source, []).extend(suspicions)
     for source, suspicions in found.items():

@@ -102,6 +102,7 @@ def test_what_can_not_be_split_is_refused(tmp_path):
         ({"by": "video"}, "too few to split by video, namely 1; use time, person"),
         ({"by": "person"}, "names no individual"),
         ({"by": "time", "test": 0.01}, r"no clip of .* is long enough for test\.json"),
+        ({"by": "time", "val": 0.75}, r"no clip of .* is long enough for train\.json"),
         ({"by": "cage"}, "`by`: 'cage' is unknown; use video, time, person"),
         ({"by": "time", "val": 0.7, "test": 0.5}, "together above 0 and below 1"),
         ({"by": "time", "val": 0.0}, "together above 0 and below 1"),

@@ -140,7 +140,8 @@ def _by_time(persons: PoseDataset, shares: Mapping[str, float]) -> dict[Path, st
         planned = dict(zip(members, own, strict=True))
         near = {before for before, after in near_pairs(members) if planned[before] != planned[after]}
         parts |= {image: "" if image in near else part for image, part in planned.items()}
-    missing = [part for part, share in shares.items() if share and part not in parts.values()]
+    wanted = ("train", *(part for part, share in shares.items() if share))
+    missing = [part for part in wanted if part not in parts.values()]
     if missing:
         raise ConfigError(f"`by`: no clip of {persons.source} is long enough for {missing[0]}.json; split by video")
     return parts

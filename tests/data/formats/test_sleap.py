@@ -1,5 +1,7 @@
 """SLEAP's labels: edges, symmetries, tracks, occluded and missing joints, frames of videos and inside of the file."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from semipose.data.checks import check_data
 from semipose.data.formats.registry import FORMATS, find_format, read_annotations
 from semipose.data.formats.sleap import write_slp
 from semipose.data.formats.writers import write_annotations
+from semipose.data.split_files import split_annotations
 from semipose.errors import BrokenDataError, ConfigError, DataError
 
 
@@ -98,6 +101,24 @@ def test_frames_of_a_video(tmp_path, monkeypatch):
     with pytest.raises(BrokenDataError, match=r"none of the 2 labeled frames") as error:
         check_data(tmp_path / "a.slp")
     assert len(error.value.problems) == 1
+
+
+@pytest.mark.parametrize("has_folder", [False, True])
+def test_frames_of_a_video_go_along_with_a_coco_file(tmp_path, monkeypatch, has_folder):
+    """Before, the file named images in the cache folder, where its reader did not look."""
+    sleap_io = pytest.importorskip("sleap_io")
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    frames = np.stack([np.full((32, 48, 3), 60 * n, np.uint8) for n in range(4)])
+    sleap_io.save_video(frames, str(tmp_path / "v.mp4"))
+    sleap_io.save_slp(
+        labels(sleap_io.load_video(str(tmp_path / "v.mp4")), (0, 1, 2, 3)), str(tmp_path / "a.slp"), verbose=False
+    )
+    if has_folder:
+        (tmp_path / "parts" / "images").mkdir(parents=True)
+    written = split_annotations(tmp_path / "a.slp", tmp_path / "parts", by="time", val=0.5)
+    shutil.rmtree(tmp_path / "cache")
+    values = [np.asarray(Image.open(read_annotations(file)[0].image)).mean() for file in written]
+    np.testing.assert_allclose(values, [0, 120], atol=4)
 
 
 def test_frames_inside_of_the_file_have_the_name_of_their_video(tmp_path, monkeypatch):

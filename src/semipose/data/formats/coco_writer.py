@@ -1,6 +1,8 @@
 """Writes data sets as COCO keypoint annotations."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from PIL import Image
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
-from semipose.utils.files import write_text
+from semipose.utils.cache import cache_dir
+from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
@@ -19,7 +22,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
     height are those of the stored pixels; images that cannot be opened have none. Annotation ids that begin at 0 are
-    written from 1, because pycocotools counts a match with annotation 0 as none.
+    written from 1, because pycocotools counts a match with annotation 0 as none. If images lie in the cache folder, as
+    frames of a SLEAP file do, all are copied to a folder that the reader of the file finds.
 
     Args:
         persons: The data set.
@@ -30,6 +34,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         The folder that the file names of the images are relative to.
     """
     root, names = names_below_shared_folder(persons.image_paths)
+    if any(image.is_relative_to(cache_dir()) for image in persons.image_paths.values()):
+        root, names = _copied(root, names, path)
     items = progress.track(names.items(), len(names), "reading image sizes")
     images = [{"id": i, "file_name": name, **_size(root / name)} for i, name in items]
     joints: dict[str, Any] = {
@@ -44,6 +50,22 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     ]
     write_text(path, json.dumps({"images": images, "annotations": records, "categories": categories}))
     return root
+
+
+def _copied(root: Path, names: Mapping[int | str, str], path: Path) -> tuple[Path, dict[int | str, str]]:
+    """Copies images beside an annotation file: to the folder of its name, in `images` if there is such a folder.
+
+    Returns:
+        The image folder and the names in it; images that are missing have no file there either.
+    """
+    images = path.parent / "images"
+    target, prefix = (images, f"{path.stem}/") if images.is_dir() else (path.with_suffix(""), "")
+    copied = {image_id: f"{prefix}{name}" for image_id, name in names.items()}
+    for image_id, name in names.items():
+        if is_file(root / name):
+            make_folder((target / copied[image_id]).parent)
+            shutil.copyfile(root / name, target / copied[image_id])
+    return target, copied
 
 
 def _given(skeleton: Skeleton) -> dict[str, Any]:

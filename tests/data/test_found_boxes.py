@@ -109,7 +109,9 @@ def test_images_with_several_persons_get_as_many_boxes_as_are_found(tmp_path):
     assert found.unlabeled.empty_images == (("b.png", tmp_path / "b.png"),)
     around = [p.box for p in around_joints(labeled).instances]
     assert [p.box for p in found.labeled.instances] == [p.box for p in found.validation.instances] == around
-    with pytest.raises(ConfigError, match="only images in which the box network finds no subject; give boxes"):
+    with pytest.raises(
+        ConfigError, match="only images in which the box network finds no subject; give boxes, more labels"
+    ):
         with_found_boxes(sets, {"unlabeled": [np.zeros((0, 4))] * 2})
 
 

@@ -131,7 +131,9 @@ def with_found_boxes(splits: DataSplits, found: FoundBoxes) -> DataSplits:
             sets[name] = around_joints(evaluated)
             left_out |= {f"of the {name} set: {ONE_PLACE}": n} if (n := len(evaluated) - len(sets[name])) else {}
     if sets.get("unlabeled") is not None and not len(sets["unlabeled"]):
-        raise ConfigError(f"`data.boxes`: the unlabeled set has only images {NO_SUBJECT}; give boxes, or more labels")
+        raise ConfigError(
+            f"`data.boxes`: the unlabeled set has only images {NO_SUBJECT}; give boxes, more labels or more steps"
+        )
     left_out |= {ONE_PLACE: dropped} if (dropped := len(splits.labeled) - len(labeled)) else {}
     return replace(splits, labeled=labeled, account=replace(splits.account, left_out=left_out), **sets)
 

@@ -176,9 +176,10 @@ def _with_found_boxes(
     subjects, steps = "subjects" if splits.several else "subject", options.train.steps
     log.info(f"first a network for boxes learns to find the {subjects} in whole images, in {steps} steps")
     alone = replace(splits, unlabeled=None, test=None)
-    if splits.several:
-        centers = centers_in_images(splits.shown or splits.labeled)
-        alone = replace(alone, labeled=centers, validation=None, unlearned_joints=())
+    if splits.shown is not None:
+        alone = replace(
+            alone, labeled=centers_in_images(splits.shown), validation=None, unlearned_joints=(), shown=None
+        )
     _train(options, alone, device, folder, has_checkpoint(state), progress)
     found: dict[str, list[np.ndarray]] = {}
     if is_main_process():

@@ -96,7 +96,7 @@ def test_centers_are_those_of_the_boxes_around_the_joints(tmp_path):
 def test_images_with_several_persons_get_as_many_boxes_as_are_found(tmp_path):
     labeled = two_in_an_image(tmp_path)
     split = Split((), (), (), (), 0, 3)
-    sets = DataSplits(labeled, two_in_an_image(tmp_path, joints=False), labeled, None, split, several=True)
+    sets = DataSplits(labeled, two_in_an_image(tmp_path, joints=False), labeled, None, split, shown=labeled)
     assert [(name, len(images)) for name, images in unfound_sets(sets)] == [("unlabeled", 2)]
     boxes = [np.array([[1.0, 2, 3, 4], [5, 6, 7, 8]]), np.zeros((0, 4))]
     save_boxes(tmp_path, {"unlabeled": boxes})
@@ -131,7 +131,7 @@ def test_held_out_persons_that_get_no_box_are_counted(tmp_path):
     labeled = two_in_an_image(tmp_path)
     one_joint = [replace(p, visibility=np.array([2, 0, 0], np.int8)) for p in labeled.instances]
     validation = PoseDataset(SKELETON, [*labeled.instances, one_joint[0]], "val.slp")
-    sets = DataSplits(labeled, None, validation, None, Split((), (), (), (), 0, 3), several=True)
+    sets = DataSplits(labeled, None, validation, None, Split((), (), (), (), 0, 3), shown=labeled)
     found = with_found_boxes(sets, {})
     assert len(found.validation) == 3
     assert found.account.left_out == {f"of the validation set: {ONE_PLACE}": 1}

@@ -156,7 +156,7 @@ def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path,
     alone = (tmp_path / "run" / "weights" / "labels_alone.safetensors").read_bytes()
     assert (best == alone) == (value < 0)
     assert (result.best == "labels_alone") == (value < 0)
-    assert ("best.safetensors is the labels-alone network; 24 labeled persons are few" in caplog.text) == (value < 0)
+    assert ("best.safetensors is labels_alone; 24 labeled persons are few" in caplog.text) == (value < 0)
 
 
 def test_without_validation_persons_the_test_set_measures_the_gain_and_decides_nothing(

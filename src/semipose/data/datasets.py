@@ -52,8 +52,8 @@ class DataSplits:
         account: What `data.train` holds, and what of it is left out.
         unlearned_joints: Joints that no labeled person has; they are not evaluated.
         held_out: Unlabeled persons that no network learns from, on which an adaptation without `data.val` is checked.
-        several: Whether images of the training set show several labeled persons.
-        shown: Then everyone in the images of the labeled persons, labeled or not.
+        shown: Everyone in the images of the labeled persons, labeled or not, if boxes of several in an image are found:
+            `data.boxes` is `auto`, and images of the training set show several labeled persons.
     """
 
     labeled: PoseDataset
@@ -67,8 +67,12 @@ class DataSplits:
     account: DataAccount = field(default_factory=lambda: DataAccount("", 0, 0))
     unlearned_joints: tuple[str, ...] = ()
     held_out: PoseDataset | None = None
-    several: bool = False
     shown: PoseDataset | None = None
+
+    @property
+    def several(self) -> bool:
+        """Whether boxes are found for several persons in an image."""
+        return self.shown is not None
 
 
 def read_dataset(
@@ -148,7 +152,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     errors = DataErrors(dict(config.on_error))
     choice = CategoryChoice(config.category, "data.category")
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
-    several = bool(images_with_several(dataset))
+    several = _finds_several(dataset, config)
     dataset = _in_whole_images(dataset, config, several=several)
     if config.category not in (None, ALL, dataset.category.name):
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
@@ -190,7 +194,6 @@ def load_splits(config: DataConfig) -> DataSplits:
         Path(config.unlabeled) if config.unlabeled and is_sharded(Path(config.unlabeled)) else None,
         DataAccount.of(read, used, left_out).with_errors(errors, "train"),
         labeled.unlabeled_joints,
-        several=several,
         shown=_in_images_of(labeled, read) if several else None,
     )
 
@@ -251,6 +254,11 @@ def load_unlabeled(
     )
 
 
+def _finds_several(train: PoseDataset, config: DataConfig) -> bool:
+    """Whether boxes are found for several persons in an image."""
+    return config.boxes == AUTO and bool(images_with_several(train))
+
+
 def _in_images_of(labeled: PoseDataset, everyone: PoseDataset) -> PoseDataset:
     """Everyone in the images of the labeled persons."""
     images = set(labeled.instances.paths)
@@ -262,12 +270,12 @@ def _in_whole_images(
 ) -> PoseDataset:
     """The persons with whole images as boxes if `data.boxes` is a word; of unlabeled sets one in each image.
 
-    With `auto`, labeled persons keep their boxes if images of the training set show `several`.
+    Labeled persons keep their boxes if those of `several` in an image are found.
 
     Raises:
         ConfigError: If whole images show several labeled persons.
     """
-    if not is_word("boxes", config.boxes) or (labeled and several and config.boxes == AUTO):
+    if not is_word("boxes", config.boxes) or (labeled and several):
         return persons
     if labeled:
         remedy = f"take {AUTO}, which finds each of them, or leave it out, and to predict give {BOX_EACH}"
@@ -322,8 +330,7 @@ def _evaluation_set(
         except MissingImagesError as error:
             raise MissingImagesError(error.image, error.source, f"data.{name}_images", error.cause) from None
 
-    several = bool(images_with_several(train))
-    dataset = _in_whole_images(errors.read(name, read), config, several=several)
+    dataset = _in_whole_images(errors.read(name, read), config, several=_finds_several(train, config))
     dataset = map_to_skeleton(dataset, config.skeleton)
     if not len(train):  # an adaptation: the network's joints are evaluated as far as the set has them
         return _with_joints_of(train.skeleton, dataset, f"data.{name}")

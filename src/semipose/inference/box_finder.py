@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,10 +37,8 @@ class BoxFinder(ABC):
     geometry: CropGeometry
     limits: BoxFacts
 
-    @property
-    def several(self) -> bool:
-        """Whether an image may have several boxes, or none."""
-        return False
+    several: ClassVar[bool] = False
+    """Whether an image may have several boxes, or none."""
 
     def in_images(self, persons: PoseDataset, progress: Progress = NO_PROGRESS) -> PoseDataset:
         """Returns persons, whose boxes are whole images, with found boxes."""
@@ -93,12 +92,8 @@ class CenterFinder(BoxFinder):
         most: Largest number of boxes in an image: as many as images of the training show.
     """
 
-    most: int = 1
-
-    @property
-    def several(self) -> bool:
-        """Whether an image may have several boxes, or none."""
-        return True
+    several: ClassVar[bool] = True
+    most: int
 
     def _in_crops(self, predictor: Predictor, crops: Crops, progress: Progress) -> list[np.ndarray]:
         points, peaks = predictor.local_maxima(crops, 4 * self.most, progress)

@@ -271,9 +271,8 @@ class Evaluator:
             deciding = measure_gain(self._truth["validation"], first, second, "validation", baseline)
         if deciding is not None and deciding.is_harm:
             self.select_network(alone, state)
-            kept = "the labels-alone network" if baseline.startswith("labels alone") else baseline
             log.warning(
-                f"{deciding.describe()}: best.safetensors is {kept}; "
+                f"{deciding.describe()}: best.safetensors is {alone}; "
                 f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
             )
         return gain

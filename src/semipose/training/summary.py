@@ -57,13 +57,11 @@ def log_data(account: DataAccount, sets: TrainingSets) -> None:
     _log_boxes(sets)
     found: dict[str, list[Suspicion]] = {}
     boxes, splits = sets.evaluator.boxes, sets.evaluator.splits
-    checked = boxes is not None and boxes.kind == "found" and not splits.several  # by the training of the box network
+    found_one = boxes is not None and boxes.kind == "found" and not splits.several  # the box network's run checked them
+    if found_one or splits.labeled.skeleton.interchangeable:
+        return
     for name, crops in sets.crops.items():
-        if (
-            name not in ("unlabeled", "held out without labels")
-            and not checked
-            and not splits.labeled.skeleton.interchangeable
-        ):
+        if name not in ("unlabeled", "held out without labels"):
             suspicions = suspicious_labels(crops.dataset, crops.image_sizes, crops.image_digests)
             found.setdefault(crops.dataset.source, []).extend(suspicions)
     for source, suspicions in found.items():

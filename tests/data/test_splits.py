@@ -98,6 +98,8 @@ def test_persons_in_images_of_held_out_ones_take_no_part():
     assert not held & {int(image[i]) for i in (*split.labeled, *split.unlabeled)}
     assert len(split.labeled) == 12
     assert len(split.validation) == 6
+    assert len(held) == 2, "whole images are held out"
+    assert len(draw_split(groups, None, seed=3, validation=6).labeled) == 54, "so no label is lost"
     with pytest.raises(ConfigError, match="other images than those"):
         draw_split(groups, 50, seed=3, validation=10)
     with pytest.raises(ConfigError, match=r"`data.validation`: .* has 0 labeled persons in other .*; set a smaller"):
@@ -117,7 +119,8 @@ def test_persons_in_copies_of_held_out_images_take_no_part(tmp_path, copied):
     held_out = {contents[i] for i in split.validation}
     assert not held_out & {contents[i] for i in (*split.labeled, *split.unlabeled)}
     assert (len(split.labeled), len(split.validation)) == (8, 4)
-    assert split.validation == draw_split(plain, 8, seed=1, validation=4).validation
+    if copied:
+        assert split.validation == draw_split(plain, 8, seed=1, validation=4).validation
 
 
 def test_only_trainable_persons_keep_labels():

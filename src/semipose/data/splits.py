@@ -52,10 +52,10 @@ def draw_split(
     """Draws the persons that keep their labels and those that are held out for validation.
 
     One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
-    end), so for one seed a smaller labeled set is part of a larger one. Other persons in the images of those held out,
-    and in other files with the same content, take no part, so that no image is both trained on and used to select
-    weights. Where images are frames of a clip (see `clips.neighbors`), blocks of neighbors are held out, and the
-    frames next to a block take no part either, because they look like those in it.
+    end), so for one seed a smaller labeled set is part of a larger one. All persons in an image are held out together;
+    those who would exceed the number, and those in other files with the same content, take no part, so that no image
+    is both trained on and used to select weights. Where images are frames of a clip (see `clips.neighbors`), blocks of
+    neighbors are held out, and the frames next to a block take no part either, because they look like those in it.
 
     Args:
         dataset: The persons; only those with a box and a labeled joint are drawn.
@@ -77,17 +77,15 @@ def draw_split(
             f"{plural(len(usable), 'labeled person')}{held_out_note}; request fewer"
         )
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
-    rest, held_out = order[:available], order[available:]
-    if held_out:
+    rest, held_out = order, list[int]()
+    if validation:
         paths = dataset.instances.paths
         near = neighbors(Path(paths[i]) for i in usable)
-        if near:
-            held_out = _blocks(order, paths, near, validation)
-            rest = [i for i in order if i not in set(held_out)]
+        held_out = _blocks(order, paths, near, validation)
         held_out_images = {Path(paths[i]) for i in held_out}
         held_out_images |= {other for image in held_out_images for other in near.get(image, ())}
         held_out_images |= {copy for _, copy in shared_images(held_out_images, map(Path, paths))}
-        rest = [i for i in rest if Path(paths[i]) not in held_out_images]
+        rest = [i for i in order if Path(paths[i]) not in held_out_images]
         least = 1 if labels is None else wanted
         if len(rest) < least:
             remedy = "set a smaller `data.validation`" + ("" if labels is None else " or request fewer labels")
@@ -120,9 +118,9 @@ def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[
 
 
 def _blocks(order: Sequence[int], paths: Sequence[str], near: dict[Path, set[Path]], count: int) -> list[int]:
-    """Takes `count` persons from the end of a permutation, each with those in neighboring images, then their neighbors.
+    """Takes `count` persons from the end of a permutation, each with those in its image, then in neighboring images.
 
-    So a clip loses few frames that are neither in the block nor trained on.
+    So few persons are neither held out nor trained on.
     """
     persons: dict[Path, list[int]] = defaultdict(list)
     for person in order:

@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := src tests bench tools
 
-.PHONY: demo test check docs gpu format clean
+.PHONY: demo test test-all check docs gpu format clean
 
 demo: $(READY)                   ## train on the embedded people: the gain from unlabeled images
 	$(BIN)/semipose demo
 
-test: $(READY)                   ## the test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(READY)                   ## the test suite without the slow tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(READY)               ## every test; half an hour on two cores
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(READY)                  ## format, lint, layers, types, licences of dependencies
 	$(BIN)/ruff format --check $(CODE)

@@ -1,7 +1,7 @@
 """Shared by all tests: a cache of crops and run folders that leave nothing behind, and tiny runs."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 import semipose
 from semipose.config import RunConfig, load_config
+from semipose.metrics import bootstrap
 
 TEST: dict[str, Any] = {
     "data.test": str(Path(__file__).parent / "people_test.json"),
@@ -43,9 +44,18 @@ TINY: dict[str, Any] = {
 """A run of seconds on the embedded people."""
 
 
+def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
+    """Parameters of a test that is slow for all names but a few."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Crops are cut once a session, outside the user's cache; each process has one thread, for two run at once."""
+    """Crops are cut once a session, outside the user's cache; each process has one thread, for two run at once.
+
+    Intervals have few resamples but in tests of metrics, because every training computes them.
+    """
+    bootstrap.RESAMPLES = 100
     os.environ["SEMIPOSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)

@@ -63,6 +63,7 @@ def test_without_labels_the_networks_own_predictions_check_it(adapt, start, capl
     assert write_report(folder).is_file()
 
 
+@pytest.mark.slow
 def test_a_network_that_drifts_away_is_not_kept(adapt, start, caplog, monkeypatch):
     monkeypatch.setattr("semipose.training.self_check.NEAR", 0.0)
     monkeypatch.setattr("semipose.training.self_check.LEAST_AGREEMENT", 1.1)
@@ -72,6 +73,7 @@ def test_a_network_that_drifts_away_is_not_kept(adapt, start, caplog, monkeypatc
     assert all(torch.equal(weights(start)[n], t) for n, t in weights(folder).items())
 
 
+@pytest.mark.slow
 def test_a_network_that_is_never_confident_learns_nothing(adapt, start, caplog):
     _, folder = adapt(**{"method.min_peak": 50, "train.steps": 1})
     assert "no joint is confident" in caplog.text

@@ -13,6 +13,7 @@ from semipose.inference.predictor import Predictor
 from semipose.methods import METHODS
 from semipose.trainer import train
 from semipose.training.engine import Engine
+from tests.conftest import slow_but
 
 
 def step_arguments(*options: str) -> argparse.Namespace:
@@ -22,7 +23,7 @@ def step_arguments(*options: str) -> argparse.Namespace:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", slow_but(METHODS, "dual", "late_teacher"))
 def test_usual_step_has_the_same_loss(name):
     """Same weights and draws; OpenCV's fixed-point resampling differs a little."""
     (found,) = step.measure(name, step_arguments())
@@ -92,6 +93,7 @@ def test_accuracy_against_time(tmp_path, capsys, monkeypatch):
     assert found["ratio"] > 0
 
 
+@pytest.mark.slow
 def test_suggestions_are_simulated_and_a_stopped_simulation_goes_on(tmp_path, monkeypatch):
     write_coco(read_dataset("people", None).subset(range(30)), tmp_path / "pool.json")
     images, tiny_network = PEOPLE / "images", ["model.backbone=test_resnet", "model.weights=none", "train.steps=2"]

@@ -10,6 +10,7 @@ import semipose
 from tests.cli.conftest import one_line
 
 
+@pytest.mark.slow
 def test_the_mean_of_an_ensemble(cli, trained, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     code, out, err = cli("export", trained, "--out", tmp_path / "pose.onnx", "--network", "ensemble", "--json")

@@ -4,6 +4,8 @@ import html
 import json
 import shutil
 
+import pytest
+
 from semipose.cli.common import suggest_command
 from tests.cli.conftest import one_line
 
@@ -18,6 +20,7 @@ def test_the_page_of_a_run(cli, trained):
     assert html.escape(suggest_command(str(trained), True)) in page
 
 
+@pytest.mark.slow
 def test_several_runs_are_compared(cli, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = shutil.copytree(trained, tmp_path / "other")
@@ -28,6 +31,7 @@ def test_several_runs_are_compared(cli, trained, tmp_path, monkeypatch):
     assert (figures / "the-same-persons-under-each-run.jpg").is_file()
 
 
+@pytest.mark.slow
 def test_one_run_with_picture_files(cli, trained, tmp_path):
     code, out, err = cli("report", trained, "--out", tmp_path / "out")
     assert code == 0, err

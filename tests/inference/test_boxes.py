@@ -1,6 +1,7 @@
 """Warnings of boxes that are unlike those of the training."""
 
 import json
+import shutil
 import logging
 from dataclasses import replace
 
@@ -71,7 +72,9 @@ def test_a_run_keeps_the_facts_and_compares_them(trained_run, tmp_path, caplog):
     semipose.predict(model, people, images=images, out=tmp_path / "own")
     semipose.evaluate(model, people, images=images)
     assert warnings_of(caplog) == []
-    semipose.predict(model, images, out=tmp_path / "whole")
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(iter(images.iterdir())), tmp_path / "one")
+    semipose.predict(model, tmp_path / "one", out=tmp_path / "whole")
     written = semipose.predict(model, people, images=images, boxes="whole", out=tmp_path / "word")
     evaluation = semipose.evaluate(model, people, images=images, boxes="whole")
     assert len(warnings_of(caplog)) == 3

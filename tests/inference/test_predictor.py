@@ -95,6 +95,7 @@ def test_a_gpu_predicts_in_16_bit_unless_the_protocol_says_32():
     assert not any(Predictor([], None, device=torch.device(name)).in_16_bit for name in ("cpu", "mps"))
 
 
+@pytest.mark.slow
 def test_16_bit_move_joints_little(trained_run, people, monkeypatch):
     """The trained network has peaks where an error of rounding cannot exchange the highest cells."""
     model = load_pose_model(trained_run)

@@ -22,6 +22,7 @@ from semipose.trainer import train
 from semipose.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.config import TrainConfig
 from semipose.training.optim import build_optimizer
+from tests.conftest import slow_but
 from tests.integration.runs import assert_same_runs
 from tests.integration.test_resume import interrupted
 
@@ -136,7 +137,7 @@ class OneNetwork(Method):
         return {"f": self.network}
 
 
-@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("backbone", slow_but(FAMILIES, "resnet10t", "vit_small_patch14_dinov2"))
 def test_a_step_after_a_checkpoint_is_the_step_without_it(backbone, tmp_path):
     """With the parameter groups of a decay by layers; BatchNorm and dropped paths included."""
     config = TrainConfig(optimizer="adamw", weight_decay=0.1, layer_decay=0.9, backbone_rate=0.5)
@@ -164,8 +165,7 @@ def test_a_step_after_a_checkpoint_is_the_step_without_it(backbone, tmp_path):
     assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("backbone", [name for name in FAMILIES if name not in TRAINED])
+@pytest.mark.parametrize("backbone", slow_but([name for name in FAMILIES if name not in TRAINED], "resnet10t"))
 def test_the_exported_file_equals_the_network(backbone, tmp_path):
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)

@@ -104,6 +104,7 @@ def lightning_pose_mouse(folder):
     return tuple(labels.columns.get_level_values("bodyparts")[::2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prepare",
     [
@@ -157,6 +158,7 @@ def test_people_in_a_gym(tmp_path, monkeypatch, run):
     assert "What to do next" in (tmp_path / "runs" / "gym" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_several_animals_without_a_detector(tmp_path, monkeypatch, run):
     """From SLEAP's labels of two animals to a table; a short training finds any spots, so the lowest peak is 0 here."""
     monkeypatch.chdir(tmp_path)
@@ -201,6 +203,7 @@ def write_slp(path, images, labels):
     sio.save_file(sio.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton]), str(path))
 
 
+@pytest.mark.slow
 def test_the_notebook(tmp_path, monkeypatch, capsys):
     """Cells are run in order; the value of the last one is the picture."""
     notebook = json.loads((GUIDES / "first-steps.ipynb").read_text(encoding="utf-8"))

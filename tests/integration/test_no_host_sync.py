@@ -21,6 +21,7 @@ from semipose.ops import geometry
 from semipose.ops.heatmaps import Decoder, decode
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO
+from tests.conftest import slow_but
 from tests.integration.test_all_methods import CASES
 
 EVERYTHING = [
@@ -92,7 +93,7 @@ def batches(device, count=4):
     return LabeledBatch(crops, to_input, joints, joints[..., 0]), UnlabeledBatch(crops, to_input)
 
 
-@pytest.mark.parametrize("case", SYNC_CASES)
+@pytest.mark.parametrize("case", slow_but(SYNC_CASES, "late_teacher", "trs, everything"))
 def test_a_step_copies_nothing_between_host_and_gpu(case, request):
     """In the second step: constants are copied once. Backward and the optimizer are torch's own."""
     method = make(*SYNC_CASES[case], torch.device("cpu"))

@@ -15,6 +15,7 @@ from semipose.models.pose_net import PoseNet
 from semipose.structures.skeletons import COCO
 from semipose.studies.grid import StudyRun, load_grid, presets
 from semipose.studies.study import run_study
+from tests.conftest import slow_but
 
 COCO_1K_5K_10K = (1000, 5000, 10000)
 PARTS = [f"PCKh@0.5/{p}" for p in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")] + ["PCKh@0.5"]
@@ -293,7 +294,7 @@ def network_once(*configuration, **options):
     return deepcopy(NETWORKS[key])
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", slow_but(presets(), "label-efficiency", "trs-table3"))
 def test_the_networks_of_every_run_can_be_built(name, monkeypatch):
     """Without weights, on PyTorch's meta device; equal networks are copies."""
     monkeypatch.setattr("semipose.build.PoseNet", network_once)

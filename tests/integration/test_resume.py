@@ -17,7 +17,7 @@ from semipose.errors import ConfigError, WeightsError
 from semipose.methods import METHODS
 from semipose.trainer import train
 from semipose.training.signals import InterruptedTrainingError
-from tests.conftest import TINY
+from tests.conftest import TINY, slow_but
 from tests.integration.runs import assert_same_runs, interrupt_at, saved_state, weights
 
 
@@ -36,8 +36,7 @@ def interrupted(config, folder, monkeypatch, step, *, resume=False):
     assert saved_state(folder).step == step
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", slow_but(METHODS, "late_teacher", "trs"))
 def test_an_interrupted_run_resumes_exactly(method, tiny, tmp_path, monkeypatch):
     """Three times: in the first step, within a line of the log, and in the last step but one."""
     small = {"input.height": 32, "input.width": 32}

@@ -6,6 +6,7 @@ import torch
 
 from semipose.errors import ConfigError
 from semipose.models.pose_net import ModelConfig, PoseNet
+from tests.conftest import slow_but
 
 SMALL = "tf_efficientnet_lite0"
 
@@ -29,7 +30,7 @@ def test_outputs_are_finite_and_every_parameter_has_a_gradient(backbone):
     assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "hrnet_w18_small", SMALL])
+@pytest.mark.parametrize("backbone", slow_but(["resnet18", "resnet50", "hrnet_w18_small", SMALL], "resnet18", SMALL))
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_shapes(backbone, levels):
     network = make(backbone, levels=levels)

@@ -185,6 +185,7 @@ def test_a_training_starts_with_the_shared_joints(file, tiny, skeleton):
     assert shared == (17 if skeleton is COCO else 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [["model.backbone=vitpose_small", "model.head=simple"], []])
 def test_the_guides_training_starts_with_heads_and_all(small_people, tmp_path, monkeypatch, caplog, network):
     """The network of `default` has another stage, head and loss."""

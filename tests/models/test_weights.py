@@ -229,6 +229,7 @@ def test_a_network_that_averages_its_features_keeps_its_last_norm(tmp_path):
     assert torch.equal(network.backbone.model.norm.weight, whole.fc_norm.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["swin_tiny_patch4_window7_224", "hiera_tiny_224"])
 def test_transformers_with_stages_are_read_from_a_file(tmp_path, backbone):
     torch.manual_seed(0)

@@ -31,6 +31,7 @@ def test_runs_beside_each_other(finished_run, tmp_path, parse):
     assert {"the-same-persons-under-each-run.jpg", "parameters-against-ap.svg"} <= names
 
 
+@pytest.mark.slow
 def test_names_of_the_caller(finished_run, tmp_path, parse):
     page = parse(write_report({"TRS, ours": finished_run}, tmp_path / "out"))
     assert "TRS, ours" in page.texts

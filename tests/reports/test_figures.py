@@ -26,6 +26,7 @@ def runs(finished_run, tmp_path_factory, tiny_run):
     return {"MFL": finished_run, "without": folder / "levels1", "akm": folder / "akm"}
 
 
+@pytest.mark.slow
 def test_all_figures_of_runs(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(scores, "PERSONS", 20)  # of 24
     figures = figures_of_runs(open_runs(runs))

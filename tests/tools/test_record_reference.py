@@ -33,6 +33,7 @@ def test_scores_are_compared_where_the_reference_has_them():
     assert differences(more, record) == ["scores"]
 
 
+@pytest.mark.slow
 def test_record(tmp_path, monkeypatch):
     monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
     changed = {"method": "supervised", "data.labels": 8, "train.steps": 2, "train.batch": 2}

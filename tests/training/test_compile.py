@@ -138,6 +138,7 @@ def compile_by(monkeypatch, forward):
     monkeypatch.setattr("semipose.training.engine.compile_networks", fake)
 
 
+@pytest.mark.slow
 def test_a_training_whose_compilation_fails_goes_on_as_if_it_had_not_been_tried(tiny, tmp_path, monkeypatch, caplog):
     options = {"train.steps": 6, "method.burn_in": 0.4, "train.accumulate": 2}
     train(tiny("trs", **options), tmp_path / "plain")

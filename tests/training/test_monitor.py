@@ -40,6 +40,7 @@ def test_every_evaluation_logs_a_sample(tiny, tmp_path):
     assert all(0 <= sample["entropy_unlabeled"] <= 1 and sample["distance"] >= 0 for sample in samples)
 
 
+@pytest.mark.slow
 def test_averages_of_weights_are_left_out(tiny, tmp_path):
     """The second network of a sample is a trained one, or the first one on the mirror image."""
     for name, average in (("plain", 0.0), ("averaged", 0.9)):

@@ -79,13 +79,14 @@ def draw_split(
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
     rest, held_out = order, list[int]()
     if validation:
-        paths = dataset.instances.paths
-        near = neighbors(Path(paths[i]) for i in usable)
+        images = [Path(path) for _, path in dataset.instances.images]
+        paths = [images[i] for i in dataset.instances.image_index.tolist()]
+        near = neighbors(paths[i] for i in usable)
         held_out = _blocks(order, paths, near, validation)
-        held_out_images = {Path(paths[i]) for i in held_out}
+        held_out_images = {paths[i] for i in held_out}
         held_out_images |= {other for image in held_out_images for other in near.get(image, ())}
-        held_out_images |= {copy for _, copy in shared_images(held_out_images, map(Path, paths))}
-        rest = [i for i in order if Path(paths[i]) not in held_out_images]
+        held_out_images |= {copy for _, copy in shared_images(held_out_images, paths)}
+        rest = [i for i in order if paths[i] not in held_out_images]
         least = 1 if labels is None else wanted
         if len(rest) < least:
             remedy = "set a smaller `data.validation`" + ("" if labels is None else " or request fewer labels")
@@ -117,17 +118,17 @@ def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[
     return sorted(indices[int(i)] for i in order[:wanted])
 
 
-def _blocks(order: Sequence[int], paths: Sequence[str], near: dict[Path, set[Path]], count: int) -> list[int]:
+def _blocks(order: Sequence[int], paths: Sequence[Path], near: dict[Path, set[Path]], count: int) -> list[int]:
     """Takes `count` persons from the end of a permutation, each with those in its image, then in neighboring images.
 
     So few persons are neither held out nor trained on.
     """
     persons: dict[Path, list[int]] = defaultdict(list)
     for person in order:
-        persons[Path(paths[person])].append(person)
+        persons[paths[person]].append(person)
     held_out: dict[int, None] = {}
     for seed in reversed(order):
-        waiting = deque([Path(paths[seed])] if seed not in held_out else [])
+        waiting = deque([paths[seed]] if seed not in held_out else [])
         while waiting and len(held_out) < count:
             image = waiting.popleft()
             held_out |= dict.fromkeys(persons[image][: count - len(held_out)])

@@ -1,8 +1,8 @@
 """Warnings of boxes that are unlike those of the training."""
 
 import json
-import shutil
 import logging
+import shutil
 from dataclasses import replace
 
 import cv2

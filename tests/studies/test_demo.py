@@ -14,7 +14,6 @@ from tests.conftest import TEST
 TINY = {"model.backbone": "test_resnet", "model.weights": "none", "model.stage": -1, "model.frozen_stages": 0}
 
 
-@pytest.mark.slow
 def test_demo(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SETTINGS", {**demo.SETTINGS, **TINY, **TEST})
     monkeypatch.setattr(demo, "FAST", {**demo.FAST, "train.steps": 6})

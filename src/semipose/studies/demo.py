@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
 
 SEMI_SUPERVISED: dict[str, Any] = {
     "method": "late_teacher",
-    "train.steps": 2600,
+    "train.steps": 2500,
     "train.drops": (),
 }
 """Further settings of the semi-supervised run."""

@@ -59,7 +59,7 @@ SUPERVISED: dict[str, Any] = {"method": "supervised", "train.steps": 1000}
 FAST: dict[str, Any] = {"train.steps": 40, "train.batch": 8, "train.unlabeled_batch": 8}
 """Further settings of a one-minute check."""
 
-METHOD, LABELS_ALONE, ALL_LABELS = str(SEMI_SUPERVISED["method"]), "supervised", "all labels"
+METHOD, LABELS_ALONE, ALL_LABELS = str(SEMI_SUPERVISED["method"]), "labels alone", "all labels"
 """Names of the rows: few labels and unlabeled images, few labels only, and the upper bound."""
 
 METRICS = ("AP", "PCK@0.2", "pixel_error")

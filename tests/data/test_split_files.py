@@ -47,6 +47,16 @@ def test_by_video(tmp_path):
     assert [names(path) for path in again] == by_part != [names(path) for path in other]
 
 
+def test_by_image(tmp_path):
+    images = write_frames(tmp_path / "photos", range(10))
+    source = written(tmp_path, images, [["a", "b"], *[["a"]] * 9])
+    found = split_annotations(source, tmp_path / "out", by="image", val=0.3, test=0.2, images=tmp_path / "photos")
+    parts = [names(path) for path in found]
+    assert [len(own) for own in parts] == [5, 3, 2]
+    assert set().union(*parts) == {image.name for image in images}
+    assert sum(found.account.used.values()) == 11
+
+
 @pytest.mark.parametrize("name", ["{:08x}-v{}_{{:04d}}.png", "v{1}_{{:04d}}_png.rf.{0:032x}.png"])
 def test_uploads_of_label_studio_and_roboflow_by_video(tmp_path, name, caplog):
     images = [
@@ -99,11 +109,11 @@ def test_what_can_not_be_split_is_refused(tmp_path):
     images = write_frames(tmp_path / "v", range(4))
     source, given = written(tmp_path, images), {"images": tmp_path / "v", "out": tmp_path / "out"}
     for options, message in (
-        ({"by": "video"}, "too few to split by video, namely 1; use time, person"),
+        ({"by": "video"}, "too few to split by video, namely 1; use time, person, or image if these are photographs"),
         ({"by": "person"}, "names no individual"),
         ({"by": "time", "test": 0.01}, r"no clip of .* is long enough for test\.json"),
         ({"by": "time", "val": 0.75}, r"no clip of .* is long enough for train\.json"),
-        ({"by": "cage"}, "`by`: 'cage' is unknown; use video, time, person"),
+        ({"by": "cage"}, "`by`: 'cage' is unknown; use video, time, person, image"),
         ({"by": "time", "val": 0.7, "test": 0.5}, "together above 0 and below 1"),
         ({"by": "time", "val": 0.0}, "together above 0 and below 1"),
     ):

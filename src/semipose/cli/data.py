@@ -144,8 +144,9 @@ def split(
     by: Annotated[
         str,
         typer.Option(
-            metavar="video|time|person",
-            help="What stays together: videos (folder and name but for the last number), time in a video, individuals.",
+            metavar="video|time|person|image",
+            help="What stays together: videos (folder and name but for the last number), time in a video, individuals, "
+            "or (for photographs) single images.",
         ),
     ] = "video",
     val: Annotated[float, typer.Option(min=0, max=1, help="Share for val.json.")] = 0.2,
@@ -155,7 +156,7 @@ def split(
     category: OnCategory = None,
     json: Json = False,
 ) -> None:
-    """Split labels so that validation and test show other videos, other times or other individuals than training."""
+    """Split labels so that validation and test show other videos, times, individuals or photographs than training."""
     from semipose.data.split_files import split_annotations
 
     written = split_annotations(

@@ -1,4 +1,4 @@
-"""Splits an annotation file into files for training, validation and test: by video, by blocks of time, or by person."""
+"""Splits an annotation file into files for training, validation and test: by video, time, person or image."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from semipose.utils.progress import NO_PROGRESS, Progress
 log = logging.getLogger(__name__)
 
 PARTS = ("train", "val", "test")
-UNITS = ("video", "time", "person")
+UNITS = ("video", "time", "person", "image")
 SINGLE = 0.9
 """If more of the videos have a single image, their names probably hide what belongs together."""
 
@@ -45,10 +45,11 @@ def split_annotations(
         out: The folder of the files.
         by: `video`: the images of a clip (one folder, one name but for the number at its end) stay together. `time`:
             of each clip the end is held out, and its neighbors in the training (`clips.near_pairs`) are left out.
-            `person`: all images of an individual stay together, and so do individuals who share an image.
-        val: Share of the images (by video and time) or individuals for val.json.
+            `person`: all images of an individual stay together, and so do individuals who share an image. `image`:
+            each image is drawn by itself, for photographs.
+        val: Share of the images for val.json.
         test: Share for test.json.
-        seed: Seed of the choice of videos or individuals.
+        seed: Seed of the choice of videos, individuals or images.
         images: The image folder; found near the file if not given.
         category: Name of the category that is read of a file with several, or `all`.
         progress: Reports the images whose size was read.
@@ -57,8 +58,8 @@ def split_annotations(
         The files, with the account of the data set.
 
     Raises:
-        ConfigError: If a value is out of range, there are too few videos or individuals to split, or one of the three
-            files exists.
+        ConfigError: If a value is out of range, there are too few videos, individuals or images to split, or one of
+            the three files exists.
     """
     shares = {"val": val, "test": test}
     if by not in UNITS:
@@ -85,7 +86,9 @@ def split_annotations(
 
 
 def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
-    """The video or the group of individuals of each image."""
+    """The video or the group of individuals of each image; by image, the image itself."""
+    if by == "image":
+        return {image: str(image) for image in image_paths(persons)}
     if by == "video":
         return {image: str(frame[0] if (frame := frame_of(image)) else image) for image in image_paths(persons)}
     names = persons.instances.individuals.tolist()
@@ -105,8 +108,9 @@ def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: i
     """Draws groups for each part until it has its share of the images, at least one."""
     groups = sorted(set(group_of.values()))
     if len(groups) <= sum(share > 0 for share in shares.values()):
-        others = ", ".join(unit for unit in UNITS if unit != by)
-        raise ConfigError(f"`by`: too few to split by {by}, namely {len(groups)}; use {others}")
+        others = ", ".join(unit for unit in UNITS[:3] if unit != by)
+        hint = ", or image if these are photographs" if by == "video" else ""
+        raise ConfigError(f"`by`: too few to split by {by}, namely {len(groups)}; use {others}{hint}")
     sizes = dict.fromkeys(groups, 0)
     for group in group_of.values():
         sizes[group] += 1

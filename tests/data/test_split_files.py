@@ -109,7 +109,7 @@ def test_what_can_not_be_split_is_refused(tmp_path):
     images = write_frames(tmp_path / "v", range(4))
     source, given = written(tmp_path, images), {"images": tmp_path / "v", "out": tmp_path / "out"}
     for options, message in (
-        ({"by": "video"}, "too few to split by video, namely 1; use time, person, or image if these are photographs"),
+        ({"by": "video"}, "too few to split by video, namely 1; use time, person, image \\(image: photographs\\)"),
         ({"by": "person"}, "names no individual"),
         ({"by": "time", "test": 0.01}, r"no clip of .* is long enough for test\.json"),
         ({"by": "time", "val": 0.75}, r"no clip of .* is long enough for train\.json"),

@@ -121,6 +121,8 @@ def test_persons_in_copies_of_held_out_images_take_no_part(tmp_path, copied):
     assert (len(split.labeled), len(split.validation)) == (8, 4)
     if copied:
         assert split.validation == draw_split(plain, 8, seed=1, validation=4).validation
+    else:
+        assert len(held_out) == 2, "both persons of a file are held out"
 
 
 def test_only_trainable_persons_keep_labels():

@@ -108,8 +108,8 @@ def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: i
     """Draws groups for each part until it has its share of the images, at least one."""
     groups = sorted(set(group_of.values()))
     if len(groups) <= sum(share > 0 for share in shares.values()):
-        others = ", ".join(unit for unit in UNITS[:3] if unit != by)
-        hint = ", or image if these are photographs" if by == "video" else ""
+        others = ", ".join(unit for unit in UNITS if unit != by)
+        hint = " (image: photographs)" if by == "video" else ""
         raise ConfigError(f"`by`: too few to split by {by}, namely {len(groups)}; use {others}{hint}")
     sizes = dict.fromkeys(groups, 0)
     for group in group_of.values():

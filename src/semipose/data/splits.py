@@ -77,24 +77,15 @@ def draw_split(
             f"{plural(len(usable), 'labeled person')}{held_out_note}; request fewer"
         )
     order = [usable[int(i)] for i in np.random.Generator(np.random.PCG64(seed)).permutation(len(usable))]
-    rest, held_out = order, list[int]()
-    if validation:
-        images = [Path(path) for _, path in dataset.instances.images]
-        paths = [images[i] for i in dataset.instances.image_index.tolist()]
-        near = neighbors(paths[i] for i in usable)
-        held_out = _blocks(order, paths, near, validation)
-        held_out_images = {paths[i] for i in held_out}
-        held_out_images |= {other for image in held_out_images for other in near.get(image, ())}
-        held_out_images |= {copy for _, copy in shared_images(held_out_images, paths)}
-        rest = [i for i in order if paths[i] not in held_out_images]
-        least = 1 if labels is None else wanted
-        if len(rest) < least:
-            remedy = "set a smaller `data.validation`" + ("" if labels is None else " or request fewer labels")
-            raise ConfigError(
-                f"`data.{'validation' if labels is None else 'labels'}`: {plural(least, 'label')} needed, but "
-                f"{dataset.source} has {plural(len(rest), 'labeled person')} in other images than those of the "
-                f"{validation} held out for validation and their neighbors in a clip; {remedy}"
-            )
+    held_out, rest = _hold_out(dataset, order, validation) if validation else ([], order)
+    least = 1 if labels is None else wanted
+    if len(rest) < least:
+        remedy = "set a smaller `data.validation`" + ("" if labels is None else " or request fewer labels")
+        raise ConfigError(
+            f"`data.{'validation' if labels is None else 'labels'}`: {plural(least, 'label')} needed, but "
+            f"{dataset.source} has {plural(len(rest), 'labeled person')} in other images than those of the "
+            f"{validation} held out for validation and their neighbors in a clip; {remedy}"
+        )
     labeled = sorted(rest[:wanted])
     unlabeled = rest if unlabeled_includes_labeled else rest[wanted:]
     return Split(
@@ -116,6 +107,18 @@ def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[
         return list(indices)
     order = np.random.default_rng([seed, len(indices)]).permutation(len(indices))
     return sorted(indices[int(i)] for i in order[:wanted])
+
+
+def _hold_out(dataset: PoseDataset, order: Sequence[int], count: int) -> tuple[list[int], list[int]]:
+    """Returns `count` persons of a permutation, and those who are in no image of them, next to one or like one."""
+    images = [Path(path) for _, path in dataset.instances.images]
+    paths = [images[i] for i in dataset.instances.image_index.tolist()]
+    near = neighbors(paths[i] for i in sorted(order))
+    held_out = _blocks(order, paths, near, count)
+    excluded = {paths[i] for i in held_out}
+    excluded |= {other for image in excluded for other in near.get(image, ())}
+    excluded |= {copy for _, copy in shared_images(excluded, paths)}
+    return held_out, [i for i in order if paths[i] not in excluded]
 
 
 def _blocks(order: Sequence[int], paths: Sequence[Path], near: dict[Path, set[Path]], count: int) -> list[int]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from semipose.losses import LOSSES, HeatmapMSE, LossConfig, SpatialCrossEntropy
+from semipose.ops import geometry
 
 SHAPE = (3, 2, 4, 8, 6)
 
@@ -72,6 +73,20 @@ def test_heatmaps_of_a_certain_network_have_peak_one():
     maps = SpatialCrossEntropy(2.0).heatmaps(target.clamp_min(1e-30).log())
     torch.testing.assert_close(maps, target, atol=2e-3, rtol=0)
     assert torch.equal(HeatmapMSE(2.0).heatmaps(target), target)
+
+
+@pytest.mark.parametrize(("kind", "power"), [("mse", 2), ("cross_entropy", 0)])
+def test_mass_of_warped_targets(kind, power):
+    """Cross-entropy needs targets of the same mass at every zoom; regression keeps their height."""
+    rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    target = torch.exp(-((rows - 23.5) ** 2 + (columns - 23.5) ** 2) / (2 * 2.0**2))[None, None].expand(3, -1, -1, -1)
+    zoom = torch.tensor([0.8, 1.0, 1.3])
+    matrices = geometry.similarity(
+        (192, 192), torch.tensor([0.0, 30.0, 70.0]), zoom, torch.tensor([False, True, False])
+    )
+    warped, _ = geometry.warp_heatmaps(target, matrices, 4)
+    mass = LossConfig(kind=kind).build().warped_targets(warped, matrices).sum(dim=(1, 2, 3))
+    torch.testing.assert_close(mass, zoom**power * 2 * torch.pi * 2.0**2, rtol=0.01, atol=0)
 
 
 def test_unknown_loss_raises():

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from semipose.ops.geometry import Matrices
 from semipose.utils.section import Section
 
 
@@ -31,6 +32,10 @@ class HeatmapLoss(ABC):
     @abstractmethod
     def heatmaps(self, outputs: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
         """Converts raw network outputs to heatmaps with a peak near 1 where the network is certain."""
+
+    def warped_targets(self, targets: Float[Tensor, "B K h w"], matrices: Matrices) -> Float[Tensor, "B K h w"]:
+        """Returns targets after a warp by `matrices` (B, 3, 3), with the scale that the loss needs: here unchanged."""
+        return targets
 
     @abstractmethod
     def __call__(
@@ -83,6 +88,11 @@ class SpatialCrossEntropy(HeatmapLoss):
     def heatmaps(self, outputs: Tensor) -> Tensor:
         """Returns the softmax over cells, scaled so that a Gaussian of standard deviation sigma has peak 1."""
         return torch.softmax(outputs.float().flatten(-2), dim=-1).view(outputs.shape) * self.mass
+
+    def warped_targets(self, targets: Tensor, matrices: Tensor) -> Tensor:
+        """Returns the targets divided by the change of area, so that they stay distributions."""
+        area = matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]
+        return targets / area.abs().to(targets.dtype).view(-1, 1, 1, 1)
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor, seen: Tensor | None = None) -> Tensor:
         """Computes the loss as in `HeatmapLoss`."""

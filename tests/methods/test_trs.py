@@ -432,7 +432,7 @@ def test_the_modules_mode_is_restored(build, batches, start, mode, training):
 
 
 def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build, batches):
-    """Teachers' logits become softmax · 2πσ² before they are warped; the loss is cross-entropy over seen cells."""
+    """Teachers' logits become softmax · 2πσ²; the warp keeps their mass; the loss is cross-entropy over seen cells."""
     method, _ = build(loss="cross_entropy", levels=2)
     networks = helpers.doubles(method)
     with torch.no_grad():
@@ -441,6 +441,7 @@ def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build,
     easy, matrix = recording.easy[0].images.double(), recording.hard[0].from_easy
     outputs = networks["F"](reference.warp(easy + 0.5, matrix)).detach()
     mass = 2 * np.pi  # sigma is 1
+    area = np.abs(np.linalg.det(matrix[:, :2, :2].double().numpy()))
     total = 0.0
     for name in ("G", "R1"):
         logits = networks[name].forward_main(easy).detach()
@@ -449,5 +450,5 @@ def test_cross_entropy_teaches_with_heatmaps_and_adds_teachers_and_levels(build,
         for level, b, k in itertools.product(range(2), range(4), range(14)):
             cells = seen[b, 0].bool()
             log_p = torch.log_softmax(outputs[b, level, k][cells], dim=0)
-            total -= float((warped[b, k][cells] / mass * log_p).sum()) / (4 * 14)
+            total -= float((warped[b, k][cells] / (mass * area[b]) * log_p).sum()) / (4 * 14)
     assert float(value) == pytest.approx(total, rel=2e-4)

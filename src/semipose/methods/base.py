@@ -229,7 +229,7 @@ class MethodContext:
         for mixture in hard.mixtures:
             maps, weights = mixture(maps), torch.minimum(weights, weights[mixture.partners])
         warped, seen = self.views.warp_heatmaps(maps, hard)
-        return maps if redrawn else warped, weights, seen
+        return maps if redrawn else self.loss.warped_targets(warped, hard.from_easy), weights, seen
 
     def _unlabeled_weights(self, heatmaps: Tensor, config: ConsistencyConfig) -> Float[Tensor, "B K"]:
         """Returns 1 for the joints that have an unlabeled loss, 0 for the others."""

@@ -66,7 +66,7 @@ class Side:
     def _train(self, start: int, stop: int) -> None:
         steps, device = self.config.train.steps or stop, self.engine.device
         for step, (labeled, unlabeled) in enumerate(self.loader.steps(start, stop), start):
-            info = StepInfo(step, steps, step // self.loader.steps_per_epoch)
+            info = StepInfo(step, steps)
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = learning_rate(self.config.train, step, steps, self.engine.method.schedule_restarts)
             on_device = unlabeled.to(device) if unlabeled is not None else None

@@ -72,7 +72,7 @@ def curve(changed: dict[str, Any], arguments: argparse.Namespace) -> list[dict[s
         if step % 20 == 0:
             found.append({"step": step, **mean_peaks(method, images)})
             print(found[-1], flush=True)
-        losses = method.losses(one, other, StepInfo(step, arguments.steps, 0))
+        losses = method.losses(one, other, StepInfo(step, arguments.steps))
         optimizer.zero_grad()
         losses.total.backward()
         optimizer.step()

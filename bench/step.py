@@ -34,7 +34,7 @@ from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.structures.skeletons import COCO, Skeleton
 from semipose.training.engine import Engine
 
-LATE = StepInfo(step=99, steps=100, epoch=1)
+LATE = StepInfo(step=99, steps=100)
 """A step after any burn-in."""
 TOLERANCE = 0.02
 """Largest relative difference of the two first losses: OpenCV resamples in fixed point, ours in float32."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from semipose.augment.views import learned_joints
 from semipose.config import RunConfig
 from semipose.data.datasets import DataSplits, load_splits, load_unlabeled
 from semipose.errors import ConfigError
@@ -22,13 +23,20 @@ def is_adaptation(config: RunConfig) -> bool:
 def load_data(config: RunConfig) -> DataSplits:
     """Returns the data sets of a run; in an adaptation they have the joints of the network at its start.
 
+    A joint whose left or right partner alone has labels is learned from flipped views.
+
     Raises:
         DataError: If a data set can't be read.
         WeightsError: If `train.start` has no weights.
         ConfigError: If options contradict each other or the data.
     """
     if not is_adaptation(config):
-        return load_splits(config.data)
+        splits = load_splits(config.data)
+        learned = learned_joints(splits.labeled.skeleton, splits.unlearned_joints, config.views)
+        if learned is None:
+            return replace(splits, unlearned_joints=())
+        joints = enumerate(splits.labeled.skeleton.joints)
+        return replace(splits, unlearned_joints=tuple(joint for k, joint in joints if k not in learned))
     start = load_pose_model(str(config.train.start))
     return load_unlabeled(config.data, start.skeleton, start.category, start.unlearned_joints)
 

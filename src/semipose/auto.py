@@ -31,8 +31,6 @@ MOST = 512
 
 LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
-DROPS: dict[str, tuple[float, ...]] = {"late_teacher": ()}
-"""Other ones, measured: the average that `late_teacher` results in loses by a drop (docs/research/late-teacher.md)."""
 AVERAGED = {"train.average": 0.99, "train.drops": ()}
 """For labels alone: the moving average has more PCK than a network whose rate drops (docs/research/late-teacher.md)."""
 
@@ -94,7 +92,8 @@ def choose_options(
     if alone and not {*AVERAGED} & {*config.given}:
         config = config.with_values(AVERAGED)
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
-        config = config.with_values({"train.drops": DROPS.get(config.method.name, LATE_DROP)})
+        drops = METHODS[config.method.name][1].recommended_drops
+        config = config.with_values({"train.drops": LATE_DROP if drops is None else drops})
     if "steps" in config.auto:
         config = config.with_values({"train.steps": _steps(config, labeled, unlabeled, device)})
     return config.with_values({"auto": ()}), _reasons(config, labeled, unlabeled, device)
@@ -175,7 +174,7 @@ def _passes_per_step(config: RunConfig, labeled: int) -> float:
 def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
     """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        full_rate = 0.7 if config.train.drops else 1.0  # the share of the training before the rate drops
+        full_rate = min(config.train.drops, default=1.0) if config.train.schedule == "step" else 1.0
         return round(automatic_burn_in(_passes_per_step(config, labeled)) / full_rate)
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
     wanted = math.ceil(budget.passes * unlabeled / (config.train.unlabeled_batch * world_size()))

@@ -4,7 +4,7 @@ import logging
 
 import torch
 
-from semipose.augment.views import ViewSampler, taught_joints
+from semipose.augment.views import ViewSampler, learned_joints
 from semipose.auto import choose_options
 from semipose.config import RunConfig
 from semipose.data.crops import CropGeometry
@@ -77,7 +77,7 @@ def make_method(
     config: RunConfig,
     skeleton: Skeleton,
     generator: torch.Generator,
-    labeled_joints: tuple[int, ...] | None = None,
+    learned_joints: tuple[int, ...] | None = None,
 ) -> Method:
     """Returns the configured method with new networks for a skeleton.
 
@@ -85,7 +85,7 @@ def make_method(
         config: The configuration.
         skeleton: The joints of the networks.
         generator: Draws views and augmentations.
-        labeled_joints: Indices of the joints that labels teach; None for all.
+        learned_joints: Indices of the joints that are learned from labels; None for all.
 
     Raises:
         ConfigError: If `train.start` or another weights file does not fit the configuration.
@@ -121,7 +121,7 @@ def make_method(
 
     size = (config.input.height, config.input.width)
     views = ViewSampler(config.views, skeleton, size, config.loss.sigma, generator)
-    context = MethodContext(views, config.loss.build(), build_network, load_network, labeled_joints)
+    context = MethodContext(views, config.loss.build(), build_network, load_network, learned_joints)
     return build_method(config.method, context)
 
 
@@ -158,7 +158,7 @@ def _shared_joints(ours: Skeleton, theirs: Skeleton) -> list[tuple[int, int]]:
 def build_engine(config: RunConfig, splits: DataSplits, device: torch.device, generator: torch.Generator) -> Engine:
     """Returns the configured method for the joints that labels taught, and its optimizer, on a device."""
     options = config.train
-    joints = taught_joints(splits.labeled.skeleton, splits.unlearned_joints, config.views)
+    joints = learned_joints(splits.labeled.skeleton, splits.unlearned_joints, config.views)
     method = make_method(config, splits.labeled.skeleton, generator, joints)
     if options.average:
         method = WithAverages(method, options.average)

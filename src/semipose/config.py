@@ -35,7 +35,7 @@ DEFAULT = "default"
 ADAPT = "adapt"
 """Name of its default without labels."""
 
-LABELS_ONLY = next(iter(METHODS))
+LABELS_ONLY = "supervised"
 """Name of the method that uses labeled images only."""
 
 LIST = "method.augmentations"

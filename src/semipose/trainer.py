@@ -254,7 +254,6 @@ def _loader(config: RunConfig, splits: DataSplits, sets: TrainingSets, device: t
         rank=rank(),
         world_size=world_size(),
         workers=config.train.workers or default_workers(),
-        epoch=None if uses_unlabeled or splits.unlabeled is None else len(splits.unlabeled),
         pin_memory=device.type == "cuda",
     )
 

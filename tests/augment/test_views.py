@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, normalize, resample_crops, taught_joints
+from semipose.augment.views import ViewSampler, ViewsConfig, eval_view, learned_joints, normalize, resample_crops
 from semipose.models.backbone import STD
 from semipose.models.heads import STRIDE
 from semipose.ops import geometry
@@ -145,7 +145,7 @@ def test_unlabeled_views_keep_their_colors():
     assert torch.equal(sampler().easy(batch).images, sampler(labeled_color_probability=1.0).easy(batch).images)
 
 
-def test_taught_joints_are_the_labeled_ones_and_their_partners_in_flipped_views():
+def test_learned_joints_are_the_labeled_ones_and_their_partners_in_flipped_views():
     """Nobody labels the ankles, the neck, and the left wrist; flipped views show the right wrist as a left one."""
     visibility = np.full((3, 14), 2)
     missing = [LSP.joints.index(name) for name in ("left_ankle", "right_ankle", "neck", "left_wrist")]
@@ -153,9 +153,9 @@ def test_taught_joints_are_the_labeled_ones_and_their_partners_in_flipped_views(
     visibility[1:, 4] = 0  # one person has it
     persons = [Instance(Path("a.jpg"), 0, i, (0, 0, 9, 9), np.zeros((14, 2)), row) for i, row in enumerate(visibility)]
     unlearned = PoseDataset(LSP, persons, "made").unlabeled_joints
-    assert taught_joints(LSP, unlearned, ViewsConfig(flip_probability=0)) == tuple(sorted({*range(14)} - {*missing}))
-    assert taught_joints(LSP, unlearned, ViewsConfig()) == tuple(sorted({*range(14)} - {*missing[:3]}))
-    assert taught_joints(LSP, (), ViewsConfig()) is None
+    assert learned_joints(LSP, unlearned, ViewsConfig(flip_probability=0)) == tuple(sorted({*range(14)} - {*missing}))
+    assert learned_joints(LSP, unlearned, ViewsConfig()) == tuple(sorted({*range(14)} - {*missing[:3]}))
+    assert learned_joints(LSP, (), ViewsConfig()) is None
 
 
 def test_shifts_are_uniform_and_move_joints_and_image_alike():

@@ -83,14 +83,14 @@ def unlabeled():
 
 @pytest.fixture
 def start(case):
-    return StepInfo(5 if case == "late_teacher" else 0, 10, 0)
+    return StepInfo(5 if case == "late_teacher" else 0, 10)
 
 
 @pytest.fixture
 def build():
-    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", labeled_joints=None, **more):
+    def make(case, *, seed=0, views=None, size=(32, 32), loss="mse", learned_joints=None, **more):
         name, changed = CASES[case]
-        context = helpers.make_context(size, views=views, loss=loss, seed=seed, labeled_joints=labeled_joints)
+        context = helpers.make_context(size, views=views, loss=loss, seed=seed, learned_joints=learned_joints)
         return build_method(METHODS[name][0](**changed, **more), context)
 
     return make
@@ -101,7 +101,7 @@ def trained(method):
 
 
 def step(method, optimizer, labeled, unlabeled, number):
-    info = StepInfo(number, 6, 0)  # burn_in .5 ends after three steps
+    info = StepInfo(number, 6)  # burn_in .5 ends after three steps
     value = method.losses(labeled, unlabeled, info)
     optimizer.zero_grad(set_to_none=True)
     value.total.backward()
@@ -128,7 +128,7 @@ def blank_loss(method, labeled):
         for name, parameter in blank.named_parameters():
             if ".heads." in name:
                 parameter.zero_()
-    return blank.losses(labeled, None, StepInfo(0, 100, 0)).terms["supervised"].item()
+    return blank.losses(labeled, None, StepInfo(0, 100)).terms["supervised"].item()
 
 
 def entropy_share(method):
@@ -157,7 +157,7 @@ def test_a_joint_that_nobody_labels_is_not_trained(build, case, labeled, unlabel
     known = torch.zeros(len(LSP), dtype=torch.bool)
     known[[joint for pair in LSP.flip_pairs[:3] for joint in pair]] = True
     labeled = LabeledBatch(labeled.crops, labeled.to_input, labeled.joints, labeled.weights * known)
-    method = build(case, labeled_joints=tuple(known.nonzero().flatten().tolist()))
+    method = build(case, learned_joints=tuple(known.nonzero().flatten().tolist()))
     method.losses(labeled, unlabeled, start).total.backward()
     heads = [(n, p.grad) for n, p in method.named_parameters() if ".heads." in n and p.grad is not None]
     assert heads
@@ -207,7 +207,7 @@ def test_a_dry_run_changes_nothing(build, case, labeled, unlabeled, start):
     method = build(case)
     engine = Engine(method, torch.optim.Adam(trained(method)), torch.device("cpu"))
     generator, before = method.context.views.generator.get_state(), copy.deepcopy(method.state_dict())
-    engine.dry_run(labeled, unlabeled, [start, StepInfo(9, 10, 0)])
+    engine.dry_run(labeled, unlabeled, [start, StepInfo(9, 10)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items())
     assert torch.equal(generator, method.context.views.generator.get_state())
     assert all(p.grad is None for p in method.parameters())

@@ -102,7 +102,7 @@ def test_a_step_copies_nothing_between_host_and_gpu(case, request):
     labeled, unlabeled = batches(device)
 
     def step():
-        info = StepInfo(60, 100, 0)  # late in the training
+        info = StepInfo(60, 100)  # late in the training
         losses = method.losses(labeled, unlabeled, info)
         with torch.no_grad():
             method.after_step(info)
@@ -156,7 +156,7 @@ def test_a_step_never_waits_for_this_gpu(case):
     labeled, unlabeled = batches(device)
 
     def step():
-        info = StepInfo(60, 100, 0)
+        info = StepInfo(60, 100)
         optimizer.zero_grad(set_to_none=True)
         method.losses(labeled, unlabeled, info).total.backward()
         optimizer.step()

@@ -28,4 +28,4 @@ def batches() -> tuple[LabeledBatch, UnlabeledBatch]:
 @pytest.fixture
 def start() -> StepInfo:
     """The first of ten steps."""
-    return StepInfo(0, 10, 0)
+    return StepInfo(0, 10)

@@ -278,8 +278,8 @@ def test_the_branch_waits_for_the_ramp(build, batches):
     for step, factor in ((0, 0), (25, 0.25), (40, 1)):
         method, _ = build(burn_in=0.2, ramp_up=0.2, mixup=IMAGE)
         full, _ = build(mixup=IMAGE)
-        terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-        whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+        terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+        whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
         if factor == 0:
             assert set(terms) == {"supervised"}
         else:

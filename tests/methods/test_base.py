@@ -133,7 +133,7 @@ LABELED = (0, 2, 3, 7, 11)
 @pytest.mark.parametrize("target", ["heatmap", "gaussian"])
 @pytest.mark.parametrize("min_peak", [0.0, 0.6])
 def test_joints_that_nobody_labels_weigh_nothing(joints, target, min_peak):
-    context = helpers.make_context(SIZE, labeled_joints=LABELED)
+    context = helpers.make_context(SIZE, learned_joints=LABELED)
     hard = context.views.hard(torch.zeros(4, 3, *SIZE), torch.eye(3).repeat(4, 1, 1))
     joints = np.round(joints / STRIDE) * STRIDE + 1.5
     peak = np.random.default_rng(1).uniform(0.2, 1.0, (4, 14))
@@ -145,7 +145,7 @@ def test_joints_that_nobody_labels_weigh_nothing(joints, target, min_peak):
 
 def test_augmentations_know_the_labeled_joints_only(joints):
     """Neither chosen for patches nor counted as easy: the noise of the others never enters."""
-    context = helpers.make_context(SIZE, labeled_joints=LABELED)
+    context = helpers.make_context(SIZE, learned_joints=LABELED)
     easy, maps = context.views.easy(helpers.make_unlabeled(SIZE)), pseudo_heatmaps(joints)
     spy, adaptive = helpers.Spy(), AdaptiveJointCutout()
     context.hard_view(easy, maps, [spy])
@@ -225,8 +225,8 @@ def test_an_empty_list_of_augmentations_leaves_the_second_affine_alone(context, 
 
 
 def test_a_step_knows_its_share_of_the_training():
-    assert [StepInfo(step, 10, 0).fraction for step in (0, 5, 10)] == [0, 0.5, 1]
-    assert StepInfo(0, 0, 0).fraction == 0
+    assert [StepInfo(step, 10).fraction for step in (0, 5, 10)] == [0, 0.5, 1]
+    assert StepInfo(0, 0).fraction == 0
 
 
 def test_losses_are_the_sum_of_their_terms():
@@ -241,9 +241,9 @@ def test_losses_are_the_sum_of_their_terms():
 
 def test_the_unlabeled_weight_is_zero_in_burn_in_and_rises_in_the_ramp():
     method = Single(SingleConfig(unlabeled_weight=2.0, burn_in=0.2, ramp_up=0.4), helpers.make_context())
-    weights = [method.unlabeled_weight(StepInfo(step, 10, 0)) for step in range(10)]
+    weights = [method.unlabeled_weight(StepInfo(step, 10)) for step in range(10)]
     assert weights == pytest.approx([0, 0, 0, 0.5, 1, 1.5, 2, 2, 2, 2])
-    assert Single(SingleConfig(), helpers.make_context()).unlabeled_weight(StepInfo(0, 10, 0)) == 1
+    assert Single(SingleConfig(), helpers.make_context()).unlabeled_weight(StepInfo(0, 10)) == 1
 
 
 def test_a_method_must_give_losses_and_networks():

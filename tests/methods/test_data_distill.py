@@ -56,7 +56,7 @@ def test_loss(build, batches):
     labeled, unlabeled = batches
     method = build()
     networks = helpers.doubles(method)
-    value = method.losses(labeled, unlabeled, StepInfo(3, 10, 0))  # burn_in is .3 by default
+    value = method.losses(labeled, unlabeled, StepInfo(3, 10))  # burn_in is .3 by default
     recording = method.context.views.recording
     easy = recording.easy[0].images.double()
     maps = distilled(networks["teacher"].eval(), easy, (0.9, 1.0, 1.1), (False, True))

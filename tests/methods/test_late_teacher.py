@@ -24,7 +24,7 @@ def build():
 
 
 def info(step: int, steps: int = 100) -> StepInfo:
-    return StepInfo(step, steps, 0)
+    return StepInfo(step, steps)
 
 
 def test_losses_of_a_step_after_burn_in(build, batches):
@@ -103,9 +103,9 @@ def test_automatic_burn_in_takes_steps_and_passes(build, passes_per_step, steps)
     method, _ = build()
 
     def weight(step: int) -> float:
-        return method.unlabeled_weight(StepInfo(step, 10_000, 0, passes_per_step=passes_per_step))
+        return method.unlabeled_weight(StepInfo(step, 10_000, passes_per_step=passes_per_step))
 
-    assert method.burn_in_steps(StepInfo(5, 10_000, 0, passes_per_step=passes_per_step)) == steps
+    assert method.burn_in_steps(StepInfo(5, 10_000, passes_per_step=passes_per_step)) == steps
     assert (weight(int(steps) - 1), weight(int(steps))) == (0, 1)
 
 

@@ -49,7 +49,7 @@ def test_the_teacher_follows_the_student(build, batches, start, step, keep):
         for parameter in method.f.parameters():
             parameter.add_(1)
     teacher, student = copy.deepcopy(method.teacher.state_dict()), copy.deepcopy(method.f.state_dict())
-    method.after_step(StepInfo(step, 200_000, 0))
+    method.after_step(StepInfo(step, 200_000))
     for name, tensor in method.teacher.state_dict().items():
         if tensor.is_floating_point():
             value = keep * teacher[name].double() + (1 - keep) * student[name].double()

@@ -137,7 +137,7 @@ def test_no_gradient_reaches_the_teaching_side(build, batches):
     labeled, unlabeled = batches
     labeled = helpers.without_joints(labeled)
     method, _ = build(2, networks=2)
-    method.losses(labeled, unlabeled, StepInfo(0, 10, 0)).total.backward(retain_graph=True)
+    method.losses(labeled, unlabeled, StepInfo(0, 10)).total.backward(retain_graph=True)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
     terms = method.context.views.recording.consistency
     assert [student for student, _ in terms] == [method.f1] * 2 + [method.f2] * 2  # two paths
@@ -195,8 +195,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(2, networks=2, burn_in=0.2, ramp_up=0.2)
     full, _ = build(2, networks=2)
-    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
     assert terms["supervised"] == whole["supervised"]
     if factor == 0:
         assert set(terms) == {"supervised"}

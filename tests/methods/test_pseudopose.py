@@ -12,7 +12,7 @@ from semipose.methods.base import StepInfo
 from semipose.methods.pseudopose import Config, PseudoPose
 from tests.methods import helpers, reference
 
-BURN_IN, AFTERWARDS = StepInfo(0, 10, 0), StepInfo(3, 10, 0)  # burn_in is .3 by default
+BURN_IN, AFTERWARDS = StepInfo(0, 10), StepInfo(3, 10)  # burn_in is .3 by default
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_during_burn_in_the_teacher_alone_learns(build, batches, step):
     labeled, unlabeled = batches
     method, spy = build()
     teacher, student = copy.deepcopy(method.teacher).double(), helpers.state(method.f)
-    value = method.losses(labeled, unlabeled, StepInfo(step, 10, 0))
+    value = method.losses(labeled, unlabeled, StepInfo(step, 10))
     assert set(value.terms) == {"teacher"}
     helpers.assert_close(value.total, reference.supervised_loss(teacher, method.context.views.recording, labeled))
     value.total.backward()
@@ -141,7 +141,7 @@ def test_the_teacher_is_frozen_in_weights_and_statistics(build, batches, given):
     method, _ = build(**({"teacher": "some/run"} if given else {}))
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-2, weight_decay=0.1)
     for step in range(6):
-        info = StepInfo(step, 10, 0)
+        info = StepInfo(step, 10)
         teacher, student = helpers.state(method.teacher), helpers.state(method.f)
         optimizer.zero_grad(set_to_none=True)
         method.losses(labeled, unlabeled, info).total.backward()
@@ -174,8 +174,8 @@ def test_the_students_weight_ramps_up_after_the_burn_in(build, batches, step, fa
     labeled, unlabeled = batches
     method, _ = build(burn_in=0.2, ramp_up=0.2)
     full, _ = build(burn_in=0.2)
-    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
     assert terms["supervised"] == whole["supervised"]
     if factor == 0:
         assert terms.get("unlabeled", 0) == 0
@@ -188,6 +188,6 @@ def test_the_weight_ramps_up_from_the_start_with_a_given_teacher(build, batches,
     labeled, unlabeled = batches
     method, _ = build(teacher="some/run", ramp_up=0.2)
     full, _ = build(teacher="some/run")
-    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
     torch.testing.assert_close(terms["unlabeled"], factor * whole["unlabeled"], rtol=1e-4, atol=0)

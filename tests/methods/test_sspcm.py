@@ -16,7 +16,7 @@ from semipose.methods.sspcm import Config, OutlierConfig, Sspcm, inliers, most_c
 from tests.methods import helpers, reference
 
 SIZE = helpers.SIZE
-LAST = StepInfo(3, 100, 0, ends_epoch=True)
+LAST = StepInfo(3, 100, ends_epoch=True)
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def test_the_copies_follow_at_the_end_of_an_epoch_only_and_then_exactly(build, b
     method, _ = build(copied=False, teacher_mode="eval")
     optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=1e-2)
     for step in range(6):
-        info = StepInfo(step, 100, step // 3, ends_epoch=step % 3 == 2)
+        info = StepInfo(step, 100, ends_epoch=step % 3 == 2)
         before = {n: helpers.state(network) for n, network in method.named_children()}
         optimizer.zero_grad()
         method.losses(labeled, unlabeled, info).total.backward()
@@ -397,8 +397,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(burn_in=0.2, ramp_up=0.2)
     full, _ = build()
-    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
     assert terms["supervised"] == whole["supervised"]
     for name in ("unlabeled_1", "unlabeled_2", "unlabeled_s"):
         if factor == 0:

@@ -23,6 +23,6 @@ def test_loss(batches, start, levels):
 def test_it_makes_no_use_of_unlabeled_images(labeled, unlabeled, start):
     method = Supervised(Config(), helpers.make_context())
     assert not method.uses_unlabeled
-    assert method.unlabeled_weight(StepInfo(9, 10, 0)) == 0
+    assert method.unlabeled_weight(StepInfo(9, 10)) == 0
     alone = Supervised(Config(), helpers.make_context()).losses(labeled, None, start)
     assert torch.equal(method.losses(labeled, unlabeled, start).total, alone.total)

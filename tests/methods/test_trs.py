@@ -42,7 +42,7 @@ def build():
 def unlabeled_losses(method, batches):
     """Eq. 5 and 6, or 10 and 11, with their gradients: the losses of F and of G."""
     labeled, unlabeled = batches
-    method.losses(helpers.without_joints(labeled), unlabeled, StepInfo(0, 10, 0))
+    method.losses(helpers.without_joints(labeled), unlabeled, StepInfo(0, 10))
     (f, loss_f), (g, loss_g) = method.context.views.recording.consistency
     assert (f, g) == (method.F, method.G)
     return loss_f, loss_g
@@ -225,8 +225,8 @@ def test_burn_in_then_ramp(build, batches, step, factor):
     labeled, unlabeled = batches
     method, _ = build(burn_in=0.2, ramp_up=0.2)
     full, _ = build()
-    terms = method.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
-    whole = full.losses(labeled, unlabeled, StepInfo(step, 100, 0)).terms
+    terms = method.losses(labeled, unlabeled, StepInfo(step, 100)).terms
+    whole = full.losses(labeled, unlabeled, StepInfo(step, 100)).terms
     assert terms["supervised"] == whole["supervised"]
     for name in ("unlabeled_1", "unlabeled_2"):
         if factor == 0:
@@ -303,7 +303,7 @@ def test_reviewers_follow_their_teachers(build, batches, start, reviewers):
     before = {name: copy.deepcopy(network) for name, network in method.named_children()}
     norm = "last.1.running_mean"
     assert not torch.equal(before["R1"].state_dict()[norm], before["G"].state_dict()[norm])
-    method.after_step(StepInfo(1000, 2000, 0))  # the warm-up of the momentum is over
+    method.after_step(StepInfo(1000, 2000))  # the warm-up of the momentum is over
     for reviewer, teacher, keep in (("R1", "G", 0.9), ("R2", "F", 0.6)):
         expected = expected_average(before[reviewer], before[teacher], keep)
         assert any("running_var" in name for name in expected)
@@ -320,7 +320,7 @@ def test_reviewers_follow_their_teachers(build, batches, start, reviewers):
 def test_momentum_warms_up(build, step, keep):
     method, _ = build()
     before = {name: copy.deepcopy(network) for name, network in method.named_children()}
-    method.after_step(StepInfo(step, 20_000, 0))
+    method.after_step(StepInfo(step, 20_000))
     for reviewer, teacher in (("R1", "G"), ("R2", "F")):
         expected = expected_average(before[reviewer], before[teacher], keep)
         tensor = getattr(method, reviewer).state_dict()["stem.0.weight"]

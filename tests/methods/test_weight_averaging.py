@@ -15,7 +15,7 @@ from tests.methods import helpers
 def steps_of(method, labeled, unlabeled, count):
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     for number in range(count):
-        info = StepInfo(number, 100, 0)
+        info = StepInfo(number, 100)
         loss = method.losses(labeled, unlabeled, info).total
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

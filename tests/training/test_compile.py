@@ -78,10 +78,10 @@ def losses(graphs):
     engine = Engine(method, optimizer, device)
     if graphs:
         engine.compile(cuda_graphs=True)
-        engine.dry_run(labeled, UnlabeledBatch(crops, to_input), [StepInfo(0, 8, 0), StepInfo(7, 8, 0)] * 3)
+        engine.dry_run(labeled, UnlabeledBatch(crops, to_input), [StepInfo(0, 8), StepInfo(7, 8)] * 3)
     found = []
     for step in range(8):
-        info = StepInfo(step, 8, 0)
+        info = StepInfo(step, 8)
         loss = engine.losses(labeled, UnlabeledBatch(crops, to_input), info)
         assert bool(engine.step(loss.total, 1.0))
         method.after_step(info)

@@ -15,7 +15,7 @@ def test_the_kinds_of_steps_of_a_training(tiny):
     method = build_engine(config, load_splits(config.data), torch.device("cpu"), torch.Generator()).method
 
     def kinds(start, steps):
-        return [info.step for info in kinds_of_steps(method, lambda step: StepInfo(step, steps, 0), start, steps)]
+        return [info.step for info in kinds_of_steps(method, lambda step: StepInfo(step, steps), start, steps)]
 
     assert kinds(0, 10) == [0, 5, 9]
     assert kinds(7, 10) == [7, 7, 9]

@@ -14,7 +14,7 @@ from semipose.training.engine import Engine, seed_everything
 from tests.training.line import Line
 
 CPU = torch.device("cpu")
-INFO = StepInfo(0, 1, 0)
+INFO = StepInfo(0, 1)
 
 
 def step(engine, clip=None):

@@ -4,15 +4,15 @@ import json
 import logging
 
 import pytest
-import torch
 
+from semipose.data.leakage import image_paths
 from semipose.trainer import train
 from semipose.training import monitor
 from semipose.training.checkpoint import MonitorMemory
-from semipose.training.monitor import Sample, TrainingMonitor, diagnose, entropy
+from semipose.training.monitor import PERSONS, Sample, TrainingMonitor, diagnose
 
 OPTIONS = {"train.steps": 12, "train.log_every": 4, "train.checkpoint_every": 4}
-HEALTHY = Sample(0.6, 0.5, 0.5, 0.6, 3.0, 0.8)
+HEALTHY = Sample(0.6, 0.5, 3.0)
 
 
 def log_of(folder, kind):
@@ -37,7 +37,7 @@ def test_every_evaluation_logs_a_sample(tiny, tmp_path):
     train(tiny("trs", **OPTIONS), tmp_path / "run")
     samples = log_of(tmp_path / "run", "monitor")
     assert len(samples) >= 3
-    assert all(0 <= sample["entropy_unlabeled"] <= 1 and sample["distance"] >= 0 for sample in samples)
+    assert all(sample["peak_unlabeled"] > 0 and sample["distance"] >= 0 for sample in samples)
 
 
 @pytest.mark.slow
@@ -123,9 +123,20 @@ def test_a_pixel_error_falls_by_rising():
     assert not any(diagnoses([({"distance": 3.0 - n}, -8.0 + n / 10) for n in range(6)]))
 
 
-def test_entropy():
-    uniform, spike = torch.ones(2, 3, 8, 6), torch.zeros(2, 3, 8, 6)
-    spike[..., 4, 3] = 1
-    assert entropy(uniform) == pytest.approx(1)
-    assert entropy(spike) == pytest.approx(0, abs=1e-4)
-    assert entropy(spike - 0.5 * (spike == 0)) == pytest.approx(0, abs=1e-4)
+def test_the_unlabeled_sample_shows_other_images_than_the_labeled_one(tiny, tmp_path):
+    """The unlabeled set begins with the labeled persons where `data.unlabeled` adds images to a labeled file."""
+    sampled = []
+    sample = TrainingMonitor._sampled
+
+    def recorded(self, crops):
+        sampled.append((crops, sample(self, crops)))
+        return sampled[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingMonitor, "_sampled", recorded)
+        train(tiny("single", **OPTIONS, **{"data.include_labeled": True}), tmp_path / "run")
+    (labeled, _), (unlabeled, others) = sampled
+    assert len(others) == len({*others}) == min(PERSONS, len(unlabeled) - len(labeled))
+    shown = [{image_paths(crops.dataset)[k] for k in chosen} for crops, chosen in sampled]
+    assert not shown[0] & shown[1]
+    assert others != list(range(others[0], others[0] + len(others)))  # evenly spaced, not a run of neighboring frames

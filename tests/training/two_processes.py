@@ -82,7 +82,7 @@ def train_steps(name: str, people: Path, *, batch_norm: bool) -> dict[str, Tenso
     method.train(batch_norm)
     found = {}
     for step in range(STEPS):
-        info = StepInfo(step, STEPS, step, ends_epoch=True)
+        info = StepInfo(step, STEPS, ends_epoch=True)
         losses = engine.losses(*loader.load(step), info)
         assert bool(engine.step(losses.total, None))
         method.after_step(info)
@@ -96,7 +96,7 @@ def skipped_steps() -> list[float]:
     engine = Engine(method, torch.optim.SGD(method.parameters(), lr=1.0), CPU)
     for step in range(3):
         method.slope, method.offset = 0.5, math.inf if step == 1 and rank() == world_size() - 1 else 0.0
-        engine.step(engine.losses(None, None, StepInfo(step, 3, 0)).total, None)
+        engine.step(engine.losses(None, None, StepInfo(step, 3)).total, None)
         found.append(float(method.weight.detach()))
     return found
 

@@ -130,7 +130,7 @@ class CutOcclude(JointPatchAugmentation):
 
     kind: Literal["cut_occlude"] = "cut_occlude"
     joints: int = Field(2, ge=1)
-    """Number of joints occluded per sample."""
+    """Patches per sample; each is over a random joint, so that two may be over the same one."""
 
     def __call__(self, images: Tensor, joints: Tensor, scores: Tensor, generator: torch.Generator) -> Tensor:
         """Occludes joints of each sample; a batch of one sample is returned unchanged."""

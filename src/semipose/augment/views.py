@@ -141,7 +141,7 @@ class ViewSampler:
         return torch.rand(batch, generator=self.generator, device=device)
 
 
-def taught_joints(skeleton: Skeleton, unlearned: Collection[str], config: ViewsConfig) -> tuple[int, ...] | None:
+def learned_joints(skeleton: Skeleton, unlearned: Collection[str], config: ViewsConfig) -> tuple[int, ...] | None:
     """Returns the indices of the joints that labeled views have; None if they have all.
 
     A joint that no person has labeled, one of `unlearned`, is labeled in flipped views if its left or right partner is.

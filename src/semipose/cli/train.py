@@ -121,22 +121,7 @@ def _print_result(result: "TrainResult", report: Path | None, json: bool) -> Non
     from semipose.metrics.scores import describe_pixel_error
 
     if json:
-        print_json(
-            {
-                "scores": result.scores,
-                "headline_networks": result.headline_networks,
-                "protocol": result.protocol,
-                "boxes": result.boxes,
-                "best": result.best,
-                "intervals": result.intervals,
-                "pixel_error": result.pixel_error,
-                "gain": result.gain and result.gain.as_dict(),
-                "unlabeled_not_used": result.unlabeled_not_used,
-                "gain_not_measured": result.gain_not_measured,
-                "data": result.data,
-                "out": str(result.folder),
-            }
-        )
+        print_json({**result.as_dict(), "data": result.data, "out": str(result.folder)})
         return
     several = len(result.scores) > 1
     print_scores(result.scores)

@@ -50,7 +50,8 @@ class DataSplits:
         validation_set: The one of these sets that `validation` comes from.
         shards: A folder of shards with more unlabeled crops.
         account: What `data.train` holds, and what of it is left out.
-        unlearned_joints: Joints that no labeled person has; they are not evaluated.
+        unlearned_joints: Joints that no labeled person has, nor their left or right partners in flipped views; they are
+            not evaluated.
         held_out: Unlabeled persons that no network learns from, on which an adaptation without `data.val` is checked.
         shown: Everyone in the images of the labeled persons, labeled or not, if boxes of several in an image are found:
             `data.boxes` is `auto`, and images of the training set show several labeled persons.

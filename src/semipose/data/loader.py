@@ -87,8 +87,6 @@ class PairedLoader:
         rank: Number of this process.
         world_size: Number of processes.
         workers: Number of threads, which load as many steps ahead.
-        epoch: Number of unlabeled persons of an epoch where `unlabeled` is not used. Trainings on one data set then
-            have epochs of one length, whatever their method.
         pin_memory: Whether batches are in pinned memory.
     """
 
@@ -103,7 +101,6 @@ class PairedLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 3,
-        epoch: int | None = None,
         pin_memory: bool = False,
     ) -> None:
         self.labeled, self.unlabeled, self.workers, self._pin_memory = labeled, unlabeled, workers, pin_memory
@@ -114,7 +111,7 @@ class PairedLoader:
             self._unlabeled_stream = ShardStream(unlabeled.sizes, unlabeled_batch, seed + 1, rank, world_size)
         elif unlabeled is not None:
             self._unlabeled_stream = IndexStream(len(unlabeled), unlabeled_batch, seed + 1, rank, world_size)
-        count, size = (epoch, unlabeled_batch) if epoch else (len(labeled), batch)
+        count, size = len(labeled), batch
         if self._unlabeled_stream:
             count, size = self._unlabeled_stream.count, unlabeled_batch
         self.steps_per_epoch = max(1, -(-count // (size * world_size)))

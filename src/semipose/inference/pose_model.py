@@ -60,7 +60,7 @@ class PoseModel:
         path: The run folder or weights file that it was loaded from.
         category: The category that it was trained on, which predictions in images without annotations have.
         instance_score: How the peaks of the joints become the score of a person.
-        unlearned_joints: Joints that no labeled person of the training has; their scores are 0.
+        unlearned_joints: Joints that the training had no labels of; their scores are 0.
         precision: `auto` predicts in 16 bit on a CUDA GPU, `32-true` in 32 bit everywhere.
         boxes: How the boxes of the training were made, and their size; None if unknown.
         box_finder: Finds boxes in whole images, if the run has trained a network for that.

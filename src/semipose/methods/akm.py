@@ -10,7 +10,7 @@ from torch import Tensor
 from semipose.augment.masking import AdaptiveJointCutout
 from semipose.augment.mixing import mixing_share
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyTarget, HardViewConfig, Losses, SingleStudentMethod, StepInfo
+from semipose.methods.base import ConsistencyTarget, HardViewConfig, Losses, SingleStudentMethod
 from semipose.models.feature_mixing import Place, mixed_forward
 from semipose.structures.batches import HardView, LabeledView, View
 from semipose.utils.section import Section
@@ -55,7 +55,7 @@ class AdaptiveKeypointMasking(SingleStudentMethod):
         """Returns the network's own heatmaps."""
         return self.context.pseudo_heatmaps(self.f, easy, self.config)
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the terms of the loss."""
         context, config = self.context, self.config
         heatmaps = self.teacher_heatmaps(easy)

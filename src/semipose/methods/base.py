@@ -42,13 +42,12 @@ NOT_PUBLISHED = (math.nan, math.nan, math.nan)
 class StepInfo:
     """The position of a step in the training.
 
-    `step` counts optimizer steps from 0, out of `steps`. `ends_epoch` is true in the last step of an `epoch`.
+    `step` counts optimizer steps from 0, out of `steps`. `ends_epoch` is true in the last step of an epoch.
     `passes_per_step` is the fraction of the labeled persons that a step uses.
     """
 
     step: int
     steps: int
-    epoch: int
     ends_epoch: bool = False
     passes_per_step: float = 0.0
 
@@ -148,15 +147,15 @@ class MethodContext:
         loss: Compares outputs with target heatmaps.
         build_network: Builds a PoseNet from a backbone name (None for the configured one) and a number of levels.
         load_network: Loads the PoseNet of a run folder or a weights file.
-        labeled_joints: Indices of the joints that labels teach; None for all. The others have no unlabeled loss, and
-            augmentations neither choose nor count them.
+        learned_joints: Indices of the joints that are learned from labels; None for all. The others have no unlabeled
+            loss, and augmentations neither choose nor count them.
     """
 
     views: ViewSampler
     loss: HeatmapLoss
     build_network: Callable[[str | None, int], PoseNet]
     load_network: Callable[[str], PoseNet]
-    labeled_joints: tuple[int, ...] | None = None
+    learned_joints: tuple[int, ...] | None = None
 
     def supervised_loss(self, network: PoseNet, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns the loss of a network on labeled views, summed over its levels."""
@@ -183,8 +182,8 @@ class MethodContext:
             from_easy: The second affine in input pixels; None draws one.
         """
         joints, scores = decode(heatmaps, STRIDE, "quarter")
-        if self.labeled_joints is not None:
-            chosen = geometry.cached_tensor(self.labeled_joints, joints.device)
+        if self.learned_joints is not None:
+            chosen = geometry.cached_tensor(self.learned_joints, joints.device)
             joints, scores = joints[:, chosen], scores[:, chosen]
         images, mixtures = apply_augmentations(easy.images, joints, scores, augmentations, self.views.generator)
         if from_easy is None:
@@ -235,9 +234,9 @@ class MethodContext:
         """Returns 1 for the joints that have an unlabeled loss, 0 for the others."""
         heights = peaks(heatmaps)[1]
         weights = (heights >= config.min_peak).float() if config.min_peak else torch.ones_like(heights)
-        if self.labeled_joints is None:
+        if self.learned_joints is None:
             return weights
-        labeled = tuple(float(k in self.labeled_joints) for k in range(heatmaps.shape[1]))
+        labeled = tuple(float(k in self.learned_joints) for k in range(heatmaps.shape[1]))
         return weights * geometry.cached_tensor(labeled, weights.device)
 
 
@@ -258,6 +257,8 @@ class Method(nn.Module, ABC):
     """Names of the networks whose mean score is the method's score in the papers' tables."""
     schedule_restarts: tuple[float, ...] = ()
     """Points, as fractions of the training, at which the learning-rate schedule starts again."""
+    recommended_drops: tuple[float, ...] | None = None
+    """`train.drops` with unlabeled images, if measured; None for those of most methods (`semipose.auto.LATE_DROP`)."""
     uses_unlabeled: bool = True
     """Whether the method trains on unlabeled images."""
     needs_labels: bool = True
@@ -320,7 +321,7 @@ class ConsistencyMethod(Method):
         """Returns the networks that are trained with the supervised loss."""
 
     @abstractmethod
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the losses of a step with unlabeled images; `weight` multiplies the unlabeled terms.
 
         In train mode BatchNorm's running averages depend on the order of the passes. The order is therefore part of the
@@ -332,22 +333,21 @@ class ConsistencyMethod(Method):
         view, weight = self.context.views.labeled(labeled), self.unlabeled_weight(info)
         if unlabeled is None or weight == 0:
             return Losses.from_terms(supervised=self.supervised_loss(view))
-        return self.semi_supervised_losses(view, self.context.views.easy(unlabeled), weight, info)
+        return self.semi_supervised_losses(view, self.context.views.easy(unlabeled), weight)
 
     def unlabeled_weight(self, info: StepInfo) -> float:
         """Returns 0 during burn-in, then a weight that rises linearly over `ramp_up`."""
-        config = self.config
-        burn_in = self.burn_in_steps(info) / max(1, info.steps) if config.burn_in == "auto" else config.burn_in
-        since = info.fraction - burn_in
+        config, since = self.config, info.step - self.burn_in_steps(info)
         if since < 0:
             return 0.0
-        return config.unlabeled_weight * min(1.0, since / config.ramp_up if config.ramp_up else 1.0)
+        ramp_up = config.ramp_up * info.steps
+        return config.unlabeled_weight * min(1.0, since / ramp_up if ramp_up else 1.0)
 
     def burn_in_steps(self, info: StepInfo) -> int:
         """Returns the number of steps with labels only; it is the same in every step of a training."""
         if self.config.burn_in == "auto":
             return automatic_burn_in(info.passes_per_step)
-        return math.ceil(self.config.burn_in * info.steps)
+        return math.ceil(self.config.burn_in * info.steps - 1e-9)  # .07 of 100 steps are 7
 
     def describe_baseline(self, info: StepInfo) -> str:
         """Returns in words what the network at the end of burn-in has learned from, and whether its steps were few."""
@@ -383,7 +383,7 @@ class SingleStudentMethod(ConsistencyMethod):
         """Returns the student."""
         return [self.f]
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the student's supervised loss and its distance to the teacher."""
         heatmaps = self.teacher_heatmaps(easy)
         hard = self.context.hard_view(easy, heatmaps, self.config.augmentations)

@@ -76,7 +76,7 @@ def step_cost(config: MethodOptions) -> Cost:
         crops, to_input = torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.eye(3).repeat(2, 1, 1)
         joints, weights = torch.zeros(2, len(LSP), 2), torch.ones(2, len(LSP))
         labeled, unlabeled = LabeledBatch(crops, to_input, joints, weights), UnlabeledBatch(crops, to_input)
-        method.losses(labeled, unlabeled, StepInfo(step=99_999, steps=100_000, epoch=1))
+        method.losses(labeled, unlabeled, StepInfo(step=99_999, steps=100_000))
     networks = sum(isinstance(module, PoseNet) for module in method.modules())
     return Cost(networks, sum(passes), len(passes) - sum(passes))
 

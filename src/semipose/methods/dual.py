@@ -6,7 +6,7 @@ from pydantic import Field
 
 from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyMethod, ConsistencyTarget, HardViewConfig, Losses, MethodContext, StepInfo
+from semipose.methods.base import ConsistencyMethod, ConsistencyTarget, HardViewConfig, Losses, MethodContext
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledView, View
 
@@ -42,7 +42,7 @@ class Dual(ConsistencyMethod):
         """Returns both networks."""
         return [self.f1, self.f2]
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the supervised losses and the consistency loss of each network with the other."""
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.f1, easy, config)

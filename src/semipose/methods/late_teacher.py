@@ -57,6 +57,7 @@ class LateTeacher(SingleStudentMethod):
     published = NOT_PUBLISHED
     headline_networks = ("teacher",)
     baseline_network = "labels_alone"
+    recommended_drops = ()  # the average loses by a drop (docs/research/late-teacher.md)
     needs_labels = False
     config: Config
 

@@ -14,7 +14,6 @@ from semipose.methods.base import (
     ConsistencyTarget,
     Losses,
     MethodContext,
-    StepInfo,
 )
 from semipose.models.pose_net import PoseNet
 from semipose.structures.batches import LabeledView, View
@@ -68,7 +67,7 @@ class MultiAugs(ConsistencyMethod):
         """Returns the networks."""
         return list(self.eval_networks().values())
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the supervised losses and each network's consistency loss with its teacher, summed over paths."""
         context, config = self.context, self.config
         networks = self.supervised_networks()

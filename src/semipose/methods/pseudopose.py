@@ -53,7 +53,9 @@ class PseudoPose(SingleStudentMethod):
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Returns the supervised loss of the teacher while the teacher is trained, then the losses of the student."""
-        training_teacher = unlabeled is not None and self.config.teacher is None and info.fraction < self.config.burn_in
+        training_teacher = (
+            unlabeled is not None and self.config.teacher is None and info.step < self.burn_in_steps(info)
+        )
         for parameter in self._teacher_parameters:
             parameter.requires_grad_(training_teacher)
         if training_teacher:

@@ -72,7 +72,7 @@ class Sspcm(ConsistencyMethod):
         """Returns the teachers and the student."""
         return [self.T1, self.T2, self.S]
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the supervised losses, the consistency losses between the teachers, and that of the student."""
         context, config = self.context, self.config
         heatmaps1 = context.pseudo_heatmaps(self.T1, easy, config)

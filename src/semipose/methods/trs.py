@@ -72,7 +72,7 @@ class TeacherReviewerStudent(ConsistencyMethod):
         reviewers = self.config.reviewers
         return [self.G, self.F, self.R1, self.R2] if reviewers.enabled and reviewers.supervised else [self.G, self.F]
 
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float, info: StepInfo) -> Losses:
+    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
         """Returns the three terms of eq. 12."""
         context, config = self.context, self.config
         reviewed = config.reviewers.enabled

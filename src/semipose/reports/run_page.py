@@ -108,7 +108,7 @@ def _answers(results: dict[str, Any], gain: Gain | None, truth: PoseDataset) -> 
         names = [name for name in names if name != "AP"]
     answers = [_score_answer(name, scores[name], intervals.get(name), results, truth) for name in names]
     unused = results.get("unlabeled_not_used")
-    about_gain = [_gain_answer(gain)] if gain else [_unused_answer(unused)] if unused else []
+    about_gain = [_gain_answer(gain, results.get("harm", ""))] if gain else [_unused_answer(unused)] if unused else []
     if unmeasured := results.get("gain_not_measured"):
         about_gain = [Answer("not measured", f"is the gain from unlabeled images: {unmeasured}.")]
     return [*answers[:1], *about_gain, *answers[1:]]
@@ -130,7 +130,7 @@ def _score_answer(
     return Answer(f"{'AP ' if name == 'AP' else ''}{shown(name, value):.1f}{unit}", f"{text}.")
 
 
-def _gain_answer(gain: Gain) -> Answer:
+def _gain_answer(gain: Gain, harm: str) -> Answer:
     low, high = (shown(gain.metric, end) for end in gain.interval)
     unit = "px" if is_error(gain.metric) else gain.metric
     better = gain.interval[1] < 0 if is_error(gain.metric) else gain.interval[0] > 0
@@ -138,11 +138,13 @@ def _gain_answer(gain: Gain) -> Answer:
     text = "of error is" if is_error(gain.metric) else "is"
     text += f" what the unlabeled images changed over {gain.baseline}; "
     text += f"95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
+    if harm:
+        text += f" {harm[0].upper()}{harm[1:]}."
     return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
 
 
 def _unused_answer(reason: str) -> Answer:
-    return Answer("not used", f"are the unlabeled images: {reason}. Raise train.steps or give method.burn_in.")
+    return Answer("not used", f"are the unlabeled images: {reason}.")
 
 
 def _different(results: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def dry_run_training(engine: Engine, geometry: CropGeometry, config: TrainConfig
     unlabeled_batch = config.unlabeled_batch // config.accumulate
 
     def info(step: int) -> StepInfo:
-        return StepInfo(step, steps, min(step, 1), passes_per_step=config.batch / max(1, labeled))
+        return StepInfo(step, steps, passes_per_step=config.batch / max(1, labeled))
 
     def blank(count: int) -> UnlabeledBatch:
         crops = torch.zeros(count, 3, *geometry.crop_size, dtype=torch.uint8, device=device)

@@ -71,7 +71,7 @@ class Engine:
 
     @contextmanager
     def inference(self) -> Iterator[None]:
-        """Provides a context for passes outside steps: uncompiled, without gradients and the precision of steps."""
+        """Provides a context for passes outside steps: uncompiled, without gradients and without autocast."""
         with torch.inference_mode(), uncompiled():
             yield
 

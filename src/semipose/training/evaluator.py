@@ -208,74 +208,61 @@ class Evaluator:
             )
         self._load_kept_weights()
         predictions = self._predict_all(which)
-        gain = None if baseline is None else self._gain(which, predictions, state, baseline)
-        why_no_gain = self._why_no_gain(which) if baseline is not None and gain is None else ""
-        scores = self._scores(predictions, which)
+        gain, harm = (None, "") if baseline is None else self._gain(which, predictions, state, baseline)
         protocol = self._protocol(which, truth, images)
         validated = predictions
         if which == "test" and "validation" in self._truth:
             validated = self._predict_all("validation")
-        line, boxes = protocol.describe(), protocol.boxes
         result = TrainResult(
             self.out,
-            scores,
+            self._scores(predictions, which),
             self.headline_networks,
-            line,
+            protocol.describe(),
             state.seconds,
-            boxes=boxes,
+            gain=gain,
+            boxes=protocol.boxes,
             unlabeled_not_used=why_not,
-            gain_not_measured=why_no_gain,
+            gain_not_measured=self._why_no_gain(which) if baseline is not None and gain is None else "",
+            harm=harm,
         )
         if not is_main_process():
             return result
-        best = predictions[state.best_network]
+        best, kind = predictions[state.best_network], self.evaluation.instance_score
         save_predictions(best, self.out / "predictions.json")
-        kind = self.evaluation.instance_score
         found, pixel_error = intervals(truth, best, kind), score(truth, best, kind).pixel_error
-        content = {
-            "scores": scores,
-            "headline_networks": self.headline_networks,
-            "protocol": line,
-            "boxes": boxes,
-            "split": self.splits.split.hash,
-            "seconds": state.seconds,
-            "step": state.step,
-            "best": state.best_network,
-            "intervals": found,
-            "pixel_error": pixel_error,
-            "gain": gain and gain.as_dict(),
-            "unlabeled_not_used": why_not,
-            "gain_not_measured": why_no_gain,
-        }
+        result = replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error)
         calibration = calibrate_weights(self.out, self._truth.get("validation"), validated, state.best_network)
-        content["calibration"] = calibration.as_dict()
-        write_text(self.out / "scores.json", json.dumps(content, indent=1))
-        return replace(result, best=state.best_network, intervals=found, pixel_error=pixel_error, gain=gain)
+        of_run = {"split": self.splits.split.hash, "step": state.step, "calibration": calibration.as_dict()}
+        write_text(self.out / "scores.json", json.dumps({**result.as_dict(), **of_run}, indent=1))
+        return result
 
     def _gain(
         self, which: SetName, predictions: dict[str, list[Prediction]], state: TrainingState, baseline: str
-    ) -> Gain | None:
+    ) -> tuple[Gain | None, str]:
         """Measures the gain from unlabeled images; if they did harm, best.safetensors becomes the labels-alone network.
 
         Validation persons decide this, so that the choice does not depend on the test set.
+
+        Returns:
+            The gain, and in words that and why they did harm; empty if they did not.
         """
         method = self.engine.method
         alone, ours = method.baseline_network, self.headline_networks[0]
         if alone is None:
-            return None
+            return None, ""
         gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which, baseline)
         deciding = gain if which == "validation" else None
         if which == "test" and "validation" in self._truth:
             networks = method.eval_networks()
             first, second = (self._predict("validation", [networks[name]]) for name in (ours, alone))
             deciding = measure_gain(self._truth["validation"], first, second, "validation", baseline)
-        if deciding is not None and deciding.is_harm:
-            self.select_network(alone, state)
-            log.warning(
-                f"{deciding.describe()}: best.safetensors is {alone}; "
-                f"{explain_harm(len(self.splits.labeled), state.monitor.confidence)}"
-            )
-        return gain
+        if deciding is None or not deciding.is_harm:
+            return gain, ""
+        self.select_network(alone, state)
+        reason = explain_harm(len(self.splits.labeled), state.monitor.confidence)
+        harm = f"they did harm on validation persons, so best.safetensors is {alone}; {reason}"
+        log.warning(f"{deciding.describe()}: {harm}")
+        return gain, harm
 
     def _why_no_gain(self, which: SetName) -> str:
         """Returns why the gain is not measured; empty for a method that never measures it."""

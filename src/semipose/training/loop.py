@@ -77,8 +77,6 @@ class Training:
 
     def __post_init__(self) -> None:
         self._restore_process()
-        if self.engine.scaler and self.state.scaler:
-            self.engine.scaler.load_state_dict(self.state.scaler)
 
     @property
     def steps(self) -> int:
@@ -95,14 +93,18 @@ class Training:
     def why_unlabeled_not_used(self) -> str:
         """Why the training uses no unlabeled image although it has some and labels; empty otherwise."""
         has_both = self.loader.unlabeled is not None and len(self.loader.labeled.dataset) > 0
-        too_few = f"{self.steps} steps are too few to learn all that the labels teach"
-        return too_few if has_both and not self.learns_from_unlabeled else ""
+        if not has_both or self.learns_from_unlabeled:
+            return ""
+        if getattr(self.engine.method.config, "unlabeled_weight", 1) == 0:
+            return "`method.unlabeled_weight` is 0"
+        return (
+            f"the burn-in on labels alone takes all of the {self.steps} steps; raise train.steps or set method.burn_in"
+        )
 
     def step_info(self, step: int) -> StepInfo:
         """Returns the position of a step."""
-        per_epoch = self.loader.steps_per_epoch
-        ends_epoch = (step + 1) % per_epoch == 0
-        return StepInfo(step, self.steps, step // per_epoch, ends_epoch, self.loader.passes_per_step)
+        ends_epoch = (step + 1) % self.loader.steps_per_epoch == 0
+        return StepInfo(step, self.steps, ends_epoch, self.loader.passes_per_step)
 
     @property
     def checkpoint(self) -> Path:
@@ -313,8 +315,11 @@ class Training:
                 f"{event} again, after {MAX_ROLLBACKS} returns to a checkpoint with a lower rate; {self.checkpoint} is "
                 "the last good checkpoint: lower `train.lr` or set `train.clip`, and check the data"
             )
-        self.state = load_checkpoint(self.checkpoint, self.state.identity, engine.method, engine.optimizer)
+        before = self.state
+        self.state = load_checkpoint(self.checkpoint, before.identity, engine.method, engine.optimizer)
         self.state.rate_factor, self.state.rollbacks = self.state.rate_factor / 10, rollbacks
+        self.state.best_score, self.state.best_step = before.best_score, before.best_step  # those of the kept weights
+        self.state.best_network = before.best_network
         self._restore_process()
         self._started = time.perf_counter() - self.state.seconds
         text = f"{event}; back to step {self.state.step} with {self.state.rate_factor:g} times the learning rate"
@@ -324,11 +329,13 @@ class Training:
         self.save()
 
     def _restore_process(self) -> None:
-        """Restores the random state of this process and the loss terms since the last log line.
+        """Restores the loss scale of fp16, the random state of this process and the terms since the last log line.
 
         If the number of processes has grown, the rank and the step seed the new ones.
         """
         number, saved = rank(), self.state.processes
+        if self.engine.scaler and self.state.scaler:
+            self.engine.scaler.load_state_dict(self.state.scaler)
         if number < len(saved):
             self.generator.set_state(saved[number].generator)
             torch.set_rng_state(saved[number].torch_rng)

@@ -14,7 +14,7 @@ class MeanLosses:
     """Mean loss terms of the steps since the last log line.
 
     Attributes:
-        terms: The mean of each term over the steps that were taken.
+        terms: The mean of each term over the steps that were taken and have it.
         steps: The number of steps.
         skipped: The number of steps that were skipped because the loss or the gradient was not finite.
     """
@@ -30,11 +30,13 @@ class LossMeter:
 
     Attributes:
         sums: The sum of each term over the steps that were taken.
+        counts: The number of these steps that have the term.
         taken: The number of these steps.
         steps: The number of all steps.
     """
 
     sums: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, Tensor] = field(default_factory=dict)
     taken: Tensor = field(default_factory=lambda: torch.zeros(()))
     steps: int = 0
 
@@ -43,21 +45,23 @@ class LossMeter:
         for name, term in terms.items():
             value = torch.where(taken, term.detach(), torch.zeros_like(term))
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+            self.counts[name] = self.counts.get(name, torch.zeros_like(value)) + taken
         self.taken = self.taken.to(taken.device) + taken
         self.steps += 1
 
     def mean(self) -> MeanLosses:
         """Returns the means over steps and processes; all processes must call it together."""
-        totals = all_mean(torch.stack([total.float() for total in (*self.sums.values(), self.taken)])).tolist()
-        taken = round(totals.pop())
-        terms = {name: total / max(1, taken) for name, total in zip(self.sums, totals, strict=True)}
+        names, totals = list(self.sums), [*self.sums.values(), *self.counts.values(), self.taken]
+        *values, taken = all_mean(torch.stack([total.float() for total in totals])).tolist()
+        sums, counts = values[: len(names)], values[len(names) :]
+        terms = {name: total / max(1, count) for name, total, count in zip(names, sums, counts, strict=True)}
+        taken = round(taken)
         return MeanLosses(terms, self.steps, self.steps - taken)
 
     def to(self, device: torch.device) -> "LossMeter":
         """Returns a copy on a device."""
-        return LossMeter(
-            {name: total.to(device) for name, total in self.sums.items()}, self.taken.to(device), self.steps
-        )
+        sums, counts = ({n: v.to(device) for n, v in values.items()} for values in (self.sums, self.counts))
+        return LossMeter(sums, counts, self.taken.to(device), self.steps)
 
     @classmethod
     def merged(cls, meters: Sequence["LossMeter"]) -> "LossMeter":
@@ -65,4 +69,4 @@ class LossMeter:
         if not meters:
             return cls()
         sums = {name: torch.stack([meter.sums[name] for meter in meters]).mean(dim=0) for name in meters[0].sums}
-        return cls(sums, meters[0].taken, meters[0].steps)
+        return cls(sums, meters[0].counts, meters[0].taken, meters[0].steps)

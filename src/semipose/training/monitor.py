@@ -1,13 +1,13 @@
 """Monitoring of a training: peaks and agreement of its networks on unlabeled images, and warnings of known failures."""
 
 import logging
-import math
 from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
 from semipose.augment.views import eval_view
 from semipose.data.crops import Crops
+from semipose.data.leakage import image_paths
 from semipose.data.loader import unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.methods.base import StepInfo
@@ -45,20 +45,14 @@ class Sample:
 
     Attributes:
         peak_labeled: Highest value of a heatmap of a labeled image.
-        entropy_labeled: Spatial entropy of a heatmap, as a fraction of the uniform map's.
         peak_unlabeled: As `peak_labeled`, of an unlabeled image.
-        entropy_unlabeled: As `entropy_labeled`, of an unlabeled image.
         distance: Between the joints of two networks (or of one network and its mirror image), in heatmap pixels; 0 for
             one network and a skeleton without left/right pairs.
-        confident: Fraction of unlabeled joints with a peak of at least half the labeled mean.
     """
 
     peak_labeled: float
-    entropy_labeled: float
     peak_unlabeled: float
-    entropy_unlabeled: float
     distance: float
-    confident: float
 
 
 @dataclass
@@ -126,15 +120,11 @@ class TrainingMonitor:
         labeled = self.labeled.dataset
         learned = [k for k, joint in enumerate(labeled.skeleton.joints) if joint not in labeled.unlabeled_joints]
         known, other, second = known[:, learned], other[:, learned], second[:, learned]
-        peaks, others = known.amax(dim=(2, 3)), other.amax(dim=(2, 3))
         apart = (decode(other, STRIDE, "quarter")[0] - decode(second, STRIDE, "quarter")[0]).norm(dim=-1) / STRIDE
         return Sample(
-            peak_labeled=float(peaks.mean()),
-            entropy_labeled=entropy(known),
-            peak_unlabeled=float(others.mean()),
-            entropy_unlabeled=entropy(other),
+            peak_labeled=float(known.amax(dim=(2, 3)).mean()),
+            peak_unlabeled=float(other.amax(dim=(2, 3)).mean()),
             distance=float(apart.mean()),
-            confident=float((others >= peaks.mean() / 2).float().mean()),
         )
 
     def _heatmaps(self, network: PoseNet, images: Tensor) -> Tensor:
@@ -142,9 +132,17 @@ class TrainingMonitor:
 
     def _view(self, name: str, crops: Crops) -> View:
         if name not in self._views:
-            batch = unlabeled_batch(crops, list(range(min(PERSONS, len(crops))))).to(self.engine.device)
+            batch = unlabeled_batch(crops, self._sampled(crops)).to(self.engine.device)
             self._views[name] = eval_view(batch, crops.geometry.input_size)
         return self._views[name]
+
+    def _sampled(self, crops: Crops) -> list[int]:
+        """Returns evenly spaced persons; of the unlabeled ones those whose image has no labels, if there are any."""
+        labeled = {*image_paths(self.labeled.dataset)} if crops is not self.labeled else {}
+        images = image_paths(crops.dataset)  # none for shards
+        persons = [n for n in range(len(crops)) if n >= len(images) or images[n] not in labeled]
+        persons = persons or list(range(len(crops)))
+        return [persons[k * len(persons) // PERSONS] for k in range(PERSONS)] if len(persons) > PERSONS else persons
 
 
 def diagnose(
@@ -207,13 +205,3 @@ def _remember(sample: Sample, memory: MonitorMemory, score: float, weight: float
 
 def _text(score: float) -> str:
     return f"pixel error {-score:.1f}" if score < 0 else f"{100 * score:.1f}"
-
-
-def entropy(heatmaps: Tensor) -> float:
-    """Returns the mean spatial entropy of heatmaps (B, K, h, w), relative to that of a uniform heatmap.
-
-    Negative values count as 0.
-    """
-    flat = heatmaps.clamp_min(0).flatten(2) + 1e-9
-    shares = flat / flat.sum(dim=-1, keepdim=True)
-    return min(1.0, float((-shares * shares.log()).sum(dim=-1).mean() / math.log(flat.shape[-1])))

@@ -146,7 +146,7 @@ def learning_rate(config: OptimConfig, step: int, steps: int, restarts: Sequence
         steps: The number of steps of the training.
         restarts: Points, as fractions of the training, at which the schedule starts again.
     """
-    bounds = [0, *(math.ceil(share * steps) for share in restarts), steps]
+    bounds = [0, *(math.ceil(share * steps - 1e-9) for share in restarts), steps]
     begin = max(bound for bound in bounds[:-1] if bound <= step)
     end = min(bound for bound in bounds[1:] if bound > begin)
     rate = config.lr * SCHEDULES[config.schedule](config, step - begin, end - begin)

@@ -25,13 +25,15 @@ class TrainResult:
         protocol: The data and the settings of the evaluation, in one line.
         seconds: Duration of the training.
         best: The network of best.safetensors; None without scores.
-        intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and pixel_error over resampled test sets.
+        intervals: 95 % intervals of the best network's AP, PCK@0.2, PCKh@0.5 and the mean, median, rmse and p90 of its
+            pixel error, over resampled test sets.
         pixel_error: The best network's mean, median, rmse, p90 and by_joint, in pixels; None without scores.
         gain: What the unlabeled images brought; None for a method that does not measure it, and without enough persons
             to measure it on.
         boxes: The boxes of the evaluated persons, in words; empty without scores.
         unlabeled_not_used: Why the training used none of its unlabeled images; empty otherwise.
         gain_not_measured: Why it is not known what they brought; empty otherwise.
+        harm: That they did harm on the validation persons, the likely reason, and what to try; empty otherwise.
         data: What the training set holds, how much of it was used, and what was left out, as `DataAccount.as_dict`.
     """
 
@@ -47,6 +49,7 @@ class TrainResult:
     boxes: str = ""
     unlabeled_not_used: str = ""
     gain_not_measured: str = ""
+    harm: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -64,7 +67,24 @@ class TrainResult:
         Empty for a method that does not measure it.
         """
         if self.unlabeled_not_used:
-            return f"unlabeled images: not used, {self.unlabeled_not_used}; raise train.steps or give method.burn_in"
+            return f"unlabeled images: not used, {self.unlabeled_not_used}"
         if self.gain_not_measured:
             return f"unlabeled images: gain not measured, {self.gain_not_measured}"
-        return self.gain.describe() if self.gain else ""
+        return "; ".join(filter(None, [self.gain.describe() if self.gain else "", self.harm]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the fields of scores.json and of `train --json`: all but the folder and the data."""
+        return {
+            "scores": self.scores,
+            "headline_networks": self.headline_networks,
+            "protocol": self.protocol,
+            "boxes": self.boxes,
+            "seconds": self.seconds,
+            "best": self.best,
+            "intervals": self.intervals,
+            "pixel_error": self.pixel_error,
+            "gain": self.gain and self.gain.as_dict(),
+            "unlabeled_not_used": self.unlabeled_not_used,
+            "gain_not_measured": self.gain_not_measured,
+            "harm": self.harm,
+        }

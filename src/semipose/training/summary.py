@@ -35,7 +35,7 @@ def warn_of_unused_images(method: str, data: DataConfig, splits: DataSplits, use
     if splits.unlabeled is None and splits.shards is None and not uses_unlabeled:
         log.info("no unlabeled images are given: the training uses labeled images only")
     if data.unlabeled and not uses_unlabeled:
-        log.warning(f"{method} uses labeled images only; the unlabeled images only set the length of an epoch")
+        log.warning(f"{method} uses labeled images only; `data.unlabeled` is not used")
 
 
 def warn_of_neighbors(splits: DataSplits) -> None:
@@ -101,7 +101,7 @@ def log_training(model: ModelConfig, input_size: tuple[int, int], splits: DataSp
         f"({training.loader.steps_per_epoch} per epoch), {place}, split {splits.split.hash}"
     )
     if reason := training.why_unlabeled_not_used:
-        log.warning(f"{reason}: no unlabeled image is used; raise `train.steps` or give `method.burn_in`")
+        log.warning(f"no unlabeled image is used: {reason}")
     labeled = splits.labeled
     _log_skeleton(labeled.skeleton)
     if splits.unlearned_joints:

@@ -32,7 +32,7 @@ def test_joints_that_nobody_labels_are_known_to_the_method_and_the_monitor(tiny)
     splits = load_splits(config.data)
     engine = build_engine(config, splits, torch.device("cpu"), torch.Generator())
     assert splits.labeled.skeleton == UNION
-    labeled = engine.method.context.labeled_joints
+    labeled = engine.method.context.learned_joints
     assert {UNION.keys[k] for k in labeled} == {*own.keys}
     geometry = CropGeometry((64, 64), 1.25)
     crops = LazyCrops(splits.labeled, geometry), LazyCrops(splits.unlabeled, geometry)

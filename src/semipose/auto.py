@@ -174,7 +174,7 @@ def _passes_per_step(config: RunConfig, labeled: int) -> float:
 def _steps(config: RunConfig, labeled: int, unlabeled: int, device: torch.device) -> int:
     """The number of steps: those on the labels alone, and those with unlabeled images."""
     if not unlabeled:
-        full_rate = min(config.train.drops, default=1.0) if config.train.schedule == "step" else 1.0
+        full_rate = 0.7 if config.train.drops else 1.0  # the share of the training before the rate drops by default
         return round(automatic_burn_in(_passes_per_step(config, labeled)) / full_rate)
     budget = BUDGETS["cpu" if device.type == "cpu" else "gpu"]
     wanted = math.ceil(budget.passes * unlabeled / (config.train.unlabeled_batch * world_size()))

@@ -3,6 +3,7 @@
 import logging
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,12 +138,13 @@ def _train(
         metrics=metrics,
         evaluator=sets.evaluator,
         monitor=TrainingMonitor(engine, config.loss.build(), loader.labeled, None if adapts else loader.unlabeled),
+        cost=partial(step_cost, config.method),
         name=config.method.name,
         progress=progress,
     )
     log_training(config.model, (config.input.height, config.input.width), splits, training)
     log_data(account, sets)
-    training.compile(step_cost(config.method).units if device.type == "cuda" else 0)
+    training.compile()
     try:
         training.run()
         if sets.held_out is not None:

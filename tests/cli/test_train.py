@@ -73,6 +73,8 @@ def test_a_finished_run_is_resumed_without_change(cli, trained):
     assert set(found) == {
         "scores",
         "headline_networks",
+        "harm",
+        "seconds",
         "protocol",
         "boxes",
         "best",

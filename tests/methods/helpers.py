@@ -115,7 +115,7 @@ def make_context(
     views: ViewsConfig | None = None,
     loss: str = "mse",
     seed: int = 0,
-    labeled_joints: tuple[int, ...] | None = None,
+    learned_joints: tuple[int, ...] | None = None,
 ) -> MethodContext:
     """Returns a context with tiny networks; its sampler's `recording` keeps every view."""
     torch.manual_seed(seed)
@@ -128,7 +128,7 @@ def make_context(
         sampler.recording.networks.append((backbone, levels))
         return TinyPose(backbone, levels)
 
-    return RecordingContext(sampler, config.build(), network, lambda path: TinyPose(None, 1), labeled_joints)  # type: ignore[arg-type,return-value]
+    return RecordingContext(sampler, config.build(), network, lambda path: TinyPose(None, 1), learned_joints)  # type: ignore[arg-type,return-value]
 
 
 def make_labeled(size: tuple[int, int] = (32, 32), batch: int = 4, seed: int = 1) -> LabeledBatch:

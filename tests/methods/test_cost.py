@@ -48,6 +48,13 @@ def test_cost_follows_the_configuration():
     assert step_cost(alone).units == 14
 
 
+def test_cost_of_batches():
+    """late_teacher: a trained pass on labels, and on unlabeled images one of the teacher and a trained one."""
+    cost = step_cost(METHODS["late_teacher"][0]())
+    assert (cost.of_batch(16, 0), cost.of_batch(16, 32)) == (3 * 16, 3 * 16 + 4 * 32)
+    assert step_cost(METHODS["trs"][0]()).of_batch(1, 1) == step_cost(METHODS["trs"][0]()).units
+
+
 def test_counting_leaves_the_random_state_alone():
     before = torch.get_rng_state()
     step_cost(METHODS["dual"][0]())

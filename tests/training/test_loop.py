@@ -1,5 +1,6 @@
 """The loop: what is logged, evaluated and kept when; divergence; the scale of fp16."""
 
+import itertools
 import json
 import logging
 import math
@@ -132,6 +133,39 @@ def test_a_diverged_training_goes_back_with_a_lower_rate(tiny, tmp_path, monkeyp
     assert lines[1]["lr"] == pytest.approx(lines[0]["lr"] / 10)
     assert is_finite(tmp_path / "run")
     assert (saved_state(tmp_path / "run").rollbacks, saved_state(tmp_path / "run").rate_factor) == (1, 0.1)
+
+
+def test_going_back_keeps_the_best_weights(tiny, tmp_path, monkeypatch):
+    """They are of step 5, between the checkpoint of step 4 and the divergence; later evaluations are worse."""
+    scores = itertools.chain([0.1] * 4, [0.9], itertools.repeat(0.1))
+    monkeypatch.setattr(Evaluator, "validate", lambda *_: Validation(next(scores), "f"))
+    poison(monkeypatch, [5, 6, 7])
+    train(tiny("single", **OPTIONS, **{"train.evaluate_every": None}), tmp_path / "run")
+    state = saved_state(tmp_path / "run")
+    assert (state.rollbacks, state.best_score, state.best_step) == (1, 0.9, 5)
+
+
+@pytest.mark.parametrize(
+    ("method", "burn_in", "passes"),
+    [
+        ("supervised", None, 400 * 12 + 10 * 8),
+        ("single", None, 400 * 44 + 10 * 8),
+        ("late_teacher", 0.5, 200 * 12 + 200 * 44 + 10 * 2 * 8),
+    ],
+)
+def test_the_expected_duration_counts_batches_and_evaluations(
+    tiny, tmp_path, caplog, monkeypatch, method, burn_in, passes
+):
+    """A trained pass counts as three: 4 labeled images are 12, and with 8 unlabeled ones, seen by a teacher too, 44."""
+    clock = itertools.count()
+    monkeypatch.setattr("semipose.training.loop.time.perf_counter", lambda: 3.0 * next(clock))
+    monkeypatch.setattr(Evaluator, "validate", lambda *_: 1 / 0)
+    sizes = {"train.unlabeled_batch": 8, "train.steps": 400, "train.evaluate_every": None}
+    options = {} if burn_in is None else {"method.burn_in": burn_in}
+    with pytest.raises(ZeroDivisionError):  # at the first evaluation
+        train(tiny(method, **sizes, **options), tmp_path / "run")
+    minutes = 3 / (44 if method == "single" else 12) * passes / 60
+    assert f"expected duration: {minutes:.0f} minutes for 400 steps" in caplog.text
 
 
 def test_a_training_that_diverges_again_and_again_ends_with_its_last_good_state(tiny, tmp_path, monkeypatch):

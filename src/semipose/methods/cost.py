@@ -21,9 +21,13 @@ SIZE = 64
 
 @dataclass(frozen=True)
 class Cost:
-    """The number of networks of a method, and of passes per step with gradient (`trained`) and without (`forward`)."""
+    """The number of networks of a method, and of passes per step with gradient (`trained`) and without (`forward`).
+
+    `labeled` of the passes are on labeled images; all of these have a gradient.
+    """
 
     networks: int
+    labeled: int
     trained: int
     forward: int
 
@@ -31,6 +35,10 @@ class Cost:
     def units(self) -> int:
         """Cost in forward passes; a backward pass counts as two."""
         return 3 * self.trained + self.forward
+
+    def of_batch(self, labeled: int, unlabeled: int) -> int:
+        """Returns the cost of a step with so many labeled and unlabeled images, in forward passes of one image."""
+        return 3 * self.labeled * labeled + (self.units - 3 * self.labeled) * unlabeled
 
 
 def describe_methods() -> list[dict[str, Any]]:
@@ -76,9 +84,12 @@ def step_cost(config: MethodOptions) -> Cost:
         crops, to_input = torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), torch.eye(3).repeat(2, 1, 1)
         joints, weights = torch.zeros(2, len(LSP), 2), torch.ones(2, len(LSP))
         labeled, unlabeled = LabeledBatch(crops, to_input, joints, weights), UnlabeledBatch(crops, to_input)
-        method.losses(labeled, unlabeled, StepInfo(step=99_999, steps=100_000))
-    networks = sum(isinstance(module, PoseNet) for module in method.modules())
-    return Cost(networks, sum(passes), len(passes) - sum(passes))
+        late = StepInfo(step=99_999, steps=100_000)
+        method.losses(labeled, None, late)
+        on_labels = len(passes)
+        method.losses(labeled, unlabeled, late)
+    networks, found = sum(isinstance(module, PoseNet) for module in method.modules()), passes[on_labels:]
+    return Cost(networks, on_labels, sum(found), len(found) - sum(found))
 
 
 class _PassCounter:

@@ -131,6 +131,12 @@ class Evaluator:
         """Returns the images of a set with their digests; empty if there is no such set."""
         return self.crops[which].image_digests if which in self.crops else {}
 
+    @property
+    def passes(self) -> int:
+        """The number of forward passes of one image in an evaluation on the validation set."""
+        networks = len(self.engine.method.eval_networks()) * (2 if self._flip_test else 1)
+        return networks * len(self.crops["validation"]) if "validation" in self.crops else 0
+
     def persons(self, which: SetName) -> PoseDataset | None:
         """Returns the evaluated persons of a set."""
         return self._truth.get(which)

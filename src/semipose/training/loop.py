@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from semipose.data.loader import PairedLoader
 from semipose.errors import RunError
 from semipose.methods.base import StepInfo
+from semipose.methods.cost import Cost
 from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 from semipose.training.checkpoint import ProcessState, TrainingState, load_checkpoint, save_checkpoint
 from semipose.training.compile import plan_compilation
@@ -33,9 +35,6 @@ log = logging.getLogger(__name__)
 
 TIMED_STEPS = 20
 """Number of steps after which the expected duration is logged."""
-COST_RATIO = 7 / 3
-"""Duration of a step with unlabeled images as a multiple of a step with labels only: `mean_teacher`, equal batches."""
-
 DRY_RUNS = 3
 """Passes of a dry run: CUDA graphs are warmed up in the first, recorded in the second, and replayed from then on."""
 
@@ -57,6 +56,7 @@ class Training:
         metrics: Logs losses and scores.
         evaluator: Evaluates the networks and keeps weights.
         monitor: Warns of known failures.
+        cost: Returns the cost of a step.
         name: Name of the progress bar.
         progress: Reports the progress.
     """
@@ -70,6 +70,7 @@ class Training:
     metrics: MetricsLog
     evaluator: Evaluator
     monitor: TrainingMonitor
+    cost: Callable[[], Cost]
     name: str = "training"
     progress: Progress = NO_PROGRESS
     _meter: LossMeter = field(default_factory=LossMeter)
@@ -77,6 +78,8 @@ class Training:
 
     def __post_init__(self) -> None:
         self._restore_process()
+        if self.engine.scaler and self.state.scaler:
+            self.engine.scaler.load_state_dict(self.state.scaler)
 
     @property
     def steps(self) -> int:
@@ -107,24 +110,27 @@ class Training:
         return StepInfo(step, self.steps, ends_epoch, self.loader.passes_per_step)
 
     @property
+    def _evaluate_every(self) -> int:
+        """The steps between two evaluations."""
+        epochs = self.config.evaluate_every
+        return max(1, round(epochs * self.loader.steps_per_epoch if epochs else self.steps / 10))
+
+    @property
     def checkpoint(self) -> Path:
         """Path of the last checkpoint."""
         return self.folder / "last" / "state.pt"
 
-    def compile(self, units: int) -> None:
+    def compile(self) -> None:
         """Compiles the networks if `train.compile` demands it, or is `auto` and this training is long enough for it.
 
         A dry run compiles what the steps need. If that fails, the networks stay uncompiled.
-
-        Args:
-            units: Cost of a step in forward passes (`Cost.units`).
         """
         engine, parts, processes = self.engine, self.config.accumulate, world_size()
         plan = plan_compilation(
             self.config.compile,
             engine.device,
             steps=self.steps - self.state.step,
-            units=units,
+            units=self.cost().units if engine.device.type == "cuda" else 0,
             parts=parts,
             processes=processes,
         )
@@ -153,8 +159,7 @@ class Training:
             InterruptedTrainingError: When a signal arrives, after the state is saved.
             RunError: If the training diverges more than `MAX_ROLLBACKS` times, or the memory of the GPU is too small.
         """
-        config, state, steps, per_epoch = self.config, self.state, self.steps, self.loader.steps_per_epoch
-        evaluate_every = max(1, round(config.evaluate_every * per_epoch if config.evaluate_every else steps / 10))
+        config, state, steps, evaluate_every = self.config, self.state, self.steps, self._evaluate_every
         retry_at = -1
         self.engine.method.train()
         if state.step == 0:
@@ -219,12 +224,14 @@ class Training:
         state.seconds = time.perf_counter() - self._started
 
     def _expected_duration(self) -> str:
-        """Returns the expected duration of all steps, in words, from that of the first steps."""
-        every = max(1, self.steps // 100)
-        positions = range(0, self.steps, every)
-        with_unlabeled = [self.engine.method.unlabeled_weight(self.step_info(n)) > 0 for n in positions]
-        costs = [COST_RATIO if some and not with_unlabeled[0] else 1.0 for some in with_unlabeled]
-        minutes = self.state.seconds / self.state.step * self.steps * sum(costs) / len(costs) / 60
+        """Returns the expected duration of all steps and evaluations, in words, from that of the first steps."""
+        cost, batch = self.cost(), self.config.batch if len(self.loader.labeled) else 0
+        alone, both = cost.of_batch(batch, 0), cost.of_batch(batch, self.config.unlabeled_batch)
+        weights = (self.engine.method.unlabeled_weight(self.step_info(step)) for step in range(self.steps))
+        costs = [both if weight > 0 and self.loader.unlabeled is not None else alone for weight in weights]
+        evaluations = self.steps // self._evaluate_every * self.evaluator.passes / world_size()
+        seconds = self.state.seconds / max(1, sum(costs[: self.state.step])) * (sum(costs) + evaluations)
+        minutes = seconds / 60
         return f"{minutes:.0f} minutes" if minutes >= 1.5 else "about a minute"
 
     def save(self) -> bool:
@@ -329,13 +336,11 @@ class Training:
         self.save()
 
     def _restore_process(self) -> None:
-        """Restores the loss scale of fp16, the random state of this process and the terms since the last log line.
+        """Restores the random state of this process and the loss terms since the last log line.
 
         If the number of processes has grown, the rank and the step seed the new ones.
         """
         number, saved = rank(), self.state.processes
-        if self.engine.scaler and self.state.scaler:
-            self.engine.scaler.load_state_dict(self.state.scaler)
         if number < len(saved):
             self.generator.set_state(saved[number].generator)
             torch.set_rng_state(saved[number].torch_rng)

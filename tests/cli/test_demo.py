@@ -11,7 +11,7 @@ def runs(monkeypatch):
     """Replaces the trainings of the demo and notes what was asked for."""
     asked = []
     result = SimpleNamespace(
-        as_dict=lambda: {"labels alone": {"AP": 0.5}}, columns=["", "AP"], rows=[["labels alone", "50.0"]],
+        as_dict=lambda: {"supervised": {"AP": 0.5}}, columns=["", "AP"], rows=[["labels alone", "50.0"]],
         summary=["A sentence."], picture="demo.png",
     )  # fmt: skip
 
@@ -27,7 +27,7 @@ def runs(monkeypatch):
 def test_json_and_folder(cli, runs):
     code, out, err = cli("demo", "--fast", "--seed", 3, "--json")
     assert code == 0, err
-    assert json.loads(out) == {"labels alone": {"AP": 0.5}}
+    assert json.loads(out) == {"supervised": {"AP": 0.5}}
     assert runs == [("runs/demo-fast-3", {"fast": True, "upper_bound": False, "seed": 3})]
 
 

@@ -114,9 +114,12 @@ def test_larger_persons_get_wider_lines() -> None:
     assert share(400) > share(60) >= 1
 
 
-def test_joints_outside_or_not_finite_are_no_error() -> None:
-    joints = np.array([[[-500.0, 1e9], [1e12, -3], [70, 10]], [[np.nan, 5], [5, 5], [6, 6]]])
-    drawn(joints, scores=np.ones((2, 3)))
+def test_joints_outside_and_persons_that_are_not_finite_are_not_drawn() -> None:
+    without_limbs = infer_skeleton(["a", "b", "c"], limbs=[])
+    outside, not_finite = [[-500.0, 1e9], [1e12, -3], [-40, -40]], [[np.nan, 5], [5, 5], [6, 6]]
+    assert (drawn([outside, not_finite], without_limbs) == GRAY).all()
+    changed = np.argwhere((drawn([[*outside[:2], [70, 10]]], without_limbs) != GRAY).any(axis=-1))
+    np.testing.assert_allclose(changed.mean(axis=0), (10, 70), atol=1)
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda s: s.name)

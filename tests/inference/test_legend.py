@@ -47,9 +47,14 @@ def test_a_name_is_right_of_its_point_or_left_where_it_does_not_fit(x, side) -> 
     assert (changed[:, 1] > x + 4).all() if side == "right" else (changed[:, 1] < x - 4).all()
 
 
-@pytest.mark.parametrize("point", [(-500, 20), (1e9, 20), (80, -40), (80, 191)])
-def test_names_outside_of_the_image_are_no_error(point) -> None:
-    write_beside(GRAY.copy(), "tail base", np.array(point, float), gap=6)
+@pytest.mark.parametrize(
+    ("point", "inside"), [((-500, 20), False), ((1e9, 20), False), ((80, -40), False), ((80, 191), True)]
+)
+def test_names_of_points_outside_of_the_image_are_not_written(point, inside) -> None:
+    canvas = GRAY.copy()
+    write_beside(canvas, "tail base", np.array(point, float), gap=6)
+    assert canvas.shape == GRAY.shape
+    assert (canvas != GRAY).any() == inside
 
 
 def test_the_legend_of_a_tall_sheet_has_small_letters() -> None:

@@ -307,7 +307,9 @@ def test_the_networks_of_every_run_can_be_built(name, monkeypatch):
         if key not in built:
             built.add(key)
             with torch.device("meta"):
-                make_method(config.model_copy(update={"model": model}), COCO, torch.Generator())
+                method = make_method(config.model_copy(update={"model": model}), COCO, torch.Generator())
+            found = {module.config.backbone for module in method.modules() if isinstance(module, PoseNet)}
+            assert found == {*getattr(config.method, "backbones", {}).values()} or found == {config.model.backbone}
 
 
 @pytest.mark.slow

@@ -20,11 +20,11 @@ def test_demo(tmp_path, monkeypatch):
     result = demo.run_demo(tmp_path, fast=True, upper_bound=True, seed=1)
     assert list(result.scores) == ["labels alone", demo.METHOD, "all labels"]
     found = result.as_dict()
-    for name in ("labels alone", demo.METHOD):
+    for name in ("supervised", demo.METHOD):
         assert {"AP", "AP50", "AP75", "AR", "PCK@0.2", "PCKh@0.5", "pixel_error"} == set(found[name])
     assert json.loads((tmp_path / "demo.json").read_text())[demo.METHOD] == found[demo.METHOD]
     assert result.run.gain.evaluated_on == "test"
-    difference = found[demo.METHOD]["PCK@0.2"] - found["labels alone"]["PCK@0.2"]
+    difference = found[demo.METHOD]["PCK@0.2"] - found["supervised"]["PCK@0.2"]
     assert found["gain"]["value"] == pytest.approx(difference)
     assert result.summary[-1].startswith("unlabeled images: ")
     split = json.loads((tmp_path / demo.METHOD / "split.json").read_text())

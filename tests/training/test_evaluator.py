@@ -194,7 +194,7 @@ def test_with_labels_and_no_burn_in_the_gain_is_over_the_start(tiny, tmp_path):
 def test_too_few_validation_images_to_measure_the_gain_are_said(tiny, tmp_path):
     options = {"method.burn_in": 0.5, "train.steps": 2, "data.validation": 8}
     result = train(tiny("late_teacher", **options), tmp_path / "run")
-    reason = "8 validation images of 10 that are needed; give labeled images as data.val"
+    reason = "8 validation images of 10 that are needed; give others as data.val, or raise data.validation"
     assert result.gain is None
     assert result.describe_gain() == f"unlabeled images: gain not measured, {reason}"
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["gain_not_measured"] == reason

@@ -5,33 +5,47 @@ from typing import Annotated, Any
 
 import typer
 
-from semipose.cli.common import Command, CommandError, Json, app, print_json, print_table
+from semipose.cli.common import OPTIONS, Command, CommandError, Json, app, print_json, print_table
+from semipose.cli.train import new_configuration, split_arguments
 
 
 @app.command(cls=Command)
 def config(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME|CONFIG.yaml]", help="A configuration to show.")] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME|CONFIG.yaml] [section.key=value ...]",
+            help="A configuration to show; with --explain, further options as well.",
+        ),
+    ] = None,
     method: Annotated[str | None, typer.Option(help="The method whose options are listed.")] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what a training on --data would choose for this machine, and why.")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="With --explain: the labeled persons.")] = None,
-    images: Annotated[str | None, typer.Option(help="With --explain: image folder of --data.")] = None,
-    unlabeled: Annotated[str | None, typer.Option(help="With --explain: the unlabeled images.")] = None,
-    boxes: Annotated[str | None, typer.Option(help="With --explain: the boxes, as in train.")] = None,
-    labels: Annotated[int | None, typer.Option(help="With --explain: this many persons keep their labels.")] = None,
+    data: Annotated[str | None, typer.Option(help="With --explain, as the following: as in train.")] = None,
+    images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
+    val: Annotated[str | None, typer.Option(help="Annotation file for validation.")] = None,
+    unlabeled: Annotated[str | None, typer.Option(help="The unlabeled images.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="The boxes.")] = None,
+    labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The backbone.")] = None,
+    start: Annotated[str | None, typer.Option(help="The network to start from.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
     json: Json = False,
 ) -> None:
     """List all options with type, default and meaning, or show the values that a configuration sets."""
-    values = (data, images, unlabeled, boxes, labels)
-    given = zip(("train", "images", "unlabeled", "boxes", "labels"), values, strict=True)
-    overrides = {f"data.{key}": value for key, value in given if value is not None}
+    given = {
+        "--data": data, "--images": images, "--val": val, "--unlabeled": unlabeled, "--boxes": boxes,
+        "--labels": labels, "--backbone": backbone, "--start": start, "--steps": steps,
+    }  # fmt: skip
+    overrides = {key: value for key, option in OPTIONS.items() if (value := given.get(option)) is not None}
+    file, options = split_arguments(arguments or [])
     if explain:
-        _explain(name, method, overrides, json)
-    elif overrides:
-        raise CommandError(2, ["--data, --images, --unlabeled, --boxes and --labels belong to --explain; add it"])
-    elif name is not None:
-        _show_configuration(name, method, json)
+        _explain(arguments or [], overrides | ({"method": method} if method else {}), json)
+    elif overrides or options:
+        raise CommandError(2, [f"{', '.join(given)} and section.key=value belong to --explain; add it"])
+    elif file is not None:
+        _show_configuration(file, method, json)
     else:
         _list_options(method, json)
 
@@ -53,15 +67,15 @@ def _list_options(method: str | None, json: bool) -> None:
     print(f"semipose config NAME shows the values of a configuration: {', '.join(config_names())}")
 
 
-def _explain(name: str | None, method: str | None, overrides: dict[str, Any], json: bool) -> None:
+def _explain(arguments: list[str], overrides: dict[str, Any], json: bool) -> None:
+    from semipose.adaptation import load_data, with_options_of_start
     from semipose.build import choose
-    from semipose.config import DEFAULT, load_config
-    from semipose.data.datasets import load_splits
 
-    if "data.train" not in overrides:
+    config = new_configuration(arguments, overrides)
+    if config.data.train is None and config.train.start is None:
         raise CommandError(2, ["--explain needs the labeled persons; give --data"])
-    config = load_config(name or DEFAULT, overrides | ({"method": method} if method else {}))
-    chosen, device, reasons = choose(config, load_splits(config.data))
+    config = with_options_of_start(config)
+    chosen, device, reasons = choose(config, load_data(config))
     if json:
         print_json({"config": chosen.model_dump(mode="json"), "reasons": reasons, "device": str(device)})
         return

@@ -96,24 +96,40 @@ def train(
 
 def _configuration(arguments: list[str], overrides: dict[str, Any], out: Path | None, resume: bool) -> "RunConfig":
     """Returns the configuration of a new run, or of the run in `out`, with overrides."""
-    from semipose.config import ADAPT, DEFAULT, load_config, parse_override
+    from semipose.config import load_config
 
-    files = [a for a in arguments if "=" not in a or Path(a).exists()]
-    options = dict(parse_override(a) for a in arguments if a not in files) | overrides
-    if len(files) > 1:
-        raise ConfigError(f"{' and '.join(files)}: one configuration can be given; options are section.key=value")
     if not resume:
-        adapts = "train.start" in options and "data.train" not in options
-        return load_config(files[0] if files else ADAPT if adapts else DEFAULT, options)
+        return new_configuration(arguments, overrides)
+    file, options = split_arguments(arguments)
     if out is None:
         raise ConfigError("`resume=True` continues the run in `out`; give `out` as well")
-    if files:
+    if file:
         raise ConfigError(
-            f"{files[0]}: `resume=True` continues with the run's own configuration; leave the configuration out"
+            f"{file}: `resume=True` continues with the run's own configuration; leave the configuration out"
         )
     if not (out / "config.yaml").is_file():
         raise ConfigError(f"{out} contains no run to continue (no config.yaml); leave `resume=True` out")
-    return load_config(out / "config.yaml", options)
+    return load_config(out / "config.yaml", options | overrides)
+
+
+def new_configuration(arguments: list[str], overrides: dict[str, Any]) -> "RunConfig":
+    """Returns the configuration of a new run from a file or a name, options section.key=value, and overrides."""
+    from semipose.config import ADAPT, DEFAULT, load_config
+
+    file, options = split_arguments(arguments)
+    options |= overrides
+    adapts = "train.start" in options and "data.train" not in options
+    return load_config(file or (ADAPT if adapts else DEFAULT), options)
+
+
+def split_arguments(arguments: list[str]) -> tuple[str | None, dict[str, Any]]:
+    """Returns the file or name of a configuration, if one is given, and the options section.key=value."""
+    from semipose.config import parse_override
+
+    files = [a for a in arguments if "=" not in a or Path(a).exists()]
+    if len(files) > 1:
+        raise ConfigError(f"{' and '.join(files)}: one configuration can be given; options are section.key=value")
+    return (files[0] if files else None), dict(parse_override(a) for a in arguments if a not in files)
 
 
 def _print_result(result: "TrainResult", report: Path | None, json: bool) -> None:

@@ -75,7 +75,8 @@ class DataConfig(Section):
     val_images: str | None = None
     """Image folder of `val`."""
     validation: int | None = Field(None, ge=0)
-    """Labeled persons held out of `train` when there is no `val`; a tenth of the labels when not given."""
+    """Labeled persons held out of `train` when there is no `val`; when not given, a tenth of the labels, but at least
+    10 if there are 50 labels or `data.labels` leaves others."""
     test: str | None = None
     """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
     test_images: str | None = None

@@ -10,9 +10,9 @@ from torch import Tensor
 from semipose.augment.masking import AdaptiveJointCutout
 from semipose.augment.mixing import mixing_share
 from semipose.augment.registry import Augmentation
-from semipose.methods.base import ConsistencyTarget, HardViewConfig, Losses, SingleStudentMethod
+from semipose.methods import single
 from semipose.models.feature_mixing import Place, mixed_forward
-from semipose.structures.batches import HardView, LabeledView, View
+from semipose.structures.batches import HardView, View
 from semipose.utils.section import Section
 
 
@@ -30,16 +30,16 @@ class MixupConfig(Section):
     """λ_m as a multiple of `unlabeled_weight`. Not published."""
 
 
-class Config(HardViewConfig):
+class Config(single.Config):
     """Options of `akm`."""
 
-    name: Literal["akm"] = "akm"
+    name: Literal["akm"] = "akm"  # type: ignore[assignment]
     mixup: MixupConfig = MixupConfig()
     """The Mixup branch."""
     augmentations: list[Augmentation] = [AdaptiveJointCutout()]
 
 
-class AdaptiveKeypointMasking(SingleStudentMethod):
+class AdaptiveKeypointMasking(single.Single):
     """L = L_s(f) + λ_u |f(hard) - M f(easy)|² + λ_m L_m, where L_m is eq. 4.
 
     The method is `single` with more masks on samples that have more easy joints (section 3.2). The Mixup branch has a
@@ -51,24 +51,15 @@ class AdaptiveKeypointMasking(SingleStudentMethod):
     published = (42.9, 53.1, 57.8)
     config: Config
 
-    def teacher_heatmaps(self, easy: View) -> Tensor:
-        """Returns the network's own heatmaps."""
-        return self.context.pseudo_heatmaps(self.f, easy, self.config)
-
-    def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
-        """Returns the terms of the loss."""
-        context, config = self.context, self.config
-        heatmaps = self.teacher_heatmaps(easy)
-        hard = context.hard_view(easy, heatmaps, config.augmentations)
-        terms = {
-            "supervised": self.supervised_loss(labeled),
-            "unlabeled": weight * context.consistency_loss(self.f, ConsistencyTarget(hard, [heatmaps]), config),
-        }
+    def unlabeled_losses(self, easy: View, heatmaps: Tensor, weight: float) -> dict[str, Tensor]:
+        """Returns the distance to the network's own heatmaps and, if there is a Mixup branch, that of mixed views."""
+        terms = super().unlabeled_losses(easy, heatmaps, weight)
+        config = self.config
         if config.mixup.enabled:
-            unmasked = context.hard_view(easy, heatmaps, [])
+            unmasked = self.context.hard_view(easy, heatmaps, [])
             losses = [self.mixed_loss(unmasked, heatmaps, place) for place in config.mixup.places]
             terms["mixed"] = weight * config.mixup.weight * torch.stack(losses).mean()
-        return Losses.from_terms(**terms)
+        return terms
 
     def mixed_loss(self, hard: HardView, heatmaps: Tensor, place: Place) -> Float[Tensor, ""]:
         """Returns a |f(X_m) - H_i|² + (1 - a) |f(X_m) - H_j|² for X_m = a X_i + (1 - a) X_j (eq. 4).

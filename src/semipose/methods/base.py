@@ -384,14 +384,17 @@ class SingleStudentMethod(ConsistencyMethod):
         return [self.f]
 
     def semi_supervised_losses(self, labeled: LabeledView, easy: View, weight: float) -> Losses:
-        """Returns the student's supervised loss and its distance to the teacher."""
+        """Returns the student's supervised loss and its losses on unlabeled images."""
         heatmaps = self.teacher_heatmaps(easy)
-        hard = self.context.hard_view(easy, heatmaps, self.config.augmentations)
-        target = ConsistencyTarget(hard, [heatmaps])
-        return Losses.from_terms(
-            supervised=self.supervised_loss(labeled),
-            unlabeled=weight * self.context.consistency_loss(self.f, target, self.config),
-        )
+        supervised = self.supervised_loss(labeled)
+        return Losses.from_terms(supervised=supervised, **self.unlabeled_losses(easy, heatmaps, weight))
+
+    def unlabeled_losses(
+        self, easy: View, heatmaps: Float[Tensor, "B K h w"], weight: float
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Returns the terms of the loss on unlabeled images: the distance to the teacher's `heatmaps`."""
+        target = ConsistencyTarget(self.context.hard_view(easy, heatmaps, self.config.augmentations), [heatmaps])
+        return {"unlabeled": weight * self.context.consistency_loss(self.f, target, self.config)}
 
     def eval_networks(self) -> dict[str, PoseNet]:
         """Returns the student."""

@@ -3,33 +3,29 @@
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from semipose.augment.color import RandAugment
 from semipose.augment.masking import JointCutout
 from semipose.augment.registry import Augmentation
 from semipose.augment.views import eval_view
+from semipose.methods import mean_teacher
 from semipose.methods.base import (
     NOT_PUBLISHED,
     ConsistencyTarget,
-    HardViewConfig,
     Losses,
     MethodContext,
-    SingleStudentMethod,
     StepInfo,
     TeacherMode,
 )
 from semipose.models.pose_net import PoseNet
-from semipose.ops.ema import ema_update, frozen_copy, in_mode, warmup_momentum
-from semipose.structures.batches import LabeledBatch, UnlabeledBatch, View
+from semipose.ops.ema import ema_update, frozen_copy, in_mode
+from semipose.structures.batches import LabeledBatch, UnlabeledBatch
 
 
-class Config(HardViewConfig):
+class Config(mean_teacher.Config):
     """Options of `late_teacher`."""
 
-    name: Literal["late_teacher"] = "late_teacher"
-    momentum: float = Field(0.99, ge=0, lt=1)
-    """Momentum m of the teacher after its warm-up."""
+    name: Literal["late_teacher"] = "late_teacher"  # type: ignore[assignment]
     burn_in: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     min_peak: float = Field(0.5, ge=0)
     target: Literal["heatmap", "gaussian"] = "gaussian"
@@ -38,7 +34,7 @@ class Config(HardViewConfig):
     augmentations: list[Augmentation] = [RandAugment(), JointCutout()]
 
 
-class LateTeacher(SingleStudentMethod):
+class LateTeacher(mean_teacher.MeanTeacher):
     """L = L_s(f) + w |f(hard) - M teacher(easy)|² after burn-in; after each step teacher ← m teacher + (1 - m) f.
 
     `labels_alone` is the teacher at the end of burn-in: the network that the labels gave without unlabeled images.
@@ -55,7 +51,6 @@ class LateTeacher(SingleStudentMethod):
     summary = "labels alone until they teach little more, then a mean teacher; tells the gain over labels alone"
     paper = "semipose"
     published = NOT_PUBLISHED
-    headline_networks = ("teacher",)
     baseline_network = "labels_alone"
     recommended_drops = ()  # the average loses by a drop (docs/research/late-teacher.md)
     needs_labels = False
@@ -63,12 +58,7 @@ class LateTeacher(SingleStudentMethod):
 
     def __init__(self, config: Config, context: MethodContext) -> None:
         super().__init__(config, context)
-        self.teacher = frozen_copy(self.f)
         self.labels_alone = frozen_copy(self.f)
-
-    def teacher_heatmaps(self, easy: View) -> Tensor:
-        """Returns the heatmaps of the moving average."""
-        return self.context.pseudo_heatmaps(self.teacher, easy, self.config)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:
         """Returns the losses of a step; without labels that of the student on hard views alone."""
@@ -83,7 +73,7 @@ class LateTeacher(SingleStudentMethod):
 
     def after_step(self, info: StepInfo) -> None:
         """Updates the moving average; until the end of burn-in the labels-alone network is the same network."""
-        ema_update(self.teacher, self.f, warmup_momentum(self.config.momentum, info.step))
+        super().after_step(info)
         if info.step < self.burn_in_steps(info):
             ema_update(self.labels_alone, self.teacher, 0.0)
 

@@ -102,9 +102,9 @@ class DemoResult:
         return (gained - low) / (high - low) if high > low else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the scores of each row, the gain, the gap recovered, the protocol, the seconds and the picture."""
+        """Returns scores by row (`supervised`: labels alone), gain, gap recovered, protocol, seconds and picture."""
         return {
-            **self.scores,
+            **{"supervised" if name == LABELS_ALONE else name: scores for name, scores in self.scores.items()},
             "gain": self.run.gain and self.run.gain.as_dict(),
             "gap_recovered": self.gap_recovered,
             "protocol": self.run.protocol,

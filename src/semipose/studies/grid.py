@@ -94,6 +94,8 @@ class StudyData(Section):
     """Overrides for every run, by dotted key."""
     labels: list[int | None] = []
     """Numbers of persons that keep their labels; null = all."""
+    upper_bound: bool = True
+    """Whether there are rows that train on all labels; false where the file has no more labels than the other rows."""
     metric: str = "AP"
     """The metric that rows are compared by."""
     columns: list[str] = COLUMNS
@@ -181,7 +183,12 @@ class StudyGrid(StudyData):
             return {"": self}
         return {
             name: self.model_copy(
-                update={**{key: getattr(data, key) for key in StudyData.model_fields}, "title": name, "datasets": {}}
+                update={
+                    **{key: getattr(data, key) for key in StudyData.model_fields},
+                    "title": name,
+                    "datasets": {},
+                    "rows": {key: row for key, row in self.rows.items() if data.upper_bound or not row.all_labels},
+                }
             )
             for name, data in self.datasets.items()
         }
@@ -270,7 +277,7 @@ class StudyGrid(StudyData):
             StudyRun(name, labels, seed, dataset)
             for seed in self.seeds
             for dataset, part in self.parts().items()
-            for name, row in self.rows.items()
+            for name, row in part.rows.items()
             for labels in ([None] if row.all_labels else part.labels)
         ]
 

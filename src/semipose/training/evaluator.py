@@ -275,7 +275,8 @@ class Evaluator:
         if self.engine.method.baseline_network is None:
             return ""
         images = len(self._truth[which].instances.images)
-        return f"{plural(images, f'{which} image')} of {MIN_IMAGES} that are needed; give labeled images as data.val"
+        found = plural(images, f"{which} image")
+        return f"{found} of {MIN_IMAGES} that are needed; give others as data.val, or raise data.validation"
 
     def _load_kept_weights(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """Predictions of images, videos and COCO files: the files written, and the account of what was left out."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,6 +139,32 @@ def test_drawings_are_not_written_among_images(model, tmp_path):
     with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
         semipose.predict(model, tmp_path / "a.png", out=tmp_path, draw=True)
     semipose.predict(model, tmp_path / "a.png", out=tmp_path / "found", draw=True)
+
+
+def test_drawings_are_not_written_among_the_images_of_an_annotation_file(model, small_people, tmp_path):
+    images = [i["file_name"] for i in json.loads(small_people.read_text())["images"]]
+    for name in images:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PEOPLE / "images" / name, tmp_path / "images" / name)
+    before = sorted((tmp_path / "images").rglob("*"))
+    for out in ("images", "images/table.csv"):
+        with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
+            semipose.predict(model, small_people, images=tmp_path / "images", out=tmp_path / out, draw=True)
+    assert sorted((tmp_path / "images").rglob("*")) == before
+    semipose.predict(model, small_people, images=tmp_path / "images", out=tmp_path / "found", draw=True)
+
+
+def test_the_list_of_what_was_left_out_belongs_to_its_output(model, tmp_path):
+    (tmp_path / "dropped.json").write_text("of another prediction")
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "images" / "b.png").write_bytes(b"broken")
+    semipose.predict(model, tmp_path / "images", out=tmp_path / "a.csv")
+    assert "images" in json.loads((tmp_path / "a_dropped.json").read_text())
+    (tmp_path / "images" / "b.png").unlink()
+    semipose.predict(model, tmp_path / "images", out=tmp_path / "a.csv")
+    assert not (tmp_path / "a_dropped.json").exists()
+    assert (tmp_path / "dropped.json").read_text() == "of another prediction"
 
 
 def test_the_account_counts_detections_that_are_left_out(model, tmp_path):

@@ -99,13 +99,14 @@ class DataErrors:
         """Returns what was left out in one line, such as "unlabeled 3 images, train 1 record"; "" if nothing was."""
         return describe_dropped(self.content())
 
-    def write(self, folder: Path) -> None:
-        """Writes dropped.json if something was left out, and removes an old one otherwise."""
+    def write(self, folder: Path, stem: str | None = None) -> None:
+        """Writes dropped.json (STEM_dropped.json) if something was left out, and removes an old one otherwise."""
+        path = folder / (DROPPED if stem is None else f"{stem}_{DROPPED}")
         if content := self.content():
-            write_text(folder / DROPPED, json.dumps(content, indent=1))
+            write_text(path, json.dumps(content, indent=1))
         else:
             with suppress(OSError):
-                (folder / DROPPED).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def content(self) -> dict[str, Any]:
         """Returns what was left out by set: `records` as lines, and `images` with the reason of each."""

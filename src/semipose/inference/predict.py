@@ -2,13 +2,13 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.data.formats.coco_results import save_submission
-from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import relative_names
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
@@ -20,7 +20,7 @@ from semipose.errors import ConfigError, DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
-from semipose.inference.draw import draw_predictions
+from semipose.inference.draw import draw_predictions, draws_among
 from semipose.inference.parameters import data_errors_for, refuse_run_folder, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.prediction_files import output_files, refuse_labels, require_writers, write_prediction_files
@@ -61,24 +61,25 @@ class _Output:
         return cls(folder, files, None if folder == Path(out) else Path(out).stem, draw, names)
 
     def check(self, source: Path, boxes: PathLike | None) -> None:
-        """Creates the folder; raises ConfigError if a file would replace an input, or drawings be among images."""
-        if self.draw and _is_among(self.folder, source):
+        """Creates the folder; raises ConfigError if a file would replace an input, or drawings be among the source."""
+        folder = self.folder.resolve()
+        self._refuse_drawings(source, among=source.is_dir() and source.resolve() in (folder, *folder.parents))
+        for path in self.files:
+            check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
+
+    def check_images(self, source: Path, images: Sequence[Path]) -> None:
+        """Raises ConfigError if drawings would be among the images of the source."""
+        self._refuse_drawings(source, among=draws_among(images, self.folder))
+
+    def _refuse_drawings(self, source: Path, *, among: bool) -> None:
+        if self.draw and among:
             raise ConfigError(
                 f"`out`: drawings in {self.folder} would be mixed with the images of {source}; choose another folder"
             )
-        for path in self.files:
-            check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
 
     def of_video(self, video: Path) -> "_Output":
         """Returns the same output with files that begin with the name of one of several videos."""
         return replace(self, files=[path.with_name(f"{video.stem}_{path.name}") for path in self.files])
-
-
-def _is_among(out: Path, source: Path) -> bool:
-    """Whether `out` is among images or videos of the source; drawn videos beside theirs do not count."""
-    if source.is_dir():
-        return source.resolve() in (out.resolve(), *out.resolve().parents)
-    return source.suffix.lower() in IMAGE_SUFFIXES and source.resolve().parent == out.resolve()
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,8 @@ def predict(
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
             go beside it. The scores and the drawn video have the name of this file, else that of the video. For a COCO
             file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written into the folder, for
-            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json lists records
-            and images that were left out.
+            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json (of one
+            file NAME, NAME_dropped.json) lists records and images that were left out.
         format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
@@ -249,7 +250,9 @@ def _predict_images(
 ) -> WrittenFiles:
     """Predicts the images of a source."""
     persons = errors.read("images", lambda problems: boxes.read(model, source, images, problems, progress))
-    sizes = read_image_sizes(image_paths(persons))
+    paths = image_paths(persons)
+    output.check_images(source, paths)
+    sizes = read_image_sizes(paths)
     if boxes.finder is None:
         warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     else:
@@ -258,7 +261,7 @@ def _predict_images(
             raise DataError(f"{persons.source}: the box network of the run finds no subject in any image; give `boxes`")
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
-    errors.write(output.folder)
+    errors.write(output.folder, output.stem)
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, sizes))

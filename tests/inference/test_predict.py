@@ -204,6 +204,25 @@ def save_video(path: Path, length: int) -> Path:
     return path
 
 
+def test_an_unreadable_video_of_a_folder_is_left_out(model, tmp_path, caplog):
+    for name in ("a", "c"):
+        save_video(tmp_path / f"videos/{name}.avi", 2)
+    (tmp_path / "videos/b.avi").write_bytes(b"broken")
+    written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "found")
+    assert [p.name[:1] for p in written] == ["a", "a", "c", "c"]
+    assert written.account.left_out == {"videos that can't be read": 1}
+    (line,) = [message for message in caplog.messages if "b.avi" in message]
+    assert line.endswith("left out")
+    assert "b.avi" in (tmp_path / "found/b_dropped.json").read_text()
+    assert not (tmp_path / "found/a_dropped.json").exists()
+    with pytest.raises(semipose.DataError, match=r"b\.avi"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "strict", on_error="strict")
+    for name in ("a", "c"):
+        (tmp_path / f"videos/{name}.avi").write_bytes(b"broken")
+    with pytest.raises(semipose.DataError, match=r"no video can be predicted; the first: .*a\.avi"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "found")
+
+
 def test_predictions_of_one_video_in_one_folder(model, tmp_path, caplog):
     video, out = save_video(tmp_path / "v.avi", 2), tmp_path / "found"
     for table in ("a.csv", "b.csv"):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
-from semipose.errors import ConfigError, DataError
+from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
@@ -38,6 +39,8 @@ from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
+
+UNREADABLE = "videos that can't be read"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class _Boxes:
         model: PoseModel,
         video: Path,
         output: _Output,
+        errors: DataErrors,
         progress: Progress,
         *,
         smooth: int,
@@ -155,6 +159,7 @@ class _Boxes:
             flip_test=flip_test,
             min_score=self.min_score,
             box_category=self.category,
+            errors=errors,
             progress=progress,
         )
 
@@ -189,8 +194,8 @@ def predict(
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
             go beside it. The scores and the drawn video have the name of this file, else that of the video. For a COCO
             file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written into the folder, for
-            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json (of one
-            file NAME, NAME_dropped.json) lists records and images that were left out.
+            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json (of a
+            file or video NAME, NAME_dropped.json) lists records and images that were left out.
         format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
@@ -210,7 +215,7 @@ def predict(
         network: A network of the run folder, as in `load`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
+        on_error: Whether broken records, images and videos are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
 
     Returns:
@@ -231,7 +236,7 @@ def predict(
     log.info(model.describe_scores())
     found = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
-        return _predict_videos(model, source, found, output, progress, smooth=smooth, flip_test=flip_test)
+        return _predict_videos(model, source, found, output, errors, progress, smooth=smooth, flip_test=flip_test)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
     refuse_labels(output.files)
     return _predict_images(model, source, images, found, output, errors, progress, flip_test=flip_test)
@@ -305,6 +310,7 @@ def _predict_videos(
     source: Path,
     boxes: _Boxes,
     output: _Output,
+    errors: DataErrors,
     progress: Progress,
     *,
     smooth: int,
@@ -322,11 +328,29 @@ def _predict_videos(
     refuse_labels(path for own in outputs.values() for path in own.files)
     paths: list[Path] = []
     accounts: list[DataAccount] = []
+    failed: list[str] = []
     for video, own in outputs.items():
-        written = boxes.predict_video(model, video, own, progress, smooth=smooth, flip_test=flip_test)
-        paths, accounts = [*paths, *written], [*accounts, written.account]
+        found = errors.fresh()
+        try:
+            written = boxes.predict_video(model, video, own, found, progress, smooth=smooth, flip_test=flip_test)
+            paths, accounts = [*paths, *written], [*accounts, written.account]
+        except DataError as error:
+            if len(videos) == 1:
+                raise
+            found.leave_out("video", video, error)
+            failed.append(str(error))
+        found.write(own.folder, own.stem or video.stem)
     if len(videos) == 1:
         return WrittenFiles(paths, accounts[0])
+    if not accounts:
+        raise BrokenDataError(f"{source}: no video can be predicted; the first: {failed[0]}", failed)
+    return WrittenFiles(paths, _total(source, accounts, len(failed)))
+
+
+def _total(source: Path, accounts: Sequence[DataAccount], failed: int) -> DataAccount:
+    """Logs and returns the account of several videos."""
     persons = sum(account.persons for account in accounts)
-    total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons})
-    return WrittenFiles(paths, total)
+    left_out = sum((Counter(account.left_out) for account in accounts), Counter({UNREADABLE: failed}))
+    total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons}, +left_out)
+    log.info(total.describe())
+    return total

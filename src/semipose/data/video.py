@@ -99,6 +99,11 @@ def list_videos(source: Path) -> list[Path]:
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
+    if not found and fixed is not None:
+        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(
+            f"{source} does not exist, and as a pattern it names no video ({kinds}); give images as a folder"
+        )
     if not found:
         raise DataError(f"{source} has no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
     by_name: dict[str, Path] = {}

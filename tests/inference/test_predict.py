@@ -180,7 +180,7 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     assert written == [tmp_path / "found" / "predictions.json"]
     assert written.account.as_dict() == {
         "source": str(folder),
-        "images": 1,
+        "images": 2,
         "persons": 1,
         "used": {"predicted on": 1},
         "left_out": {
@@ -193,6 +193,27 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
         },
         "boxes_from_labels": 0,
     }
+
+
+def test_a_table_has_a_row_for_each_image(model, small_people, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "abc":
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((60, 80, 3), 90, np.uint8))
+    record = {"image_id": "b.png", "category_id": 1, "bbox": [5, 5, 40, 40], "score": 0.9}
+    (tmp_path / "boxes.json").write_text(json.dumps([record]))
+    table, *_ = semipose.predict(model, folder, boxes=tmp_path / "boxes.json", out=tmp_path / "found.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines()[3:]]
+    assert [(row[0], any(row[1:])) for row in rows] == [("a.png", False), ("b.png", True), ("c.png", False)]
+    content = json.loads(small_people.read_text())
+    first, names = content["annotations"][0], [image["file_name"] for image in content["images"]]
+    (tmp_path / "boxes.json").write_text(json.dumps([record | {"image_id": first["image_id"]}]))
+    (one := tmp_path / "one.json").write_text(json.dumps(content | {"annotations": [first]}))
+    for source, given in ((small_people, {"boxes": tmp_path / "boxes.json"}), (one, {})):
+        table, *_ = semipose.predict(model, source, images=PEOPLE / "images", out=tmp_path / "found.csv", **given)
+        rows = [line.split(",") for line in table.read_text().splitlines()[3:]]
+        assert sorted(row[0] for row in rows) == sorted(names)
+        assert sum(any(row[1:]) for row in rows) == 1
 
 
 def save_video(path: Path, length: int) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.clips import clips, frame_of
@@ -79,6 +79,7 @@ def read_candidates(
         persons = prediction_dataset(
             source, skeleton, images, boxes, min_score, problems, category, box_category=box_category
         )
+        persons = replace(persons, empty_images=())
         return Candidates(persons, next_frames(list(persons.image_paths.values())))
     refuse_unused(f"{source.name} is a video", images=images)
     wanted, later = max(FRAMES, VIDEO_POOL * count), folder / "following"

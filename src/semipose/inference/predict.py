@@ -282,9 +282,11 @@ def _write(
     output: _Output,
 ) -> list[Path]:
     """Writes the predictions in images, and drawings; returns the files."""
-    names = relative_names(persons.image_paths, source if source.is_dir() else Path(images) if images else None)
-    shown = list(persons.image_paths.values())
-    write_prediction_files(predictions, output.files, model.skeleton, names, shown, persons.category)
+    shown = persons.image_paths
+    if source.is_dir():
+        shown = dict(sorted(shown.items(), key=lambda item: item[1]))
+    names = relative_names(shown, source if source.is_dir() else Path(images) if images else None)
+    write_prediction_files(predictions, output.files, model.skeleton, names, [*shown.values()], persons.category)
     written = list(output.files)
     if source.suffix == ".json" and written == [output.folder / "predictions.json"]:
         written += _write_submission(model, predictions, output.folder, source)

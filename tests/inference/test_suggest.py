@@ -110,13 +110,16 @@ def test_frames_of_a_video_are_suggested(model, tmp_path):
     assert {p.name for p in (tmp_path / "label").iterdir()} == {"images", "annotations.json"}
 
 
-def test_one_image_under_two_ids_is_copied_once(model, small_people, tmp_path):
+@pytest.mark.parametrize("format", ["coco", "cvat", "yolo"])
+def test_one_image_under_two_ids_is_suggested_once(model, small_people, tmp_path, format):
     content = json.loads(small_people.read_text())
     content["images"] = [content["images"][0] | {"id": n} for n in (1, 2)]
     content["annotations"] = [content["annotations"][0] | {"id": n, "image_id": n} for n in (1, 2)]
     small_people.write_text(json.dumps(content))
-    suggest(model, small_people, images=PEOPLE / "images", count=2, out=tmp_path / "out")
-    assert len([p for p in (tmp_path / "out" / "images").rglob("*") if p.is_file()]) == 1
+    given = {"images": PEOPLE / "images", "count": 2, "format": format}
+    account = suggest(model, small_people, out=tmp_path / "out", **given).account
+    assert account.used == {"images suggested": 1, "subjects in them": 1}
+    assert account.left_out == {"persons in images that are listed again": 1}
 
 
 def test_unusable_parameters_are_refused(model, frames, tmp_path):

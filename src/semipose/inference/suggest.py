@@ -178,10 +178,8 @@ def _copy_images(
     sources = {p.image_id: paths[p.image_id].absolute() for p in predictions}
     root = os.path.commonpath([path.parent for path in sources.values()])
     copies = {image_id: target_of(out, path, path.relative_to(root), format) for image_id, path in sources.items()}
-    if len({*copies.values()}) < len({*sources.values()}):
-        raise ConfigError(
-            f"`format`: two images in folders of one name have one name; use another format than {format}"
-        )
+    if len(set(copies.values())) < len(copies):
+        raise ConfigError("`format`: two images in folders of one name have one name; use another format than dlc")
     for image_id, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(sources[image_id], copy)

@@ -129,6 +129,7 @@ def test_frames_of_a_video_as_unlabeled_images(cli, small_people, tmp_path, monk
     one_line(cli("data", "frames", tmp_path / "gone.mp4", "--out", tmp_path / "more"), "gone.mp4 does not exist; check")
     assert not (tmp_path / "more").exists()
     one_line(cli("data", "frames", path, "--out", tmp_path / "frames"), "--out")
+    one_line(cli("data", "frames", path, "--out", tmp_path / "more", "--detector", "any"), "--detector: nothing is to")
 
 
 def test_pack(cli, tmp_path):
@@ -147,6 +148,10 @@ def test_pack(cli, tmp_path):
     one_line(cli("data", "pack", small, "--boxes", "b.json", "--out", tmp_path / "p"), "--boxes")
     one_line(cli("data", "pack", photos, "--images", photos, "--out", tmp_path / "p"), "--images")
     one_line(cli("data", "pack", photos, "--out", tmp_path / "shards"), "--out")
+    for option, value in (("--min-score", 0.3), ("--box-category", "dog")):
+        one_line(cli("data", "pack", photos, option, value, "--out", tmp_path / "p"), f"{option}: --boxes is not given")
+    for option, value in (("--padding", -1), ("--height", 0), ("--width", 0)):
+        one_line(cli("data", "pack", photos, option, value, "--out", tmp_path / "p"), option)
 
 
 @pytest.mark.usefixtures("trained_once")

@@ -153,3 +153,16 @@ def test_the_cache_is_counted_and_cleared(tmp_path, monkeypatch):
     clear_cache()
     assert cache_size() == (0, 0)
     np.testing.assert_array_equal(crops.crop(0), expected)  # open crops stay readable
+
+
+def test_clearing_the_cache_keeps_files_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    crops = open_crop_cache(four_images(tmp_path / "images"), GEOMETRY)
+    (photograph := crops.path.with_name("wheat.jpg")).write_bytes(b"photograph")
+    crops.path.with_name(f".1.tmp.{crops.path.name}").write_bytes(b"unfinished")
+    clear_cache()
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == [photograph]
+    photograph.unlink()
+    clear_cache()
+    assert not [*(tmp_path / "cache").iterdir()]

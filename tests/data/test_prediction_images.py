@@ -34,7 +34,9 @@ def test_an_image_or_a_folder_is_one_person_an_image(folder):
 
 def test_detections_replace_whole_images(folder):
     for source in (folder / "images" / "a.jpg", folder / "images"):
-        (person,) = prediction_dataset(source, COCO, None, boxes(folder, "a.jpg"), 0.5, []).instances
+        persons = prediction_dataset(source, COCO, None, boxes(folder, "a.jpg"), 0.5, [])
+        (person,) = persons.instances
+        assert [path.name for _, path in persons.empty_images] == ([] if source.is_file() else ["b.jpg"])
         assert (person.image.name, person.box) == ("a.jpg", (1, 2, 3, 4))
 
 
@@ -50,6 +52,15 @@ def test_a_list_of_images_needs_detections(folder):
         prediction_dataset(path, COCO, None, None, 0.0, [])
     (person,) = prediction_dataset(path, COCO, None, boxes(folder, 7), 0.0, []).instances
     assert person.image_id == 7
+
+
+def test_the_images_of_a_table_with_detections(folder):
+    path = folder / "images" / "CollectedData_me.csv"
+    rows = ["scorer,me,me", "bodyparts,nose,nose", "coords,x,y", "a.jpg,3,4", "deep/b.jpg,5,6"]
+    path.write_text("\n".join(rows))
+    persons = prediction_dataset(path, COCO, None, boxes(folder, "b.jpg"), 0.0, [])
+    assert [(p.image.name, p.box, p.labeled) for p in persons.instances] == [("b.jpg", (1, 2, 3, 4), False)]
+    assert [image.name for _, image in persons.empty_images] == ["a.jpg"]
 
 
 def test_a_source_that_does_not_exist(tmp_path):

@@ -102,7 +102,7 @@ def test_a_video_a_folder_or_a_pattern(tmp_path):
     (folder / "image.png").touch()
     assert not is_video_source(folder)
     assert not is_video_source(folder / "image.png")
-    for missing, message in (("no.mp4", "does not exist"), ("*.mov", "has no video")):
+    for missing, message in (("no.mp4", "does not exist"), ("*.mov", "as a pattern it names no video")):
         with pytest.raises(DataError, match=message):
             list_videos(folder / missing)
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,7 @@
 """Candidates: images of a folder, and frames of a video with those after them."""
 
+import json
+
 import cv2
 import numpy as np
 
@@ -21,6 +23,10 @@ def test_frames_of_a_folder_have_those_before_and_after(model, tmp_path):
     candidates = read_candidates(model, tmp_path / "v", tmp_path / "empty", 3, [])
     assert (candidates.around, candidates.further) == (around, frozenset())
     assert len(candidates.persons) == 6
+    record = {"image_id": images[0].name, "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.9}
+    (tmp_path / "boxes.json").write_text(json.dumps([record]))
+    boxed = read_candidates(model, tmp_path / "v", tmp_path / "empty", 3, [], boxes=tmp_path / "boxes.json")
+    assert [*boxed.persons.image_paths.values()] == images[:1]
 
 
 def frame_number_of(image):

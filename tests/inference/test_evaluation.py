@@ -112,6 +112,30 @@ def test_two_models_are_compared_on_the_same_persons(run, tmp_path):
     assert json.loads(json.dumps(found.as_dict()))["difference"]["PCK@0.2"]["value"] == gain.value
     with pytest.raises(ConfigError, match="`against_network`: `against` is not given"):
         evaluate(run, data, images=IMAGES, against_network="f")
+    with pytest.raises(ConfigError, match=r"`against_network`: labels\.json contains predictions already"):
+        evaluate(run, data, images=IMAGES, against=tmp_path / "labels.json", against_network="f")
+
+
+def test_each_model_accounts_for_its_own_broken_records(run, tmp_path):
+    def spoil(content):
+        content["annotations"][3]["keypoints"] = [1]
+
+    data = annotations(tmp_path / "a.json", spoil)
+    persons = read_dataset("people", None).subset(range(100, 130))
+    save_predictions(ground_truth_as_predictions(persons), tmp_path / "whole.json")
+    records = json.loads((tmp_path / "whole.json").read_text())
+    records[5]["keypoints"] = [1]
+    (tmp_path / "broken.json").write_text(json.dumps(records))
+    boxes = [{"image_id": r["image_id"], "category_id": 1, "bbox": r["bbox"], "score": 0.9} for r in records]
+    boxes[0]["bbox"] = [1]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    given = {"images": IMAGES, "on_error": "skip"}
+    found = evaluate(tmp_path / "broken.json", data, against=tmp_path / "whole.json", **given)
+    assert {name: len(own["records"]) for name, own in found.left_out.items()} == {"data": 1, "broken.json": 1}
+    assert {name: len(own["records"]) for name, own in found.against.left_out.items()} == {"data": 1}
+    found = evaluate(run, data, against=run, boxes=tmp_path / "boxes.json", **given)
+    assert found.data == found.against.data
+    assert found.data.left_out["broken boxes"] == 1
 
 
 def test_detected_boxes_replace_the_annotated_ones(run, tmp_path):

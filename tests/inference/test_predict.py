@@ -1,6 +1,7 @@
 """Predictions of images, videos and COCO files: the files written, and the account of what was left out."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,32 @@ def test_drawings_are_not_written_among_images(model, tmp_path):
     semipose.predict(model, tmp_path / "a.png", out=tmp_path / "found", draw=True)
 
 
+def test_drawings_are_not_written_among_the_images_of_an_annotation_file(model, small_people, tmp_path):
+    images = [i["file_name"] for i in json.loads(small_people.read_text())["images"]]
+    for name in images:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PEOPLE / "images" / name, tmp_path / "images" / name)
+    before = sorted((tmp_path / "images").rglob("*"))
+    for out in ("images", "images/table.csv"):
+        with pytest.raises(semipose.ConfigError, match=r"`out`: drawings .* would be mixed"):
+            semipose.predict(model, small_people, images=tmp_path / "images", out=tmp_path / out, draw=True)
+    assert sorted((tmp_path / "images").rglob("*")) == before
+    semipose.predict(model, small_people, images=tmp_path / "images", out=tmp_path / "found", draw=True)
+
+
+def test_the_list_of_what_was_left_out_belongs_to_its_output(model, tmp_path):
+    (tmp_path / "dropped.json").write_text("of another prediction")
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "images" / "b.png").write_bytes(b"broken")
+    semipose.predict(model, tmp_path / "images", out=tmp_path / "a.csv")
+    assert "images" in json.loads((tmp_path / "a_dropped.json").read_text())
+    (tmp_path / "images" / "b.png").unlink()
+    semipose.predict(model, tmp_path / "images", out=tmp_path / "a.csv")
+    assert not (tmp_path / "a_dropped.json").exists()
+    assert (tmp_path / "dropped.json").read_text() == "of another prediction"
+
+
 def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
@@ -153,7 +180,7 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     assert written == [tmp_path / "found" / "predictions.json"]
     assert written.account.as_dict() == {
         "source": str(folder),
-        "images": 1,
+        "images": 2,
         "persons": 1,
         "used": {"predicted on": 1},
         "left_out": {
@@ -168,6 +195,27 @@ def test_the_account_counts_detections_that_are_left_out(model, tmp_path):
     }
 
 
+def test_a_table_has_a_row_for_each_image(model, small_people, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "abc":
+        cv2.imwrite(str(folder / f"{name}.png"), np.full((60, 80, 3), 90, np.uint8))
+    record = {"image_id": "b.png", "category_id": 1, "bbox": [5, 5, 40, 40], "score": 0.9}
+    (tmp_path / "boxes.json").write_text(json.dumps([record]))
+    table, *_ = semipose.predict(model, folder, boxes=tmp_path / "boxes.json", out=tmp_path / "found.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines()[3:]]
+    assert [(row[0], any(row[1:])) for row in rows] == [("a.png", False), ("b.png", True), ("c.png", False)]
+    content = json.loads(small_people.read_text())
+    first, names = content["annotations"][0], [image["file_name"] for image in content["images"]]
+    (tmp_path / "boxes.json").write_text(json.dumps([record | {"image_id": first["image_id"]}]))
+    (one := tmp_path / "one.json").write_text(json.dumps(content | {"annotations": [first]}))
+    for source, given in ((small_people, {"boxes": tmp_path / "boxes.json"}), (one, {})):
+        table, *_ = semipose.predict(model, source, images=PEOPLE / "images", out=tmp_path / "found.csv", **given)
+        rows = [line.split(",") for line in table.read_text().splitlines()[3:]]
+        assert sorted(row[0] for row in rows) == sorted(names)
+        assert sum(any(row[1:]) for row in rows) == 1
+
+
 def save_video(path: Path, length: int) -> Path:
     path.parent.mkdir(exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
@@ -175,6 +223,25 @@ def save_video(path: Path, length: int) -> Path:
         writer.write(np.full((48, 64, 3), 40 * n, np.uint8))
     writer.release()
     return path
+
+
+def test_an_unreadable_video_of_a_folder_is_left_out(model, tmp_path, caplog):
+    for name in ("a", "c"):
+        save_video(tmp_path / f"videos/{name}.avi", 2)
+    (tmp_path / "videos/b.avi").write_bytes(b"broken")
+    written = semipose.predict(model, tmp_path / "videos", out=tmp_path / "found")
+    assert [p.name[:1] for p in written] == ["a", "a", "c", "c"]
+    assert written.account.left_out == {"videos that can't be read": 1}
+    (line,) = [message for message in caplog.messages if "b.avi" in message]
+    assert line.endswith("left out")
+    assert "b.avi" in (tmp_path / "found/b_dropped.json").read_text()
+    assert not (tmp_path / "found/a_dropped.json").exists()
+    with pytest.raises(semipose.DataError, match=r"b\.avi"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "strict", on_error="strict")
+    for name in ("a", "c"):
+        (tmp_path / f"videos/{name}.avi").write_bytes(b"broken")
+    with pytest.raises(semipose.DataError, match=r"no video can be predicted; the first: .*a\.avi"):
+        semipose.predict(model, tmp_path / "videos", out=tmp_path / "found")
 
 
 def test_predictions_of_one_video_in_one_folder(model, tmp_path, caplog):

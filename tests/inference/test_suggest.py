@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semipose.config import load_config
-from semipose.data.datasets import load_splits
+from semipose.data.datasets import PEOPLE, load_splits
 from semipose.data.formats.coco import read_coco
 from semipose.errors import ConfigError, DataError
 from semipose.inference.suggest import suggest
@@ -108,6 +108,18 @@ def test_frames_of_a_video_are_suggested(model, tmp_path):
     assert account.left_out == {"examined frames like one taken": 1}
     assert [p.parent.name for p in written[1:]] == ["images", "images"]
     assert {p.name for p in (tmp_path / "label").iterdir()} == {"images", "annotations.json"}
+
+
+@pytest.mark.parametrize("format", ["coco", "cvat", "yolo"])
+def test_one_image_under_two_ids_is_suggested_once(model, small_people, tmp_path, format):
+    content = json.loads(small_people.read_text())
+    content["images"] = [content["images"][0] | {"id": n} for n in (1, 2)]
+    content["annotations"] = [content["annotations"][0] | {"id": n, "image_id": n} for n in (1, 2)]
+    small_people.write_text(json.dumps(content))
+    given = {"images": PEOPLE / "images", "count": 2, "format": format}
+    account = suggest(model, small_people, out=tmp_path / "out", **given).account
+    assert account.used == {"images suggested": 1, "subjects in them": 1}
+    assert account.left_out == {"persons in images that are listed again": 1}
 
 
 def test_unusable_parameters_are_refused(model, frames, tmp_path):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from semipose.data.video import Frame
-from semipose.errors import ConfigError, DataError
+from semipose.errors import BrokenDataError, ConfigError, DataError
+from semipose.inference.parameters import data_errors_for
 from semipose.inference.video import predict_video
 
 av = pytest.importorskip("av")
+make_video = pytest.importorskip("tests.data.make_video")
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def test_boxes_of_no_frame_are_an_error(model, clip, tmp_path, draw):
 
 
 def test_what_can_not_be_smoothed_is_refused_before_the_first_frame(model, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("semipose.inference.video.read_frames", lambda source: pytest.fail("read"))
+    monkeypatch.setattr("semipose.inference.video.read_frames", lambda *_: pytest.fail("read"))
     records = [{"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}] * 2
     (tmp_path / "boxes.json").write_text(json.dumps(records))
     with pytest.raises(ConfigError, match="`smooth` is 4; give an odd number"):
@@ -81,7 +83,7 @@ def test_what_can_not_be_smoothed_is_refused_before_the_first_frame(model, clip,
 
 
 def test_a_video_that_breaks_off_keeps_its_predictions(model, tmp_path, monkeypatch, caplog):
-    def frames(source):
+    def frames(source, problems):
         for n in range(2):
             decoded = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
             yield Frame(decoded, Fraction(n, 10), Fraction(10), Fraction(1, 10))
@@ -92,6 +94,23 @@ def test_a_video_that_breaks_off_keeps_its_predictions(model, tmp_path, monkeypa
     predict_video(model, tmp_path / "clip.mp4", tmp_path)
     assert len(predictions(tmp_path)) == 2
     assert "its first 2 frames are kept" in caplog.text
+    with pytest.raises(BrokenDataError, match=r"1 broken entry: .*cut off.*`on_error`=skip"):
+        predict_video(model, tmp_path / "clip.mp4", tmp_path, errors=data_errors_for("strict"))
+
+
+def test_broken_boxes_and_a_video_that_ends_early_follow_the_policy(model, tmp_path):
+    content = make_video.clip(tmp_path / "v.mkv", [make_video.picture(n) for n in range(60)]).read_bytes()
+    (tmp_path / "v.mkv").write_bytes(content[: len(content) // 2])
+    record = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.9}
+    (tmp_path / "boxes.json").write_text(json.dumps([record, record | {"bbox": [1]}]))
+    given = {"draw": True, "boxes": tmp_path / "boxes.json"}
+    written = predict_video(model, tmp_path / "v.mkv", tmp_path, **given)
+    assert written.account.left_out["broken records"] == 2
+    for changed, message in ((given, "needs a 'bbox'"), ({"draw": True}, "its file says 6 s")):
+        (out := tmp_path / message).mkdir()
+        with pytest.raises(BrokenDataError, match=message):
+            predict_video(model, tmp_path / "v.mkv", out, errors=data_errors_for("strict"), **changed)
+        assert not any(out.iterdir())
 
 
 def test_a_file_without_frames_is_refused(model, tmp_path):

@@ -195,6 +195,10 @@ def frames(
     """Write frames of videos as unlabeled images, spread over all videos, those that differ most."""
     from semipose.data.video import list_videos
     from semipose.data.video_frames import extract_frames
+    from semipose.inference.parameters import refuse_unused
+
+    if not detect:
+        refuse_unused("nothing is to be detected", detector=detector)
 
     videos, finding = list_videos(source), _detector(detector) if detect else None
     written, alike = extract_frames(videos, out, count=count, min_change=min_change, progress=ConsoleProgress())
@@ -224,22 +228,27 @@ def pack(
     images: Annotated[Path | None, typer.Option(help="Image folder of an annotation file.")] = None,
     boxes: Annotated[Path | None, typer.Option(help="COCO detections file with person boxes.")] = None,
     box_category: BoxCategory = None,
-    min_score: Annotated[float, typer.Option(help="Detections with a lower score are left out.")] = 0.5,
+    min_score: Annotated[
+        float | None, typer.Option(help="Detections with a lower score are left out; 0.5 if not given.")
+    ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Number of persons per shard.")] = 4000,
-    height: Annotated[int, typer.Option(help="input.height of the trainings.")] = 256,
-    width: Annotated[int, typer.Option(help="input.width of the trainings.")] = 192,
-    padding: Annotated[float, typer.Option(help="input.padding of the trainings.")] = 1.25,
+    height: Annotated[int, typer.Option(min=32, help="input.height of the trainings.")] = 256,
+    width: Annotated[int, typer.Option(min=32, help="input.width of the trainings.")] = 192,
+    padding: Annotated[float, typer.Option(min=1, help="input.padding of the trainings.")] = 1.25,
     json: Json = False,
 ) -> None:
     """Crop the persons of a large unlabeled set into shards; a training reads a few of them at a time."""
     from semipose.data.prepare import pack_images
+    from semipose.inference.parameters import refuse_unused
 
+    if boxes is None:
+        refuse_unused("`boxes` is not given", min_score=min_score, box_category=box_category)
     table, account = pack_images(
         source,
         out,
         images=images,
         boxes=boxes,
-        min_score=min_score,
+        min_score=0.5 if min_score is None else min_score,
         box_category=box_category,
         shard_size=shard_size,
         input_size=(height, width),

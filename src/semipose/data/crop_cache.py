@@ -11,7 +11,6 @@ import logging
 import math
 import mmap
 import os
-import shutil
 import zipfile
 import zlib
 from collections import defaultdict, deque
@@ -123,8 +122,13 @@ def cache_size() -> tuple[int, int]:
 
 def clear_cache() -> None:
     """Removes all cached crops; what is open stays readable, and what is needed again is made again."""
-    for folder in (_folder(cache_dir()), _lock_folder(cache_dir())):
-        shutil.rmtree(folder, ignore_errors=True)
+    crops, locks = _folder(cache_dir()), _lock_folder(cache_dir())
+    for path in [*crops.glob(f"*{SUFFIX}"), *locks.glob("*.lock")]:
+        with suppress(OSError):
+            path.unlink()
+    for folder in (crops, locks):
+        with suppress(OSError):  # files of the user stay
+            folder.rmdir()
 
 
 def open_crop_cache(

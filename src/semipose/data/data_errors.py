@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -78,12 +78,32 @@ class DataErrors:
         with problems_first(problems):
             found = reader(problems)
         problems = list(dict.fromkeys(problems))  # a set that was read again with another image folder
+        self.add(name, problems)
+        if problems:
+            log.warning("%s: %s; left out", name, _summary(problems))
+        return found
+
+    def add(self, name: str, problems: list[str]) -> None:
+        """Notes what is broken in a set.
+
+        Raises:
+            BrokenDataError: If there is something, and the policy is strict.
+        """
         if problems and self._policy(name) == "strict":
             raise BrokenDataError(f"{_summary(problems)}; {self._remedy(name)}", problems)
         if problems:
-            log.warning("%s: %s; left out", name, _summary(problems))
             self.records.setdefault(name, []).extend(problems)
-        return found
+
+    def leave_out(self, name: str, path: Path, error: DataError) -> None:
+        """Notes and logs that a file of a set can't be read; raises the error again if the policy is strict."""
+        if self._policy(name) == "strict":
+            raise error
+        log.warning("%s; left out", error)
+        self.unreadable.setdefault(name, {})[str(path)] = str(error)
+
+    def fresh(self) -> "DataErrors":
+        """Returns the same policies, with nothing left out so far."""
+        return replace(self, records={}, unreadable={})
 
     def on_unreadable(self, name: str) -> OnUnreadable:
         """Returns the callback that applies the policy of a set to its unreadable images."""
@@ -99,13 +119,14 @@ class DataErrors:
         """Returns what was left out in one line, such as "unlabeled 3 images, train 1 record"; "" if nothing was."""
         return describe_dropped(self.content())
 
-    def write(self, folder: Path) -> None:
-        """Writes dropped.json if something was left out, and removes an old one otherwise."""
+    def write(self, folder: Path, stem: str | None = None) -> None:
+        """Writes dropped.json (STEM_dropped.json) if something was left out, and removes an old one otherwise."""
+        path = folder / (DROPPED if stem is None else f"{stem}_{DROPPED}")
         if content := self.content():
-            write_text(folder / DROPPED, json.dumps(content, indent=1))
+            write_text(path, json.dumps(content, indent=1))
         else:
             with suppress(OSError):
-                (folder / DROPPED).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     def content(self) -> dict[str, Any]:
         """Returns what was left out by set: `records` as lines, and `images` with the reason of each."""

@@ -1,14 +1,15 @@
 """The images and person boxes that predictions are made for."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from semipose.data.account import unusable_by_reason
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco import read_image_list
-from semipose.data.formats.detections import apply_detections
-from semipose.data.formats.image_folder import read_folder, whole_images
+from semipose.data.formats.detections import apply_detections, read_detected_persons
+from semipose.data.formats.image_folder import list_images, read_folder, whole_images
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES, FORMATS, find_format, read_annotations
 from semipose.errors import ConfigError, DataError
 from semipose.structures.boxes import WHOLE
@@ -28,7 +29,7 @@ def prediction_dataset(
     *,
     box_category: int | str | None = None,
 ) -> PoseDataset:
-    """Returns the persons, without labels, to predict poses for.
+    """Returns the persons, without labels, to predict poses for, and the images without a box as empty ones.
 
     Args:
         source: An image, a folder of images or an annotation file.
@@ -52,13 +53,18 @@ def prediction_dataset(
             return _whole_images(source, skeleton, images, problems, category)
         if boxes is None:
             return _annotated_boxes(source, skeleton, images, problems, category)
-        listed = read_image_list(source, images, skeleton).with_category(category)
-        return apply_detections(listed, boxes, min_score, problems, box_category=box_category)
+        listed = _listed(source, skeleton, images, problems).with_category(category)
+        persons = apply_detections(listed, boxes, min_score, problems, box_category=box_category)
+        return _with_all_images(persons, listed.image_paths)
     if source.is_dir():
-        persons = read_folder(
-            source, skeleton, boxes=boxes, min_score=min_score, box_category=box_category, problems=problems
-        )
-        return persons.with_category(category)
+        if boxes is None:
+            return read_folder(source, skeleton, problems=problems).with_category(category)
+        paths, left_out = list_images(source)
+        persons = read_detected_persons(
+            paths, source, skeleton, boxes, min_score, problems, box_category=box_category
+        ).with_category(category)
+        persons = replace(persons, left_out={**left_out, **persons.left_out})
+        return _with_all_images(persons, dict(enumerate(paths, start=1)))
     if not source.is_file():
         raise DataError(f"{source} does not exist; give an image, a folder of images, a COCO file or a video")
     persons = whole_images([source], skeleton, str(source), problems).with_category(category)
@@ -69,14 +75,20 @@ def _whole_images(
     source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str], category: Category
 ) -> PoseDataset:
     """One person in each image of an annotation file, with the ids of the images."""
-    if find_format(source) is FORMATS["coco"]:
-        listed = read_image_list(source, images, skeleton)
-    else:
-        listed = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
+    listed = _listed(source, skeleton, images, problems)
     ids = list(listed.image_paths)
     persons = whole_images(list(listed.image_paths.values()), skeleton, listed.source, problems)
     own = (replace(person, image_id=ids[int(person.image_id) - 1]) for person in persons.instances)
     return PoseDataset(skeleton, own, listed.source, category=category)
+
+
+def _listed(
+    source: Path, skeleton: Skeleton, images: str | os.PathLike[str] | None, problems: list[str]
+) -> PoseDataset:
+    """The images of an annotation file; its persons are of no interest."""
+    if find_format(source) is FORMATS["coco"]:
+        return read_image_list(source, images, skeleton)
+    return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
 
 
 def _annotated_boxes(
@@ -90,4 +102,11 @@ def _annotated_boxes(
     usable = persons.usable()
     if not len(usable):
         raise ConfigError(f"{source} has no person whose box has an area; give detections as `boxes`")
-    return replace(usable, left_out={**persons.left_out, **unusable_by_reason(persons)})
+    usable = replace(usable, left_out={**persons.left_out, **unusable_by_reason(persons)})
+    return _with_all_images(usable, persons.image_paths)
+
+
+def _with_all_images(persons: PoseDataset, images: Mapping[int | str, Path]) -> PoseDataset:
+    """The persons, with those of the images that show none of them as empty images."""
+    shown = persons.image_paths
+    return replace(persons, empty_images=tuple((n, path) for n, path in images.items() if n not in shown))

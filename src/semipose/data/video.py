@@ -99,6 +99,11 @@ def list_videos(source: Path) -> list[Path]:
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
+    if not found and fixed is not None:
+        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise DataError(
+            f"{source} does not exist, and as a pattern it names no video ({kinds}); give images as a folder"
+        )
     if not found:
         raise DataError(f"{source} has no video ({', '.join(sorted(VIDEO_SUFFIXES))})")
     by_name: dict[str, Path] = {}
@@ -124,11 +129,11 @@ def _is_drawn(video: Path) -> bool:
     return is_beside or is_file(video.with_name(f"{name}{SCORES_SUFFIX}"))
 
 
-def read_frames(source: Path) -> Iterator[Frame]:
+def read_frames(source: Path, problems: list[str] | None = None) -> Iterator[Frame]:
     """Yields the frames of a video in order; times never decrease, even where recordings were joined.
 
     Packets that can't be decoded are skipped. A warning at the end counts them, and another one states that the video
-    is shorter than its file says.
+    is shorter than its file says; `problems` collects both.
 
     Raises:
         DataError: If the file does not exist, is not a video, has no frame, or can't be read to its end.
@@ -161,10 +166,15 @@ def read_frames(source: Path) -> Iterator[Frame]:
         raise DataError(f"video {source} can't be read ({str(error)[:80]}); convert it to H.264 in .mp4") from None
     if number == 0:
         raise DataError(f"video {source} has no frame that can be decoded; convert it to H.264 in .mp4")
+    found: list[str] = []
     if undecodable:
-        log.warning("%s: %s can't be decoded and left out", source, plural(undecodable, "packet"))
+        found.append(f"{source}: {plural(undecodable, 'packet')} can't be decoded and left out")
     if last + 1 / rate < 0.9 * stated:
-        log.warning("%s ends after %.0f s, but its file says %.0f s", source, last, stated)
+        found.append(f"{source} ends after {float(last):.0f} s, but its file says {float(stated):.0f} s")
+    for problem in found:
+        log.warning(problem)
+    if problems is not None:
+        problems += found
 
 
 def _is_pattern(source: Path) -> bool:

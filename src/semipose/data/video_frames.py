@@ -20,7 +20,7 @@ from semipose.data.video import THUMBNAIL_SIZE, count_frames, list_videos, read_
 from semipose.errors import ConfigError, DataError, RunError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
-from semipose.utils.cache import cache_dir
+from semipose.utils.cache import EXTRACTED, cache_dir
 from semipose.utils.files import is_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
@@ -128,7 +128,7 @@ def cached_frames(source: Path, count: int = FRAMES, progress: Progress = NO_PRO
     videos = list_videos(source)
     states = [(str(video.resolve()), video.stat().st_size, video.stat().st_mtime_ns) for video in videos]
     key = sha256(f"{states} {count}".encode()).hexdigest()[:16]
-    folder = cache_dir() / "frames" / key
+    folder = cache_dir() / EXTRACTED / key
     make_folder(folder)
     with FileLock(folder / ".lock"):
         if not is_file(folder / DONE):

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.clips import clips, frame_of
@@ -79,7 +79,12 @@ def read_candidates(
         persons = prediction_dataset(
             source, skeleton, images, boxes, min_score, problems, category, box_category=box_category
         )
-        return Candidates(persons, next_frames(list(persons.image_paths.values())))
+        first: dict[str, int | str] = {}
+        ids = {first.setdefault(path, image_id) for image_id, path in persons.instances.images}
+        own = persons.subset(n for n, person in enumerate(persons.instances) if person.image_id in ids)
+        again = {"persons in images that are listed again": len(persons) - len(own)}
+        own = replace(own, left_out=persons.left_out)
+        return Candidates(own, next_frames(list(own.image_paths.values())), left_out=again)
     refuse_unused(f"{source.name} is a video", images=images)
     wanted, later = max(FRAMES, VIDEO_POOL * count), folder / "following"
     frames, alike = extract_frames(list_videos(source), folder, count=wanted, following=later, progress=progress)

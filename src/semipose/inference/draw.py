@@ -109,6 +109,12 @@ def draw_predictions(
     return written
 
 
+def draws_among(images: Sequence[Path], out: Path) -> bool:
+    """Returns whether `out`, or a folder below it that `draw_predictions` writes to, holds one of the images."""
+    drawings = {out, *((out / name).parent for name in _output_names(images).values())}
+    return not {*map(Path.resolve, drawings)}.isdisjoint(map(Path.resolve, {image.parent for image in images}))
+
+
 def _output_names(paths: Sequence[Path]) -> dict[Path, Path]:
     """Returns the path of each image's drawing, relative to the output folder."""
     shared = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()

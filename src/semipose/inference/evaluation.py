@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,16 +154,19 @@ def evaluate(
         refuse_unused(f"{path.name} contains predictions already", boxes=boxes, flip_test=flip_test, network=network)
     if not is_box_file(boxes):
         refuse_unused("`boxes` is no file", box_category=box_category)
+    if against is None:
+        refuse_unused("`against` is not given", against_network=against_network)
+    elif path := _predictions_file(against):
+        refuse_unused(f"{path.name} contains predictions already", against_network=against_network)
     first = settings.predict(model, truth, network)
-    evaluation = first.evaluate(data_errors)
+    evaluation = first.evaluate()
     assert evaluation.data is not None
     log.info(evaluation.data.describe())
     if against is None:
-        refuse_unused("`against` is not given", against_network=against_network)
         return evaluation
     second = settings.predict(against, truth, against_network)
     difference = differences(first.matched, second.matched)
-    return replace(evaluation, against=second.evaluate(data_errors), difference=difference)
+    return replace(evaluation, against=second.evaluate(), difference=difference)
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,7 @@ class _Predicted:
     selection: str
     truth: PoseDataset
     predictions: list[Prediction]
+    data_errors: DataErrors
     boxes: str
     flip_test: bool | None = None
     decoder: str = ""
@@ -186,7 +191,7 @@ class _Predicted:
     def matched(self) -> MatchedDataset:
         return match_dataset(self.truth, self.predictions, self.instance_score)
 
-    def evaluate(self, data_errors: DataErrors) -> Evaluation:
+    def evaluate(self) -> Evaluation:
         training = find_training_images(self.path) if self.path else None
         leakage = training.count(digest_files(image_paths(self.truth))) if training else None
         protocol = EvaluationProtocol.of(
@@ -194,7 +199,7 @@ class _Predicted:
             boxes=self.boxes,
             flip_test=self.flip_test,
             weights_selection=self.selection,
-            left_out=data_errors.describe(),
+            left_out=self.data_errors.describe(),
             leakage=describe_leakage(leakage),
             decoder=self.decoder,
             instance_score="that of the file" if self.instance_score is None else DESCRIPTIONS[self.instance_score],
@@ -206,15 +211,15 @@ class _Predicted:
         missed = scores.counts["no_prediction"]
         used = {"scored": scores.counts["persons"]} | ({"of them missed (no prediction)": missed} if missed else {})
         left_out = {**unlabeled_by_reason(self.truth), **self.left_out}
-        account = DataAccount.of(self.truth, used, left_out).with_errors(data_errors, "data")
+        account = DataAccount.of(self.truth, used, left_out).with_errors(self.data_errors, "data")
         if self.boxes not in (GROUND_TRUTH, AROUND_LABELS):
             account = replace(account, boxes_from_labels=0)
-        return Evaluation(self.name, scores, protocol, leakage, data_errors.content(), account, around)
+        return Evaluation(self.name, scores, protocol, leakage, self.data_errors.content(), account, around)
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """Settings for making predictions."""
+    """Settings for making predictions; `data_errors` are those of the persons."""
 
     data_errors: DataErrors
     boxes: PathLike | None
@@ -229,6 +234,7 @@ class _Settings:
         """Returns the predictions of a model, or those in a file."""
         if path := _predictions_file(model):
             return self._load(path, truth)
+        errors = deepcopy(self.data_errors)
         loaded = as_pose_model(model, network).to(self.device)
         name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
         kind = self.instance_score or loaded.instance_score
@@ -236,7 +242,7 @@ class _Settings:
         finder = box_finder_for(loaded, self.boxes)
         boxes = self.boxes if finder is None else AUTO
         if boxes is not None and is_box_file(boxes):
-            persons = self.data_errors.read(
+            persons = errors.read(
                 "boxes",
                 lambda problems: apply_detections(truth, boxes, problems=problems, box_category=self.box_category),
             )
@@ -250,14 +256,12 @@ class _Settings:
                 require_one_subject(persons, AUTO, f"train on labels that show several, or give {BOX_EACH}")
             persons = finder.in_images(persons, self.progress)
         predictor = loaded.predictor(flip_test=self.flip_test)
-        predictions, failed = predict_dataset(
-            predictor, persons, loaded.geometry, self.data_errors, "data", self.progress
-        )
+        predictions, failed = predict_dataset(predictor, persons, loaded.geometry, errors, "data", self.progress)
         given = None if boxes is None else os.fspath(boxes)
         source = own_boxes(truth.instances, self.sizes) if given is None else BOX_WORDS.get(given, given)
         kept = without_images(truth, failed)
         left_out = {reason: count for reason, count in persons.left_out.items() if reason != NO_BOX}
-        if broken := len(self.data_errors.records.get("boxes", ())):
+        if broken := len(errors.records.get("boxes", ())):
             left_out["broken boxes"] = broken
         return _Predicted(
             loaded.path,
@@ -265,6 +269,7 @@ class _Settings:
             name,
             kept,
             predictions,
+            errors,
             source,
             predictor.flip_test,
             loaded.decoder,
@@ -278,17 +283,18 @@ class _Settings:
         run = _description_of_run(path)
         unlearned = run.unlearned_joints if run else ()
         truth = _with_joints_of(run.skeleton if run else None, truth, str(path)).without_joints(unlearned)
-        left_out: Counter[str] = Counter()
-        found = self.data_errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth, left_out))
+        left_out, errors = Counter[str](), deepcopy(self.data_errors)
+        found = errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth, left_out))
         kept = _of_category(found, truth, path)
         left_out["predictions of another category"] = len(found) - len(kept)
-        left_out["broken predictions"] = len(self.data_errors.records.get(path.name, ()))
+        left_out["broken predictions"] = len(errors.records.get(path.name, ()))
         return _Predicted(
             path,
             path.name,
             "a predictions file",
             truth,
             kept,
+            errors,
             f"of {path.name}",
             instance_score=self.instance_score or (run.instance_score if run else None),
             unlearned_joints=unlearned,

@@ -2,13 +2,14 @@
 
 import logging
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.data.formats.coco_results import save_submission
-from semipose.data.formats.image_folder import IMAGE_SUFFIXES
 from semipose.data.formats.image_names import relative_names
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
@@ -16,11 +17,11 @@ from semipose.data.leakage import image_paths
 from semipose.data.prediction_images import prediction_dataset
 from semipose.data.suspicions import log_suspicions, suspicious_labels
 from semipose.data.video import is_video_source, list_videos
-from semipose.errors import ConfigError, DataError
+from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.detector import MIN_SCORE, Detector, detect_images, detect_video
-from semipose.inference.draw import draw_predictions
+from semipose.inference.draw import draw_predictions, draws_among
 from semipose.inference.parameters import data_errors_for, refuse_run_folder, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.prediction_files import output_files, refuse_labels, require_writers, write_prediction_files
@@ -38,6 +39,8 @@ from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
+
+UNREADABLE = "videos that can't be read"
 
 
 @dataclass(frozen=True)
@@ -61,24 +64,25 @@ class _Output:
         return cls(folder, files, None if folder == Path(out) else Path(out).stem, draw, names)
 
     def check(self, source: Path, boxes: PathLike | None) -> None:
-        """Creates the folder; raises ConfigError if a file would replace an input, or drawings be among images."""
-        if self.draw and _is_among(self.folder, source):
+        """Creates the folder; raises ConfigError if a file would replace an input, or drawings be among the source."""
+        folder = self.folder.resolve()
+        self._refuse_drawings(source, among=source.is_dir() and source.resolve() in (folder, *folder.parents))
+        for path in self.files:
+            check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
+
+    def check_images(self, source: Path, images: Sequence[Path]) -> None:
+        """Raises ConfigError if drawings would be among the images of the source."""
+        self._refuse_drawings(source, among=draws_among(images, self.folder))
+
+    def _refuse_drawings(self, source: Path, *, among: bool) -> None:
+        if self.draw and among:
             raise ConfigError(
                 f"`out`: drawings in {self.folder} would be mixed with the images of {source}; choose another folder"
             )
-        for path in self.files:
-            check_output_file(path, source, *([Path(boxes)] if boxes and is_box_file(boxes) else []))
 
     def of_video(self, video: Path) -> "_Output":
         """Returns the same output with files that begin with the name of one of several videos."""
         return replace(self, files=[path.with_name(f"{video.stem}_{path.name}") for path in self.files])
-
-
-def _is_among(out: Path, source: Path) -> bool:
-    """Whether `out` is among images or videos of the source; drawn videos beside theirs do not count."""
-    if source.is_dir():
-        return source.resolve() in (out.resolve(), *out.resolve().parents)
-    return source.suffix.lower() in IMAGE_SUFFIXES and source.resolve().parent == out.resolve()
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class _Boxes:
         model: PoseModel,
         video: Path,
         output: _Output,
+        errors: DataErrors,
         progress: Progress,
         *,
         smooth: int,
@@ -154,6 +159,7 @@ class _Boxes:
             flip_test=flip_test,
             min_score=self.min_score,
             box_category=self.category,
+            errors=errors,
             progress=progress,
         )
 
@@ -188,8 +194,8 @@ def predict(
         out: Folder for the predictions and drawings, or one file, by its suffix .json, .csv, .h5 or .slp; drawings then
             go beside it. The scores and the drawn video have the name of this file, else that of the video. For a COCO
             file and COCO's joints, person_keypoints_NAME_semipose_results.json is also written into the folder, for
-            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json lists records
-            and images that were left out.
+            COCO's evaluation server, after OKS-NMS if the model's instance score has it. dropped.json (of a
+            file or video NAME, NAME_dropped.json) lists records and images that were left out.
         format: `coco`: predictions.json (COCO keypoint results). `csv`: predictions.csv with DeepLabCut's header rows
             and one row an image or frame. `dlc`: this csv and the same as predictions.h5. `slp`: predictions.slp of
             SLEAP. That of the suffix of `out`, or coco, if not given.
@@ -209,7 +215,7 @@ def predict(
         network: A network of the run folder, as in `load`.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        on_error: Whether broken records and images are errors (`strict`) or are left out (`skip`).
+        on_error: Whether broken records, images and videos are errors (`strict`) or are left out (`skip`).
         progress: Shows the progress.
 
     Returns:
@@ -230,7 +236,7 @@ def predict(
     log.info(model.describe_scores())
     found = _Boxes.of(model, boxes, min_score, box_category, detect, detector)
     if is_video_source(source):
-        return _predict_videos(model, source, found, output, progress, smooth=smooth, flip_test=flip_test)
+        return _predict_videos(model, source, found, output, errors, progress, smooth=smooth, flip_test=flip_test)
     refuse_unused(f"{source.name} is no video", smooth=smooth)
     refuse_labels(output.files)
     return _predict_images(model, source, images, found, output, errors, progress, flip_test=flip_test)
@@ -249,7 +255,9 @@ def _predict_images(
 ) -> WrittenFiles:
     """Predicts the images of a source."""
     persons = errors.read("images", lambda problems: boxes.read(model, source, images, problems, progress))
-    sizes = read_image_sizes(image_paths(persons))
+    paths = image_paths(persons)
+    output.check_images(source, paths)
+    sizes = read_image_sizes(paths)
     if boxes.finder is None:
         warn_of_other_boxes(model, box_facts(persons.instances, sizes), persons.source)
     else:
@@ -258,7 +266,7 @@ def _predict_images(
             raise DataError(f"{persons.source}: the box network of the run finds no subject in any image; give `boxes`")
     predictor = model.predictor(flip_test=flip_test)
     predictions, _ = predict_dataset(predictor, persons, model.geometry, errors, "images", progress)
-    errors.write(output.folder)
+    errors.write(output.folder, output.stem)
     account = DataAccount.of(persons, {"predicted on": len(predictions)}, {}).with_errors(errors, "images")
     log.info(account.describe())
     log_suspicions(persons.source, suspicious_labels(persons, sizes))
@@ -274,9 +282,11 @@ def _write(
     output: _Output,
 ) -> list[Path]:
     """Writes the predictions in images, and drawings; returns the files."""
-    names = relative_names(persons.image_paths, source if source.is_dir() else Path(images) if images else None)
-    shown = list(persons.image_paths.values())
-    write_prediction_files(predictions, output.files, model.skeleton, names, shown, persons.category)
+    shown = persons.image_paths
+    if source.is_dir():
+        shown = dict(sorted(shown.items(), key=lambda item: item[1]))
+    names = relative_names(shown, source if source.is_dir() else Path(images) if images else None)
+    write_prediction_files(predictions, output.files, model.skeleton, names, [*shown.values()], persons.category)
     written = list(output.files)
     if source.suffix == ".json" and written == [output.folder / "predictions.json"]:
         written += _write_submission(model, predictions, output.folder, source)
@@ -302,6 +312,7 @@ def _predict_videos(
     source: Path,
     boxes: _Boxes,
     output: _Output,
+    errors: DataErrors,
     progress: Progress,
     *,
     smooth: int,
@@ -319,11 +330,29 @@ def _predict_videos(
     refuse_labels(path for own in outputs.values() for path in own.files)
     paths: list[Path] = []
     accounts: list[DataAccount] = []
+    failed: list[str] = []
     for video, own in outputs.items():
-        written = boxes.predict_video(model, video, own, progress, smooth=smooth, flip_test=flip_test)
-        paths, accounts = [*paths, *written], [*accounts, written.account]
+        found = errors.fresh()
+        try:
+            written = boxes.predict_video(model, video, own, found, progress, smooth=smooth, flip_test=flip_test)
+            paths, accounts = [*paths, *written], [*accounts, written.account]
+        except DataError as error:
+            if len(videos) == 1:
+                raise
+            found.leave_out("video", video, error)
+            failed.append(str(error))
+        found.write(own.folder, own.stem or video.stem)
     if len(videos) == 1:
         return WrittenFiles(paths, accounts[0])
+    if not accounts:
+        raise BrokenDataError(f"{source}: no video can be predicted; the first: {failed[0]}", failed)
+    return WrittenFiles(paths, _total(source, accounts, len(failed)))
+
+
+def _total(source: Path, accounts: Sequence[DataAccount], failed: int) -> DataAccount:
+    """Logs and returns the account of several videos."""
     persons = sum(account.persons for account in accounts)
-    total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons})
-    return WrittenFiles(paths, total)
+    left_out = sum((Counter(account.left_out) for account in accounts), Counter({UNREADABLE: failed}))
+    total = DataAccount(str(source), sum(a.images for a in accounts), persons, {"predicted on": persons}, +left_out)
+    log.info(total.describe())
+    return total

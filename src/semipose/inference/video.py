@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
+from semipose.data.data_errors import DataErrors
 from semipose.data.formats.detections import BoxSelection, read_detections
 from semipose.data.formats.image_names import id_value
 from semipose.data.video import DRAWN_SUFFIX, SCORES_SUFFIX, Frame, count_frames, read_frames
@@ -31,7 +32,7 @@ from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.extras import import_extra
-from semipose.utils.files import check_output_file, write_text
+from semipose.utils.files import check_output_file, replacing, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def predict_video(
     flip_test: bool = False,
     min_score: float = 0.0,
     box_category: int | str | None = None,
+    errors: DataErrors | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> WrittenFiles:
     """Writes predictions, whose image ids are frame numbers from 0, and with `draw` the video with poses.
@@ -80,6 +82,8 @@ def predict_video(
         flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
         box_category: Id or name of the detector's category; the persons if not given.
+        errors: The policy of `video`, for broken detections and a video that can't be read to its end; to leave out
+            what is broken if not given.
         progress: Shows the progress.
 
     Returns:
@@ -87,9 +91,11 @@ def predict_video(
 
     Raises:
         DataError: If no frame can be read, or no box of the file is of one of the frames.
+        BrokenDataError: If something is broken, and the policy is strict.
         ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
-    by_frame, left_out = boxes_by_frame(boxes, min_score, box_category)
+    errors = errors or DataErrors(default="skip")
+    by_frame, left_out = errors.read("video", lambda problems: boxes_by_frame(boxes, min_score, box_category, problems))
     finder = box_finder_for(model, boxes)
     several = finder.several if finder else by_frame is not None and max(map(len, by_frame.values())) > 1
     if smooth:
@@ -98,18 +104,20 @@ def predict_video(
     drawn = out / f"{stem}{DRAWN_SUFFIX}" if draw else None
     if drawn:
         check_output_file(drawn, source)
-    frames = predict_frames(model, source, by_frame, finder, flip_test=flip_test, progress=progress)
+    problems: list[str] = []
+    frames = predict_frames(model, source, by_frame, finder, problems, flip_test=flip_test, progress=progress)
     tracker = Tracker(model.skeleton.sigmas) if several else None
-    predictions, count = _collect(frames, tracker, drawn, model.skeleton, names=names)
-    if by_frame is not None and not predictions:
-        if drawn:
-            drawn.unlink()
-        raise DataError(
-            f"`boxes`: no box of {boxes} is of one of the {count} frames of {source.name}; `image_id` is the "
-            "frame number (0, 1, …)"
-        )
+    place: AbstractContextManager[Path | None] = replacing(drawn) if drawn else nullcontext()
+    with place as temporary:
+        predictions, count = _collect(frames, tracker, temporary, model.skeleton, names=names)
+        errors.add("video", problems)
+        if by_frame is not None and not predictions:
+            raise DataError(
+                f"`boxes`: no box of {boxes} is of one of the {count} frames of {source.name}; `image_id` is the "
+                "frame number (0, 1, …)"
+            )
     left_out["frames without a box"] = count - len({p.image_id for p in predictions})
-    account = _account(source, count, len(predictions), by_frame, left_out)
+    account = _account(source, count, len(predictions), by_frame, left_out).with_errors(errors, "video")
     log.info(account.describe())
     if several:
         log.info("%s: %s", source.name, describe_subjects(predictions, count))
@@ -158,6 +166,7 @@ def predict_frames(
     source: Path,
     by_frame: BoxesByFrame = None,
     finder: BoxFinder | None = None,
+    problems: list[str] | None = None,
     *,
     flip_test: bool = False,
     progress: Progress = NO_PROGRESS,
@@ -167,11 +176,11 @@ def predict_frames(
     The boxes are those of `by_frame`, else those that `finder` finds, else the whole frame.
 
     Raises:
-        DataError: If no frame can be read; if a later one can't, a warning is logged.
+        DataError: If no frame can be read; if a later one can't, a warning is logged, and `problems` collects why.
     """
     predictor, number = model.predictor(flip_test=flip_test), -1
     try:
-        frames = progress.track(read_frames(source), count_frames(source), "predicting frames")
+        frames = progress.track(read_frames(source, problems), count_frames(source), "predicting frames")
         for number, frame in enumerate(frames):
             image = frame.image
             whole: list[Box] = [(0.0, 0.0, float(image.shape[1]), float(image.shape[0]))]
@@ -187,6 +196,8 @@ def predict_frames(
         if number < 0:
             raise
         log.warning("%s; the predictions of its first %d frames are kept", error, number + 1)
+        if problems is not None:
+            problems.append(str(error))
 
 
 def _compare_boxes(model: PoseModel, source: Path, by_frame: BoxesByFrame, frame: Box) -> None:
@@ -208,17 +219,20 @@ def _drawn(image: np.ndarray, found: Sequence[Prediction], skeleton: Skeleton, *
 
 
 def boxes_by_frame(
-    boxes: str | os.PathLike[str] | None, min_score: float = 0.0, box_category: int | str | None = None
+    boxes: str | os.PathLike[str] | None,
+    min_score: float = 0.0,
+    box_category: int | str | None = None,
+    problems: list[str] | None = None,
 ) -> tuple[BoxesByFrame, Counter[str]]:
     """Returns the selected boxes of each frame, None without a file, and by reason the number of the others.
 
     Raises:
-        DataError: If no detection has a frame number as its image id.
+        DataError: If no detection has a frame number as its image id, or one is broken and no list collects `problems`.
     """
     if boxes is None or not is_box_file(boxes):
         return None, Counter()
     path, by_frame = Path(boxes), dict[int, list[Box]]()
-    detections, left_out = read_detections(path, BoxSelection(min_score, box_category))
+    detections, left_out = read_detections(path, BoxSelection(min_score, box_category), problems)
     for detection in detections:
         frame = None if detection.image.image_id is None else id_value(detection.image.image_id)
         if isinstance(frame, int):

@@ -12,7 +12,7 @@ from PIL import Image
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
-from semipose.utils.cache import cache_dir
+from semipose.utils.cache import is_cached_image
 from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
@@ -34,7 +34,7 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         The folder that the file names of the images are relative to.
     """
     root, names = names_below_shared_folder(persons.image_paths)
-    if any(image.is_relative_to(cache_dir()) for image in persons.image_paths.values()):
+    if any(map(is_cached_image, persons.image_paths.values())):
         root, names = _copied(root, names, path)
     items = progress.track(names.items(), len(names), "reading image sizes")
     images = [{"id": i, "file_name": name, **_size(root / name)} for i, name in items]

@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from semipose.errors import DataError
-from semipose.utils.cache import cache_dir
+from semipose.utils.cache import UNPACKED, cache_dir
 from semipose.utils.files import is_file
 
 DONE = ".complete"
@@ -28,7 +28,7 @@ def unpacked(path: Path, unpack: Callable[[Path], None]) -> Path:
     Raises:
         DataError: If the cache folder can't be written.
     """
-    folder = cache_dir() / "unpacked" / f"{path.stem[:40]}-{file_key(path)}"
+    folder = cache_dir() / UNPACKED / f"{path.stem[:40]}-{file_key(path)}"
     if not is_file(folder / DONE):
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
+def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS, folder: Path | None = None) -> Path:
     """Writes a COCO annotation file that `read_coco` reads back.
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
@@ -29,11 +29,12 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         persons: The data set.
         path: The file to write.
         progress: Reports the images whose size was read.
+        folder: The folder that the file names are relative to if all images lie below it; else the one they share.
 
     Returns:
         The folder that the file names of the images are relative to.
     """
-    root, names = names_below_shared_folder(persons.image_paths)
+    root, names = names_below_shared_folder(persons.image_paths, folder)
     if any(image.is_relative_to(cache_dir()) for image in persons.image_paths.values()):
         root, names = _copied(root, names, path)
     items = progress.track(names.items(), len(names), "reading image sizes")

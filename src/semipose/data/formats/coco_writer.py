@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from semipose.data.formats.image_files import images_to_copy
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
@@ -58,15 +59,16 @@ def _copied(root: Path, names: Mapping[int | str, str], path: Path) -> tuple[Pat
 
     Returns:
         The image folder and the names in it; images that are missing have no file there either.
+
+    Raises:
+        ConfigError: If there are other images of the same names.
     """
     images = path.parent / "images"
     target, prefix = (images, f"{path.stem}/") if images.is_dir() else (path.with_suffix(""), "")
-    copied = {image_id: f"{prefix}{name}" for image_id, name in names.items()}
-    for image_id, name in names.items():
-        if is_file(root / name):
-            make_folder((target / copied[image_id]).parent)
-            shutil.copyfile(root / name, target / copied[image_id])
-    return target, copied
+    for name in images_to_copy(root, target / prefix, [name for name in names.values() if is_file(root / name)]):
+        make_folder((target / prefix / name).parent)
+        shutil.copyfile(root / name, target / prefix / name)
+    return target, {image_id: f"{prefix}{name}" for image_id, name in names.items()}
 
 
 def _given(skeleton: Skeleton) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -148,6 +149,20 @@ def test_a_number_of_the_remaining_persons_is_unlabeled(small_people):
     assert found.account.left_out["without labels and not in the unlabeled set"] == 30
     alone = load_splits(DataConfig(**data, include_remaining=False))
     assert alone.split.unlabeled == alone.split.labeled
+
+
+@pytest.mark.parametrize("most", [5, 15])
+def test_labeled_persons_do_not_count_as_unlabeled_ones(small_people, tmp_path, most):
+    """A limit below the number of labels took nearly all unlabeled images, one of that number none."""
+    for n in range(20):
+        cv2.imwrite(str(tmp_path / f"{n}.png"), np.full((8, 8, 3), 10 * n, np.uint8))
+    data = {"train": str(small_people), "images": str(PEOPLE / "images"), "validation": 0, "max_unlabeled": most}
+    found = load_splits(DataConfig(**data, unlabeled=str(tmp_path)))
+    assert len(found.unlabeled) == len(found.labeled) + most
+    assert found.account.left_out["of the unlabeled set: more than `data.max_unlabeled`"] == 20 - most
+    few = load_splits(DataConfig(**data, labels=50, unlabeled=str(tmp_path)))  # ten persons lose their labels
+    assert len(few.split.unlabeled) == 50 + min(10, most)
+    assert len(few.unlabeled) == 50 + most
 
 
 def test_skeleton_file_sets_pairs_sigmas_limbs_and_category(tmp_path):

@@ -51,7 +51,7 @@ def test_unusual_images_keep_their_pixels(tmp_path):
         assert np.abs(found.astype(int) - np.asarray(image)).max() <= 8, path.name
 
 
-@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_deep_gray_images_are_scaled_by_their_range(tmp_path, bits, suffix):
     """Cameras store 10 and 12 bits in files of 16: as 16 bits they would be black."""
@@ -68,7 +68,7 @@ def test_floats_are_shares_or_gray_levels(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / f"{name}.tif"), np.repeat(gray[:, :, None], 3, axis=2))
 
 
-@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_deep_color_images_are_scaled_by_their_range(tmp_path, bits):
     smooth = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint16)
     color = np.stack([smooth, smooth // 2, smooth[::-1]], axis=2)

@@ -1,12 +1,14 @@
 """Splits of annotation files by video, time and person."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from semipose.data.clips import frame_of
+from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.split_files import split_annotations
 from semipose.errors import ConfigError
@@ -15,7 +17,7 @@ from semipose.structures.skeletons import COCO
 from tests.data.test_clips import write_frames
 
 
-def written(tmp_path: Path, images: list[Path], individuals=None) -> Path:
+def written(tmp_path: Path, images: list[Path], individuals=None, folder=None) -> Path:
     """A COCO file with a person in each image, or several with individuals: [[names of image 1], …]."""
     joints, visibility = np.ones((17, 2)), np.full(17, 2, np.int8)
     names = individuals or [[None]] * len(images)
@@ -24,7 +26,7 @@ def written(tmp_path: Path, images: list[Path], individuals=None) -> Path:
         for n, (image, own) in enumerate(zip(images, names, strict=True))
         for k, name in enumerate(own)
     ]
-    write_coco(PoseDataset(COCO, persons, "all"), tmp_path / "all.json")
+    write_coco(PoseDataset(COCO, persons, "all"), tmp_path / "all.json", folder=folder)
     return tmp_path / "all.json"
 
 
@@ -55,6 +57,30 @@ def test_by_image(tmp_path):
     assert [len(own) for own in parts] == [5, 3, 2]
     assert set().union(*parts) == {image.name for image in images}
     assert sum(found.account.used.values()) == 11
+
+
+@pytest.mark.parametrize("folders", [("", "day2"), ("session1/a", "session1/b")])
+def test_names_of_all_parts_are_relative_to_the_image_folder(tmp_path, caplog, folders):
+    caplog.set_level(logging.INFO)
+    photos = tmp_path / "photos"
+    images = [image for folder in folders for image in write_frames(photos / folder, range(4))]
+    source = written(tmp_path, images, folder=photos)
+    found = split_annotations(source, tmp_path / "out", by="video", val=0.5, images=photos)
+    assert "image folder" not in caplog.text
+    read = [{*read_coco(path, photos).image_paths.values()} for path in found]
+    assert not read[0] & read[1]
+    assert read[0] | read[1] == {*images}
+
+
+def test_names_without_an_image_folder_are_relative_to_the_folder_that_all_images_share(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    root = tmp_path / "images"
+    images = [image for folder in ("a", "b") for image in write_frames(root / folder, range(4))]
+    found = split_annotations(written(tmp_path, images), tmp_path / "out", by="video", val=0.5)
+    read = [{*read_coco(path, root).image_paths.values()} for path in found]
+    assert read[0] | read[1] == {*images}
+    for path in found:
+        assert f"{path}: file names are relative to the image folder {root}" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["{:08x}-v{}_{{:04d}}.png", "v{1}_{{:04d}}_png.rf.{0:032x}.png"])

@@ -1,6 +1,7 @@
 """Splits: sizes, disjointness, nesting, reproducibility, and the saved file."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +167,8 @@ def test_fingerprints_change_with_names_boxes_and_joints(tmp_path):
     }
     others = [PoseDataset(COCO, replace(columns, **{name: value}), "x") for name, value in changes.items()]
     assert len({fingerprint(dataset), *map(fingerprint, others)}) == 5
+    raw = replace(columns, images=tuple((i, os.fsdecode(b"caf\xe9") + path) for i, path in columns.images))
+    assert len(fingerprint(PoseDataset(COCO, raw, "names that are not UTF-8"))) == 12
 
 
 def test_embedded_people():

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from semipose.data.video import count_frames, is_video_source, list_videos, read_frames
+from semipose.data.video import count_frames, has_videos, is_video_source, list_videos, read_frames
 from semipose.errors import ConfigError, DataError
 from tests.data.make_video import RATE, clip, picture
 
@@ -94,6 +94,10 @@ def test_a_video_a_folder_or_a_pattern(tmp_path):
     assert names(folder) == ["a.mp4", "b.avi", "c.mp4"]
     assert names(folder / "a.mp4") == names(folder / "*.mp4") == ["a.mp4"]
     assert names(folder / "**/*.mp4") == ["a.mp4", "c.mp4"]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "cam1").symlink_to(folder)
+    assert has_videos(tmp_path / "linked")
+    assert names(tmp_path / "linked") == ["a.mp4", "b.avi", "c.mp4"]
     (folder / "e[1].mp4").touch()
     assert names(folder / "e[1].mp4") == ["e[1].mp4"]
     (folder / "below/a.mp4").touch()

@@ -6,6 +6,7 @@ from semipose.errors import ConfigError
 from semipose.utils.files import (
     check_new_file,
     check_output_file,
+    files_below,
     is_file,
     is_run_folder,
     make_folder,
@@ -71,3 +72,18 @@ def test_a_run_folder_has_a_configuration_and_a_state_or_scores(tmp_path):
     (tmp_path / "config.yaml").unlink()
     assert not is_run_folder(tmp_path)
     assert not is_run_folder(tmp_path / "null\0byte")
+
+
+def test_files_in_linked_folders_are_listed_once(tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("photos/a.png", "photos/z/b.png", "disk/deep/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (folder / "again").symlink_to(folder / "z")
+    (folder / "cam1").symlink_to(tmp_path / "disk")
+    (folder / "cam2").symlink_to(tmp_path / "disk")
+    (folder / "z" / "loop").symlink_to(folder)
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    found = sorted(path.relative_to(folder).as_posix() for path in files_below(folder))
+    assert found == ["a.png", "cam1/deep/c.png", "gone", "z/b.png"]
+    assert [*files_below(tmp_path / "nowhere")] == []

@@ -1,6 +1,6 @@
 """Counts in words, and errors in a line."""
 
-from semipose.utils.text import first_line, plural, some_of
+from semipose.utils.text import as_utf8, first_line, plural, some_of
 
 
 def test_the_first_line_of_an_error():
@@ -23,3 +23,7 @@ def test_names_in_words():
         "a, b, c and 2 more",
     ]
     assert some_of(["a", "b"], "or") == "a or b"
+
+
+def test_bytes_that_are_not_utf8_are_escaped():
+    assert as_utf8("Mäuse/caf\udce9 1.png") == r"Mäuse/caf\udce9 1.png"

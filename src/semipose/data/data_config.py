@@ -54,7 +54,8 @@ class DataConfig(Section):
     include_remaining: bool = True
     """The unlabeled set also holds the persons that lost their labels to `labels`; otherwise they take no part."""
     max_unlabeled: int | None = Field(None, ge=1)
-    """Largest number of unlabeled persons, with `boxes: auto` of images, drawn with `split_seed`; else all of them."""
+    """Largest number of unlabeled persons that are not labeled ones too, with `boxes: auto` of images, drawn with
+    `split_seed`; else all of them. Those that lost their labels come first, then those of `unlabeled`."""
     unlabeled: str | None = None
     """More unlabeled images: a folder, an annotation file whose labels are not used, a folder of shards that
     `semipose data pack` made, or videos (one, a folder or a pattern like `videos/*.mp4`), of which `max_unlabeled`

@@ -357,9 +357,10 @@ def _with_joints_of(skeleton: Skeleton, dataset: PoseDataset, option: str) -> Po
 
 
 def _limit_unlabeled(config: DataConfig, split: Split) -> Split:
-    """The split with the unlabeled persons that the configuration allows."""
-    unlabeled = split.unlabeled if config.include_remaining else sorted({*split.unlabeled} & {*split.labeled})
-    return replace(split, unlabeled=tuple(draw_at_most(config.max_unlabeled, unlabeled, config.split_seed)))
+    """The split with the unlabeled persons that the configuration allows; labeled ones among them do not count."""
+    lost = sorted({*split.unlabeled} - {*split.labeled}) if config.include_remaining else []
+    drawn = draw_at_most(config.max_unlabeled, lost, config.split_seed)
+    return replace(split, unlabeled=tuple(sorted([*drawn, *({*split.unlabeled} & {*split.labeled})])))
 
 
 def _unlabeled(
@@ -381,7 +382,7 @@ def _unlabeled(
     new = without_shared_images(usable, train)
     if len(usable) and not len(new):
         log.warning("%s: all of its images are labeled ones, so it adds no unlabeled image", path)
-    wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(own or ())
+    wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(lost)
     more = new.subset(draw_at_most(wanted, range(len(new)), config.split_seed))
     left_out = {
         **read.left_out,

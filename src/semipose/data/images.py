@@ -97,10 +97,10 @@ def decode_image(path: Path, content: bytes) -> np.ndarray:
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
     """Scales 16-bit values by their range to uint8.
 
-    Cameras store 10 and 12 bits in 16. The file does not say which, so the largest value decides: below 1024 the values
-    have 10 bits, below 4096 12 bits, else 16.
+    Cameras store 10 and 12 bits in 16, and some tools 8. The file does not say which, so the largest value decides:
+    below 256 the values have 8 bits, below 1024 10 bits, below 4096 12 bits, else 16.
     """
-    bits = next((bits for bits in (10, 12) if values.max() < 1 << bits), 16)
+    bits = next((bits for bits in (8, 10, 12) if values.max() < 1 << bits), 16)
     return (values.astype(np.int64) >> (bits - 8)).clip(0, 255).astype(np.uint8)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.clips import clips, frame_of, near_pairs
 from semipose.data.formats.categories import CategoryChoice
+from semipose.data.formats.coco_writer import write_coco
+from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.registry import read_annotations
-from semipose.data.formats.writers import write_annotations
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
@@ -39,6 +40,9 @@ def split_annotations(
     progress: Progress = NO_PROGRESS,
 ) -> WrittenFiles:
     """Writes the persons of an annotation file as train.json, val.json and test.json (COCO).
+
+    The file names in all of them are relative to one folder: `images`, or the one that all images share if `images` is
+    not given or some lie elsewhere.
 
     Args:
         annotations: The file or project.
@@ -71,12 +75,16 @@ def split_annotations(
     persons = read_annotations(annotations, images, category=CategoryChoice(category))
     parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
     make_folder(Path(out))
+    given = None if images is None else Path(images)
+    shared, _ = names_below_shared_folder(persons.image_paths, given)
     used: dict[str, int] = {}
     files: list[Path] = []
     for part in ("train", *(name for name, share in shares.items() if share)):
         chosen = _in_images(persons, {image for image, own in parts.items() if own == part})
         path = Path(out) / f"{part}.json"
-        write_annotations(chosen, path, progress)
+        root = write_coco(chosen, path, progress, shared)
+        if given is None or root.resolve() != given.resolve():
+            log.info("%s: file names are relative to the image folder %s", path, root)
         used[part] = len(chosen)
         files.append(path)
     left_out = {"next to a held-out frame": len(persons) - sum(used.values())}

@@ -145,7 +145,7 @@ def fingerprint(dataset: PoseDataset) -> str:
     The folder of the images does not matter.
     """
     found = hashlib.sha256(" ".join(dataset.skeleton.joints).encode())
-    found.update("\n".join(Path(path).name for path in dataset.instances.paths).encode())
+    found.update("\n".join(Path(path).name for path in dataset.instances.paths).encode(errors="surrogatepass"))
     for column in (dataset.instances.boxes, dataset.instances.joints.astype(np.float64), dataset.instances.visibility):
         found.update(np.ascontiguousarray(column).tobytes())
     return found.hexdigest()[:12]

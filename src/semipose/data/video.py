@@ -14,7 +14,7 @@ import numpy as np
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_by_product
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
-from semipose.utils.files import is_file
+from semipose.utils.files import files_below, is_file
 from semipose.utils.text import plural
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class Frame:
 def is_video_source(source: Path) -> bool:
     """Returns whether a path is a video, a pattern such as `videos/*.mp4`, or a folder with videos and no image."""
     if source.is_dir():
-        suffixes = {p.suffix.lower() for p in source.rglob("*") if not is_by_product(p.relative_to(source))}
+        suffixes = {p.suffix.lower() for p in files_below(source) if not is_by_product(p.relative_to(source))}
         return bool(suffixes & VIDEO_SUFFIXES) and not suffixes & IMAGE_SUFFIXES
     return source.suffix.lower() in VIDEO_SUFFIXES or _is_pattern(source)
 
 
 def has_videos(folder: Path) -> bool:
     """Returns whether a path is a folder with videos that are neither hidden nor drawn by `predict`."""
-    return folder.is_dir() and any(not _is_drawn(path) for path in _videos_below(folder, "**/*"))
+    return folder.is_dir() and any(not _is_drawn(path) for path in _videos_below(folder))
 
 
 def list_videos(source: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def list_videos(source: Path) -> list[Path]:
         _require(source)
     fixed = next((n for n, part in enumerate(source.parts) if glob.has_magic(part)), 0) if _is_pattern(source) else None
     root = source if fixed is None else Path(*source.parts[:fixed])
-    every = _videos_below(root, "**/*" if fixed is None else "/".join(source.parts[fixed:]))
+    every = _videos_below(root, None if fixed is None else "/".join(source.parts[fixed:]))
     found = [p for p in every if not _is_drawn(p)]
     if drawn := sorted({*every}.difference(found)):
         log.warning("%s: %s with drawn poses left out, the first is %s", source, plural(len(drawn), "video"), drawn[0])
@@ -113,9 +113,10 @@ def list_videos(source: Path) -> list[Path]:
     return found
 
 
-def _videos_below(root: Path, pattern: str) -> list[Path]:
-    """The videos of a pattern below a folder that are not hidden, sorted."""
-    videos = (path for path in root.glob(pattern) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
+def _videos_below(root: Path, pattern: str | None = None) -> list[Path]:
+    """The videos below a folder that are not hidden, sorted; all, or those of a pattern."""
+    paths = files_below(root) if pattern is None else root.glob(pattern)
+    videos = (path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
     return sorted(path for path in videos if not is_by_product(path.relative_to(root)))
 
 

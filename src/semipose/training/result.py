@@ -73,7 +73,7 @@ class TrainResult:
         return "; ".join(filter(None, [self.gain.describe() if self.gain else "", self.harm]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the fields of scores.json and of `train --json`: all but the folder and the data."""
+        """Returns the fields of scores.json, which `train` prints as JSON too: all but the folder and the data."""
         return {
             "scores": self.scores,
             "headline_networks": self.headline_networks,

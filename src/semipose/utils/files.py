@@ -1,7 +1,8 @@
-"""Atomic writing of files, under a temporary name that is then renamed, and checks of output paths."""
+"""Atomic writing of files, under a temporary name that is then renamed, checks of output paths, and lists of files."""
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,3 +95,20 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yields all but folders in a folder and its subfolders, also in linked ones; a folder with several paths once.
+
+    Links are followed last, so that they add only what no other path leads to, and a loop ends.
+    """
+    waiting, seen = deque([folder]), set()
+    while waiting:
+        current = waiting.popleft()
+        if (real := current.resolve()) in seen:
+            continue
+        seen.add(real)
+        _, folders, names = next(os.walk(current), ("", [], []))
+        for below in (current / name for name in sorted(folders)):
+            (waiting.append if below.is_symlink() else waiting.appendleft)(below)
+        yield from (current / name for name in names)

@@ -4,11 +4,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semipose.data.formats.coco import read_coco
 from semipose.data.formats.coco_writer import write_coco
+from semipose.errors import ConfigError
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import SKELETONS, infer_skeleton
 from tests.data.formats.conftest import NAMES, PEOPLE, save_coco, save_image
@@ -32,6 +34,19 @@ def test_a_data_set_reads_back(folder):
     again = read_coco(folder / "again.json", folder / "images")
     assert again.skeleton.joints == persons.skeleton.joints
     assert_equal(PoseDataset(persons.skeleton, again.instances, ""), persons)
+
+
+def test_images_that_go_along_replace_no_others(folder, tmp_path, monkeypatch):
+    persons = read_coco(save_coco(folder))
+    monkeypatch.setenv("SEMIPOSE_CACHE", str(folder))
+    first, *_ = persons.image_paths.values()
+    old = tmp_path / "out" / "labels" / first.name
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"another image")
+    with pytest.raises(ConfigError, match=f"`out`: {old} exists and is another image than .*; choose another folder"):
+        write_coco(persons, tmp_path / "out" / "labels.json")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [old]
+    assert old.read_bytes() == b"another image"
 
 
 numbers = st.floats(-1e4, 1e4).map(lambda v: v + 0.0)  # no -0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from semipose.data.formats.cvat_writer import write_cvat
 from semipose.data.formats.registry import read_annotations
-from tests.data.formats.test_label_studio_writer import JOINTS, animals
+from tests.data.formats.test_label_studio_writer import JOINTS, animals, renamed
 
 
 def test_the_zip_holds_the_labels(tmp_path, monkeypatch):
@@ -38,3 +38,10 @@ def test_the_label_is_a_skeleton_with_all_joints(tmp_path):
     assert ((positions >= 10) & (positions <= 90)).all()
     assert [(line.get("data-node-from"), line.get("data-node-to")) for line in lines] == [("1", "3")]
     assert (float(lines[0].get("x1")), float(lines[0].get("y1"))) == tuple(positions[0])
+
+
+def test_names_that_are_not_utf8_are_escaped(tmp_path):
+    persons = renamed(animals(tmp_path), tmp_path / "images" / os.fsdecode(b"caf\xe9.png"))
+    write_cvat(persons, tmp_path / "cvat.zip")
+    read = read_annotations(tmp_path / "cvat.zip")
+    assert {p.image.name for p in read.instances} == {"a 1.png", r"caf\udce9.png"}

@@ -51,6 +51,12 @@ def test_thumbnails_and_folders_of_other_tools_are_left_out(tmp_path, caplog):
     assert len(read_folder(tmp_path / "images", COCO)) == 2
 
 
+def test_images_in_linked_folders_are_listed(images, tmp_path):
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "cam1").symlink_to(images)
+    assert len(list_images(tmp_path / "linked")[0]) == 4
+
+
 def test_images_with_exif_orientation_are_used_as_stored(tmp_path, caplog):
     image = Image.new("RGB", (40, 30))
     exif = image.getexif()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import FORMATS, find_format, read_annotations
 from semipose.errors import DataError
 from tests.data.formats.conftest import save_image
@@ -58,6 +59,20 @@ def test_one_animal_an_image(save, caplog):
     assert [image_id for image_id, _ in persons.empty_images] == [11]
     assert persons.left_out == {"of earlier annotations of the same task": 1, "in tasks without an annotation": 1}
     assert "whole frame" in caplog.text
+
+
+def test_exports_joined_to_one_file_keep_all_images(save, tmp_path, caplog):
+    """Their ids repeat; images of one id were written as one."""
+    tasks = [
+        task(n, f"{name} 1.png", [point("Nase", x, 0)]) for n, name, x in ((1, "a", 0), (2, "b", 50), (1, "c", 99))
+    ]
+    persons = read_annotations(save(*tasks))
+    assert persons.instances.image_ids == [1, 2, 3]
+    assert "several tasks have one id" in caplog.text
+    write_coco(persons, tmp_path / "labels.json")
+    again = read_annotations(tmp_path / "labels.json", tmp_path / "images")
+    found = {p.image.name: p.joints[0].tolist() for p in again.instances}
+    assert found == {"a 1.png": [0, 0], "b 1.png": [100, 0], "c 1.png": [198, 0]}
 
 
 def test_key_points_belong_to_their_rectangle(save):

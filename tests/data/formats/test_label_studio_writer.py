@@ -1,7 +1,9 @@
 """Label Studio's tasks: joints, persons and boxes come back when the predictions are accepted as annotations."""
 
 import json
+import os
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -30,6 +32,21 @@ def animals(folder: Path) -> PoseDataset:
             visibility = np.array([2, 2, 0 if n else 2], np.int8)
             found.append(Instance(folder / "images" / name, n, len(found) + 1, (5, 6, 40 + k, 30), joints, visibility))
     return PoseDataset(infer_skeleton(JOINTS), found, "here", category=Category(1, "mouse"))
+
+
+def renamed(persons: PoseDataset, image: Path) -> PoseDataset:
+    """The data set with another name of the last image."""
+    (number, old) = persons.instances.images[-1]
+    Path(old).rename(image)
+    instances = replace(persons.instances, images=(*persons.instances.images[:-1], (number, str(image))))
+    return replace(persons, instances=instances)
+
+
+def test_names_that_are_not_utf8_are_encoded(tmp_path):
+    persons = renamed(animals(tmp_path), tmp_path / "images" / os.fsdecode(b"caf\xe9.png"))
+    write_label_studio(persons, tmp_path / "tasks.json")
+    addresses = [task["data"]["image"] for task in json.loads((tmp_path / "tasks.json").read_text())]
+    assert addresses[1] == "/data/local-files/?d=images/caf%E9.png"
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])

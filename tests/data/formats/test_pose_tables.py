@@ -1,6 +1,7 @@
 """DeepLabCut's tables: what is written is what pandas and this reader read."""
 
 import importlib.util
+import os
 
 import numpy as np
 import pytest
@@ -39,6 +40,15 @@ def test_what_is_written_is_read(tmp_path, columns, dims, suffix):
     again = (read_csv_table if suffix == ".csv" else read_h5_table)(path)
     assert (again.scorer, tuple(again.names), again.columns) == (written.scorer, written.names, columns)
     np.testing.assert_array_equal(again.values, written.values)
+
+
+@pytest.mark.parametrize("suffix", [".csv", pytest.param(".h5", marks=needs("pandas", "tables"))])
+@pytest.mark.parametrize("folder", ["", "v/"])
+def test_names_that_are_not_utf8_are_escaped(tmp_path, suffix, folder):
+    path, names = tmp_path / f"t{suffix}", [folder + os.fsdecode(b"caf\xe9.png"), f"{folder}b.png"]
+    (write_csv_table if suffix == ".csv" else write_h5_table)(table(names=names), path)
+    again = (read_csv_table if suffix == ".csv" else read_h5_table)(path)
+    assert again.names == [rf"{folder}caf\udce9.png", f"{folder}b.png"]
 
 
 @needs("pandas")

@@ -1,5 +1,6 @@
 """YOLO-pose data sets: shares of the image become pixels, and a data.yaml brings its splits."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -184,3 +185,17 @@ def test_old_labels_are_not_mixed_with_new_ones(folder, tmp_path, name):
     with pytest.raises(ConfigError, match=rf"`out`: .*{name} exists, .* would mix; choose another folder"):
         write_yolo(read_coco(save_coco(folder)), out / "data.yaml")
     assert [path for path in out.rglob("*") if path.is_file()] == [out / name]
+
+
+def test_other_images_of_the_same_names_are_not_replaced(folder, tmp_path):
+    persons, out = read_coco(save_coco(folder)), tmp_path / "out"
+    first, *_ = persons.image_paths.values()
+    old = out / "images" / first.name
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"another image")
+    with pytest.raises(ConfigError, match=rf"`out`: {old} exists and is another image than .*; choose another folder"):
+        write_yolo(persons, out / "data.yaml")
+    assert [path for path in out.rglob("*") if path.is_file()] == [old]
+    assert old.read_bytes() == b"another image"
+    shutil.copyfile(first, old)
+    write_yolo(persons, out / "data.yaml")

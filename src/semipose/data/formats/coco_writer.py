@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from semipose.data.formats.image_files import images_to_copy
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import Skeleton, infer_skeleton
@@ -17,7 +18,7 @@ from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS) -> Path:
+def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS, folder: Path | None = None) -> Path:
     """Writes a COCO annotation file that `read_coco` reads back.
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
@@ -29,11 +30,12 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         persons: The data set.
         path: The file to write.
         progress: Reports the images whose size was read.
+        folder: The folder that the file names are relative to if all images lie below it; else the one they share.
 
     Returns:
         The folder that the file names of the images are relative to.
     """
-    root, names = names_below_shared_folder(persons.image_paths)
+    root, names = names_below_shared_folder(persons.image_paths, folder)
     if any(map(is_cached_image, persons.image_paths.values())):
         root, names = _copied(root, names, path)
     items = progress.track(names.items(), len(names), "reading image sizes")
@@ -57,15 +59,16 @@ def _copied(root: Path, names: Mapping[int | str, str], path: Path) -> tuple[Pat
 
     Returns:
         The image folder and the names in it; images that are missing have no file there either.
+
+    Raises:
+        ConfigError: If there are other images of the same names.
     """
     images = path.parent / "images"
     target, prefix = (images, f"{path.stem}/") if images.is_dir() else (path.with_suffix(""), "")
-    copied = {image_id: f"{prefix}{name}" for image_id, name in names.items()}
-    for image_id, name in names.items():
-        if is_file(root / name):
-            make_folder((target / copied[image_id]).parent)
-            shutil.copyfile(root / name, target / copied[image_id])
-    return target, copied
+    for name in images_to_copy(root, target / prefix, [name for name in names.values() if is_file(root / name)]):
+        make_folder((target / prefix / name).parent)
+        shutil.copyfile(root / name, target / prefix / name)
+    return target, {image_id: f"{prefix}{name}" for image_id, name in names.items()}
 
 
 def _given(skeleton: Skeleton) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import replacing, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import as_utf8
 
 ANNOTATIONS = "annotations/person_keypoints_default.json"
 IMAGES = "images/default/"
@@ -30,14 +31,16 @@ def write_cvat(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     """
     with TemporaryDirectory() as folder:
         root = write_coco(persons, Path(folder) / "coco.json", progress)
-        content = (Path(folder) / "coco.json").read_bytes()
+        content = json.loads((Path(folder) / "coco.json").read_bytes())
+    for image in content["images"]:
+        image["file_name"] = as_utf8(image["file_name"])
     with (
         replacing(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive,
     ):
-        archive.writestr(ANNOTATIONS, content)
+        archive.writestr(ANNOTATIONS, json.dumps(content))
         for name in names_below_shared_folder(persons.image_paths)[1].values():
-            archive.write(root / name, IMAGES + name)
+            archive.write(root / name, IMAGES + as_utf8(name))
     write_text(path.with_name(f"{path.stem}_labels.json"), json.dumps(_labels(persons), indent=1))
     return root
 

@@ -1,8 +1,10 @@
 """The files of an image folder that the names in annotation records mean."""
 
+import filecmp
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from semipose.data.formats.image_names import (
@@ -14,7 +16,7 @@ from semipose.data.formats.image_names import (
     split_path,
     without_address,
 )
-from semipose.errors import DataError, MissingImagesError
+from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.utils.files import is_file
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,22 @@ def require_images(images: list[str], source: Path, problems: list[str] | None =
     """
     if not any(is_file(Path(image)) for image in dict.fromkeys(images if problems is not None else images[:1])):
         raise MissingImagesError(images[0], source, cause=_describe_missing(Path(images[0])))
+
+
+def images_to_copy(source: Path, target: Path, names: Iterable[str]) -> list[str]:
+    """Returns the names of the images in the folder `source` that the folder `target` lacks.
+
+    Raises:
+        ConfigError: If `target` has another image of one of the names.
+    """
+    lacking = []
+    for name in names:
+        old, new = target / name, source / name
+        if not old.exists():
+            lacking.append(name)
+        elif not old.samefile(new) and not filecmp.cmp(old, new, shallow=False):
+            raise ConfigError(f"`out`: {old} exists and is another image than {new}; choose another folder")
+    return lacking
 
 
 def _describe_missing(image: Path) -> str:

@@ -12,6 +12,7 @@ from semipose.data.images import has_exif_orientation
 from semipose.errors import DataError
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import files_below
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
@@ -33,15 +34,16 @@ TOOL_FOLDERS = {"__MACOSX", "@eaDir", "Thumbs.db", "$RECYCLE.BIN"}
 def list_images(folder: Path, *, with_videos: bool = False) -> tuple[list[Path], dict[str, int]]:
     """Returns the image files in a folder and its subfolders, sorted, and by reason the number of files left out.
 
-    Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems (__MACOSX) are left out, with a
-    warning that counts their images, and so are images of other kinds and, unless they are used `with_videos`, videos.
+    Linked subfolders are read, too. Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems
+    (__MACOSX) are left out, with a warning that counts their images, and so are images of other kinds and, unless they
+    are used `with_videos`, videos.
 
     Raises:
         DataError: If there is no image.
     """
     if not folder.is_dir():
         raise DataError(f"image folder {folder} does not exist; check the path")
-    every = [p for p in folder.rglob("*") if p.is_file()]
+    every = [p for p in files_below(folder) if p.is_file()]
     files = [p for p in every if not is_by_product(p.relative_to(folder))]
     images = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     other_suffixes = OTHER_SUFFIXES - VIDEO_SUFFIXES if with_videos else OTHER_SUFFIXES

@@ -260,10 +260,17 @@ def relative_names(paths: Mapping[ImageId, Path], folder: Path | None = None) ->
     }
 
 
-def names_below_shared_folder(paths: Mapping[ImageId, Path]) -> tuple[Path, dict[ImageId, str]]:
-    """Returns the absolute folder that images share, without `..`, and their names relative to it, by id."""
+def names_below_shared_folder(
+    paths: Mapping[ImageId, Path], folder: Path | None = None
+) -> tuple[Path, dict[ImageId, str]]:
+    """Returns the absolute folder that images share, without `..`, and their names relative to it, by id.
+
+    A given folder takes its place if all images lie below it.
+    """
     absolute = {image_id: Path(os.path.abspath(path)) for image_id, path in paths.items()}  # noqa: PTH100  (keeps links)
-    root = Path(os.path.commonpath([image.parent for image in absolute.values()]))
+    root = Path(os.path.abspath(folder or ""))  # noqa: PTH100
+    if folder is None or not all(image.is_relative_to(root) for image in absolute.values()):
+        root = Path(os.path.commonpath([image.parent for image in absolute.values()]))
     return root, {image_id: image.relative_to(root).as_posix() for image_id, image in absolute.items()}
 
 

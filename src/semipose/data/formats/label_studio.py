@@ -35,7 +35,7 @@ class LabelStudioFormat(Format):
     Key points belong to the rectangle that is their parent region or related to them, else to the only rectangle of the
     image. Without rectangles an image shows one animal, with the box of `dataset_without_boxes`, or the extent of its
     joints if other images have rectangles. Of several annotations of a task the last one that was not cancelled is
-    read. Image ids are those of the tasks.
+    read. Image ids are those of the tasks; where ids repeat, as in exports joined to one file, they count from 1.
     """
 
     is_upright = True
@@ -59,6 +59,7 @@ class LabelStudioFormat(Format):
         if not joints:
             raise DataError(f"Label Studio export {path} has no key points ({POINTS}); label some first")
         folder = ImageFolder(images or next(f for f in (path.parent / "images", path.parent) if f.is_dir()))
+        ids = _image_ids(tasks, path)
         animals: list[Instance] = []
         empty_images: list[tuple[int | str, Path]] = []
         for number, task, result in results:
@@ -67,7 +68,7 @@ class LabelStudioFormat(Format):
                 continue
             with collect_errors(problems):
                 where = f"{path}: task {task.get('id', number)}"
-                image, image_id = folder.find(_image_name(task, where), where), task.get("id", number)
+                image, image_id = folder.find(_image_name(task, where), where), ids[number - 1]
                 upright = list(_animals(result, list(joints), where))
                 orientation = _orientation(image, result, where)
                 found = [_stored(animal, orientation) for animal in upright]
@@ -92,6 +93,16 @@ class LabelStudioFormat(Format):
         labels = {name for *_, result in results for r in result or () for name in _names(r, BOXES)}
         own = single_category(labels.pop() if len(labels) == 1 else None, skeleton, category)
         return PoseDataset(skeleton, boxed, str(path), tuple(empty_images), own, counts)
+
+
+def _image_ids(tasks: Sequence[Any], path: Path) -> list[int | str]:
+    """The id of each task, its position if it has none; the positions of all if ids repeat."""
+    positions: list[int | str] = [*range(1, len(tasks) + 1)]
+    ids = [task.get("id", n) if isinstance(task, dict) else n for n, task in zip(positions, tasks, strict=True)]
+    if len({*map(str, ids)}) == len(ids):
+        return ids
+    log.warning("%s: several tasks have one id; image ids are the positions of the tasks instead", path)
+    return positions
 
 
 def _has_area(animal: Instance) -> bool:

@@ -1,6 +1,7 @@
 """Writes Label Studio's tasks with predictions, and the labeling configuration that shows them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +47,7 @@ def write_label_studio(persons: PoseDataset, path: Path, progress: Progress = NO
         if orientation is None:
             raise DataError(f"image {image} can't be opened; positions are shares of its size")
         regions = [r for person in members[image_id] for r in _regions(person, persons, orientation)]
-        address = ADDRESS + quote(image.resolve().relative_to(path.parent.resolve()).as_posix())
+        address = ADDRESS + quote(os.fsencode(image.resolve().relative_to(path.parent.resolve()).as_posix()))
         tasks.append({"data": {"image": address}, "predictions": [{"model_version": "semipose", "result": regions}]})
     write_text(path, json.dumps(tasks, indent=1))
     write_text(path.with_suffix(".xml"), labeling_configuration(persons))

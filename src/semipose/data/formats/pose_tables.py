@@ -16,7 +16,7 @@ from semipose.data.formats.values import LARGEST_NUMBER
 from semipose.errors import DataError
 from semipose.utils.extras import import_extra
 from semipose.utils.files import replacing
-from semipose.utils.text import first_line
+from semipose.utils.text import as_utf8, first_line
 
 LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 """Names of the header rows; tables of one animal have no `individuals`."""
@@ -162,7 +162,10 @@ def read_h5_table(path: Path) -> PoseTable:
 def write_csv_table(table: PoseTable, path: Path) -> None:
     """Writes a table as csv; values that are not known are empty cells."""
     rows = [[name, *cells] for name, *cells in zip(table.levels, *table.header, strict=True)]
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(rows)
         for name, values in zip(table.names, table.values.reshape(len(table.names), -1).tolist(), strict=True):
@@ -179,9 +182,10 @@ def write_h5_table(table: PoseTable, path: Path) -> None:
     pandas = import_extra("pandas", "formats", f"writing {path.name}")
     columns = pandas.MultiIndex.from_tuples(table.header, names=table.levels)
     values = table.values.reshape(len(table.names), -1)
-    parts = [str(name).split("/") for name in table.names]
+    names = [as_utf8(name) if isinstance(name, str) else name for name in table.names]
+    parts = [str(name).split("/") for name in names]
     is_split = bool(parts) and len({len(p) for p in parts}) == 1 and len(parts[0]) > 1
-    index = pandas.MultiIndex.from_tuples(map(tuple, parts)) if is_split else pandas.Index(list(table.names))
+    index = pandas.MultiIndex.from_tuples(map(tuple, parts)) if is_split else pandas.Index(names)
     frame = pandas.DataFrame(values, index=index, columns=columns)
     with replacing(path) as temporary:
         frame.to_hdf(temporary, key=H5_KEY, mode="w")

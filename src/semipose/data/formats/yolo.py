@@ -13,6 +13,7 @@ import yaml
 
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
+from semipose.data.formats.image_files import images_to_copy
 from semipose.data.formats.image_folder import list_images
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.values import LARGEST_NUMBER
@@ -244,14 +245,17 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         The folder of the images.
 
     Raises:
-        ConfigError: If there are text files in folders `labels` already, which would be mixed with the new ones.
+        ConfigError: If there are text files in folders `labels` already, which would be mixed with the new ones, or
+            other images of the same names.
     """
     _refuse_old_labels(path.parent)
     root, names = names_below_shared_folder(persons.image_paths)
     stems = Counter(Path(name).with_suffix("") for name in names.values())
     if double := next((stem for stem, count in stems.items() if count > 1), None):
         raise DataError(f"two images are named {double} and would share their labels; rename one")
-    folder, classes = path.parent, {part.id: n for n, part in enumerate(persons.category.parts)}
+    folder = path.parent
+    missing = {*images_to_copy(root, folder / "images", names.values())}
+    classes = {part.id: n for n, part in enumerate(persons.category.parts)}
     lines: dict[int | str, list[str]] = {image_id: [] for image_id in names}
     for person in persons.instances:
         orientation = Orientation.of(person.image)
@@ -264,7 +268,7 @@ def write_yolo(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         labels = _labels_of(image)
         for parent in (image.parent, labels.parent):
             parent.mkdir(parents=True, exist_ok=True)
-        if not (image.exists() and image.samefile(root / name)):
+        if name in missing:
             shutil.copyfile(root / name, image)
         write_text(labels, "".join(f"{line}\n" for line in lines[image_id]))
     content = {

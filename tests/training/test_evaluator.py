@@ -2,9 +2,12 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from semipose.config import load_config
 from semipose.data.datasets import PEOPLE
 from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
@@ -166,6 +169,31 @@ def test_harmful_unlabeled_images_leave_the_labels_alone_network(tiny, tmp_path,
     scores_file = json.loads((tmp_path / "run" / "scores.json").read_text())
     for text in (caplog.text, scores_file["harm"], result.describe_gain(), repr(result)):
         assert (harm in text) == (value < 0)
+
+
+@pytest.mark.slow
+def test_training_on_images_of_something_else_ends_with_the_labels_alone_network(tmp_path):
+    """Nothing is replaced: blurred noise, no threshold and a weight of 30 make a small network worse."""
+    rng = np.random.default_rng(0)
+    for number in range(48):
+        colors = rng.integers(0, 255, (6, 6, 3)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.resize(colors, (96, 96), interpolation=cv2.INTER_CUBIC))
+    images = str(PEOPLE / "images")
+    data = {"train": str(PEOPLE / "train.json"), "images": images, "val": str(PEOPLE / "val.json")}
+    data |= {"val_images": images, "labels": 200, "include_labeled": False, "include_remaining": False}
+    options = {
+        "method": "late_teacher", "method.burn_in": 0.66, "method.min_peak": 0, "method.unlabeled_weight": 30,
+        "data.unlabeled": str(tmp_path), "input.height": 64, "input.width": 64, "model.backbone": "test_resnet",
+        "model.weights": "none", "model.head_channels": 16, "loss.kind": "cross_entropy", "loss.sigma": 1.0,
+        "train.lr": 0.01, "train.drops": [], "train.batch": 16, "train.unlabeled_batch": 16, "train.steps": 300,
+        "train.select": "last", "train.device": "cpu",
+    }  # fmt: skip
+    result = train(load_config(None, {f"data.{key}": value for key, value in data.items()} | options), tmp_path / "run")
+    assert result.gain.is_harm
+    assert result.best == "labels_alone"
+    scores = {name: found["PCK@0.2"] for name, found in result.scores.items()}
+    assert scores["labels_alone"] > scores["teacher"] + 0.03
+    assert "they did harm on validation persons, so best.safetensors is labels_alone; " in result.describe_gain()
 
 
 def test_without_validation_persons_the_test_set_measures_the_gain_and_decides_nothing(

@@ -389,9 +389,7 @@ class SingleStudentMethod(ConsistencyMethod):
         supervised = self.supervised_loss(labeled)
         return Losses.from_terms(supervised=supervised, **self.unlabeled_losses(easy, heatmaps, weight))
 
-    def unlabeled_losses(
-        self, easy: View, heatmaps: Float[Tensor, "B K h w"], weight: float
-    ) -> dict[str, Float[Tensor, ""]]:
+    def unlabeled_losses(self, easy: View, heatmaps: Float[Tensor, "B K h w"], weight: float) -> dict[str, Tensor]:
         """Returns the terms of the loss on unlabeled images: the distance to the teacher's `heatmaps`."""
         target = ConsistencyTarget(self.context.hard_view(easy, heatmaps, self.config.augmentations), [heatmaps])
         return {"unlabeled": weight * self.context.consistency_loss(self.f, target, self.config)}

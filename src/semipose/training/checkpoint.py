@@ -57,7 +57,7 @@ class MonitorMemory:
         drifting: Evaluations in a row with a lower score and a smaller distance.
         halved: Evaluations in a row with less than half the best score.
         reported: Names of the failures that were reported.
-        confidence: The mean peak on unlabeled images as a fraction of that on labeled images.
+        confidence: The mean peak on unlabeled images as a fraction of that on labeled ones, at the end of burn-in.
     """
 
     best: float = -math.inf

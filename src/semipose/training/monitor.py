@@ -85,10 +85,11 @@ class TrainingMonitor:
             return []
         sample, step = self.sample(self.unlabeled), info.step
         metrics.write(step, "monitor", asdict(sample))
-        memory.confidence = sample.peak_unlabeled / max(sample.peak_labeled, 1e-6)
+        weight = self.engine.method.unlabeled_weight(info)
+        if weight == 0:  # afterwards the network has learned its own targets on the unlabeled images
+            memory.confidence = sample.peak_unlabeled / max(sample.peak_labeled, 1e-6)
         if step < FIRST_STEP:
             return []
-        weight = self.engine.method.unlabeled_weight(info)
         failures = diagnose(sample, memory, score, weight, second_half=step > info.steps / 2)
         for name, text in failures.items():
             if name not in memory.reported:

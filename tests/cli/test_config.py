@@ -68,6 +68,6 @@ def test_the_choices_for_this_machine_without_training(cli, small_people):
     assert chosen["reasons"][0].startswith("network: resnet18 at 96×96, batch 8 + 32")
     assert chosen["reasons"][1].startswith("steps: 500, ")
     one_line(cli("config", "--explain", "small", "train.stps=3", *where), "did you mean 'steps'")
-    one_line(cli("config", "train.steps=3"), "belong to --explain")
+    one_line(cli("config", "train.steps=3"), "--steps: belongs to --explain")
     one_line(cli("config", "--explain"), "give --data")
-    one_line(cli("config", *where), "belong to --explain")
+    one_line(cli("config", *where), "--data, --images, --labels: belongs to --explain")

@@ -255,9 +255,19 @@ def test_words_in_place_of_a_file_of_boxes(small_people, tmp_path):
     assert several.labeled[0].box != (0, 0, 192, 192) != several.validation[0].box
 
 
-@pytest.mark.parametrize(("persons", "labels", "held_out"), [(60, None, 10), (40, None, 4), (60, 5, 10), (12, 5, 7)])
+@pytest.mark.parametrize(("persons", "labels", "held_out"), [(60, None, 10), (40, None, 4), (60, 5, 10), (12, 5, 1)])
 def test_enough_persons_are_held_out_to_measure_on_where_the_labels_allow_it(small_people, persons, labels, held_out):
     content = json.loads(small_people.read_text())
     small_people.write_text(json.dumps({**content, "annotations": content["annotations"][:persons]}))
     splits = load_splits(DataConfig(train=str(small_people), images=str(PEOPLE / "images"), labels=labels))
     assert (len(splits.validation), len(splits.labeled)) == (held_out, labels or persons - held_out)
+
+
+def test_a_tenth_is_held_out_where_ten_would_leave_too_few_labels(small_people):
+    """Three persons in each of ten images: ten validation persons and the others in their images are too many."""
+    content = json.loads(small_people.read_text())
+    for number, record in enumerate(content["annotations"][:30]):
+        record["image_id"] = content["images"][number // 3]["id"]
+    small_people.write_text(json.dumps({**content, "annotations": content["annotations"][:30]}))
+    splits = load_splits(DataConfig(train=str(small_people), images=str(PEOPLE / "images"), labels=20))
+    assert (len(splits.validation), len(splits.labeled)) == (2, 20)

@@ -5,7 +5,6 @@ import logging
 
 import pytest
 
-from semipose.data.leakage import image_paths
 from semipose.trainer import train
 from semipose.training import monitor
 from semipose.training.checkpoint import MonitorMemory
@@ -137,6 +136,6 @@ def test_the_unlabeled_sample_shows_other_images_than_the_labeled_one(tiny, tmp_
         train(tiny("single", **OPTIONS, **{"data.include_labeled": True}), tmp_path / "run")
     (labeled, _), (unlabeled, others) = sampled
     assert len(others) == len({*others}) == min(PERSONS, len(unlabeled) - len(labeled))
-    shown = [{image_paths(crops.dataset)[k] for k in chosen} for crops, chosen in sampled]
+    shown = [{crops.dataset.instances.paths[k] for k in chosen} for crops, chosen in sampled]
     assert not shown[0] & shown[1]
     assert others != list(range(others[0], others[0] + len(others)))  # evenly spaced, not a run of neighboring frames

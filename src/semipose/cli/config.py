@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from semipose.cli.common import OPTIONS, Command, CommandError, Json, app, print_json, print_table
+from semipose.cli.common import OPTIONS, BoxCategory, Command, CommandError, Json, app, print_json, print_table
 from semipose.cli.train import new_configuration, split_arguments
+
+AS_IN_TRAIN = typer.Option(help="Needs --explain; as in train.")
 
 
 @app.command(cls=Command)
@@ -22,28 +24,35 @@ def config(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what a training on --data would choose for this machine, and why.")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="With --explain, as the following: as in train.")] = None,
-    images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
-    val: Annotated[str | None, typer.Option(help="Annotation file for validation.")] = None,
-    unlabeled: Annotated[str | None, typer.Option(help="The unlabeled images.")] = None,
-    boxes: Annotated[str | None, typer.Option(help="The boxes.")] = None,
-    labels: Annotated[int | None, typer.Option(help="This many persons keep their labels.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The backbone.")] = None,
-    start: Annotated[str | None, typer.Option(help="The network to start from.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.")] = None,
+    data: Annotated[str | None, AS_IN_TRAIN] = None,
+    images: Annotated[str | None, AS_IN_TRAIN] = None,
+    val: Annotated[str | None, AS_IN_TRAIN] = None,
+    val_images: Annotated[str | None, AS_IN_TRAIN] = None,
+    unlabeled: Annotated[str | None, AS_IN_TRAIN] = None,
+    boxes: Annotated[str | None, AS_IN_TRAIN] = None,
+    box_category: BoxCategory = None,
+    labels: Annotated[int | None, AS_IN_TRAIN] = None,
+    backbone: Annotated[str | None, AS_IN_TRAIN] = None,
+    weights: Annotated[str | None, AS_IN_TRAIN] = None,
+    start: Annotated[str | None, AS_IN_TRAIN] = None,
+    steps: Annotated[int | None, AS_IN_TRAIN] = None,
+    device: Annotated[str | None, AS_IN_TRAIN] = None,
+    seed: Annotated[int | None, AS_IN_TRAIN] = None,
     json: Json = False,
 ) -> None:
     """List all options with type, default and meaning, or show the values that a configuration sets."""
     given = {
-        "--data": data, "--images": images, "--val": val, "--unlabeled": unlabeled, "--boxes": boxes,
-        "--labels": labels, "--backbone": backbone, "--start": start, "--steps": steps,
+        "--data": data, "--images": images, "--val": val, "--val-images": val_images, "--unlabeled": unlabeled,
+        "--boxes": boxes, "--box-category": box_category, "--labels": labels, "--backbone": backbone,
+        "--weights": weights, "--start": start, "--steps": steps, "--device": device, "--seed": seed,
     }  # fmt: skip
     overrides = {key: value for key, option in OPTIONS.items() if (value := given.get(option)) is not None}
     file, options = split_arguments(arguments or [])
     if explain:
         _explain(arguments or [], overrides | ({"method": method} if method else {}), json)
     elif overrides or options:
-        raise CommandError(2, [f"{', '.join(given)} and section.key=value belong to --explain; add it"])
+        used = [OPTIONS.get(key) or key for key in overrides | options]
+        raise CommandError(2, [f"{', '.join(used)}: belongs to --explain; add it"])
     elif file is not None:
         _show_configuration(file, method, json)
     else:

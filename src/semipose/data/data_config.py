@@ -76,8 +76,8 @@ class DataConfig(Section):
     val_images: str | None = None
     """Image folder of `val`."""
     validation: int | None = Field(None, ge=0)
-    """Labeled persons held out of `train` when there is no `val`; when not given, a tenth of the labels, but at least
-    10 if there are 50 labels or `data.labels` leaves others."""
+    """Labeled persons held out of `train` when there is no `val`; when not given, a tenth of the labels, but
+    10 if there are 50 labels or `data.labels` leaves others, and enough images for both."""
     test: str | None = None
     """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
     test_images: str | None = None

@@ -1,6 +1,7 @@
 """The data sets of a run: labeled, unlabeled, validation and test."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ PEOPLE = Path(__file__).resolve().parent.parent / "people"
 MOST_HELD_OUT = 200
 """Largest number of unlabeled persons on which an adaptation is checked."""
 LEAST_HELD_OUT = 10
-"""Number of validation persons from which scores have intervals, and the gain from unlabeled images is measured."""
+"""Number of validation persons; in as many images scores have intervals and the gain is measured."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,7 @@ def load_splits(config: DataConfig) -> DataSplits:
         raise ConfigError(f"`data.category`: {dataset.source} has no {config.category!r} but {dataset.category.name!r}")
     read = with_given_skeleton(dataset, config)
     dataset = read.trainable()
-    drawn = draw_split(
-        dataset,
-        config.labels,
-        seed=config.split_seed,
-        unlabeled_includes_labeled=config.include_labeled,
-        validation=_validation_count(config, len(dataset)),
-    )
+    drawn = _drawn(config, dataset)
     split = _limit_unlabeled(config, drawn)
     validation = dataset.subset(split.validation) if split.validation else None
     test = None
@@ -309,20 +304,27 @@ def _check_options(config: DataConfig) -> None:
         raise ConfigError(f"`data.boxes`: {config.unlabeled} is packed already; pack it again with these boxes")
 
 
-def _validation_count(config: DataConfig, available: int) -> int:
-    """How many labeled persons are held out: a tenth, and enough to measure on if that leaves four fifths to train on.
+def _drawn(config: DataConfig, dataset: PoseDataset) -> Split:
+    """The split with as many validation persons as are asked for.
 
-    With `data.labels` they are other persons than those that keep their labels.
+    If no number is given, it is a tenth of the labels; or enough to measure on, where `data.labels` leaves others or
+    four fifths of the labels remain, and enough images without validation persons.
     """
-    if config.val:
-        return 0
-    if config.validation is not None:
-        return config.validation
-    wanted, others = config.labels or available, max(0, available - (config.labels or 1))
-    held_out = max(1, round(wanted / 10))
-    if config.labels or wanted >= 5 * LEAST_HELD_OUT:
-        held_out = max(LEAST_HELD_OUT, held_out)
-    return min(500, held_out, others)
+
+    def draw(validation: int) -> Split:
+        seed, includes_labeled = config.split_seed, config.include_labeled
+        return draw_split(
+            dataset, config.labels, seed=seed, unlabeled_includes_labeled=includes_labeled, validation=validation
+        )
+
+    if config.val or config.validation is not None:
+        return draw(0 if config.val else config.validation or 0)
+    wanted, others = config.labels or len(dataset), max(0, len(dataset) - (config.labels or 1))
+    tenth = min(500, max(1, round(wanted / 10)), others)
+    if tenth < LEAST_HELD_OUT <= others and (config.labels or wanted >= 5 * LEAST_HELD_OUT):
+        with suppress(ConfigError):  # too few images are left
+            return draw(LEAST_HELD_OUT)
+    return draw(tenth)
 
 
 def _evaluation_set(

@@ -42,7 +42,7 @@ def split_annotations(
     """Writes the persons of an annotation file as train.json, val.json and test.json (COCO).
 
     The file names in all of them are relative to one folder: `images`, or the one that all images share if `images` is
-    not given or some lie elsewhere.
+    not given or some lie elsewhere. Images that go along (frames of SLEAP, of archives) are in a folder of each file.
 
     Args:
         annotations: The file or project.

@@ -81,7 +81,8 @@ def explain_harm(labeled: int, confidence: float) -> str:
 
     Args:
         labeled: Number of labeled persons; 0 in an adaptation.
-        confidence: The teacher's mean peak on unlabeled images as a fraction of that on labeled ones, after burn-in.
+        confidence: The teacher's mean peak on unlabeled images as a fraction of that on labeled ones, before it
+            taught.
     """
     if not labeled:
         return "it is confident and wrong too often on these images: raise `method.min_peak`, or label some of them"

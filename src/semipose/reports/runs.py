@@ -17,6 +17,7 @@ from semipose.data.formats.coco_results import load_predictions
 from semipose.data.found_boxes import with_boxes_of_run
 from semipose.errors import ConfigError, DataError
 from semipose.inference.pose_model import ENSEMBLE, PoseModel, load_pose_model, weights_of
+from semipose.methods import METHODS
 from semipose.metrics.matching import match
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
@@ -58,7 +59,7 @@ class ReportedRun:
 
     @property
     def epochs_per_step(self) -> float:
-        """The fraction of an epoch, a pass over the unlabeled set, that a step takes; nan if the data is missing."""
+        """The fraction of an epoch that a step takes, as in `train.epochs`; nan if the data is missing."""
         train = self.config.train
         if train.steps is None and self.results and self.results.get("step"):
             return train.epochs / float(self.results["step"])
@@ -67,7 +68,7 @@ class ReportedRun:
         except DataError:
             return math.nan
         count, batch = len(splits.labeled), train.batch
-        if splits.unlabeled is not None:
+        if splits.unlabeled is not None and METHODS[self.config.method.name][1].uses_unlabeled:
             count, batch = len(splits.unlabeled), train.unlabeled_batch
         return 1 / max(1, math.ceil(count / (batch * max(1, train.devices))))
 

@@ -180,18 +180,16 @@ class StudyGrid(StudyData):
     def parts(self) -> dict[str, "StudyGrid"]:
         """Returns a study of each data set by its name; one without `datasets` is its own only part, named ''."""
         if not self.datasets:
-            return {"": self}
-        return {
-            name: self.model_copy(
-                update={
-                    **{key: getattr(data, key) for key in StudyData.model_fields},
-                    "title": name,
-                    "datasets": {},
-                    "rows": {key: row for key, row in self.rows.items() if data.upper_bound or not row.all_labels},
-                }
-            )
-            for name, data in self.datasets.items()
-        }
+            return {"": self.model_copy(update={"rows": self._rows(self)})}
+        parts = {}
+        for name, data in self.datasets.items():
+            own = {key: getattr(data, key) for key in StudyData.model_fields}
+            parts[name] = self.model_copy(update={**own, "title": name, "datasets": {}, "rows": self._rows(data)})
+        return parts
+
+    def _rows(self, data: StudyData) -> dict[str, Row]:
+        """The rows of a data set."""
+        return {name: row for name, row in self.rows.items() if data.upper_bound or not row.all_labels}
 
     def scaled(self, share: float) -> "StudyGrid":
         """Returns the study with a fraction of labels and unlabeled persons (at least 8), epochs (one) and steps."""

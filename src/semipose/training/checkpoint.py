@@ -57,7 +57,8 @@ class MonitorMemory:
         drifting: Evaluations in a row with a lower score and a smaller distance.
         halved: Evaluations in a row with less than half the best score.
         reported: Names of the failures that were reported.
-        confidence: The mean peak on unlabeled images as a fraction of that on labeled ones, at the end of burn-in.
+        confidence: The mean peak on unlabeled images as a fraction of that on labeled ones, at the last evaluation in
+            burn-in, or at the first one; None before.
     """
 
     best: float = -math.inf
@@ -65,7 +66,7 @@ class MonitorMemory:
     drifting: int = 0
     halved: int = 0
     reported: list[str] = field(default_factory=list)
-    confidence: float = 1.0
+    confidence: float | None = None
 
 
 @dataclass

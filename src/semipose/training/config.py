@@ -15,7 +15,7 @@ class TrainConfig(OptimConfig):
     """Budget, optimizer, evaluation and device."""
 
     epochs: float = Field(100, gt=0)
-    """Passes over the unlabeled set, or over the labeled set if there is no unlabeled set; 100 in the papers."""
+    """Passes over the unlabeled set, or over the labeled set if the method uses none; 100 in the papers."""
     steps: int | None = Field(None, ge=1)
     """Number of optimizer steps; replaces `epochs`."""
     batch: int = Field(32, ge=1)

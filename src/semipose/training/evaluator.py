@@ -214,7 +214,8 @@ class Evaluator:
             )
         self._load_kept_weights()
         predictions = self._predict_all(which)
-        gain, harm = (None, "") if baseline is None else self._gain(which, predictions, state, baseline)
+        gain, deciding = (None, None) if baseline is None else self._gain(which, predictions, baseline)
+        harm = self._keep_labels_alone(deciding, state) if deciding is not None and deciding.is_harm else ""
         protocol = self._protocol(which, truth, images)
         validated = predictions
         if which == "test" and "validation" in self._truth:
@@ -243,32 +244,32 @@ class Evaluator:
         return result
 
     def _gain(
-        self, which: SetName, predictions: dict[str, list[Prediction]], state: TrainingState, baseline: str
-    ) -> tuple[Gain | None, str]:
-        """Measures the gain from unlabeled images; if they did harm, best.safetensors becomes the labels-alone network.
+        self, which: SetName, predictions: dict[str, list[Prediction]], baseline: str
+    ) -> tuple[Gain | None, Gain | None]:
+        """Returns the gain from unlabeled images on a set, and that on the validation set, each None if unknown.
 
-        Validation persons decide this, so that the choice does not depend on the test set.
-
-        Returns:
-            The gain, and in words that and why they did harm; empty if they did not.
+        The latter decides which network is kept, so that the choice does not depend on the test set.
         """
         method = self.engine.method
         alone, ours = method.baseline_network, self.headline_networks[0]
         if alone is None:
-            return None, ""
+            return None, None
         gain = measure_gain(self._truth[which], predictions[ours], predictions[alone], which, baseline)
         deciding = gain if which == "validation" else None
         if which == "test" and "validation" in self._truth:
             networks = method.eval_networks()
             first, second = (self._predict("validation", [networks[name]]) for name in (ours, alone))
             deciding = measure_gain(self._truth["validation"], first, second, "validation", baseline)
-        if deciding is None or not deciding.is_harm:
-            return gain, ""
+        return gain, deciding
+
+    def _keep_labels_alone(self, harm: Gain, state: TrainingState) -> str:
+        """Makes the labels-alone network best.safetensors, and returns in words that unlabeled images did harm."""
+        alone = str(self.engine.method.baseline_network)
         self.select_network(alone, state)
-        reason = explain_harm(len(self.splits.labeled), state.monitor.confidence)
-        harm = f"they did harm on validation persons, so best.safetensors is {alone}; {reason}"
-        log.warning(f"{deciding.describe()}: {harm}")
-        return gain, harm
+        reason = explain_harm(len(self.splits.labeled), state.monitor.confidence or 1.0)
+        text = f"they did harm on validation persons, so best.safetensors is {alone}; {reason}"
+        log.warning(f"{harm.describe()}: {text}")
+        return text
 
     def _why_no_gain(self, which: SetName) -> str:
         """Returns why the gain is not measured; empty for a method that never measures it."""
@@ -276,7 +277,9 @@ class Evaluator:
             return ""
         images = len(self._truth[which].instances.images)
         found = plural(images, f"{which} image")
-        return f"{found} of {MIN_IMAGES} that are needed; give others as data.val, or raise data.validation"
+        own = which == "validation" and self.splits.validation_set == "train"
+        remedy = "give others as data.val, or raise data.validation" if own else f"give more as data.{which[:4]}"
+        return f"{found} of {MIN_IMAGES} that are needed; {remedy}"
 
     def _load_kept_weights(self) -> None:
         try:

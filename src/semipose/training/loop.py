@@ -229,8 +229,9 @@ class Training:
         alone, both = cost.of_batch(batch, 0), cost.of_batch(batch, self.config.unlabeled_batch)
         weights = (self.engine.method.unlabeled_weight(self.step_info(step)) for step in range(self.steps))
         costs = [both if weight > 0 and self.loader.unlabeled is not None else alone for weight in weights]
-        evaluations = self.steps // self._evaluate_every * self.evaluator.passes / world_size()
-        seconds = self.state.seconds / max(1, sum(costs[: self.state.step])) * (sum(costs) + evaluations)
+        evaluation, every, step = self.evaluator.passes / world_size(), self._evaluate_every, self.state.step
+        done = sum(costs[:step]) + (step - 1) // every * evaluation
+        seconds = self.state.seconds / max(1, done) * (sum(costs) + self.steps // every * evaluation)
         minutes = seconds / 60
         return f"{minutes:.0f} minutes" if minutes >= 1.5 else "about a minute"
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from semipose.augment.views import eval_view
 from semipose.data.crops import Crops
-from semipose.data.leakage import image_paths
 from semipose.data.loader import unlabeled_batch
 from semipose.losses import HeatmapLoss
 from semipose.methods.base import StepInfo
@@ -86,7 +85,7 @@ class TrainingMonitor:
         sample, step = self.sample(self.unlabeled), info.step
         metrics.write(step, "monitor", asdict(sample))
         weight = self.engine.method.unlabeled_weight(info)
-        if weight == 0:  # afterwards the network has learned its own targets on the unlabeled images
+        if weight == 0 or memory.confidence is None:  # afterwards it has learned its own targets on unlabeled images
             memory.confidence = sample.peak_unlabeled / max(sample.peak_labeled, 1e-6)
         if step < FIRST_STEP:
             return []
@@ -139,8 +138,8 @@ class TrainingMonitor:
 
     def _sampled(self, crops: Crops) -> list[int]:
         """Returns evenly spaced persons; of the unlabeled ones those whose image has no labels, if there are any."""
-        labeled = {*image_paths(self.labeled.dataset)} if crops is not self.labeled else {}
-        images = image_paths(crops.dataset)  # none for shards
+        labeled = {*self.labeled.dataset.instances.paths} if crops is not self.labeled else {}
+        images = crops.dataset.instances.paths  # none for shards
         persons = [n for n in range(len(crops)) if n >= len(images) or images[n] not in labeled]
         persons = persons or list(range(len(crops)))
         return [persons[k * len(persons) // PERSONS] for k in range(PERSONS)] if len(persons) > PERSONS else persons

@@ -100,7 +100,8 @@ def is_file(path: Path) -> bool:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yields all but folders in a folder and its subfolders, also in linked ones; a folder with several paths once.
 
-    Links are followed last, so that they add only what no other path leads to, and a loop ends.
+    Links are followed last, so that they add only what no other path leads to, and a loop ends. Hidden folders are
+    entered by links alone.
     """
     waiting, seen = deque([folder]), set()
     while waiting:
@@ -110,5 +111,7 @@ def files_below(folder: Path) -> Iterator[Path]:
         seen.add(real)
         _, folders, names = next(os.walk(current), ("", [], []))
         for below in (current / name for name in sorted(folders)):
+            if below.name.startswith(".") and not below.is_symlink():
+                continue
             (waiting.append if below.is_symlink() else waiting.appendleft)(below)
         yield from (current / name for name in names)

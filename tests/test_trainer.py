@@ -1,5 +1,6 @@
 """A run from its configuration: where networks start, paths, what is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
     other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
     with pytest.raises(ConfigError, match=r"`train\.start`: .*has the backbone test_resnet"):
         train(other, tmp_path / "other")
+
+
+@pytest.mark.parametrize(("method", "steps"), [("supervised", 24 / 4), ("single", (60 - 24 - 8) / 4)])
+def test_an_epoch_is_a_pass_over_the_unlabeled_persons_or_else_the_labeled_ones(tiny, tmp_path, method, steps):
+    """So are the supervised rows of published tables, whose length the papers do not state."""
+    train(tiny(method, **{"train.steps": None, "train.epochs": 1, "data.validation": 8}), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "scores.json").read_text())["step"] == steps
 
 
 def test_the_run_keeps_absolute_paths(tiny, tmp_path, monkeypatch):

@@ -90,6 +90,9 @@ def test_the_gain_is_part_of_the_answer(finished_run):
         answer = _answers(results, Gain(metric, value, interval, 12, "validation"), truth)[1]
         assert answer.value == expected[0]
         assert answer.text.endswith(expected[1])
+    harmful = Gain("PCK@0.2", -0.03, (-0.04, -0.02), 12, "validation")
+    answer = _answers({**results, "harm": "they did harm, so best.safetensors is labels_alone"}, harmful, truth)[1]
+    assert answer.text.endswith("-4.0 to -2.0. They did harm, so best.safetensors is labels_alone.")
 
 
 def test_a_training_without_a_use_of_its_unlabeled_images_says_so_first(tiny_run, tmp_path, parse):

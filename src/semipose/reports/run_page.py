@@ -135,11 +135,10 @@ def _gain_answer(gain: Gain, harm: str) -> Answer:
     unit = "px" if is_error(gain.metric) else gain.metric
     better = gain.interval[1] < 0 if is_error(gain.metric) else gain.interval[0] > 0
     verdict = "They help" if better else "They did harm" if gain.is_harm else "Whether they help is not certain"
+    verdict = f"{harm[0].upper()}{harm[1:]}" if harm else verdict
     text = "of error is" if is_error(gain.metric) else "is"
     text += f" what the unlabeled images changed over {gain.baseline}; "
     text += f"95 % interval {low:+.1f} to {high:+.1f}. {verdict}."
-    if harm:
-        text += f" {harm[0].upper()}{harm[1:]}."
     return Answer(f"{shown(gain.metric, gain.value):+.1f} {unit}", text)
 
 

@@ -56,16 +56,16 @@ def test_a_gpu_takes_the_papers_network(choose):
 
 
 def test_several_processes_need_fewer_steps_for_as_many_passes(choose, monkeypatch):
-    """Of 58 unlabeled persons and 24 labeled ones, one each a step and process."""
+    """Of 50 unlabeled persons and 24 labeled ones, one each a step and process."""
     given = {"train.batch": 1, "train.unlabeled_batch": 1}
     monkeypatch.setattr("semipose.auto.BUDGETS", {"gpu": Budget(400, 1, 40_000)})
     monkeypatch.setattr("semipose.auto.automatic_burn_in", lambda passes_per_step: round(20 / passes_per_step))
     for processes in (1, 4):
         monkeypatch.setattr("semipose.auto.world_size", lambda number=processes: number)
         config, reasons = choose(GPU, **given)
-        burn_in, teaching = 20 * 24 // processes, 400 * 58 // processes
+        burn_in, teaching = 20 * 24 // processes, 400 * 50 // processes
         assert config.train.steps == burn_in + teaching
-        assert f"{burn_in} on 24 labeled persons alone, then {teaching} with 58 unlabeled ones (400.0 pa" in reasons[1]
+        assert f"{burn_in} on 24 labeled persons alone, then {teaching} with 50 unlabeled ones (400.0 pa" in reasons[1]
 
 
 def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):

@@ -100,18 +100,16 @@ def is_file(path: Path) -> bool:
 def files_below(folder: Path) -> Iterator[Path]:
     """Yields all but folders in a folder and its subfolders, also in linked ones; a folder with several paths once.
 
-    Links are followed last, so that they add only what no other path leads to, and a loop ends. Hidden folders are
-    entered by links alone.
+    Links are followed after other folders, so that they add only what no other path leads to, and a loop ends; hidden
+    folders come last.
     """
-    waiting, seen = deque([folder]), set()
-    while waiting:
-        current = waiting.popleft()
+    waiting, links, hidden, seen = deque([folder]), deque[Path](), deque[Path](), set[Path]()
+    while queue := waiting or links or hidden:
+        current = queue.popleft()
         if (real := current.resolve()) in seen:
             continue
         seen.add(real)
         _, folders, names = next(os.walk(current), ("", [], []))
         for below in (current / name for name in sorted(folders)):
-            if below.name.startswith(".") and not below.is_symlink():
-                continue
-            (waiting.append if below.is_symlink() else waiting.appendleft)(below)
+            (hidden if below.name.startswith(".") else links if below.is_symlink() else waiting).append(below)
         yield from (current / name for name in names)

@@ -53,10 +53,13 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path, suffix, folder):
 
 @needs("pandas")
 @pytest.mark.parametrize("columns", [COLUMNS, tuple((None, j) for j in ("Nase", "left ear", "tail"))])
-def test_pandas_reads_the_csv_as_that_of_deeplabcut(tmp_path, columns):
+@pytest.mark.parametrize("first_is_known", [True, False])
+def test_pandas_reads_the_csv_as_that_of_deeplabcut(tmp_path, columns, first_is_known):
     import pandas
 
     written = table(columns, names=(0, 1))
+    if not first_is_known:
+        written.values[0] = np.nan
     write_csv_table(written, tmp_path / "t.csv")
     frame = pandas.read_csv(tmp_path / "t.csv", header=list(range(len(written.levels))), index_col=0)
     assert tuple(frame.columns.names) == written.levels

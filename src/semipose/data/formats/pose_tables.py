@@ -160,7 +160,12 @@ def read_h5_table(path: Path) -> PoseTable:
 
 
 def write_csv_table(table: PoseTable, path: Path) -> None:
-    """Writes a table as csv; values that are not known are empty cells."""
+    """Writes a table as csv; values that are not known are empty cells.
+
+    In a first row without any value they are `nan`: pandas takes an empty row below several header rows for the name of
+    the index, and loses the frame.
+    """
+    values = table.values.reshape(len(table.names), -1)
     rows = [[name, *cells] for name, *cells in zip(table.levels, *table.header, strict=True)]
     with (
         replacing(path) as temporary,
@@ -168,8 +173,10 @@ def write_csv_table(table: PoseTable, path: Path) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(rows)
-        for name, values in zip(table.names, table.values.reshape(len(table.names), -1).tolist(), strict=True):
-            writer.writerow([name, *("" if math.isnan(value) else repr(value) for value in values)])
+        for number, name in enumerate(table.names):
+            unknown = "nan" if number == 0 and np.isnan(values[0]).all() else ""
+            cells = (unknown if math.isnan(value) else repr(value) for value in values[number].tolist())
+            writer.writerow([name, *cells])
 
 
 def write_h5_table(table: PoseTable, path: Path) -> None:

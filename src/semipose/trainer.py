@@ -26,7 +26,7 @@ from semipose.data.found_boxes import (
     with_found_boxes,
 )
 from semipose.data.images import read_image_sizes
-from semipose.data.leakage import image_paths
+from semipose.data.leakage import TrainingImages, image_paths
 from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
@@ -120,11 +120,7 @@ def _train(
         state = _resume(config, engine, state, out)
         images = with_images_before(images, out, state.image_hashes, sets)
     if is_main_process():
-        if not resume:
-            config.save(out / "config.yaml")
-            splits.split.save(out / "split.json")
-        images.write(out)
-        splits.data_errors.write(out)
+        _write_inputs(config, splits, images, out, resume=resume)
 
     # The loop.
     metrics = MetricsLog.open(out, state.log_bytes) if is_main_process() else MetricsLog()
@@ -159,6 +155,15 @@ def _train(
         why_not=training.why_unlabeled_not_used,
     )
     return replace(result, data=account.as_dict())
+
+
+def _write_inputs(config: RunConfig, splits: DataSplits, images: TrainingImages, out: Path, *, resume: bool) -> None:
+    """Writes what a run is made from: configuration and split, unless it is resumed, its images, and what is broken."""
+    if not resume:
+        config.save(out / "config.yaml")
+        splits.split.save(out / "split.json")
+    images.write(out)
+    splits.data_errors.write(out)
 
 
 def _with_found_boxes(

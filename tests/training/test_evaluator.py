@@ -231,6 +231,19 @@ def test_too_few_validation_images_to_measure_the_gain_are_said(tiny, tmp_path):
     assert train(tiny("mean_teacher", **options), tmp_path / "other").describe_gain() == ""
 
 
+@pytest.mark.parametrize("which", ["val", "test"])
+def test_a_given_set_that_is_too_small_for_the_gain_is_named(tiny, tmp_path, small_people, which):
+    content = json.loads(small_people.read_text())
+    kept = {image["id"] for image in content["images"][:8]}
+    content["images"] = content["images"][:8]
+    content["annotations"] = [person for person in content["annotations"] if person["image_id"] in kept]
+    (tmp_path / "few.json").write_text(json.dumps(content))
+    given = {f"data.{which}": str(tmp_path / "few.json"), f"data.{which}_images": str(PEOPLE / "images")}
+    options = {"method.burn_in": 0.5, "train.steps": 2, "data.validation": None if which == "val" else 0, **given}
+    result = train(tiny("late_teacher", **options), tmp_path / "run")
+    assert result.gain_not_measured.endswith(f"of 10 that are needed; give more as data.{which}")
+
+
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
     assert result.gain is None

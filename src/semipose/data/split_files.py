@@ -74,23 +74,30 @@ def split_annotations(
         check_new_file(Path(out) / f"{part}.json", Path(annotations))
     persons = read_annotations(annotations, images, category=CategoryChoice(category))
     parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
-    make_folder(Path(out))
-    given = None if images is None else Path(images)
-    shared, _ = names_below_shared_folder(persons.image_paths, given)
-    used: dict[str, int] = {}
-    files: list[Path] = []
-    for part in ("train", *(name for name, share in shares.items() if share)):
-        chosen = _in_images(persons, {image for image, own in parts.items() if own == part})
-        path = Path(out) / f"{part}.json"
-        root = write_coco(chosen, path, progress, shared)
-        if given is None or root.resolve() != given.resolve():
-            log.info("%s: file names are relative to the image folder %s", path, root)
-        used[part] = len(chosen)
-        files.append(path)
+    names = ("train", *(name for name, share in shares.items() if share))
+    chosen = {name: _in_images(persons, {image for image, own in parts.items() if own == name}) for name in names}
+    files = _write_parts(chosen, persons, Path(out), None if images is None else Path(images), progress)
+    used = {name: len(part) for name, part in chosen.items()}
     left_out = {"next to a held-out frame": len(persons) - sum(used.values())}
     account = DataAccount.of(persons, used, left_out)
     log.info(account.describe())
     return WrittenFiles(files, account)
+
+
+def _write_parts(
+    parts: Mapping[str, PoseDataset], persons: PoseDataset, out: Path, images: Path | None, progress: Progress
+) -> list[Path]:
+    """Writes the parts of a set with file names relative to one folder, which is logged unless it is `images`."""
+    make_folder(out)
+    shared, _ = names_below_shared_folder(persons.image_paths, images)
+    files = []
+    for name, part in parts.items():
+        path = out / f"{name}.json"
+        root = write_coco(part, path, progress, shared)
+        if images is None or root.resolve() != images.resolve():
+            log.info("%s: file names are relative to the image folder %s", path, root)
+        files.append(path)
+    return files
 
 
 def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:

@@ -278,7 +278,8 @@ class Evaluator:
         images = len(self._truth[which].instances.images)
         found = plural(images, f"{which} image")
         own = which == "validation" and self.splits.validation_set == "train"
-        remedy = "give others as data.val, or raise data.validation" if own else f"give more as data.{which[:4]}"
+        option = "data.test" if which == "test" else "data.val"
+        remedy = "give others as data.val, or raise data.validation" if own else f"give more as {option}"
         return f"{found} of {MIN_IMAGES} that are needed; {remedy}"
 
     def _load_kept_weights(self) -> None:

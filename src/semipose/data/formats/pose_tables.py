@@ -167,16 +167,18 @@ def write_csv_table(table: PoseTable, path: Path) -> None:
     """
     values = table.values.reshape(len(table.names), -1)
     rows = [[name, *cells] for name, *cells in zip(table.levels, *table.header, strict=True)]
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows(rows)
-        for number, name in enumerate(table.names):
+        for number, name in enumerate(_in_utf8(table.names)):
             unknown = "nan" if number == 0 and np.isnan(values[0]).all() else ""
             cells = (unknown if math.isnan(value) else repr(value) for value in values[number].tolist())
             writer.writerow([name, *cells])
+
+
+def _in_utf8(names: Sequence[str | int]) -> list[str | int]:
+    """The names of images in UTF-8; numbers of frames stay."""
+    return [as_utf8(name) if isinstance(name, str) else name for name in names]
 
 
 def write_h5_table(table: PoseTable, path: Path) -> None:
@@ -189,7 +191,7 @@ def write_h5_table(table: PoseTable, path: Path) -> None:
     pandas = import_extra("pandas", "formats", f"writing {path.name}")
     columns = pandas.MultiIndex.from_tuples(table.header, names=table.levels)
     values = table.values.reshape(len(table.names), -1)
-    names = [as_utf8(name) if isinstance(name, str) else name for name in table.names]
+    names = _in_utf8(table.names)
     parts = [str(name).split("/") for name in names]
     is_split = bool(parts) and len({len(p) for p in parts}) == 1 and len(parts[0]) > 1
     index = pandas.MultiIndex.from_tuples(map(tuple, parts)) if is_split else pandas.Index(names)

@@ -14,10 +14,9 @@ DONE = ".complete"
 
 def file_key(path: Path) -> str:
     """Returns a key of a file that differs for another place, size or time of change."""
-    state = path.stat()
-    return sha256(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}".encode(errors="surrogatepass")).hexdigest()[
-        :16
-    ]
+    stat = path.stat()
+    state = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    return sha256(state.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def unpacked(path: Path, unpack: Callable[[Path], None]) -> Path:

@@ -175,6 +175,21 @@ def test_scores_of_another_test_set_are_marked():
     assert {name for name, row in rows.items() if "test server" in row.not_comparable} == {"dual", "akm+mixup"}
 
 
+def test_the_study_of_four_data_sets_needs_only_their_files(tmp_path):
+    needed = [path for part in load_grid("label-efficiency").parts().values() for path in part.missing_files(tmp_path)]
+    assert {str(path.relative_to(tmp_path)) for path in needed} == {
+        *("lspet/train.json", "lspet/val.json"),
+        *("lab/mirror-mouse/coco_train20.json", "lab/mirror-mouse/frames", "lab/mirror-mouse/coco_test.json"),
+        *("lab/openfield/coco_train5.json", "lab/openfield/coco_unlabeled51.json", "lab/openfield/coco_test.json"),
+    }
+
+
+def test_no_label_of_the_study_of_four_data_sets_is_held_out():
+    for run in (grid := load_grid("label-efficiency")).runs():
+        data = grid.run_config(run).data
+        assert data.val or data.train == "people"
+
+
 @pytest.mark.parametrize("name", sorted(set(presets()) - OURS))
 def test_the_protocol_of_the_papers(name):
     """What all their tables have in common; weights of another network than a ResNet are those of HRNet's authors."""

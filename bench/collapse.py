@@ -2,7 +2,7 @@
 
 python bench/collapse.py --out docs/research/collapse.json [--steps 400] [--seed 0]
 
-Both trainings use `single` with heatmap MSE on the embedded images (100 labels). The naive one requires equal outputs
+Both trainings use `single` with heatmap MSE on the rendered people (100 labels). The naive one requires equal outputs
 on two equally easy views (no augmentation, the second affine alone) with a weight of 100, which a heatmap that is
 background everywhere satisfies. Every 20 steps the mean peak value of the heatmaps on 64 labeled and on 64 unlabeled
 persons is recorded: a collapsed network has no peaks on unlabeled persons.

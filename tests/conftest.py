@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "train.evaluate_every": 0.5,
     "train.device": "cpu",
 }
-"""A run of seconds on the embedded people."""
+"""A run of seconds on the rendered people."""
 
 
 def slow_but(names: Iterable[str], *quick: str) -> list[Any]:
@@ -63,7 +63,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture
 def small_people(tmp_path: Path) -> Path:
-    """A COCO file of 60 embedded people."""
+    """A COCO file of 60 rendered people."""
     from semipose.data.datasets import read_dataset
     from semipose.data.formats.coco_writer import write_coco
 
@@ -86,7 +86,7 @@ def tiny(small_people: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_run() -> dict[str, Any]:
-    """Overrides for two steps of a tiny network on the embedded images."""
+    """Overrides for two steps of a tiny network on the rendered people."""
     return {
         "data.train": "people",
         **TEST,

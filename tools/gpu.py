@@ -133,7 +133,7 @@ def gpu_tests() -> list[str]:
 
 
 def training(name: str, options: Sequence[str], device: str, *, fast: bool) -> Part:
-    """Returns a short training on the embedded people."""
+    """Returns a short training on the rendered people."""
     compiled = "on" if device == "cuda" and name == COMPILED else "auto"
     real = [*(["model.backbone=resnet18"] if "paper" in options else []), "--steps", "200"]
     tiny = ["model.backbone=test_resnet", "model.head_channels=8", "input.height=64", "input.width=64"]

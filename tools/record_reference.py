@@ -3,7 +3,7 @@
 python -m tools.record_reference --write FILE [RUN ...]     records the runs
 python -m tools.record_reference --compare FILE [RUN ...]   trains again; exit code 1 when anything differs
 
-Each run makes some 20 steps of a tiny network on the embedded images, in one thread. The reference in
+Each run makes some 20 steps of a tiny network on the rendered people, in one thread. The reference in
 tools/reference.json was recorded with torch 2.15 on an x86-64 CPU with AVX-512; other versions and CPUs round
 differently, so compare with a file that was recorded on the same machine before a change.
 

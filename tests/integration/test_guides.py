@@ -81,7 +81,7 @@ def write_video(path, images):
 
 
 def mouse_of_people(folder):
-    """The files of the guide, with embedded people in place of the mouse."""
+    """The files of the guide, with rendered people in place of the mouse."""
     images = folder / "labeled-data"
     images.mkdir()
     people = read_dataset("people", None).subset(range(30))
@@ -144,10 +144,10 @@ class FakeDetector(nn.Module):
 def test_people_in_a_gym(tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("semipose.inference.detector._from_hub", lambda _: FakeDetector())
-    people = read_dataset("people", None).subset(range(30))
-    write_coco(people, tmp_path / "labels.json")
+    people = read_dataset("people", None)
+    write_coco(people.subset(range(30)), tmp_path / "labels.json")
     (tmp_path / "photos").symlink_to(PEOPLE / "images")
-    write_video(tmp_path / "videos" / "squat.mp4", [cv2.imread(str(p.image)) for p in people.instances[:12]])
+    write_video(tmp_path / "videos" / "squat.mp4", [cv2.imread(str(p.image)) for p in people.instances[30:42]])
     for words in commands("gym.md"):
         if words[0] == "semipose":
             run([found for word in words for found in ([str(p) for p in Path().glob(word)] if "*" in word else [word])])

@@ -1,4 +1,4 @@
-"""OKS and AP against pycocotools, on embedded people and on made-up crowds of them."""
+"""OKS and AP against pycocotools, on rendered people and on made-up crowds of them."""
 
 import contextlib
 import io

@@ -24,7 +24,7 @@ PARTS = [f"PCKh@0.5/{part}" for part in ("shoulder", "elbow", "wrist", "hip", "k
 
 @pytest.fixture(scope="module")
 def people() -> PoseDataset:
-    """Forty embedded people, half of them with a head size."""
+    """Forty rendered people, half of them with a head size."""
     some = read_coco(PEOPLE).subset(range(40))
     measured = tuple(replace(p, head_size=15.0 if n % 2 else None) for n, p in enumerate(some.instances))
     return PoseDataset(some.skeleton, measured, "people")

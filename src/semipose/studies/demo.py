@@ -1,4 +1,4 @@
-"""The demo: a network trained on few labeled and many unlabeled embedded images."""
+"""The demo: a network trained on few labeled and many unlabeled rendered people."""
 
 import json
 import logging

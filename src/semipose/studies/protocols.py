@@ -228,7 +228,7 @@ PROTOCOLS: dict[str, TableProtocol] = {
         source="LSP Extended (Johnson and Everingham, CVPR 2011)",
     ),
     "people": TableProtocol(
-        text="The embedded images: N persons keep their labels, the others are unlabeled; AP on 400 others",
+        text="The rendered people: N persons keep their labels, the others are unlabeled; AP on 400 others",
         files={},
         settings={**COMMON, **LONG, "data.train": "people", "data.validation": 98, "evaluation.decoder": "dark"},
         labels=(100,),

@@ -262,3 +262,8 @@ def test_values_are_replaced_by_dotted_key_and_count_as_given_only_if_asked():
     assert (changed.train.steps, changed.train.lr, changed.auto, changed.given) == (7, 0.1, ("steps",), {"train.lr"})
     assert config.with_given({"train.steps": 7}).given == {"train.lr", "train.steps"}
     assert (config.train.steps, config.given) == (load_config().train.steps, {"train.lr"})
+
+
+def test_paths_are_accepted_as_values():
+    config = load_config("small", {"train.start": Path("runs/a")}, data={"train": Path("labels.json")})
+    assert (config.train.start, config.data.train) == (str(Path("runs/a")), "labels.json")

@@ -1,5 +1,7 @@
 """The exceptions: one line each, lists of problems, missing images."""
 
+import pickle
+
 import pytest
 
 from semipose.errors import (
@@ -54,3 +56,13 @@ def test_collect_errors_appends_data_errors_only():
 def test_collect_errors_raises_without_a_list():
     with pytest.raises(DataError, match="broken"), collect_errors(None):
         raise DataError("broken")
+
+
+def test_errors_survive_pickling():
+    for error in (
+        ConfigError("no\nway"),
+        BrokenDataError("two problems", ["one", "other"]),
+        MissingImagesError("a.jpg", "labels.json", "data.images", "a folder is there"),
+    ):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -101,7 +101,10 @@ class RunConfig(Section):
         return self._given
 
     def with_values(self, values: Mapping[str, Any]) -> "RunConfig":
-        """Returns the configuration with other values by dotted key (`train.lr`), or of whole sections (`method`)."""
+        """Returns the configuration with other values by dotted key (`train.lr`), or of whole sections (`method`).
+
+        The values are not checked.
+        """
         config = self.model_copy()
         for key, value in values.items():
             section, _, option = key.partition(".")
@@ -156,7 +159,7 @@ def load_config(
         ConfigError: If an option is unknown or a value is out of range; the message gives the nearest valid name.
     """
     tree = {} if name_or_path is None else read_config_file(name_or_path)
-    given = {**dict(flatten(sections)), **(overrides or {})}
+    given = {key: _without_paths(value) for key, value in {**dict(flatten(sections)), **(overrides or {})}.items()}
     if "train.epochs" in given:
         given.setdefault("train.steps", None)  # steps would replace epochs, and the file may set steps
     is_own_file = name_or_path is not None and Path(name_or_path).is_file() and not tree.get("auto")
@@ -178,6 +181,13 @@ def load_config(
     config = _validated({**tree, "method": method}, name_or_path, given, method_chosen=is_chosen)
     config._given = frozenset({*of_file, *given})
     return config
+
+
+def _without_paths(value: Any) -> Any:
+    """The value with text in place of a path, also in lists."""
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(entry) for entry in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _choose_method(file: PathLike | None, own: dict[str, Any], named: Any, data: Callable[[], DataConfig]) -> Any:

@@ -24,6 +24,10 @@ class SemiposeError(Exception):
         words = (w if len(w) <= MAX_WORD_LENGTH else f"{w[:60]}…{w[-30:]}" for w in message.split())
         super().__init__(" ".join(words))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Makes errors with other parameters than a message survive pickling, as between processes."""
+        return _unpickled, (type(self), self.args, vars(self))
+
 
 class InputError(SemiposeError):
     """An input can't be used; the message names the input, the place and the remedy."""
@@ -78,6 +82,12 @@ class WeightsError(InputError):
 
 class RunError(SemiposeError):
     """A run failed although its input was correct."""
+
+
+def _unpickled(kind: type[SemiposeError], args: tuple[object, ...], state: dict[str, object]) -> SemiposeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 
 from semipose.data.prediction_images import prediction_dataset
 from semipose.errors import ConfigError, DataError
+from semipose.structures.categories import Category
 from semipose.structures.skeletons import COCO
 from tests.data.formats.conftest import save_coco, save_image
 
@@ -76,3 +77,12 @@ def test_whole_images_in_place_of_annotated_boxes(folder):
     assert {p.image_id for p in persons.instances} == listed
     assert {p.box for p in persons.instances} == {(0, 0, 20, 30)}
     assert len(prediction_dataset(folder / "images", COCO, None, "whole", 0.0, [])) == 2
+
+
+def test_boxes_are_those_of_the_category_of_the_network(folder):
+    path = folder / "boxes.json"
+    records = [{"image_id": "a.jpg", "bbox": [n, 2, 3, 4], "score": 0.7, "category_id": n} for n in (1, 7)]
+    path.write_text(json.dumps(records))
+    for source in (folder / "images" / "a.jpg", folder / "images"):
+        (person,) = prediction_dataset(source, COCO, None, path, 0.0, [], Category(7, "fly")).instances
+        assert person.box == (7, 2, 3, 4)

@@ -21,7 +21,7 @@ def test_frames_come_in_order_with_their_times(tmp_path):
 
 
 def test_a_phone_s_video_is_upright(tmp_path):
-    path = clip(tmp_path / "phone.mp4", [picture(0)] * 3, rotated=True)
+    path = clip(tmp_path / "phone.mp4", [picture(0)] * 3, (0, 1, -1, 0))
     image = next(read_frames(path)).image
     assert image.shape == (96, 48, 3)
     assert np.abs(image.astype(int) - np.rot90(picture(0), -1)).mean() < 3
@@ -129,3 +129,19 @@ def test_frames_are_counted_where_the_file_states_no_number(tmp_path):
     assert count_frames(clip(tmp_path / "walk.mkv", [picture(4 * n) for n in range(20)])) == 20
     (tmp_path / "text.mkv").write_text("no video")
     assert count_frames(tmp_path / "text.mkv") == 0
+
+
+@pytest.mark.parametrize(
+    ("matrix", "move"),
+    [
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0), np.rot90),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+    ],
+)
+def test_frames_are_as_a_player_shows_them(tmp_path, matrix, move):
+    image = next(read_frames(clip(tmp_path / "a.mp4", [picture(0)] * 3, matrix))).image
+    assert np.abs(image.astype(int) - move(picture(0))).mean() < 3

@@ -14,6 +14,7 @@ from semipose.data.formats.coco_results import save_predictions
 from semipose.data.formats.coco_writer import write_coco
 from semipose.errors import ConfigError
 from semipose.inference.evaluation import evaluate
+from semipose.inference.predict import predict
 from semipose.metrics.base import MatchedDataset, Metric, MetricResult
 from semipose.metrics.instance_score import DESCRIPTIONS
 from semipose.metrics.registry import METRICS
@@ -245,6 +246,11 @@ def test_joints_without_labels_in_training_are_not_evaluated(run, tmp_path):
     assert found.scores.by_joint["pixel_error"] == expected
     assert found.scores["pixel_error"] != usual.scores["pixel_error"]
     assert "not scored, without labels in training: left_ankle, nose" in found.protocol.describe()
+    model = replace(semipose.load(run), unlearned_joints=("left_ankle", "nose"))
+    written = predict(model, data, images=IMAGES, out=tmp_path / "P.JSON")
+    of_file = evaluate(written[0], data, images=IMAGES)
+    assert of_file.scores.by_joint["pixel_error"] == pytest.approx(expected)
+    assert of_file.protocol.unlearned_joints == ("nose", "left_ankle")
     assert "not scored" not in usual.protocol.describe()
 
 

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from semipose.errors import ConfigError, DataError, WeightsError
+from semipose.data.leakage import find_training_images
+from semipose.errors import ConfigError, DataError, RunError, WeightsError
+from semipose.inference.known_images import run_folder
 from semipose.inference.pose_model import as_pose_model, load_pose_model, weights_of
+from semipose.inference.predict import predict
 from tests.inference.conftest import untrained
 
 
@@ -53,7 +56,10 @@ def test_the_whole_image_is_one_person_and_no_boxes_are_none(model, image):
         (np.zeros((4, 4), np.uint8), None, r"`image` is \(4, 4\) of uint8"),
         (np.zeros((4, 4, 3)), None, "float64"),
         ("a.jpg", None, "`image` is str"),
+        (np.zeros((0, 4, 3), np.uint8), None, "no pixel"),
         (np.zeros((4, 4, 3), np.uint8), [1, 2, 3, 4], "`boxes`"),
+        (np.zeros((4, 4, 3), np.uint8), "auto", "`boxes` must be finite"),
+        (np.zeros((4, 4, 3), np.uint8), [[1, 2, 3, 4], [1, 2, 3]], "`boxes` must be finite"),
         (np.zeros((4, 4, 3), np.uint8), [(0, 0, 0, 4)], "width and height above 0"),
         (np.zeros((4, 4, 3), np.uint8), [(0, 0, np.nan, 4)], "finite"),
     ],
@@ -138,3 +144,25 @@ def test_auto_takes_apples_gpu_where_the_networks_run(model, monkeypatch, caplog
     ]
     with pytest.raises(ConfigError, match="'gpu' is unknown"):
         model.to("gpu")
+
+
+def test_a_run_is_found_after_the_working_directory_has_changed(trained_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained_run.parent)
+    model = load_pose_model("run")
+    assert model.source == "run (f)"
+    monkeypatch.chdir(trained_run / "weights")
+    alone = load_pose_model("f.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert run_folder(model.path) == run_folder(alone.path) == trained_run
+    assert find_training_images(alone.path) is not None
+
+
+def test_predictions_that_are_not_finite_are_an_error(model, image, tmp_path):
+    for parameter in model.network.parameters():
+        parameter.data.fill_(torch.nan)
+    with pytest.raises(RunError, match="the network has diverged"):
+        model.predict(image)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    with pytest.raises(RunError, match="the network has diverged"):
+        predict(model, tmp_path / "a.png", out=tmp_path / "found")
+    assert not (tmp_path / "found" / "predictions.json").exists()

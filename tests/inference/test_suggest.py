@@ -132,3 +132,10 @@ def test_unusable_parameters_are_refused(model, frames, tmp_path):
     with pytest.raises(ConfigError, match=r"has annotations\.json already, perhaps corrected"):
         suggest(model, frames, count=1, out=tmp_path / "label")
     assert (tmp_path / "label" / "annotations.json").read_text() == "corrected"
+
+
+@pytest.mark.parametrize("option", [{"min_score": 0.5}, {"box_category": "cat"}, {"images": "nowhere"}, {"count": 2.5}])
+def test_parameters_without_effect_are_refused(model, frames, tmp_path, option):
+    with pytest.raises(ConfigError, match=f"`{next(iter(option))}`"):
+        suggest(model, frames, **{"count": 1, "out": tmp_path / "label", **option})
+    assert not (tmp_path / "label").exists()

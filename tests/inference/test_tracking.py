@@ -101,3 +101,14 @@ def test_several_boxes_in_a_frame_are_tracked_in_every_file(model, tmp_path, cou
 
     written = semipose.predict(model, tmp_path / "clip.avi", out=tmp_path / "t.slp", **given)
     assert {track.name for track in sleap_io.load_slp(str(written[0])).tracks} == set(names)
+
+
+def test_joints_that_were_not_learned_do_not_count():
+    """One person rests; the last two of three joints are anywhere."""
+    rng = np.random.default_rng(0)
+    tracker = Tracker(SIGMAS)
+    for frame in range(20):
+        still = pose(frame, 50)
+        joints = still.joints + np.array([[0, 0], *rng.uniform(-200, 200, (2, 2))])
+        (found,) = tracker.update(frame, [replace(still, joints=joints, scores=np.array([0.9, 0, 0]))])
+        assert found.track == 1

@@ -63,3 +63,8 @@ def test_the_second_opinion_is_another_network_or_the_mirrored_image():
     assert second_opinion(first.predictor(), True).flip_test
     assert not second_opinion(first.predictor(flip_test=True), True).flip_test
     assert second_opinion(first.predictor(), False) is None
+
+
+def test_scores_that_are_all_zero_rank_nothing():
+    found = [prediction(i, np.zeros((3, 2)), np.zeros(3)) for i in range(3)]
+    assert uncertainty(found, found) == {0: 0.5, 1: 0.5, 2: 0.5}

@@ -58,11 +58,11 @@ def prediction_dataset(
         return _with_all_images(persons, listed.image_paths)
     if source.is_dir():
         if boxes is None:
-            return read_folder(source, skeleton, problems=problems).with_category(category)
+            return read_folder(source, skeleton, problems=problems, category=category)
         paths, left_out = list_images(source)
         persons = read_detected_persons(
-            paths, source, skeleton, boxes, min_score, problems, box_category=box_category
-        ).with_category(category)
+            paths, source, skeleton, boxes, min_score, problems, box_category=box_category, category=category
+        )
         persons = replace(persons, left_out={**left_out, **persons.left_out})
         return _with_all_images(persons, dict(enumerate(paths, start=1)))
     if not source.is_file():

@@ -39,10 +39,16 @@ def read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems:
     """
     skeleton = train.skeleton
     boxes = Path(config.boxes) if config.boxes and not is_word("boxes", config.boxes) else None
-    score, category = config.min_score, config.box_category
+    score, box_category = config.min_score, config.box_category
     if is_video_source(path):
         frames = cached_frames(path, config.max_unlabeled or FRAMES)
-        return frames_dataset(frames, path, skeleton, problems, boxes=boxes, min_score=score, box_category=category)
+        return frames_dataset(
+            *(frames, path, skeleton, problems),
+            boxes=boxes,
+            min_score=score,
+            box_category=box_category,
+            category=train.category,
+        )
     with_videos = boxes is None and has_videos(path)
     if path.is_dir() and (boxes is not None or not is_annotation_folder(path)):
         images = read_folder(
@@ -50,9 +56,10 @@ def read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems:
             skeleton,
             boxes=boxes,
             min_score=score,
-            box_category=category,
+            box_category=box_category,
             problems=problems,
             with_videos=with_videos,
+            category=train.category,
         )
     else:
         images = _read_annotated(config, path, train, problems)
@@ -91,7 +98,7 @@ def _with_frames(images: PoseDataset, folder: Path, config: DataConfig, problems
     except DataError as error:
         log.warning("%s; its videos are left out", error)
         return images
-    found = frames_dataset(frames, folder, images.skeleton, problems)
+    found = frames_dataset(frames, folder, images.skeleton, problems, category=images.category)
     counts = plural(len(images.image_paths), "image"), plural(len(found), "frame")
     log.info("%s: %s, and %s of its videos", folder, *counts)
     named = (replace(person, image_id=person.image.name) for person in found.instances)

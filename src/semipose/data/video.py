@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,10 +54,8 @@ class Frame:
 
     @property
     def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, rotated as a player shows it (phones store frames lying)."""
-        return np.ascontiguousarray(
-            np.rot90(self.decoded.to_ndarray(format="rgb24"), round(self.decoded.rotation / 90))
-        )
+        """(H, W, 3) uint8 RGB, rotated and mirrored as a player shows it (phones store frames lying)."""
+        return np.ascontiguousarray(_as_shown(self.decoded))
 
     @property
     def thumbnail(self) -> np.ndarray:
@@ -65,6 +63,18 @@ class Frame:
         size = THUMBNAIL_SIZE
         small = self.decoded.reformat(width=size, height=size, format="gray", interpolation="AREA")
         return small.to_ndarray().astype(np.float32)
+
+
+def _as_shown(frame: "av.VideoFrame") -> np.ndarray:
+    """The pixels of a frame, moved as its display matrix says, which takes (x, y) to (ax + cy, bx + dy)."""
+    image = frame.to_ndarray(format="rgb24")
+    found: Any = frame.side_data.get("DISPLAYMATRIX")
+    if found is None:
+        return image
+    (a, b, _), (c, d, _), _ = np.frombuffer(memoryview(found), np.int32).reshape(3, 3).tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def is_video_source(source: Path) -> bool:

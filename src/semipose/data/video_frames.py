@@ -18,6 +18,7 @@ from semipose.data.images import write_image
 from semipose.data.k_center import k_center
 from semipose.data.video import THUMBNAIL_SIZE, count_frames, list_videos, read_frames
 from semipose.errors import ConfigError, DataError, RunError
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.cache import EXTRACTED, cache_dir
@@ -149,6 +150,7 @@ def frames_dataset(
     boxes: str | os.PathLike[str] | None = None,
     min_score: float = 0.0,
     box_category: int | str | None = None,
+    category: Category = PERSON,
 ) -> PoseDataset:
     """Returns the persons, without labels, in frames that `extract_frames` wrote.
 
@@ -159,19 +161,20 @@ def frames_dataset(
         problems: Collects frames that cannot be opened and broken detections.
         boxes: COCO detections of one video, whose image ids are its frame numbers; without it each frame is one person.
         min_score: Detections of a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the persons if not given.
+        category: The category of the persons.
 
     Raises:
         ConfigError: If there are boxes and several videos.
         DataError: If no detection is in one of the frames.
     """
-    persons = whole_images(list(frames), skeleton, str(source), problems)
+    persons = whole_images(list(frames), skeleton, str(source), problems).with_category(category)
     if boxes is None:
         return persons
     if len({FRAME_NAME.sub(r"\1", frame.stem) for frame in frames}) > 1:
         raise ConfigError(f"`boxes`: frame numbers belong to one video, and {source} has several; give one")
     numbered = [replace(p, image_id=number) for p in persons.instances if (number := frame_number(p.image)) is not None]
-    persons = PoseDataset(skeleton, numbered, str(source))
+    persons = PoseDataset(skeleton, numbered, str(source), category=category)
     return apply_detections(persons, boxes, min_score, problems, box_category=box_category, is_sample=True)
 
 

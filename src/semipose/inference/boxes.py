@@ -7,6 +7,7 @@ from semipose.errors import ConfigError
 from semipose.inference.box_finder import BoxFinder
 from semipose.inference.pose_model import PoseModel
 from semipose.structures.boxes import AUTO, BOX_EACH, WHOLE, BoxFacts
+from semipose.utils.files import from_here
 
 log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
@@ -15,14 +16,16 @@ REMEDIES = {
     "whole": "set `boxes=whole`",
     "given": "give boxes of the same kind as `boxes`",
     "joints": f"train with `boxes={AUTO}`, or give boxes around the subjects as `boxes`",
-    "found": "set `boxes=auto`",
 }
-"""What makes the boxes of a prediction like those of the training, by how the latter were made."""
+"""What makes the boxes of a prediction like those of the training, by how these were made, unless they were found."""
 
 
 def _finding(model: PoseModel) -> str:
     """What makes a model find the boxes."""
-    return f"set `boxes={AUTO}`" if model.box_finder else f"train with `boxes={AUTO}`"
+    if model.box_finder:
+        return f"set `boxes={AUTO}`"
+    found = model.boxes is not None and model.boxes.kind == "found"
+    return "give the run folder, which has the box network" if found else f"train with `boxes={AUTO}`"
 
 
 def is_box_file(boxes: PathLike | None) -> bool:
@@ -41,9 +44,10 @@ def box_finder_for(model: PoseModel, boxes: PathLike | None) -> BoxFinder | None
     if os.fspath(boxes) != AUTO:
         return None
     if model.box_finder is None:
+        source = from_here(model.path) if model.path else "the model"
         raise ConfigError(
-            f"`boxes={AUTO}`: {model.path or 'the model'} has no box network; train with `boxes={AUTO}` and give the "
-            "run folder, or give the boxes of a detector"
+            f"`boxes={AUTO}`: {source} has no box network; train with `boxes={AUTO}` and give the run folder, or give "
+            "the boxes of a detector"
         )
     return model.box_finder
 
@@ -69,5 +73,5 @@ def warn_of_other_boxes(model: PoseModel, facts: BoxFacts | None, source: str) -
         return
     log.warning(
         f"{source}: the network was trained in {trained.describe()}, and the boxes here are {facts.describe()}: "
-        f"expect far larger errors; {REMEDIES[trained.kind]}"
+        f"expect far larger errors; {REMEDIES.get(trained.kind) or _finding(model)}"
     )

@@ -10,7 +10,6 @@ from semipose.data.prediction_images import prediction_dataset
 from semipose.data.video import is_video_source, list_videos
 from semipose.data.video_frames import FRAMES, extract_frames, frame_number, frames_dataset
 from semipose.inference.boxes import box_finder_for, is_box_file
-from semipose.inference.parameters import refuse_unused
 from semipose.inference.pose_model import PoseModel
 from semipose.structures.boxes import WHOLE
 from semipose.structures.instances import PoseDataset
@@ -85,7 +84,6 @@ def read_candidates(
         again = {"persons in images that are listed again": len(persons) - len(own)}
         own = replace(own, left_out=persons.left_out)
         return Candidates(own, next_frames(list(own.image_paths.values())), left_out=again)
-    refuse_unused(f"{source.name} is a video", images=images)
     wanted, later = max(FRAMES, VIDEO_POOL * count), folder / "following"
     frames, alike = extract_frames(list_videos(source), folder, count=wanted, following=later, progress=progress)
     following = sorted(later.glob("*.jpg"))
@@ -97,7 +95,8 @@ def read_candidates(
         boxes=boxes if is_box_file(boxes) else None,
         min_score=min_score,
         box_category=box_category,
-    ).with_category(category)
+        category=category,
+    )
     names = {path.name: path for path in following}
     around = {frame: [names[name]] for frame in frames if (name := _next_name(frame)) in names}
     return Candidates(persons, around, frozenset(following), {"examined frames like one taken": alike})

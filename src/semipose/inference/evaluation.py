@@ -36,6 +36,7 @@ from semipose.structures.boxes import AROUND_LABELS, AUTO, BOX_EACH, BOX_WORDS, 
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import SigmaSource, Skeleton
+from semipose.utils.device import resolve_device
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,7 @@ def evaluate(
         ConfigError: If the joints of model and data differ, or a parameter has no effect.
     """
     data_errors = data_errors_for(on_error)
+    resolve_device(device)
     if instance_score not in (None, *DESCRIPTIONS):
         raise ConfigError(f"`instance_score`: {instance_score!r} is unknown; known: {', '.join(DESCRIPTIONS)}")
     choice = CategoryChoice(category or _category_of(model))
@@ -236,7 +238,7 @@ class _Settings:
             return self._load(path, truth)
         errors = deepcopy(self.data_errors)
         loaded = as_pose_model(model, network).to(self.device)
-        name = f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name
+        name = loaded.source
         kind = self.instance_score or loaded.instance_score
         truth = persons = _with_joints_of(loaded.skeleton, truth, name).without_joints(loaded.unlearned_joints)
         finder = box_finder_for(loaded, self.boxes)
@@ -281,10 +283,11 @@ class _Settings:
 
     def _load(self, path: Path, truth: PoseDataset) -> _Predicted:
         run = _description_of_run(path)
-        unlearned = run.unlearned_joints if run else ()
-        truth = _with_joints_of(run.skeleton if run else None, truth, str(path)).without_joints(unlearned)
+        own = _with_joints_of(run.skeleton if run else None, truth, str(path))
         left_out, errors = Counter[str](), deepcopy(self.data_errors)
-        found = errors.read(path.name, lambda p: load_predictions(path, truth.skeleton, p, truth, left_out))
+        found = errors.read(path.name, lambda p: load_predictions(path, own.skeleton, p, own, left_out))
+        unlearned = run.unlearned_joints if run else _unlearned(found, own.skeleton)
+        truth = own.without_joints(unlearned)
         kept = _of_category(found, truth, path)
         left_out["predictions of another category"] = len(found) - len(kept)
         left_out["broken predictions"] = len(errors.records.get(path.name, ()))
@@ -300,6 +303,17 @@ class _Settings:
             unlearned_joints=unlearned,
             left_out=left_out,
         )
+
+
+def _unlearned(predictions: list[Prediction], skeleton: Skeleton) -> tuple[str, ...]:
+    """The joints that the network of a file has not learned: `predict` writes 0 as their score for every person.
+
+    Files of other programs, which have no `crop_area`, may mean something else by it.
+    """
+    if not predictions or any(p.crop_area is None for p in predictions):
+        return ()
+    scored = {joint for p in predictions for joint, score in zip(skeleton.joints, p.scores, strict=True) if score}
+    return tuple(joint for joint in skeleton.joints if joint not in scored) if scored else ()
 
 
 def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) -> list[Prediction]:
@@ -320,7 +334,7 @@ def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:
     """Returns the path if it is a predictions file; None for a model and for the path of a model."""
     path = None if isinstance(model, PoseModel) else Path(model)
-    return path if path is not None and path.suffix == ".json" else None
+    return path if path is not None and path.suffix.lower() == ".json" else None
 
 
 def _read_truth(data: PathLike, images: PathLike | None, problems: list[str], category: CategoryChoice) -> PoseDataset:

@@ -26,6 +26,11 @@ def require_model_path(path: Path) -> None:
             f"{path} is an ONNX file, which is for other programs; give the run folder that it was exported from, or "
             "its .safetensors file"
         )
+    if suffix in (".csv", ".h5", ".slp") and path.is_file():
+        raise WeightsError(
+            f"{path} is a table of predictions and no model; to evaluate predictions write them as COCO results "
+            "(`format=coco`) and give this .json file"
+        )
     if not path.exists():
         near = _similar(path)
         raise WeightsError(

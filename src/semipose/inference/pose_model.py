@@ -29,7 +29,7 @@ from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import has_apple_gpu, resolve_device
-from semipose.utils.files import folders_of_run
+from semipose.utils.files import check_output_file, folders_of_run, from_here
 from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class PoseModel:
         decoder: How heatmaps become joints.
         ensemble_members: Further networks of the run, whose heatmaps are averaged with those of this one.
         headline_networks: Names of the networks of the run whose mean score is the method's.
-        path: The run folder or weights file that it was loaded from.
+        path: Absolute path of the run folder or weights file that it was loaded from.
         category: The category that it was trained on, which predictions in images without annotations have.
         instance_score: How the peaks of the joints become the score of a person.
         unlearned_joints: Joints that the training had no labels of; their scores are 0.
@@ -144,6 +144,11 @@ class PoseModel:
                 network.to(memory_format=torch.channels_last)
         return self
 
+    @property
+    def source(self) -> str:
+        """Where the model is from and its name, for messages."""
+        return f"{from_here(self.path)} ({self.name})" if self.path else self.name
+
     def predictor(self, *, flip_test: bool = False) -> Predictor:
         """Returns the predictor of this model on the device of its network; without pairs it has no flip test."""
         if flip_test and not self.skeleton.flip_pairs:
@@ -176,13 +181,8 @@ class PoseModel:
         Raises:
             DataError: If the image has another shape or type, or a box is not four finite numbers with positive size.
         """
-        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            actual = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise DataError(f"`image` is {actual}; give a NumPy array (H, W, 3) of uint8")
-        array = np.array([(0, 0, image.shape[1], image.shape[0])] if boxes is None else boxes, dtype=float)
-        array = array if array.size else np.zeros((0, 4))
-        if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or not (array[:, 2:] > 0).all():
-            raise DataError("`boxes` must be finite [x, y, width, height] with width and height above 0")
+        _check_image(image)
+        array = _as_boxes([(0, 0, image.shape[1], image.shape[0])] if boxes is None else boxes)
         persons = [Instance(Path(), 0, -n - 1, (x, y, w, h)) for n, (x, y, w, h) in enumerate(array.tolist())]
         dataset = PoseDataset(self.skeleton, persons, "image", category=self.category)
         if boxes is None and self.box_finder:
@@ -200,10 +200,14 @@ class PoseModel:
     def save(self, path: str | os.PathLike[str], state: Mapping[str, Tensor] | None = None) -> None:
         """Writes a weights file with the weights of the network, or with `state` in their place.
 
+        Its folder is created. A box network stays in the run folder: the model of the file needs boxes, or takes whole
+        images.
+
         Raises:
             OSError: If the file cannot be written; an older file of that name is kept.
-            ConfigError: If the model is an ensemble; a file contains one network.
+            ConfigError: If the model is an ensemble, since a file contains one network, or if `path` is a folder.
         """
+        check_output_file(Path(path))
         if self.ensemble_members:
             raise ConfigError(
                 f"a weights file contains one network, not the {self.name}; save each network, or export to ONNX"
@@ -227,6 +231,28 @@ class PoseModel:
             not_calibrated=self.not_calibrated,
         )
         write_weights(Path(path), description, self.network.state_dict() if state is None else state)
+
+
+def _check_image(image: object) -> None:
+    """Raises DataError if `image` is not (H, W, 3) uint8, or has no pixel."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        actual = f"{image.shape} of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise DataError(f"`image` is {actual}; give a NumPy array (H, W, 3) of uint8")
+    if not image.size:
+        raise DataError(f"`image` is {image.shape} and has no pixel")
+
+
+def _as_boxes(boxes: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+    """Returns the boxes as (N, 4) float64; raises DataError if they are not boxes."""
+    try:
+        array = np.array(boxes, dtype=float)
+    except (TypeError, ValueError):
+        array = np.full((1, 4), np.nan)
+    if not array.size and array.ndim <= 2:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4 or not np.isfinite(array).all() or not (array[:, 2:] > 0).all():
+        raise DataError("`boxes` must be finite [x, y, width, height] with width and height above 0")
+    return array
 
 
 def as_pose_model(model: PoseModel | str | os.PathLike[str], network: str | None = None) -> PoseModel:
@@ -258,6 +284,7 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
         return _load_pretrained(found, os.fspath(path), network)
     path = Path(path)
     require_model_path(path)
+    path = path.absolute()  # the working directory may change before the run's other files are read
     if network is None:
         return _with_box_finder(_load(path / "best.safetensors" if path.is_dir() else path), path)
     first, *others = (_load(weights) for weights in _weights_files(path, network))

@@ -113,6 +113,9 @@ class Predictor:
         """Returns one prediction per person of `crops`, in the same order.
 
         The networks run in evaluation mode and are then set back to their previous mode.
+
+        Raises:
+            RunError: If a prediction is not finite.
         """
         with self._evaluation():
             views = progress.track(self._views(crops), self._batches(crops), "predicting")
@@ -252,6 +255,8 @@ class Predictor:
         learned = np.array([joint not in self.unlearned_joints for joint in crops.dataset.skeleton.joints])
         persons = [crops.dataset[index] for index in chunk]
         box_scores = np.array([person.score for person in persons])
+        if not (np.isfinite(in_crop).all() and np.isfinite(peaks).all()):
+            raise RunError("a prediction is not finite: the network has diverged; train it with a lower learning rate")
         of_person = instance_scores(peaks[:, learned], box_scores, self.instance_score).tolist()
         for person, points, own, score in zip(persons, in_crop, peaks * learned, of_person, strict=True):
             to_image = np.linalg.inv(crops.geometry.from_image(person.box))

@@ -13,13 +13,14 @@ import numpy as np
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import ErrorPolicy
 from semipose.data.formats.deeplabcut import SCORER, scorer_of
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.errors import ConfigError
-from semipose.inference.boxes import box_finder_for, warn_of_other_boxes
+from semipose.inference.boxes import box_finder_for, is_box_file, warn_of_other_boxes
 from semipose.inference.candidates import Candidates, read_candidates
 from semipose.inference.known_images import known_images, run_folder, training_labels, write_record
-from semipose.inference.parameters import data_errors_for, refuse_run_folder
+from semipose.inference.parameters import data_errors_for, refuse_run_folder, refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.pre_labels import FILES, IMAGES, check_format, target_of, write_pre_labels
 from semipose.inference.selection import select
@@ -88,6 +89,11 @@ def suggest(
     """
     model, source, out, errors = as_pose_model(model, network), Path(source), Path(out), data_errors_for(on_error)
     _check(count, min_joint_score, out, format)
+    if not is_box_file(boxes):
+        reason = "it refers to a file as `boxes`, and none is given"
+        refuse_unused(reason, min_score=min_score or None, box_category=box_category)
+    if source.suffix.lower() not in ANNOTATION_SUFFIXES:
+        refuse_unused(f"{source.name} is not an annotation file", images=images)
     scorer = _scorer(model) if format == "dlc" else SCORER
     make_folder(out)
     log.info(model.describe_scores())
@@ -124,7 +130,7 @@ def suggest(
 
 def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
     """Raises ConfigError for values out of range, and for a folder with annotations or of a run."""
-    if count < 1:
+    if not isinstance(count, int) or count < 1:
         raise ConfigError(f"`count` is {count}; give 1 or more")
     if not 0 <= min_joint_score <= 1:
         raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")

@@ -86,7 +86,9 @@ class Tracker:
         joints = np.stack([p.joints for p in before])[:, None]
         areas = np.array([estimate_area(p.box) for p in before])[:, None]
         poses = np.stack([p.joints for p in found])[None]
-        similarity = object_keypoint_similarity(joints, np.ones(joints.shape[:-1]), areas, poses, self.sigmas)
+        learned = np.stack([p.scores != 0 for p in before])[:, None]  # joints that were not learned are anywhere
+        visible = np.where(learned.any(axis=-1, keepdims=True), learned, True).astype(float)
+        similarity = object_keypoint_similarity(joints, visible, areas, poses, self.sigmas)
         rows, columns = linear_sum_assignment(np.where(similarity >= MIN_OKS, similarity, 0), maximize=True)
         pairs = zip(rows.tolist(), columns.tolist(), strict=True)
         return {column: tracks[row] for row, column in pairs if similarity[row, column] >= MIN_OKS}

@@ -44,6 +44,7 @@ def uncertainty(
         by_image[prediction.image_id].append(n)
     scores = np.array([p.scores for p in predictions])
     learned = np.asarray(scores.any(axis=0)) if len(scores) else np.zeros(0, bool)
+    learned |= not learned.any()  # where every score is 0, all joints are alike
     lowest = {i: -float(scores[own][:, learned].mean(axis=1).min()) for i, own in by_image.items()}
     signals: list[dict[ImageId, float]] = [lowest]
     if opinions is not None:

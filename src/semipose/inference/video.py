@@ -28,6 +28,7 @@ from semipose.inference.smoothing import check_smoothing, median_filter
 from semipose.inference.tracking import Tracker, describe_subjects
 from semipose.metrics.video_scores import video_scores
 from semipose.structures.boxes import box_facts
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.instances import Instance, Instances, PoseDataset
 from semipose.structures.predictions import Prediction
 from semipose.structures.skeletons import Skeleton
@@ -95,7 +96,9 @@ def predict_video(
         ConfigError: If `smooth` is even, or frames with several boxes are to be smoothed.
     """
     errors = errors or DataErrors(default="skip")
-    by_frame, left_out = errors.read("video", lambda problems: boxes_by_frame(boxes, min_score, box_category, problems))
+    by_frame, left_out = errors.read(
+        "video", lambda problems: boxes_by_frame(boxes, min_score, box_category, model.category, problems)
+    )
     finder = box_finder_for(model, boxes)
     several = finder.several if finder else by_frame is not None and max(map(len, by_frame.values())) > 1
     if smooth:
@@ -222,9 +225,12 @@ def boxes_by_frame(
     boxes: str | os.PathLike[str] | None,
     min_score: float = 0.0,
     box_category: int | str | None = None,
+    category: Category = PERSON,
     problems: list[str] | None = None,
 ) -> tuple[BoxesByFrame, Counter[str]]:
-    """Returns the selected boxes of each frame, None without a file, and by reason the number of the others.
+    """Returns the boxes of `box_category`, or else of `category`, by frame, and by reason the number of the others.
+
+    Without a file there are no boxes: None.
 
     Raises:
         DataError: If no detection has a frame number as its image id, or one is broken and no list collects `problems`.
@@ -232,7 +238,7 @@ def boxes_by_frame(
     if boxes is None or not is_box_file(boxes):
         return None, Counter()
     path, by_frame = Path(boxes), dict[int, list[Box]]()
-    detections, left_out = read_detections(path, BoxSelection(min_score, box_category), problems)
+    detections, left_out = read_detections(path, BoxSelection(min_score, box_category, category.values), problems)
     for detection in detections:
         frame = None if detection.image.image_id is None else id_value(detection.image.image_id)
         if isinstance(frame, int):

@@ -7,7 +7,8 @@ from typing import Any
 
 from semipose.data.video import list_videos
 from semipose.errors import ConfigError
-from semipose.inference.boxes import box_finder_for
+from semipose.inference.boxes import box_finder_for, is_box_file
+from semipose.inference.parameters import refuse_unused
 from semipose.inference.pose_model import PoseModel, as_pose_model
 from semipose.inference.video import boxes_by_frame, predict_frames
 from semipose.metrics.video_scores import VideoScores, video_scores
@@ -64,8 +65,10 @@ def evaluate_video(
     videos = list_videos(Path(video))
     if len(videos) > 1:
         raise ConfigError(f"`data`: {video} has {len(videos)} videos; give one")
+    if not is_box_file(boxes):
+        refuse_unused("it refers to a file as `boxes`, and none is given", box_category=box_category)
     loaded = as_pose_model(model, network).to(device)
-    by_frame, _ = boxes_by_frame(boxes, box_category=box_category)
+    by_frame, _ = boxes_by_frame(boxes, box_category=box_category, category=loaded.category)
     finder = box_finder_for(loaded, boxes)
     frames = predict_frames(loaded, videos[0], by_frame, finder, flip_test=flip_test, progress=progress)
     scores = video_scores([p for *_, found in frames for p in found], loaded.skeleton)
@@ -79,4 +82,4 @@ def evaluate_video(
         device=device,
         progress=progress,
     )
-    return VideoEvaluation(f"{loaded.path} ({loaded.name})" if loaded.path else loaded.name, scores, other or None)
+    return VideoEvaluation(loaded.source, scores, other or None)

@@ -22,6 +22,11 @@ class Category:
         """The categories of the file: its members, or itself if it has none."""
         return self.members or (self,)
 
+    @property
+    def values(self) -> tuple[int | str, ...]:
+        """Ids and names that detections of this category may have."""
+        return tuple(value for part in self.parts for value in (part.id, part.name))
+
 
 PERSON = Category(1, "person")
 """The category of data sets of people that state none."""

@@ -81,7 +81,13 @@ def _refuse_inputs(path: Path, inputs: Sequence[Path]) -> None:
 
 def folders_of_run(path: Path) -> tuple[Path, Path, Path]:
     """Returns where the files of a run may be that a path belongs to: its folder, or weights in it or in weights/."""
+    path = path.absolute()  # the parent of a relative path may be "."
     return path, path.parent, path.parent.parent
+
+
+def from_here(path: Path) -> Path:
+    """Returns the path relative to the working directory if it is below it, for messages."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def is_run_folder(folder: Path) -> bool:

@@ -13,13 +13,14 @@ from semipose.data.formats.image_names import ImageIndex, ImageReference, id_val
 from semipose.data.formats.json_files import read_json_list
 from semipose.data.formats.values import finite_numbers
 from semipose.errors import DataError, collect_errors
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
-Category = int | str | None
+BoxCategory = int | str | None
 """The id or the name of a category; None where a detector gives none."""
 
 OTHER_CATEGORY, LOW_SCORE, NO_AREA, OTHER_IMAGE, NO_BOX = (
@@ -31,9 +32,6 @@ OTHER_CATEGORY, LOW_SCORE, NO_AREA, OTHER_IMAGE, NO_BOX = (
 )
 OTHER_FRAME = "boxes in frames that were not taken"
 """Reasons for which detections, or images, are left out."""
-
-PERSON: tuple[Category, ...] = (1, "person")
-"""Id and name of persons where nothing else says what they are."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class Detection:
     image: ImageReference
     box: tuple[float, float, float, float]
     score: float = 1.0
-    category: Category = None
+    category: BoxCategory = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,8 @@ class BoxSelection:
     """
 
     min_score: float = 0.0
-    category: Category = None
-    persons: tuple[Category, ...] = PERSON
+    category: BoxCategory = None
+    persons: tuple[BoxCategory, ...] = PERSON.values
 
 
 def read_detections(
@@ -116,7 +114,7 @@ def apply_detections(
     min_score: float = 0.0,
     problems: list[str] | None = None,
     *,
-    box_category: Category = None,
+    box_category: BoxCategory = None,
     is_sample: bool = False,
 ) -> PoseDataset:
     """Returns the detected boxes in the images of a data set, without labels, for evaluation with a detector.
@@ -134,8 +132,7 @@ def apply_detections(
     Raises:
         DataError: If no detection is in an image of the data set.
     """
-    parts = persons.category.parts
-    selection = BoxSelection(min_score, box_category, tuple(value for part in parts for value in (part.id, part.name)))
+    selection = BoxSelection(min_score, box_category, persons.category.values)
     own_ids = {_category_value(value): part.id for part in persons.category.members for value in (part.name, part.id)}
     index = ImageIndex.of_dataset(persons)
     found, left_out = _persons(index, Path(boxes), selection, persons.source, problems, own_ids, is_sample=is_sample)
@@ -151,7 +148,8 @@ def read_detected_persons(
     min_score: float = 0.0,
     problems: list[str] | None = None,
     *,
-    box_category: Category = None,
+    box_category: BoxCategory = None,
+    category: Category = PERSON,
 ) -> PoseDataset:
     """Returns the detected boxes in the images of a folder, without labels.
 
@@ -164,14 +162,15 @@ def read_detected_persons(
         boxes: The detections file.
         min_score: Detections of a lower score are left out.
         problems: Collects broken detections, which are then left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the persons if not given.
+        category: The category of the persons.
 
     Raises:
         DataError: If no detection is in one of the images.
     """
-    selection = BoxSelection(min_score, box_category)
+    selection = BoxSelection(min_score, box_category, category.values)
     found, left_out = _persons(ImageIndex.of_folder(images, folder), Path(boxes), selection, str(folder), problems)
-    return PoseDataset(skeleton, found, str(folder), left_out=left_out)
+    return PoseDataset(skeleton, found, str(folder), category=category, left_out=left_out)
 
 
 def _persons(
@@ -180,7 +179,7 @@ def _persons(
     selection: BoxSelection,
     source: str,
     problems: list[str] | None,
-    category_ids: Mapping[Category, int | str] = MappingProxyType({}),
+    category_ids: Mapping[BoxCategory, int | str] = MappingProxyType({}),
     *,
     is_sample: bool = False,
 ) -> tuple[list[Instance], dict[str, int]]:
@@ -228,7 +227,7 @@ def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> lis
     return [(n, record) for n, (record, is_chosen) in enumerate(zip(records, chosen, strict=True)) if is_chosen]
 
 
-def _categories(record: Any) -> list[Category]:
+def _categories(record: Any) -> list[BoxCategory]:
     """The id and the name of the category of a record, as far as they are given."""
     if not isinstance(record, dict):
         return []
@@ -236,7 +235,7 @@ def _categories(record: Any) -> list[Category]:
     return [_category_value(value) for value in map(image_id_of, given) if value is not None]
 
 
-def _category_value(category: Category) -> Category:
+def _category_value(category: BoxCategory) -> BoxCategory:
     """What categories are compared by: 1, "1" and 1.0 are equal, and so are "person" and "Person"."""
     value = None if category is None else id_value(category)
     return value.casefold() if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from PIL import Image
 from semipose.data.formats.detections import read_detected_persons
 from semipose.data.images import has_exif_orientation
 from semipose.errors import DataError
+from semipose.structures.categories import PERSON, Category
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.files import files_below
@@ -83,6 +84,7 @@ def read_folder(
     box_category: int | str | None = None,
     problems: list[str] | None = None,
     with_videos: bool = False,
+    category: Category = PERSON,
 ) -> PoseDataset:
     """Reads a folder of images as persons without labels.
 
@@ -95,6 +97,7 @@ def read_folder(
         problems: Collects images that cannot be opened and broken detections. Without it such images are left out with
             a warning, and a broken detection is an error.
         with_videos: Whether videos in the folder are used, too, so that they are not left out.
+        category: The category of the persons.
 
     Raises:
         DataError: If no person is left.
@@ -104,10 +107,10 @@ def read_folder(
         whole_images(images, skeleton, str(folder), problems)
         if boxes is None
         else read_detected_persons(
-            images, Path(folder), skeleton, boxes, min_score, problems, box_category=box_category
+            images, Path(folder), skeleton, boxes, min_score, problems, box_category=box_category, category=category
         )
     )
-    return replace(persons, left_out={**left_out, **persons.left_out})
+    return replace(persons.with_category(category), left_out={**left_out, **persons.left_out})
 
 
 def whole_images(images: list[Path], skeleton: Skeleton, source: str, problems: list[str] | None = None) -> PoseDataset:

@@ -31,12 +31,12 @@ from semipose.data.loader import PairedLoader, default_workers
 from semipose.data.shards import ShardedCrops, shards_hash
 from semipose.data.splits import fingerprint
 from semipose.errors import ConfigError
-from semipose.inference.pose_model import BOX_FINDER, box_finder, load_pose_model
+from semipose.inference.pose_model import box_finder, load_pose_model
 from semipose.methods import METHODS
 from semipose.methods.cost import step_cost
 from semipose.structures.boxes import AUTO, BoxKind, box_facts
 from semipose.structures.instances import PoseDataset
-from semipose.training.checkpoint import TrainingState, has_checkpoint, load_checkpoint
+from semipose.training.checkpoint import TrainingState, has_checkpoint, is_begun, load_checkpoint
 from semipose.training.distributed import all_gather, is_main_process, process_group, rank, world_size
 from semipose.training.engine import Engine, seed_everything
 from semipose.training.evaluator import Evaluator
@@ -54,7 +54,7 @@ from semipose.training.result import TrainResult
 from semipose.training.run_dir import lock_run_dir
 from semipose.training.self_check import check_adaptation
 from semipose.training.summary import log_data, log_training, warn_of_neighbors, warn_of_unused_images
-from semipose.utils.files import make_folder
+from semipose.utils.files import BOX_FINDER, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     config, device, reasons = choose(config, splits)
     for reason in reasons:
         log.info(reason)
-    begun = [folder for folder in (out, out / BOX_FINDER) if has_checkpoint(folder / "last" / "state.pt")]
-    if begun and not resume:
+    if is_begun(out) and not resume:
         raise ConfigError(f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder")
     make_folder(out)
     config = with_precision(config, splits.labeled.skeleton, device)
@@ -92,7 +91,7 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         if config.data.boxes == AUTO:
             config = with_shift(config)
             splits = _with_found_boxes(config, splits, device, out, progress)
-            resume = out in begun
+            resume = has_checkpoint(out / "last" / "state.pt")
         return _train(config, splits, device, out, resume, progress)
 
 
@@ -329,6 +328,10 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
         raise ConfigError(
             f"`train.steps`: this run has {state.steps} steps, of which `method.burn_in` is a fraction, and now "
             f"{new.steps}; resume it with {state.steps}, or start a new run with train.start={out}"
+        )
+    if new.steps < state.step:
+        raise ConfigError(
+            f"`train.steps`: this run has made {state.step} steps already, and now has {new.steps}; give more"
         )
     state.joint_batch, state.steps = now, new.steps
     log.info(f"resuming at step {state.step}")

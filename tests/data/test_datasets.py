@@ -114,6 +114,9 @@ def test_the_embedded_people_bring_their_test_set():
         ({"val_images": "v"}, r"`data\.val_images`: v belongs to `data\.val`"),
         ({"test_images": "t"}, r"`data\.test_images`: t belongs to `data\.test`"),
         ({"boxes": "b.json", "unlabeled": "u.json"}, r"`data\.boxes`: u\.json has its own boxes"),
+        ({"val": "v.json", "validation": 9}, r"`data\.validation`: `data\.val` has the validation persons"),
+        ({"min_score": 0.9, "unlabeled": "u"}, r"`data\.min_score`: it refers to a file as `data\.boxes`"),
+        ({"box_category": 9, "unlabeled": "u", "boxes": "auto"}, r"`data\.box_category`: it refers to a file"),
     ],
 )
 def test_options_without_effect_are_errors(options, message):

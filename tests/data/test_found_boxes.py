@@ -62,13 +62,17 @@ def test_other_sets_get_the_found_boxes():
         with_found_boxes(splits(), {"unlabeled": boxes["unlabeled"]})
 
 
-def test_a_run_folder_keeps_the_boxes(tmp_path):
+def test_a_run_folder_keeps_the_boxes(tmp_path, caplog):
     before = splits()
     assert read_boxes(tmp_path) is None
     assert with_boxes_of_run(before, tmp_path) is before
     save_boxes(tmp_path, {"unlabeled": [np.array([[1.25, 2, 3, 4]])], "validation": [np.array([[5.0, 6, 7, 8.5]])]})
     found = with_boxes_of_run(before, tmp_path)
     assert (found.unlabeled[0].box, found.validation[0].box) == ((1.25, 2, 3, 4), (5, 6, 7, 8.5))
+    other = PoseDataset(SKELETON, [person(n, np.ones((3, 2))) for n in (8, 9)], "more")
+    changed = with_boxes_of_run(replace(before, unlabeled=other), tmp_path)
+    assert (changed.unlabeled, changed.validation[0].box) == (None, (5, 6, 7, 8.5))
+    assert "the unlabeled set has 2 images now" in caplog.text
 
 
 def two_in_an_image(folder, joints=True):

@@ -197,3 +197,22 @@ def test_parameters_of_pack_images_that_contradict_each_other(two, tmp_path):
         pack_images(tmp_path / "a", tmp_path / "shards", images=tmp_path / "a")
     with pytest.raises(ConfigError, match=r"`boxes`: .* has boxes of its own"):
         pack_images(two[0], tmp_path / "shards", boxes=tmp_path / "boxes.json")
+
+
+@pytest.mark.parametrize(("name", "written"), [("a.json", 4), ("a.yaml", 3), ("CollectedData_x.csv", 2)])
+def test_persons_that_a_format_does_not_have_are_counted(tmp_path, name, written):
+    (tmp_path / "a").mkdir()
+    source = save_coco(tmp_path / "a" / "labels.json", {"1.jpg": [1.0, 2.0], "2.jpg": [3.0, 4.0]})
+    for image in ("1.jpg", "2.jpg"):
+        save_image(tmp_path / "a" / image)
+    content = json.loads(source.read_text())
+    content["annotations"][0]["keypoints"] = [0] * 9
+    content["annotations"][1]["iscrowd"] = 1
+    source.write_text(json.dumps(content))
+    (tmp_path / "out").mkdir()
+    for _, account in (
+        convert_annotations(source, tmp_path / "out" / name),
+        merge_annotations([source], tmp_path / "merged" / name),
+    ):
+        assert account.used == {"written": written}
+        assert sum(account.left_out.values()) == 4 - written

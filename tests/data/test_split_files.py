@@ -156,3 +156,36 @@ def test_files_of_another_split_are_not_replaced(tmp_path, part):
     with pytest.raises(ConfigError, match=rf"`out`: .*{part}\.json exists; remove it or choose another file"):
         split_annotations(source, tmp_path / "out", by="video", images=tmp_path)
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["of the user"]
+
+
+@pytest.mark.parametrize("by", ["image", "video"])
+@pytest.mark.parametrize("copied", [True, False])
+def test_copies_and_augmented_images_of_one_photograph_stay_together(tmp_path, by, copied):
+    """With the same content under other names, or with other content under Roboflow's names."""
+    folder = tmp_path / "photos"
+    (original,), images = write_frames(folder, [0], "{}.png"), []
+    for n in range(10):
+        for k in range(3):
+            name = f"{'abc'[k]}{'xyz'[n % 3]}{n}x.png" if copied else f"photo{chr(97 + n)}_png.rf.{k:032x}.png"
+            if copied:
+                (folder / name).write_bytes(original.read_bytes() + bytes([n]))
+                images.append(folder / name)
+            else:
+                images += write_frames(folder, [3 * n + k], name)
+    found = split_annotations(written(tmp_path, images), tmp_path / "out", by=by, val=0.3, images=folder)
+    train, val = map(names, found)
+    assert (len(train), len(val)) == (21, 9)
+    key = (lambda name: name[2]) if copied else (lambda name: name.partition("_")[0])
+    assert {key(name) for name in train}.isdisjoint(map(key, val))
+
+
+def test_a_large_video_does_not_become_the_validation_set(tmp_path, caplog):
+    sizes = {"long": 40, "short": 8, "brief": 8}
+    images = [image for name, size in sizes.items() for image in write_frames(tmp_path / name, range(size))]
+    source = written(tmp_path, images)
+    for seed in range(6):
+        found = split_annotations(source, tmp_path / f"{seed}", by="video", val=0.2, seed=seed, images=tmp_path)
+        assert found.account.used == {"train": 48, "val": 8}
+    assert "is not divided" not in caplog.text
+    split_annotations(source, tmp_path / "little", by="video", val=0.02, images=tmp_path)
+    assert "val has 8 of 56 images, not 1.12: a video is not divided" in caplog.text

@@ -76,7 +76,7 @@ def test_a_folder_of_labels_and_videos_gives_frames_and_no_labeled_image(tmp_pat
     data = {"train": str(project), "validation": 0, "include_labeled": False}
     for folder in (project, project / "labeled-data"):
         assert load_splits(DataConfig(**data, unlabeled=str(folder))).unlabeled is None
-        assert f"{folder}: all of its images are labeled ones, so it adds no unlabeled image" in caplog.messages
+        assert f"{folder}: all of its images are labeled or held out, so it adds no unlabeled image" in caplog.messages
     (project / "videos").mkdir()
     clip(project / "videos" / "v.mp4", [picture(8 * n) for n in range(8)])
     (project / "videos" / "v_pose.mp4").write_bytes(b"drawn, and left out")
@@ -110,3 +110,21 @@ def test_videos_of_one_name_are_left_out_with_a_warning(tmp_path, monkeypatch, c
     found = load_splits(DataConfig(train="people", labels=4, unlabeled=str(folder), include_remaining=False))
     assert [Path(path).parent.name for path in found.unlabeled.instances.paths][-2:] == ["a", "b"]
     assert "rename one; its videos are left out" in caplog.text
+
+
+def test_images_of_given_validation_and_test_sets_are_not_trained_on(tmp_path, caplog):
+    everything = read_dataset("people", None)
+    for name, rows in (("train", range(12)), ("val", range(12, 18)), ("test", range(18, 22))):
+        write_coco(everything.subset(rows), tmp_path / f"{name}.json")
+    (tmp_path / "frames").mkdir()
+    for n, path in enumerate(everything.subset(range(25)).instances.paths):
+        shutil.copy(path, tmp_path / "frames" / f"copy{n}.jpg")
+    files = {part: str(tmp_path / f"{part}.json") for part in ("train", "val", "test")}
+    folders = dict.fromkeys(("images", "val_images", "test_images"), str(PEOPLE / "images"))
+    config = DataConfig(**files, **folders, unlabeled=str(tmp_path / "frames"), include_labeled=False)
+    splits = load_splits(config)
+    assert [Path(path).name for path in splits.unlabeled.instances.paths] == [f"copy{n}.jpg" for n in range(22, 25)]
+    assert splits.account.left_out == {
+        "of the unlabeled set: in images of the labeled set": 12,
+        "of the unlabeled set: in images of the validation or test set": 10,
+    }

@@ -1,5 +1,6 @@
 """Bootstrap intervals: the values of a resample are those of a set in which images occur that often."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,3 +174,10 @@ def test_sets_without_intervals() -> None:
     assert intervals(flat, predictions)["AP"] is None
     assert intervals(flat, predictions)["PCK@0.2"] == (1, 1)
     assert intervals(truth, ground_truth_as_predictions(truth))["AP"] == pytest.approx((1, 1))
+
+
+def test_images_without_labels_do_not_count_as_enough() -> None:
+    truth, predictions = grid_of_torsos(np.array([True, False] * 10))
+    unlabeled = [replace(p, visibility=np.zeros_like(p.visibility)) for p in list(truth.instances)[9:]]
+    few = PoseDataset(LSP, [*list(truth.instances)[:9], *unlabeled], "few")
+    assert intervals(few, predictions) == dict.fromkeys(NAMES)

@@ -4,6 +4,7 @@ import pytest
 
 from semipose.errors import DataError
 from semipose.reports.html import write_report
+from semipose.reports.study_page import _compared
 from semipose.studies.grid import StudyGrid
 
 
@@ -27,3 +28,14 @@ def test_study(finished_run, tmp_path, tiny_run, parse):
         "Heatmaps by joint, networks of trs",
     ):
         assert part in page.text
+
+
+def test_runs_with_all_labels_beside_those_with_few_are_not_one_method(finished_run, tmp_path, tiny_run):
+    grid = StudyGrid(
+        title="T",
+        shared=tiny_run,
+        labels=[30, None],
+        rows={"trs": {"options": {"method": "trs"}}, "all": {"options": {"method": "trs"}, "all_labels": True}},
+    )
+    folders = dict.fromkeys(grid.runs(), finished_run)
+    assert [run.name for run in _compared(grid, folders)] == ["trs", "all"]

@@ -36,6 +36,8 @@ def grid_file(tmp_path):
         ({"labels": []}, "labels"),
         ({"rows": {"x": {"options": {"method": "sigle"}}}}, "row 'x'"),
         ({"rows": {"x": {"options": {"method": "single", "train.stepps": 3}}}}, "steps"),
+        ({"shared": {"train.seed": 7}}, "`train.seed`"),
+        ({"rows": {"x": {"options": {"data.labels": 8}}}}, "`data.labels`: .* change these"),
     ],
 )
 def test_invalid_grid_is_one_line(grid_file, changed, message):

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import yaml
 
+from semipose.config import with_absolute_paths
 from semipose.errors import ConfigError
 from semipose.studies import runner
 from semipose.studies.grid import StudyGrid
@@ -114,3 +115,25 @@ def test_folder_of_another_study(grid, workers, tmp_path):
     more = grid.model_copy(update={"seeds": [0, 1]})
     train_runs(more, tmp_path)
     assert json.loads((tmp_path / "study.json").read_text())["seeds"] == [0, 1]
+
+
+def test_runs_on_other_data_and_with_other_schedules_are_not_mixed(grid, workers, tmp_path):
+    own = grid.model_copy(
+        update={
+            "data": {"data.train": "labels.json"},
+            "schedules": {"single": {30: {"train.lr": 0.1}}},
+            "shared": {key: value for key, value in grid.shared.items() if key != "data.train"},
+        }
+    )
+    train_runs(own, tmp_path, data=tmp_path / "a")
+    run = own.runs()[0]
+    (run_folder(tmp_path, run) / "last").mkdir()
+    (run_folder(tmp_path, run) / "last" / "state.pt").touch()
+    with_absolute_paths(own.run_config(run, tmp_path / "a")).save(run_folder(tmp_path, run) / "config.yaml")
+    train_runs(own, tmp_path, data=tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"`data`: .* is a run on .*/a/labels.json, and now it is .*/b/labels.json"):
+        train_runs(own, tmp_path, data=tmp_path / "b")
+    with pytest.raises(ConfigError, match="with other options"):
+        train_runs(
+            own.model_copy(update={"schedules": {"single": {30: {"train.lr": 0.2}}}}), tmp_path, data=tmp_path / "a"
+        )

@@ -116,3 +116,11 @@ def test_published_study_on_other_data(small_people, tmp_path, tiny_run):
     assert [run["row"] for run in runs] == ["trs"]
     assert "scores" in runs[0]
     assert "in place of the study's own data" in result.table.read_text()
+
+
+def test_a_study_without_evaluated_persons_is_refused_before_anything_runs(grid, small_people, tmp_path, tiny_run):
+    data = {"data.train": str(small_people), "data.images": str(PEOPLE / "images")}
+    own = {key: value for key, value in tiny_run.items() if not key.startswith("data.")} | {"data.validation": 0}
+    with pytest.raises(ConfigError, match="has no validation or test persons"):
+        run_study(grid(data=data, shared=own), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

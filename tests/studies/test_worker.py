@@ -62,3 +62,13 @@ def test_stops_and_saves_without_its_parent(folder):
         child.stdin.close()
         assert child.wait(60) == 143, child.stderr.read()
     assert (out / "last" / "state.pt").is_file()
+
+
+def test_a_run_that_was_stopped_while_its_box_network_trained_is_resumed(folder, process, monkeypatch):
+    out, resumed = folder(), []
+    monkeypatch.setattr(worker, "train", lambda config, folder, resume: resumed.append(resume))
+    assert process(out) == 0
+    (out / "box_finder" / "last").mkdir(parents=True)
+    (out / "box_finder" / "last" / "state.pt").touch()
+    assert process(out) == 0
+    assert resumed == [False, True]

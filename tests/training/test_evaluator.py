@@ -222,7 +222,7 @@ def test_with_labels_and_no_burn_in_the_gain_is_over_the_start(tiny, tmp_path):
 def test_too_few_validation_images_to_measure_the_gain_are_said(tiny, tmp_path):
     options = {"method.burn_in": 0.5, "train.steps": 2, "data.validation": 8}
     result = train(tiny("late_teacher", **options), tmp_path / "run")
-    reason = "8 validation images of 10 that are needed; give others as data.val, or raise data.validation"
+    reason = "8 labeled validation images of 10 that are needed; give others as data.val, or raise data.validation"
     assert result.gain is None
     assert result.describe_gain() == f"unlabeled images: gain not measured, {reason}"
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["gain_not_measured"] == reason
@@ -254,3 +254,18 @@ def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     assert repr(result).splitlines()[-1].startswith(f"  unlabeled images: not used, {reason}")
     teacher, alone = (load_file(tmp_path / "run" / "weights" / f"{n}.safetensors") for n in ("teacher", "labels_alone"))
     assert all(teacher[name].equal(alone[name]) for name in teacher)
+
+
+def test_without_validation_persons_the_gain_is_said_not_to_be_measured(tiny, tmp_path):
+    options = {"data.validation": 0, "method.burn_in": 0.5, "train.steps": 2}
+    result = train(tiny("late_teacher", **options), tmp_path / "run")
+    reason = "there are no validation or test persons; give data.val or data.validation"
+    assert result.describe_gain() == f"unlabeled images: gain not measured, {reason}"
+
+
+def test_a_run_is_not_resumed_with_fewer_steps_than_it_has_made(tiny, tmp_path):
+    train(tiny("supervised", **{"train.steps": 2}), tmp_path / "run")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match="this run has made 2 steps already, and now has 1"):
+        train(tiny("supervised", **{"train.steps": 1}), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before

@@ -9,8 +9,10 @@ from pydantic import Field, ValidationError, field_validator
 
 from semipose.data.data_errors import OnErrorConfig
 from semipose.data.formats.deeplabcut import DeepLabCutFormat
+from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.formats.yolo import YoloFormat, split_folders
-from semipose.errors import DataError
+from semipose.data.shards import is_sharded
+from semipose.errors import ConfigError, DataError
 from semipose.structures.boxes import AUTO, WHOLE
 from semipose.structures.skeletons import SKELETONS
 from semipose.utils.section import Section
@@ -163,3 +165,30 @@ def with_absolute_paths(config: DataConfig) -> DataConfig:
     paths = {name: path for name in PATH_OPTIONS if (path := getattr(config, name)) and not is_word(name, path)}
     absolute = {name: str(Path(path).absolute()) for name, path in paths.items()}
     return config.model_copy(update=absolute)
+
+
+def check_effects(config: DataConfig) -> None:
+    """Raises ConfigError for options without effect."""
+    if config.train == "people" and config.images:
+        raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
+    for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
+        given = getattr(config, option)
+        if given is not None and not is_word(option, given) and getattr(config, needed) is None:
+            raise ConfigError(f"`data.{option}`: {given} belongs to `data.{needed}`, which is not given")
+    if config.val and config.validation:
+        raise ConfigError("`data.validation`: `data.val` has the validation persons; leave one of them out")
+    no_file = config.boxes is None or is_word("boxes", config.boxes)
+    of_boxes = {"box_category": None, "min_score": DataConfig.model_fields["min_score"].default}
+    for option, default in of_boxes.items():
+        if no_file and getattr(config, option) != default:
+            raise ConfigError(f"`data.{option}`: it refers to a file as `data.boxes`, and none is given; leave it out")
+    if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):
+        raise ConfigError(f"`data.max_unlabeled`: {config.unlabeled} is packed already; pack as many as you want")
+    if config.boxes is None or config.unlabeled is None:
+        return
+    if Path(config.unlabeled).suffix in ANNOTATION_SUFFIXES and not is_word("boxes", config.boxes):
+        raise ConfigError(
+            f"`data.boxes`: {config.unlabeled} has its own boxes; name the folder of its images in `data.unlabeled`"
+        )
+    if is_sharded(Path(config.unlabeled)):
+        raise ConfigError(f"`data.boxes`: {config.unlabeled} is packed already; pack it again with these boxes")

@@ -1,16 +1,17 @@
 """The data sets of a run: labeled, unlabeled, validation and test."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
-from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, is_word, open_data_file
+from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, check_effects, is_word, open_data_file
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
-from semipose.data.formats.registry import ANNOTATION_SUFFIXES, read_annotations, read_with_images
+from semipose.data.formats.registry import read_annotations, read_with_images
 from semipose.data.formats.whole_frames import (
     images_with_several,
     one_in_each_image,
@@ -152,7 +153,7 @@ def load_splits(config: DataConfig) -> DataSplits:
             "MPII, AI Challenger, LSP) or a data YAML, or `people` for the embedded data set; without labels, "
             "`data.unlabeled` and a network in `train.start` adapt this network"
         )
-    _check_options(config)
+    check_effects(config)
     errors = DataErrors(dict(config.on_error))
     choice = CategoryChoice(config.category, "data.category")
     dataset = errors.read("train", lambda problems: read_dataset(train, config.images, "train", problems, choice))
@@ -171,7 +172,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     if config.test or train == "people":
         test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
     labeled = dataset.subset(split.labeled)
-    unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split)
+    held_out = [persons for persons in (validation if config.val else None, test) if persons is not None]
+    unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split, held_out)
     sets = {"labeled": labeled, "unlabeled": unlabeled, "validation": validation, "test": test}
     used = {name: len(persons) for name, persons in sets.items() if persons is not None}
     with_held_out = len(dataset) - len({*drawn.labeled, *drawn.unlabeled, *drawn.validation})
@@ -218,7 +220,7 @@ def load_unlabeled(
         raise ConfigError("`data.boxes`: auto learns from labels; without `data.train` give a file of boxes, or whole")
     if config.unlabeled is None or is_sharded(Path(config.unlabeled)):
         raise ConfigError("`data.unlabeled`: without `data.train` give images, an annotation file or videos")
-    _check_options(config)
+    check_effects(config)
     errors = DataErrors(dict(config.on_error))
     labeled = PoseDataset(skeleton, [], "no labels", category=category)
     split = Split((), (), (), (), config.split_seed, 0)
@@ -226,7 +228,7 @@ def load_unlabeled(
     for name, path, images in (("val", config.val, config.val_images), ("test", config.test, config.test_images)):
         if path:
             evaluation[name] = _evaluation_set(config, errors, labeled, name, path, images)
-    found, left_out = _unlabeled(config, errors, labeled, split)
+    found, left_out = _unlabeled(config, errors, labeled, split, [*evaluation.values()])
     if not found:
         raise DataError(f"{config.unlabeled} has no image to adapt a network to")
     unlabeled = found.to_skeleton(skeleton)
@@ -282,26 +284,6 @@ def _in_whole_images(
         require_one_subject(persons, str(config.boxes), remedy)
     whole = with_whole_images(persons, read_image_sizes(image_paths(persons)))
     return whole if labeled else one_in_each_image(whole)
-
-
-def _check_options(config: DataConfig) -> None:
-    """Raises ConfigError for options without effect."""
-    if config.train == "people" and config.images:
-        raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
-    for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
-        given = getattr(config, option)
-        if given is not None and not is_word(option, given) and getattr(config, needed) is None:
-            raise ConfigError(f"`data.{option}`: {given} belongs to `data.{needed}`, which is not given")
-    if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):
-        raise ConfigError(f"`data.max_unlabeled`: {config.unlabeled} is packed already; pack as many as you want")
-    if config.boxes is None or config.unlabeled is None:
-        return
-    if Path(config.unlabeled).suffix in ANNOTATION_SUFFIXES and not is_word("boxes", config.boxes):
-        raise ConfigError(
-            f"`data.boxes`: {config.unlabeled} has its own boxes; name the folder of its images in `data.unlabeled`"
-        )
-    if is_sharded(Path(config.unlabeled)):
-        raise ConfigError(f"`data.boxes`: {config.unlabeled} is packed already; pack it again with these boxes")
 
 
 def _drawn(config: DataConfig, dataset: PoseDataset) -> Split:
@@ -366,9 +348,12 @@ def _limit_unlabeled(config: DataConfig, split: Split) -> Split:
 
 
 def _unlabeled(
-    config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split
+    config: DataConfig, errors: DataErrors, train: PoseDataset, split: Split, held_out: Sequence[PoseDataset]
 ) -> tuple[PoseDataset | None, dict[str, int]]:
-    """The persons that lost their labels and those of `data.unlabeled`, if any, and what of the latter is left out."""
+    """The persons that lost their labels and those of `data.unlabeled`, if any, and what of the latter is left out.
+
+    The images of `held_out`, the given validation and test sets, are not trained on.
+    """
     lost = {*split.unlabeled} - {*split.labeled}
     own = train.subset(split.unlabeled).without_labels() if lost else None
     if config.unlabeled is None:
@@ -381,15 +366,18 @@ def _unlabeled(
     read = errors.read("unlabeled", lambda problems: read_unlabeled(config, path, train, problems))
     read = _in_whole_images(read, config, labeled=False)
     usable = read.usable()
-    new = without_shared_images(usable, train)
+    new = others = without_shared_images(usable, train)
+    for persons in held_out:
+        new = without_shared_images(new, persons)
     if len(usable) and not len(new):
-        log.warning("%s: all of its images are labeled ones, so it adds no unlabeled image", path)
+        log.warning("%s: all of its images are labeled or held out, so it adds no unlabeled image", path)
     wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(lost)
     more = new.subset(draw_at_most(wanted, range(len(new)), config.split_seed))
     left_out = {
         **read.left_out,
         **unusable_by_reason(read),
-        "in images of the labeled set": len(usable) - len(new),
+        "in images of the labeled set": len(usable) - len(others),
+        "in images of the validation or test set": len(others) - len(new),
         "more than `data.max_unlabeled`": len(new) - len(more),
     }
     if not len(more):

@@ -1,6 +1,7 @@
 """Boxes around the labeled joints, and those that the box network of a run finds."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -19,6 +20,8 @@ from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import center_skeleton
 from semipose.utils.files import write_text
 from semipose.utils.text import plural
+
+log = logging.getLogger(__name__)
 
 FoundBoxes = Mapping[str, Sequence[np.ndarray]]
 """Boxes (n, 4) of each image, by set."""
@@ -164,6 +167,14 @@ def read_boxes(folder: Path) -> dict[str, list[np.ndarray]] | None:
 
 
 def with_boxes_of_run(splits: DataSplits, folder: Path) -> DataSplits:
-    """Returns the sets of a run with the boxes that it was trained in, as far as its folder has found ones."""
-    found = read_boxes(folder)
-    return splits if found is None else with_found_boxes(splits, found)
+    """Returns the sets of a run with the boxes that it was trained in, as far as its folder has found ones.
+
+    An unlabeled set that has other images now is left out.
+    """
+    if (found := read_boxes(folder)) is None:
+        return splits
+    now = next((len(persons) for name, persons in unfound_sets(splits) if name == "unlabeled"), None)
+    if now not in (None, len(found.get("unlabeled", []))):
+        log.warning(f"{folder}: the unlabeled set has {now} images now, not those of the training; left out")
+        splits = replace(splits, unlabeled=None)
+    return with_found_boxes(splits, found)

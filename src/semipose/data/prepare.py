@@ -3,12 +3,13 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, unusable_by_reason
 from semipose.data.crops import CropGeometry
+from semipose.data.data_config import YAML_SUFFIXES
 from semipose.data.datasets import map_to_skeleton
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.image_folder import read_folder
@@ -54,7 +55,8 @@ def convert_annotations(
     """
     check_new_file(Path(out), Path(annotations))
     persons = _read(annotations, images, skeleton, category)
-    account = DataAccount.of(persons, {"written": len(persons)}, {})
+    left_out = _unwritten(persons, Path(out))
+    account = DataAccount.of(persons, {"written": len(persons) - sum(left_out.values())}, left_out)
     log.info(account.describe())
     return _write(persons, Path(out), progress), account
 
@@ -105,19 +107,19 @@ def merge_annotations(
             "%s: a later file has no labeled persons, the labels of an earlier one are kept",
             plural(merged.kept, "image"),
         )
-    account = _account_of_merged(sets, merged.persons)
+    account = _account_of_merged(sets, merged.persons, _unwritten(merged.persons, Path(out)))
     log.info(account.describe())
     return _write(merged.persons, Path(out), progress), account
 
 
-def _account_of_merged(sets: Sequence[PoseDataset], merged: PoseDataset) -> DataAccount:
-    """The account of all sets, of which some persons are replaced in the merged set."""
-    left_out: Counter[str] = Counter()
+def _account_of_merged(sets: Sequence[PoseDataset], merged: PoseDataset, unwritten: Mapping[str, int]) -> DataAccount:
+    """The account of all sets, of which some persons are replaced in the merged set and some of it are not written."""
+    left_out = Counter(unwritten)
     for persons in sets:
         left_out.update(persons.left_out)
     read = sum(map(len, sets))
     left_out["in images that a later file labels"] = read - len(merged)
-    account = DataAccount.of(merged, {"written": len(merged)}, left_out)
+    account = DataAccount.of(merged, {"written": len(merged) - sum(unwritten.values())}, left_out)
     return replace(account, persons=read)
 
 
@@ -184,6 +186,15 @@ def _read(
     if left_out:
         log.info("%s: %s has no %s; left out", annotations, skeleton, ", ".join(left_out))
     return mapped
+
+
+def _unwritten(persons: PoseDataset, out: Path) -> dict[str, int]:
+    """By reason the number of persons that the format of a file does not have; COCO has all."""
+    suffix, crowds = out.suffix.lower(), persons.instances.is_crowd
+    found = {} if suffix == ".json" else {"crowds, which the format does not have": int(crowds.sum())}
+    if suffix not in (".json", *YAML_SUFFIXES):
+        found["without labels, which the format does not have"] = int((~crowds & ~persons.instances.labeled).sum())
+    return {reason: count for reason, count in found.items() if count}
 
 
 def _write(persons: PoseDataset, out: Path, progress: Progress) -> Path:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.clips import clips, frame_of, near_pairs
+from semipose.data.clips import ADDED, clips, frame_of, near_pairs
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.registry import read_annotations
-from semipose.data.leakage import image_paths
+from semipose.data.leakage import digests_of_equal_sizes, image_paths
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import check_new_file, make_folder
@@ -101,11 +101,16 @@ def _write_parts(
 
 
 def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
-    """The video or the group of individuals of each image; by image, the image itself."""
-    if by == "image":
-        return {image: str(image) for image in image_paths(persons)}
-    if by == "video":
-        return {image: str(frame[0] if (frame := frame_of(image)) else image) for image in image_paths(persons)}
+    """The video or the group of individuals of each image; by image, the image with its copies.
+
+    Images that Roboflow made of one count as copies; they have one name but for what it adds.
+    """
+    if by in ("image", "video"):
+        of_name = {image: str(image.with_stem(ADDED.sub("", image.stem))) for image in image_paths(persons)}
+        frames = {image: frame_of(image) if by == "video" else None for image in of_name}
+        of_video = {image: str(frame[0]) for image, frame in frames.items() if frame}
+        alone = {image: name for image, name in of_name.items() if image not in of_video}
+        return of_video | _with_copies(alone)
     names = persons.instances.individuals.tolist()
     if not any(names):
         raise ConfigError(f"`by`: {persons.source} names no individual; split by video or time")
@@ -117,6 +122,23 @@ def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
         merged = set(members).union(*(groups.get(member, set()) for member in members))
         groups |= dict.fromkeys(merged, merged)
     return {image: min(groups[min(found)]) if found else f"image {image}" for image, found in own.items()}
+
+
+def _with_copies(group_of: Mapping[Path, str]) -> dict[Path, str]:
+    """The groups of images by name, but those with one image, by its content, as one."""
+    joined: dict[str, str] = {}
+
+    def first(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    holder: dict[str, str] = {}
+    for image, digest in digests_of_equal_sizes(group_of).items():
+        low, high = sorted((first(group_of[image]), first(holder.setdefault(digest, group_of[image]))))
+        if low != high:
+            joined[high] = low
+    return {image: first(group) for image, group in group_of.items()}
 
 
 def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: int, by: str) -> dict[Path, str]:
@@ -141,9 +163,16 @@ def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: i
     for part, share in shares.items():
         count, wanted = 0, share * len(group_of)
         reserved -= share > 0
-        while share and len(order) > reserved and (count == 0 or count + sizes[order[0]] / 2 <= wanted):
-            count += sizes[order[0]]
-            part_of[order.pop(0)] = part
+        while share and len(order) > reserved:
+            fitting = [group for group in order if count + sizes[group] / 2 <= wanted]
+            if count and order[0] not in fitting:
+                break
+            group = order[0] if order[0] in fitting else next(iter(fitting), min(order, key=sizes.__getitem__))
+            count += sizes[group]
+            part_of[group] = part
+            order.remove(group)
+        if share and abs(count - wanted) > wanted / 2:
+            log.warning("%s has %d of %d images, not %g: a %s is not divided", part, count, len(group_of), wanted, by)
     return {image: part_of.get(group, "train") for image, group in group_of.items()}
 
 

@@ -66,12 +66,12 @@ def read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems:
     return _with_frames(images, path, config, problems) if with_videos else images
 
 
-def without_shared_images(more: PoseDataset, train: PoseDataset) -> PoseDataset:
-    """Returns the persons of `more` without those in images of the training set and in copies of them.
+def without_shared_images(more: PoseDataset, known: PoseDataset) -> PoseDataset:
+    """Returns the persons of `more` without those in images of another set and in copies of them.
 
-    Images of held-out persons must not be trained on; the others are in the unlabeled set already.
+    Images of held-out persons must not be trained on; those of the training set are in the unlabeled set already.
     """
-    own, paths = list(map(Path, train.instances.paths)), list(map(Path, more.instances.paths))
+    own, paths = list(map(Path, known.instances.paths)), list(map(Path, more.instances.paths))
     shared = {copy for _, copy in shared_images(own, paths)}.union(own)
     return more.subset(i for i, path in enumerate(paths) if path not in shared)
 

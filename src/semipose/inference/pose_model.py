@@ -29,16 +29,13 @@ from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import has_apple_gpu, resolve_device
-from semipose.utils.files import check_output_file, folders_of_run, from_here
+from semipose.utils.files import BOX_FINDER, check_output_file, folders_of_run, from_here
 from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
 
 PADDING = 1.25
 """Factor by which ViTPose's boxes are enlarged."""
-
-BOX_FINDER = "box_finder"
-"""Folder of a run folder with the run of its box network."""
 
 ENSEMBLE = "ensemble"
 """The name that selects all headline networks of a run instead of one network."""

@@ -14,7 +14,7 @@ from semipose.metrics.matching import match_dataset
 from semipose.metrics.oks import image_numbers
 from semipose.metrics.registry import METRICS, is_error, shown
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction
+from semipose.structures.predictions import Prediction, evaluated_images
 
 RESAMPLES = 1000
 MIN_IMAGES = 10
@@ -56,12 +56,12 @@ def outcomes(data: MatchedDataset, numbers: Mapping[int | str, int] | None = Non
 def intervals(
     truth: PoseDataset, predictions: Sequence[Prediction], instance_score: InstanceScore | None = None
 ) -> dict[str, Interval | None]:
-    """Returns 95 % intervals by public name; None where the value is None or the set has fewer than 10 images.
+    """Returns 95 % intervals by public name; None where the value is None or fewer than 10 images have labels.
 
     `instance_score` is that of `match_dataset`.
     """
     numbers = image_numbers(truth, predictions)
-    resamples = _resamples(len(numbers))
+    resamples = _resamples(len(numbers), evaluated_images(truth))
     by_metric = outcomes(match_dataset(truth, predictions, instance_score), numbers)
     return {name: _interval(_values(values, resamples)) for name, values in by_metric.items()}
 
@@ -73,7 +73,7 @@ def differences(first: MatchedDataset, second: MatchedDataset) -> dict[str, Diff
     otherwise make its mean error lower.
     """
     numbers = image_numbers(first.truth, [*first.predictions, *second.predictions])
-    resamples = _resamples(len(numbers))
+    resamples = _resamples(len(numbers), evaluated_images(first.truth))
     common = _predicted_by_both(first, second)
     found: dict[str, Difference | None] = {}
     for metric in METRICS.values():
@@ -135,13 +135,13 @@ def _predicted_by_both(first: MatchedDataset, second: MatchedDataset) -> tuple[M
     return ours, theirs
 
 
-def _resamples(images: int, seed: int = 0) -> list[np.ndarray]:
-    """Returns 1,000 resamples: how often each image (I,) is drawn, with replacement.
+def _resamples(images: int, labeled: int, seed: int = 0) -> list[np.ndarray]:
+    """Returns 1,000 resamples: how often each image (I,) is drawn, with replacement; none if too few are labeled.
 
     Images are resampled, not persons, because the persons in one image are not independent samples. (Neighboring frames
     of a video are not independent either, so intervals on such sets are too narrow.)
     """
-    if images < MIN_IMAGES:
+    if labeled < MIN_IMAGES:
         return []
     generator = np.random.default_rng(seed)
     return [np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(RESAMPLES)]

@@ -91,14 +91,15 @@ def _label_charts(grid: StudyGrid, records: list[Record]) -> list[Picture]:
         points = [(float(n), values) for n, values in by_labels.items() if values]
         if points and not row.all_labels:
             series[name] = [(n, float(np.mean(values))) for n, values in points]
-            bands[name] = [float(np.std(values)) for _, values in points]
+            if any(len(values) > 1 for _, values in points):
+                bands[name] = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for _, values in points]
     url = plots.curves(series, "labels", axis_title(grid.metric), log_x=True, bands=bands)
     return [Picture("Score against labels", url)]
 
 
 def _compared(grid: StudyGrid, runs: dict[StudyRun, Path]) -> list[ReportedRun]:
-    """Returns the runs with the first number of labels, or with all labels, named by their rows, by seed."""
-    chosen = [run for run in runs if run.labels in (grid.labels[0], None)]  # ordered by seed
+    """Returns the runs with the first number of labels, and those of rows with all labels, by row and seed."""
+    chosen = [run for run in runs if run.labels == grid.labels[0] or grid.rows[run.row].all_labels]  # ordered by seed
     return [open_run(runs[run], run.row) for run in chosen if (runs[run] / "config.yaml").is_file()]
 
 

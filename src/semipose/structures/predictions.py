@@ -67,6 +67,12 @@ def evaluated(persons: PoseDataset) -> np.ndarray:
     return persons.instances.labeled & ~persons.instances.is_crowd
 
 
+def evaluated_images(persons: PoseDataset) -> int:
+    """Returns the number of images with persons that count."""
+    ids = zip(persons.instances.image_ids, evaluated(persons).tolist(), strict=True)
+    return len({image_id for image_id, counts in ids if counts})
+
+
 def check_predictions(truth: PoseDataset, predictions: Sequence[Prediction]) -> None:
     """Checks that predictions belong to a data set.
 

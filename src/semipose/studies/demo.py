@@ -19,7 +19,7 @@ from semipose.metrics.registry import column_title, value_text
 from semipose.models.weights import package_weights_available
 from semipose.structures.instances import PoseDataset
 from semipose.trainer import train
-from semipose.training.checkpoint import has_checkpoint
+from semipose.training.checkpoint import is_begun
 from semipose.training.result import TrainResult
 from semipose.utils.files import write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
@@ -134,7 +134,7 @@ class DemoResult:
         gap = self.gap_recovered
         lines = [self.run.protocol]
         lines += [] if gap is None else [f"{100 * gap:.0f} % of the gap to all labels recovered (PCK@0.2)"]
-        return [*lines, self.run.gain.describe()] if self.run.gain else lines
+        return [*lines, gain] if (gain := self.run.describe_gain()) else lines
 
 
 def default_folder(fast: bool, seed: int) -> Path:
@@ -179,7 +179,7 @@ def run_demo(
 
 def _train(config: RunConfig, folder: Path, progress: Progress) -> TrainResult:
     """Trains the run in `folder`, or continues it."""
-    started = has_checkpoint(folder / "last" / "state.pt")
+    started = is_begun(folder)
     if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
         raise ConfigError(f"{folder.parent} contains a demo with other settings; choose another `out`")
     return train(config, folder, resume=started, progress=progress)

@@ -32,6 +32,10 @@ PRESETS = Path(__file__).parent / "presets"
 """Folder of the studies in the package."""
 
 
+OF_RUN = ("train.seed", "data.split_seed", "data.labels")
+"""Options that differ between the runs of a row."""
+
+
 @dataclass(frozen=True)
 class StudyRun:
     """One run of a study: a row with a number of labels (None = all labels), a seed and, of several, a data set."""
@@ -286,7 +290,7 @@ class StudyGrid(StudyData):
         paths = {option: str((data or Path()) / path) for option, path in self.data.items()}
         row = self.rows[run.row]
         schedule = self.schedules.get(str(row.options.get("method")), {}).get(run.labels or 0, {})
-        of_run = {"train.seed": run.seed, "data.split_seed": run.seed, "data.labels": run.labels}
+        of_run = dict(zip(OF_RUN, (run.seed, run.seed, run.labels), strict=True))
         return load_config(None, {**paths, **self.shared, **schedule, **row.options, **of_run})
 
     def check(self, name: str) -> None:
@@ -296,6 +300,13 @@ class StudyGrid(StudyData):
             ConfigError: If a configuration is invalid, or two runs have one folder, also where file systems ignore the
                 case of letters; the message gives the study `name` and the row.
         """
+        for part in self.parts().values():
+            schedules = (options for by_labels in part.schedules.values() for options in by_labels.values())
+            for options in (part.shared, *(row.options for row in part.rows.values()), *schedules):
+                if given := [key for key in OF_RUN if key in options]:
+                    raise ConfigError(
+                        f"`{given[0]}`: the runs of study {name} have its `labels` and `seeds`; change these"
+                    )
         folders: dict[str, StudyRun] = {}
         for run in self.runs():
             if (other := folders.setdefault(run.name.casefold(), run)) is not run:

@@ -13,11 +13,11 @@ from queue import SimpleQueue
 
 import torch
 
-from semipose.config import load_config
+from semipose.config import load_config, with_absolute_paths
 from semipose.errors import ConfigError
 from semipose.studies.grid import StudyGrid, StudyRun
 from semipose.studies.worker import PLAN
-from semipose.training.checkpoint import has_checkpoint
+from semipose.training.checkpoint import is_begun
 from semipose.training.run_dir import wait_until_free
 from semipose.utils.cpu import available_cpus
 from semipose.utils.files import make_folder, write_text
@@ -57,12 +57,13 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
     Raises:
         ConfigError: If `out` contains another study.
     """
-    save_grid(grid, out)
+    save_grid(grid, out, data)
     runs, gpus = grid.runs(), torch.cuda.device_count()
     devices: SimpleQueue[str] = SimpleQueue()
     for job in range(jobs):
         devices.put(f"cuda:{job % gpus}" if gpus else "cpu")
     threads = max(1, available_cpus() // jobs)
+    processes: set[subprocess.Popen[bytes]] = set()
 
     def work(number: int, run: StudyRun) -> Outcome:
         folder, label = run_folder(out, run), f"{number} of {len(runs)}: {run.name}"
@@ -72,7 +73,7 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
         try:
             logger.info(f"{label} on {device}")
             write_plan(grid, run, folder, data, device)
-            failure = _train(folder, threads if device == "cpu" else None)
+            failure = _train(folder, threads if device == "cpu" else None, processes)
         finally:
             devices.put(device)
         logger.info(
@@ -81,18 +82,38 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
         return Outcome(run, folder, failure)
 
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(work, range(1, len(runs) + 1), runs))
+        try:
+            return list(pool.map(work, range(1, len(runs) + 1), runs))
+        except KeyboardInterrupt:  # also of a signal that this process alone gets
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(processes):
+                process.terminate()  # it saves its state
+            raise
 
 
-def save_grid(grid: StudyGrid, out: Path) -> None:
-    """Writes study.json; raises ConfigError if the folder contains runs of another study or with other options."""
+def save_grid(grid: StudyGrid, out: Path, data: Path | None) -> None:
+    """Writes study.json; raises ConfigError if `out` has runs of another study, or with other options or data."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
-    if path.is_file() and any((out / "runs").glob("*/last/state.pt")):
+    begun = [run for run in grid.runs() if (run_folder(out, run) / "config.yaml").is_file()]
+    if path.is_file() and any(map(is_begun, (out / "runs").glob("*"))):
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
-        data = {"": (before, now), **{n: (d, now["datasets"].get(n, d)) for n, d in before["datasets"].items()}}
-        same = all(old[key] == new[key] for old, new in data.values() for key in ("shared", "data"))
+        sets = {"": (before, now), **{n: (d, now["datasets"].get(n, d)) for n, d in before["datasets"].items()}}
+        same = all(old[key] == new[key] for old, new in sets.values() for key in ("shared", "data"))
+        same &= all(
+            new["schedules"].get(method, {}).get(n) == options
+            for old, new in sets.values()
+            for method, by_labels in old["schedules"].items()
+            for n, options in by_labels.items()
+        )
         if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
             raise ConfigError(f"{out} contains another study, or this study with other options; choose another `out`")
+    for run in begun:
+        folder = run_folder(out, run)
+        given = with_absolute_paths(grid.run_config(run, data)).data.train
+        if (known := load_config(folder / "config.yaml").data.train) != given:
+            raise ConfigError(
+                f"`data`: {folder} is a run on {known}, and now it is {given}; give the same folder again"
+            )
     make_folder(out)
     write_text(path, content)
 
@@ -101,21 +122,23 @@ def write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, 
     """Writes the configuration of the run; a resumed run keeps its saved configuration, which is fully resolved."""
     folder.mkdir(parents=True, exist_ok=True)
     wait_until_free(folder, SECONDS_TO_SAVE)
-    begun = has_checkpoint(folder / "last" / "state.pt")
+    begun = is_begun(folder)
     config = load_config(folder / "config.yaml") if begun else grid.run_config(run, data)
     train = config.train.model_copy(update={"device": device})
     config.model_copy(update={"train": train}).save(folder / PLAN)
 
 
-def _train(folder: Path, threads: int | None) -> str | None:
-    """Trains the run in its own process; returns the reason if it fails."""
+def _train(folder: Path, threads: int | None, processes: "set[subprocess.Popen[bytes]]") -> str | None:
+    """Trains the run in a process of its own, which `processes` has meanwhile; returns the reason if it fails."""
     command = [sys.executable, "-m", "semipose.studies.worker", str(folder)]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with (
         (folder / "log.txt").open("ab") as log,
         subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
     ):
+        processes.add(process)
         code = process.wait()
+        processes.discard(process)
     if code == 0 and is_finished(folder):
         return None
     if code in STOPPED:

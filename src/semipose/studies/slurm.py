@@ -112,7 +112,7 @@ def train_in_jobs(
     """
     submitit = import_extra("submitit", "slurm", "`slurm`")
     executor = _executor(submitit, out / "jobs", options, jobs, cluster)
-    save_grid(grid, out)
+    save_grid(grid, out, data)
     runs = grid.runs()
     folders = {run.name: run_folder(out, run).absolute() for run in runs}
     missing = [run for run in runs if not is_finished(folders[run.name])]

@@ -61,7 +61,12 @@ def run_study(
     if (out / "study.json").exists() and not resume:
         raise ConfigError(f"{out} already contains a study; continue it with `resume` or choose another `out`")
     for part in grid.parts().values():  # reports errors in the data before the first run starts
-        load_splits(part.run_config(part.runs()[0], data).data)
+        splits = load_splits(part.run_config(part.runs()[0], data).data)
+        if splits.validation is None and splits.test is None:
+            raise ConfigError(
+                f"study {grid.title!r}: {splits.labeled.source} has no validation or test persons: no run would have "
+                "a score; give `data.test`, `data.val` or `data.validation`"
+            )
     _load_weights(grid, data)
     if slurm is not None:
         outcomes = train_in_jobs(grid, out, slurm, data=data, jobs=jobs)

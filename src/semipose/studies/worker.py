@@ -15,7 +15,7 @@ from pathlib import Path
 from semipose.config import load_config
 from semipose.errors import BrokenDataError, InputError, SemiposeError
 from semipose.trainer import train
-from semipose.training.checkpoint import has_checkpoint
+from semipose.training.checkpoint import is_begun
 from semipose.training.signals import InterruptedTrainingError
 
 PLAN = "plan.yaml"
@@ -33,7 +33,7 @@ def train_planned(folder: Path) -> int:
     """Trains the run and returns the exit code: 0, 2 for invalid input, 1 for a failure, or 128 + signal number."""
     logging.getLogger("semipose").setLevel(logging.INFO)
     try:
-        train(load_config(folder / PLAN), folder, resume=has_checkpoint(folder / "last" / "state.pt"))
+        train(load_config(folder / PLAN), folder, resume=is_begun(folder))
     except InterruptedTrainingError as error:
         return 128 + error.signal
     except SemiposeError as error:

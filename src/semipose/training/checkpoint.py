@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from semipose.errors import WeightsError
 from semipose.training.meter import LossMeter
-from semipose.utils.files import replacing
+from semipose.utils.files import BOX_FINDER, replacing
 
 log = logging.getLogger(__name__)
 
@@ -158,6 +158,11 @@ def previous(path: Path) -> Path:
 def has_checkpoint(path: Path) -> bool:
     """Returns whether there is a checkpoint to resume from."""
     return path.is_file() or previous(path).is_file()
+
+
+def is_begun(run: Path) -> bool:
+    """Returns whether a run folder has a state to resume from: its own, or that of its box network, trained first."""
+    return any(has_checkpoint(folder / "last" / "state.pt") for folder in (run, run / BOX_FINDER))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

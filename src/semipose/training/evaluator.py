@@ -33,7 +33,7 @@ from semipose.metrics.scores import EvaluationProtocol, score
 from semipose.models.pose_net import PoseNet
 from semipose.structures.boxes import AUTO, BOX_WORDS, BoxFacts, own_boxes
 from semipose.structures.instances import PoseDataset
-from semipose.structures.predictions import Prediction
+from semipose.structures.predictions import Prediction, evaluated_images
 from semipose.training.calibration import calibrate_weights
 from semipose.training.checkpoint import TrainingState
 from semipose.training.config import EvaluationConfig
@@ -41,7 +41,7 @@ from semipose.training.distributed import all_gather, barrier, is_main_process, 
 from semipose.training.engine import Engine
 from semipose.training.loggers import MetricsLog
 from semipose.training.result import NetworkScores, TrainResult
-from semipose.utils.files import write_text
+from semipose.utils.files import replacing, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 from semipose.utils.text import plural
 
@@ -159,7 +159,8 @@ class Evaluator:
         """Makes the kept weights of a network best.safetensors."""
         state.best_network = name
         if is_main_process():
-            shutil.copyfile(self.out / "weights" / f"{name}.safetensors", self.out / "best.safetensors")
+            with replacing(self.out / "best.safetensors") as temporary:
+                shutil.copyfile(self.out / "weights" / f"{name}.safetensors", temporary)
 
     def keep_weights(self, best_network: str) -> None:
         """Keeps the current weights of all networks, in memory until `write_weights` has written them.
@@ -209,8 +210,11 @@ class Evaluator:
         if truth is None:
             no_scores = "no scores: there are no validation or test persons"
             log.info(f"{NOT_CALIBRATED}: no validation labels")
+            no_gain = "there are no validation or test persons; give data.val or data.validation" if baseline else ""
             return TrainResult(
-                self.out, {}, self.headline_networks, no_scores, state.seconds, unlabeled_not_used=why_not
+                *(self.out, {}, self.headline_networks, no_scores, state.seconds),
+                unlabeled_not_used=why_not,
+                gain_not_measured=no_gain,
             )
         self._load_kept_weights()
         predictions = self._predict_all(which)
@@ -275,8 +279,7 @@ class Evaluator:
         """Returns why the gain is not measured; empty for a method that never measures it."""
         if self.engine.method.baseline_network is None:
             return ""
-        images = len(self._truth[which].instances.images)
-        found = plural(images, f"{which} image")
+        found = plural(evaluated_images(self._truth[which]), f"labeled {which} image")
         own = which == "validation" and self.splits.validation_set == "train"
         option = "data.test" if which == "test" else "data.val"
         remedy = "give others as data.val, or raise data.validation" if own else f"give more as {option}"

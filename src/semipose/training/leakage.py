@@ -64,7 +64,7 @@ def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> Trai
 
 
 def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
-    """Warns if training images are in the test set, or labeled images in a validation set given by the user.
+    """Warns if training images are in the test set, or in a validation set given by the user.
 
     Args:
         sets: The crops of the training.
@@ -73,7 +73,7 @@ def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
     digests = sets.digests
     compared: list[tuple[SetName, dict[Path, str]]] = [("test", digests["labeled"] | digests["unlabeled"])]
     if not held_out:
-        compared.append(("validation", digests["labeled"]))
+        compared.append(("validation", digests["labeled"] | digests["unlabeled"]))
     for which, trained in compared:
         names = {value: image for image, value in trained.items()}
         shared = [

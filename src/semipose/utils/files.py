@@ -9,6 +9,9 @@ from pathlib import Path
 
 from semipose.errors import ConfigError
 
+BOX_FINDER = "box_finder"
+"""Folder of a run folder with the run of its box network."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -171,7 +171,7 @@ class PoseModel:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            boxes: N boxes [x, y, width, height] in pixels; without them those that the box finder finds, or the whole
+            boxes: N boxes [x, y, width, height] in pixels; without them those that the box network finds, or the whole
                 image if the model has none.
             flip_test: Whether to average heatmaps with those of the mirrored image.
 

@@ -119,7 +119,7 @@ class _Boxes:
     def read(
         self, model: PoseModel, source: Path, images: PathLike | None, problems: list[str], progress: Progress
     ) -> PoseDataset:
-        """Returns the persons to predict, for the box finder with whole images as boxes."""
+        """Returns the persons to predict, for the box network with whole images as boxes."""
 
         def persons(boxes: PathLike | None, problems: list[str]) -> PoseDataset:
             options = (boxes, self.min_score, problems, model.category)

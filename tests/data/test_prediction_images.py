@@ -86,3 +86,5 @@ def test_boxes_are_those_of_the_category_of_the_network(folder):
     for source in (folder / "images" / "a.jpg", folder / "images"):
         (person,) = prediction_dataset(source, COCO, None, path, 0.0, [], Category(7, "fly")).instances
         assert person.box == (7, 2, 3, 4)
+        (person,) = prediction_dataset(source, COCO, None, path, 0.0, [], Category(3, "athlete")).instances
+        assert person.box == (1, 2, 3, 4)

@@ -57,8 +57,8 @@ class BoxSelection:
 
     Attributes:
         min_score: Detections of a lower score are left out; percentages are divided by 100 first.
-        category: Id or name of the category; None for the persons of the data set or, where all detections have the
-            category 0, for these.
+        category: Id or name of the category; None for the persons of the data set or, where no detection has their
+            category, for people and, where all have the category 0, for these.
         persons: Ids and names of the persons of the data set.
     """
 
@@ -200,7 +200,10 @@ def _persons(
 
 
 def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> list[tuple[int, Any]]:
-    """The records of the selected category with their numbers in the file; those without a category are persons."""
+    """The records of the selected category with their numbers in the file; those without a category are persons.
+
+    If the file has none of the data set's category, as that of a detector of people, people are taken.
+    """
     categories = [_categories(record) for record in records]
     counts = Counter(found[0] for found in categories if found)
     if selection.category is not None:
@@ -209,6 +212,8 @@ def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> lis
         wanted = {0}
     else:
         wanted = set(map(_category_value, selection.persons))
+        if wanted.isdisjoint(value for found in categories for value in found):
+            wanted |= {*PERSON.values}
     chosen = [not found or not wanted.isdisjoint(found) for found in categories]
     left_out = Counter(found[0] for found, is_chosen in zip(categories, chosen, strict=True) if not is_chosen)
     if left_out:

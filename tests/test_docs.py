@@ -69,7 +69,7 @@ def test_the_studies_in_the_guide_are_valid(tmp_path):
     for number, study in enumerate(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)):
         (tmp_path / f"{number}.yaml").write_text(study)
         runs.append(len(load_grid(str(tmp_path / f"{number}.yaml")).runs()))
-    assert runs == [(2 + 2) * 3 + 3, (2 + 2) * 2 * 3]
+    assert runs == [3 * 2 * 3 + 3, 2 * 4 * 3]
 
 
 def test_the_program_without_pytorch_agrees_with_semipose(tmp_path, monkeypatch, tiny):

@@ -16,6 +16,7 @@ from semipose.config import RunConfig, load_config, with_absolute_paths
 from semipose.data.account import DataAccount
 from semipose.data.crop_cache import CropCache, open_crop_cache
 from semipose.data.crops import CropGeometry, Crops
+from semipose.data.data_config import check_given
 from semipose.data.datasets import DataSplits
 from semipose.data.found_boxes import (
     around_joints,
@@ -76,6 +77,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         ConfigError: If `out` contains a run and `resume` is false, or another process uses `out`.
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
+    if not resume:
+        check_given(config.data)
     config = with_options_of_start(with_absolute_paths(config))
     splits = load_data(config)
     warn_of_unused_images(config.method.name, config.data, splits, _uses_unlabeled(config))
@@ -329,7 +332,7 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
             f"`train.steps`: this run has {state.steps} steps, of which `method.burn_in` is a fraction, and now "
             f"{new.steps}; resume it with {state.steps}, or start a new run with train.start={out}"
         )
-    if new.steps < state.step:
+    if config.train.steps is not None and new.steps < state.step:
         raise ConfigError(
             f"`train.steps`: this run has made {state.step} steps already, and now has {new.steps}; give more"
         )

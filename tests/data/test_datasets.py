@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from semipose.data.data_config import DataConfig, open_data_file
+from semipose.config import load_config
+from semipose.data.data_config import DataConfig, check_given, open_data_file
 from semipose.data.datasets import PEOPLE, load_splits, load_unlabeled, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
@@ -15,6 +16,7 @@ from semipose.errors import ConfigError
 from semipose.structures.categories import PERSON
 from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.skeletons import AI_CHALLENGER, COCO, LSP, MPII, UNION, infer_skeleton
+from semipose.trainer import train
 
 
 def one(skeleton, tmp_path, name, count=4):
@@ -114,14 +116,28 @@ def test_the_embedded_people_bring_their_test_set():
         ({"val_images": "v"}, r"`data\.val_images`: v belongs to `data\.val`"),
         ({"test_images": "t"}, r"`data\.test_images`: t belongs to `data\.test`"),
         ({"boxes": "b.json", "unlabeled": "u.json"}, r"`data\.boxes`: u\.json has its own boxes"),
-        ({"val": "v.json", "validation": 9}, r"`data\.validation`: `data\.val` has the validation persons"),
-        ({"min_score": 0.9, "unlabeled": "u"}, r"`data\.min_score`: it refers to a file as `data\.boxes`"),
-        ({"box_category": 9, "unlabeled": "u", "boxes": "auto"}, r"`data\.box_category`: it refers to a file"),
     ],
 )
 def test_options_without_effect_are_errors(options, message):
     with pytest.raises(ConfigError, match=message):
         load_splits(DataConfig(train="people", **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val": "v.json", "validation": 9}, r"`data\.validation`: `data\.val` has the validation persons"),
+        ({"min_score": 0.9, "unlabeled": "u"}, r"`data\.min_score`: it refers to a file as `data\.boxes`"),
+        ({"box_category": 9, "unlabeled": "u", "boxes": "auto"}, r"`data\.box_category`: it refers to a file"),
+    ],
+)
+def test_options_without_effect_are_refused_when_a_training_begins(options, message, tmp_path):
+    """Not when its data is read again, since runs were trained with them."""
+    with pytest.raises(ConfigError, match=message):
+        train(load_config(None, data={"train": "people", **options}), tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        check_given(DataConfig(train="people", **options))
+    load_splits(DataConfig(train="people", min_score=0.9))
 
 
 def test_the_unlabeled_set_of_mpii_and_ai_challenger(small_people, tmp_path):

@@ -186,6 +186,6 @@ def test_a_large_video_does_not_become_the_validation_set(tmp_path, caplog):
     for seed in range(6):
         found = split_annotations(source, tmp_path / f"{seed}", by="video", val=0.2, seed=seed, images=tmp_path)
         assert found.account.used == {"train": 48, "val": 8}
-    assert "is not divided" not in caplog.text
+    assert "stay together" not in caplog.text
     split_annotations(source, tmp_path / "little", by="video", val=0.02, images=tmp_path)
-    assert "val has 8 of 56 images, not 1.12: a video is not divided" in caplog.text
+    assert "val has 8 of 56 images, not 1.12: images of one video stay together" in caplog.text

@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from semipose.config import load_config
 from semipose.data.datasets import PEOPLE, load_splits
@@ -59,8 +60,12 @@ def test_deeplabcuts_pre_labels_have_the_scorer_of_the_project(trained_run, fram
         assert [path.name for path in written[:2]] == [f"CollectedData_{scorer}.csv", f"CollectedData_{scorer}.h5"]
 
 
-def test_nothing_is_suggested_that_is_labeled_or_was_suggested(trained_run, frames, tmp_path):
+@pytest.mark.parametrize("given", [{}, {"min_score": 0.3}, {"box_category": 7}])
+def test_nothing_is_suggested_that_is_labeled_or_was_suggested(trained_run, frames, tmp_path, given):
+    """Whatever options of its boxes the run was trained with."""
     run = shutil.copytree(trained_run, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, "data": {**config["data"], **given}}))
     persons = load_splits(load_config(run / "config.yaml").data).labeled
     for n, path in enumerate(persons.instances.paths[:3]):
         shutil.copyfile(path, frames / f"labeled{n}.jpg")

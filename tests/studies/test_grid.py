@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from semipose.data.data_config import check_given
 from semipose.errors import ConfigError
 from semipose.studies.grid import StudyGrid, StudyRun, load_grid, presets
 
@@ -179,6 +180,15 @@ def test_overrides_win_over_rows():
         assert (config.train.epochs, config.input.height) == (3, 64)
     assert "train.epochs=3" in grid.title
     assert not any(row.published for row in grid.rows.values())
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name != "label-efficiency"])
+def test_every_study_can_run_on_other_data(name, tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / f"{part}.json").touch()
+    grid = load_grid(name).on_data(tmp_path)
+    for run in grid.runs():
+        check_given(grid.run_config(run, tmp_path).data)
 
 
 def test_folder_with_generic_files_replaces_missing_data(tmp_path):

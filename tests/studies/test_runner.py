@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from semipose.config import with_absolute_paths
 from semipose.errors import ConfigError
 from semipose.studies import runner
 from semipose.studies.grid import StudyGrid
-from semipose.studies.runner import run_folder, train_runs
+from semipose.studies.runner import run_folder, save_grid, train_runs
 
 
 @pytest.fixture
@@ -88,6 +89,18 @@ def test_interrupted_run_ends_the_study(grid, workers, tmp_path):
         train_runs(grid, tmp_path)
 
 
+def test_an_interrupted_study_stops_its_other_trainings(grid, workers, tmp_path):
+    """One training is stopped by a signal; the other one goes on until the study stops it."""
+    stopped = threading.Event()
+    workers.terminate = lambda process: stopped.set()
+    workers.act = staticmethod(
+        lambda folder, log: 143 if folder.name.startswith("supervised") else stopped.wait(60) or 1
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(grid, tmp_path, jobs=2)
+    assert stopped.is_set()
+
+
 def test_resumed_run_keeps_its_resolved_configuration(grid, workers, tmp_path):
     run = grid.runs()[0]
     folder = run_folder(tmp_path, run)
@@ -131,6 +144,10 @@ def test_runs_on_other_data_and_with_other_schedules_are_not_mixed(grid, workers
     (run_folder(tmp_path, run) / "last" / "state.pt").touch()
     with_absolute_paths(own.run_config(run, tmp_path / "a")).save(run_folder(tmp_path, run) / "config.yaml")
     train_runs(own, tmp_path, data=tmp_path / "a")
+    (run_folder(tmp_path, run) / "scores.json").unlink()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    save_grid(own, tmp_path, tmp_path / "link")
     with pytest.raises(ConfigError, match=r"`data`: .* is a run on .*/a/labels.json, and now it is .*/b/labels.json"):
         train_runs(own, tmp_path, data=tmp_path / "b")
     with pytest.raises(ConfigError, match="with other options"):

@@ -23,8 +23,10 @@ PAIRS = 32
 """Largest number of pairs of images that are compared to decide on a clip."""
 THUMBNAIL_SIZE = 32
 NUMBERED = re.compile(r"(.*?)(\d+)")
-ADDED = re.compile(r"^(?=\d*[a-f])[0-9a-f]{8}-|_[A-Za-z]+\.rf\.\w+$")
-"""What Label Studio's uploads begin with (without a letter it may be a date), and what names of Roboflow end in."""
+LABEL_STUDIO = re.compile(r"^(?=\d*[a-f])[0-9a-f]{8}-")
+"""What names of Label Studio's uploads begin with; without a letter it may be a date."""
+ROBOFLOW = re.compile(r"_[A-Za-z]+\.rf\.\w+$")
+"""What names of Roboflow's images end in, of which several may be made of one."""
 
 Clip = tuple[Path, str]
 """The folder of a clip and the beginning of the names of its images."""
@@ -49,7 +51,7 @@ def frame_of(image: Path) -> tuple[Clip, int] | None:
 
     What Label Studio and Roboflow add to names does not count: `1a2b3c4d-img7.jpg` and `img7_jpg.rf.5e6f….jpg` are 7.
     """
-    match = NUMBERED.fullmatch(ADDED.sub("", image.stem))
+    match = NUMBERED.fullmatch(ROBOFLOW.sub("", LABEL_STUDIO.sub("", image.stem)))
     return ((image.parent, match[1]), int(match[2])) if match else None
 
 

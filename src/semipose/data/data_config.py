@@ -30,7 +30,7 @@ class DataConfig(Section):
     """The persons of a run: which are trained on, and which are evaluated."""
 
     train: str | None = None
-    """`people` (embedded), annotations of COCO (also as CVAT's zip), DeepLabCut (a project or a table), Lightning Pose,
+    """`people` (rendered), annotations of COCO (also as CVAT's zip), DeepLabCut (a project or a table), Lightning Pose,
     SLEAP, YOLO, Label Studio, MPII, AI Challenger or LSP, or a YAML file with the keys of this section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
@@ -156,7 +156,7 @@ def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
 
 
 def is_word(option: str, value: str | None) -> bool:
-    """Returns whether the value of a path option names no file but the embedded data set, or a kind of boxes."""
+    """Returns whether the value of a path option names no file but the rendered people, or a kind of boxes."""
     return (value == "people" and option in ("train", "val", "test")) or (value in (WHOLE, AUTO) and option == "boxes")
 
 
@@ -175,13 +175,6 @@ def check_effects(config: DataConfig) -> None:
         given = getattr(config, option)
         if given is not None and not is_word(option, given) and getattr(config, needed) is None:
             raise ConfigError(f"`data.{option}`: {given} belongs to `data.{needed}`, which is not given")
-    if config.val and config.validation:
-        raise ConfigError("`data.validation`: `data.val` has the validation persons; leave one of them out")
-    no_file = config.boxes is None or is_word("boxes", config.boxes)
-    of_boxes = {"box_category": None, "min_score": DataConfig.model_fields["min_score"].default}
-    for option, default in of_boxes.items():
-        if no_file and getattr(config, option) != default:
-            raise ConfigError(f"`data.{option}`: it refers to a file as `data.boxes`, and none is given; leave it out")
     if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):
         raise ConfigError(f"`data.max_unlabeled`: {config.unlabeled} is packed already; pack as many as you want")
     if config.boxes is None or config.unlabeled is None:
@@ -192,3 +185,14 @@ def check_effects(config: DataConfig) -> None:
         )
     if is_sharded(Path(config.unlabeled)):
         raise ConfigError(f"`data.boxes`: {config.unlabeled} is packed already; pack it again with these boxes")
+
+
+def check_given(config: DataConfig) -> None:
+    """Raises ConfigError for options without effect that runs were trained with before they were refused."""
+    if config.val and config.validation:
+        raise ConfigError("`data.validation`: `data.val` has the validation persons; leave one of them out")
+    no_file = config.boxes is None or is_word("boxes", config.boxes)
+    of_boxes = {"box_category": None, "min_score": DataConfig.model_fields["min_score"].default}
+    for option, default in of_boxes.items():
+        if no_file and getattr(config, option) != default:
+            raise ConfigError(f"`data.{option}`: it refers to a file as `data.boxes`, and none is given; leave it out")

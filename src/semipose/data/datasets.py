@@ -32,7 +32,7 @@ from semipose.structures.skeletons import SKELETONS, Skeleton, describe_differen
 log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
-"""Folder of the embedded data set, which `people` names."""
+"""Folder of the rendered people, which `people` names."""
 
 MOST_HELD_OUT = 200
 """Largest number of unlabeled persons on which an adaptation is checked."""
@@ -87,18 +87,18 @@ def read_dataset(
     problems: list[str] | None = None,
     category: CategoryChoice = ANY_CATEGORY,
 ) -> PoseDataset:
-    """Reads an annotation file or the embedded data set.
+    """Reads an annotation file or the rendered people.
 
     Args:
         name: The annotation file, or `people`.
         images: Its image folder; found next to the file when not given.
-        part: "train" or "val", the part of the embedded data set.
+        part: "train" or "val", the part of the rendered people.
         problems: A list to which broken records are added; without one they raise a DataError.
         category: The category that is read of a file with several.
     """
     if name == "people":
         if images is not None:
-            raise ConfigError(f"the embedded data set `people` has its own images; leave {images} out")
+            raise ConfigError(f"the data set `people` has its own images; leave {images} out")
         return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
     return read_annotations(Path(name), images, problems=problems, category=category)
 
@@ -150,7 +150,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     if train is None:
         raise ConfigError(
             "`data.train` is missing: give a DeepLabCut project, an annotation file (COCO, SLEAP, YOLO, Label Studio, "
-            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the embedded data set; without labels, "
+            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the rendered people; without labels, "
             "`data.unlabeled` and a network in `train.start` adapt this network"
         )
     check_effects(config)
@@ -230,7 +230,8 @@ def load_unlabeled(
             evaluation[name] = _evaluation_set(config, errors, labeled, name, path, images)
     found, left_out = _unlabeled(config, errors, labeled, split, [*evaluation.values()])
     if not found:
-        raise DataError(f"{config.unlabeled} has no image to adapt a network to")
+        others = " but those of data.val and data.test" if evaluation else ""
+        raise DataError(f"{config.unlabeled} has no image to adapt a network to{others}; give others")
     unlabeled = found.to_skeleton(skeleton)
     held_out = None
     if not config.val and len(unlabeled) > 1:

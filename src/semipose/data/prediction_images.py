@@ -40,7 +40,7 @@ def prediction_dataset(
         min_score: Detections of a lower score are left out.
         problems: Collects images that cannot be opened and broken records, which are left out.
         category: The category of the persons; of a COCO file with several, the one of this name is read.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
 
     Raises:
         DataError: If `source` does not exist or nothing in it can be used.

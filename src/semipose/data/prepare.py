@@ -144,7 +144,7 @@ def pack_images(
         images: The image folder of an annotation file; found near the file if not given.
         boxes: COCO detections file for a folder of images; without it each image is one person.
         min_score: Detections of a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         shard_size: Number of persons in a shard.
         input_size: Height and width in pixels of the crops, as in the trainings that will use them.
         padding: Padding of the boxes, likewise.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.clips import ADDED, clips, frame_of, near_pairs
+from semipose.data.clips import ROBOFLOW, clips, frame_of, near_pairs
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_names import names_below_shared_folder
@@ -106,7 +106,7 @@ def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
     Images that Roboflow made of one count as copies; they have one name but for what it adds.
     """
     if by in ("image", "video"):
-        of_name = {image: str(image.with_stem(ADDED.sub("", image.stem))) for image in image_paths(persons)}
+        of_name = {image: str(image.with_stem(ROBOFLOW.sub("", image.stem))) for image in image_paths(persons)}
         frames = {image: frame_of(image) if by == "video" else None for image in of_name}
         of_video = {image: str(frame[0]) for image, frame in frames.items() if frame}
         alone = {image: name for image, name in of_name.items() if image not in of_video}
@@ -163,16 +163,16 @@ def _by_group(group_of: Mapping[Path, str], shares: Mapping[str, float], seed: i
     for part, share in shares.items():
         count, wanted = 0, share * len(group_of)
         reserved -= share > 0
-        while share and len(order) > reserved:
-            fitting = [group for group in order if count + sizes[group] / 2 <= wanted]
-            if count and order[0] not in fitting:
-                break
-            group = order[0] if order[0] in fitting else next(iter(fitting), min(order, key=sizes.__getitem__))
-            count += sizes[group]
-            part_of[group] = part
-            order.remove(group)
-        if share and abs(count - wanted) > wanted / 2:
-            log.warning("%s has %d of %d images, not %g: a %s is not divided", part, count, len(group_of), wanted, by)
+        if share and sizes[order[0]] / 2 > wanted:  # the first that fits, or else the smallest, comes first
+            fitting = (group for group in order if sizes[group] / 2 <= wanted)
+            first = next(fitting, min(order, key=sizes.__getitem__))
+            order = [first, *(group for group in order if group != first)]
+        while share and len(order) > reserved and (count == 0 or count + sizes[order[0]] / 2 <= wanted):
+            count += sizes[order[0]]
+            part_of[order.pop(0)] = part
+        if share and abs(count - wanted) > max(wanted / 2, 1):
+            what = "copies of an image" if by == "image" else f"images of one {by}"
+            log.warning("%s has %d of %d images, not %g: %s stay together", part, count, len(group_of), wanted, what)
     return {image: part_of.get(group, "train") for image, group in group_of.items()}
 
 

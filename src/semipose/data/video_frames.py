@@ -161,7 +161,7 @@ def frames_dataset(
         problems: Collects frames that cannot be opened and broken detections.
         boxes: COCO detections of one video, whose image ids are its frame numbers; without it each frame is one person.
         min_score: Detections of a lower score are left out.
-        box_category: Id or name of the detector's category; that of the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         category: The category of the persons.
 
     Raises:

@@ -70,7 +70,7 @@ def read_candidates(
         boxes: COCO detections, or `whole` for whole images, which is also what is returned for boxes that are to be
             found.
         min_score: Detections of a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
     """
     skeleton, category = model.skeleton, model.category
     boxes = boxes if box_finder_for(model, boxes) is None else WHOLE

@@ -118,14 +118,14 @@ def evaluate(
 
     Args:
         model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
-        data: `people` (the test part of the embedded set), a COCO keypoints file or a data YAML (its `test`, or `val`).
+        data: `people` (their test part), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.
         boxes: A COCO detections file whose boxes replace the annotated ones, `whole` for whole images, or `auto` for
             those that the box network of the run finds. If not given, `auto` if the run has a box
             network, else the annotated boxes.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         network: A network of the run folder, as in `load`.
         against: Another model or predictions file to evaluate on the same persons and compare with.
         against_network: A network of the run folder `against`.

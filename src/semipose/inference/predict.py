@@ -204,7 +204,7 @@ def predict(
             the run finds them. If not given, `auto` if the run has a box network, else the boxes of an
             annotation file, or whole images.
         min_score: Boxes with a lower score are left out; 0 if not given, with `detect` .5.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         detect: Whether a detector of torchvision, trained on COCO, finds the boxes. They are kept in a file
             boxes_….json beside the images or the video, which is used when the same boxes are wanted again.
         detector: Name of the detector, whose weights come from torchvision's hub, or a weights file of torchvision

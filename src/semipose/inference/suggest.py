@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,7 +71,7 @@ def suggest(
         images: Image folder of an annotation file.
         boxes: A COCO detections file with person boxes, of a video by frame number, `whole` or `auto`, as in `predict`.
         min_score: Boxes with a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         min_joint_score: Joints with a lower score have no pre-label: a lower probability of being right, or, if the
             network is not calibrated, a lower peak of the heatmap.
         network: A network of the run folder, as in `load`.
@@ -130,8 +131,8 @@ def suggest(
 
 def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
     """Raises ConfigError for values out of range, and for a folder with annotations or of a run."""
-    if not isinstance(count, int) or count < 1:
-        raise ConfigError(f"`count` is {count}; give 1 or more")
+    if not isinstance(count, Integral) or count < 1:
+        raise ConfigError(f"`count` is {count}; give a whole number from 1 on")
     if not 0 <= min_joint_score <= 1:
         raise ConfigError(f"`min_joint_score` is {min_joint_score}; give a number from 0 to 1")
     check_format(format)

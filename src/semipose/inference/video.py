@@ -82,7 +82,7 @@ def predict_video(
         smooth: Number of frames of a median filter for the predictions in files; 0 for none.
         flip_test: Whether to average heatmaps with those of the mirrored image.
         min_score: Boxes with a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         errors: The policy of `video`, for broken detections and a video that can't be read to its end; to leave out
             what is broken if not given.
         progress: Shows the progress.

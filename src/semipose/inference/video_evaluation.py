@@ -50,7 +50,7 @@ def evaluate_video(
         model: A model, a run folder or a weights file. A model is moved to `device`.
         video: The video.
         boxes: A COCO detections file whose image ids are frame numbers, `whole` or `auto`, as in `predict`.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         network: A network of the run folder, as in `load`.
         against: Another model to compare with.
         against_network: A network of the run folder `against`.
@@ -60,7 +60,7 @@ def evaluate_video(
 
     Raises:
         DataError: If no frame can be read.
-        ConfigError: If there are several videos.
+        ConfigError: If there are several videos, or `box_category` is given without a file of boxes.
     """
     videos = list_videos(Path(video))
     if len(videos) > 1:

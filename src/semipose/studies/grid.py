@@ -32,6 +32,8 @@ PRESETS = Path(__file__).parent / "presets"
 """Folder of the studies in the package."""
 
 
+OF_OTHER_DATA = ("data.include_remaining", "data.min_score", "data.box_category")
+"""Options of the papers' data that a study on other data does not have."""
 OF_RUN = ("train.seed", "data.split_seed", "data.labels")
 """Options that differ between the runs of a row."""
 
@@ -264,7 +266,7 @@ class StudyGrid(StudyData):
             "metric": "AP" if self.metric.startswith("PCKh") else self.metric,
             "columns": list(dict.fromkeys((*self.columns, *COLUMNS))),
             "shared": {
-                **_without(self.shared, {"data.include_remaining": None}),
+                **_without(self.shared, dict.fromkeys(OF_OTHER_DATA)),
                 **({"data.include_labeled": True} if own_unlabeled else {}),
             },
             "rows": {label: row.mapped() for label, row in self.rows.items()},

@@ -63,7 +63,7 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
     for job in range(jobs):
         devices.put(f"cuda:{job % gpus}" if gpus else "cpu")
     threads = max(1, available_cpus() // jobs)
-    processes: set[subprocess.Popen[bytes]] = set()
+    workers = _Workers()
 
     def work(number: int, run: StudyRun) -> Outcome:
         folder, label = run_folder(out, run), f"{number} of {len(runs)}: {run.name}"
@@ -73,7 +73,7 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
         try:
             logger.info(f"{label} on {device}")
             write_plan(grid, run, folder, data, device)
-            failure = _train(folder, threads if device == "cpu" else None, processes)
+            failure = _train(folder, threads if device == "cpu" else None, workers)
         finally:
             devices.put(device)
         logger.info(
@@ -86,15 +86,37 @@ def train_runs(grid: StudyGrid, out: Path, *, data: Path | None = None, jobs: in
             return list(pool.map(work, range(1, len(runs) + 1), runs))
         except KeyboardInterrupt:  # also of a signal that this process alone gets
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(processes):
-                process.terminate()  # it saves its state
+            workers.stop()
             raise
+
+
+class _Workers:
+    """The processes that train; when the study is stopped, they save their state and end."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def add(self, process: "subprocess.Popen[bytes]") -> None:
+        self._running.add(process)
+        if self._stopped:
+            self.stop()
+
+    def remove(self, process: "subprocess.Popen[bytes]") -> None:
+        self._running.discard(process)
+
+    def stop(self) -> None:
+        """Sends SIGTERM; on Windows the console's Ctrl-C has reached them, and `terminate` would kill them at once."""
+        self._stopped = True
+        for process in list(self._running) if os.name != "nt" else ():
+            process.terminate()
 
 
 def save_grid(grid: StudyGrid, out: Path, data: Path | None) -> None:
     """Writes study.json; raises ConfigError if `out` has runs of another study, or with other options or data."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
-    begun = [run for run in grid.runs() if (run_folder(out, run) / "config.yaml").is_file()]
+    folders = [run_folder(out, run) for run in grid.runs()]
+    begun = [run for run, own in zip(grid.runs(), folders, strict=True) if is_begun(own) and not is_finished(own)]
     if path.is_file() and any(map(is_begun, (out / "runs").glob("*"))):
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
         sets = {"": (before, now), **{n: (d, now["datasets"].get(n, d)) for n, d in before["datasets"].items()}}
@@ -109,8 +131,9 @@ def save_grid(grid: StudyGrid, out: Path, data: Path | None) -> None:
             raise ConfigError(f"{out} contains another study, or this study with other options; choose another `out`")
     for run in begun:
         folder = run_folder(out, run)
-        given = with_absolute_paths(grid.run_config(run, data)).data.train
-        if (known := load_config(folder / "config.yaml").data.train) != given:
+        given = str(with_absolute_paths(grid.run_config(run, data)).data.train)
+        known = str(load_config(folder / "config.yaml").data.train)
+        if os.path.realpath(known) != os.path.realpath(given):
             raise ConfigError(
                 f"`data`: {folder} is a run on {known}, and now it is {given}; give the same folder again"
             )
@@ -128,17 +151,17 @@ def write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, 
     config.model_copy(update={"train": train}).save(folder / PLAN)
 
 
-def _train(folder: Path, threads: int | None, processes: "set[subprocess.Popen[bytes]]") -> str | None:
-    """Trains the run in a process of its own, which `processes` has meanwhile; returns the reason if it fails."""
+def _train(folder: Path, threads: int | None, workers: _Workers) -> str | None:
+    """Trains the run in a process of its own; returns the reason if it fails."""
     command = [sys.executable, "-m", "semipose.studies.worker", str(folder)]
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with (
         (folder / "log.txt").open("ab") as log,
         subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
     ):
-        processes.add(process)
+        workers.add(process)
         code = process.wait()
-        processes.discard(process)
+        workers.remove(process)
     if code == 0 and is_finished(folder):
         return None
     if code in STOPPED:

@@ -126,7 +126,7 @@ def apply_detections(
         boxes: The detections file.
         min_score: Detections of a lower score are left out.
         problems: Collects broken detections, which are then left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         is_sample: Whether the images are frames that were taken from a video, whose other frames have boxes too.
 
     Raises:
@@ -162,7 +162,7 @@ def read_detected_persons(
         boxes: The detections file.
         min_score: Detections of a lower score are left out.
         problems: Collects broken detections, which are then left out.
-        box_category: Id or name of the detector's category; that of the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         category: The category of the persons.
 
     Raises:
@@ -206,20 +206,23 @@ def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> lis
     """
     categories = [_categories(record) for record in records]
     counts = Counter(found[0] for found in categories if found)
+    persons = selection.persons
     if selection.category is not None:
         wanted = {_category_value(selection.category)}
     elif set(counts) == {0}:
         wanted = {0}
     else:
-        wanted = set(map(_category_value, selection.persons))
-        if wanted.isdisjoint(value for found in categories for value in found):
-            wanted |= {*PERSON.values}
+        present = {value for found in categories for value in found}
+        if present.isdisjoint(map(_category_value, persons)) and not present.isdisjoint(PERSON.values):
+            log.info("%s: no detection is of category %s: those of people are used", path, _names(persons))
+            persons = PERSON.values
+        wanted = set(map(_category_value, persons))
     chosen = [not found or not wanted.isdisjoint(found) for found in categories]
     left_out = Counter(found[0] for found, is_chosen in zip(categories, chosen, strict=True) if not is_chosen)
     if left_out:
         listed = ", ".join(f"{count} of category {category}" for category, count in left_out.most_common(5))
         more = f", … ({len(left_out)} categories)" if len(left_out) > 5 else ""
-        name = selection.category if selection.category is not None else " or ".join(map(str, selection.persons))
+        name = selection.category if selection.category is not None else _names(persons)
         if not any(chosen):
             raise DataError(
                 f"detections file {path}: no detection is of category {name}, but {listed}{more}; choose the category "
@@ -230,6 +233,10 @@ def _of_category(records: list[Any], selection: BoxSelection, path: Path) -> lis
             "%s: %d detections of category %s are used; left out: %s%s%s", path, sum(chosen), name, listed, more, hint
         )
     return [(n, record) for n, (record, is_chosen) in enumerate(zip(records, chosen, strict=True)) if is_chosen]
+
+
+def _names(persons: tuple[BoxCategory, ...]) -> str:
+    return " or ".join(map(str, persons))
 
 
 def _categories(record: Any) -> list[BoxCategory]:

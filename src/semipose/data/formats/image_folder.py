@@ -93,7 +93,7 @@ def read_folder(
         skeleton: The skeleton of the result.
         boxes: A COCO detections file; None to take each whole image as one person.
         min_score: Detections of a lower score are left out.
-        box_category: Id or name of the detector's category; the persons if not given.
+        box_category: Id or name of the detector's category; that of the network or data set, or people, if not given.
         problems: Collects images that cannot be opened and broken detections. Without it such images are left out with
             a warning, and a broken detection is an error.
         with_videos: Whether videos in the folder are used, too, so that they are not left out.

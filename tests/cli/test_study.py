@@ -1,6 +1,7 @@
 """semipose study."""
 
 import json
+from types import SimpleNamespace
 
 import yaml
 
@@ -31,7 +32,7 @@ def test_a_table_without_its_data_says_what_it_needs(cli, tmp_path):
 
 def test_a_study_with_a_wrong_option_leaves_no_folder(cli, tmp_path):
     out = tmp_path / "study"
-    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), "All methods on the embedded")
+    one_line(cli("study", "people-methods", "train.lr=fast", "--out", out), "All methods on the rendered")
     assert not out.exists()
 
 
@@ -47,7 +48,7 @@ def test_failures_end_with_exit_code_1(cli, tmp_path, monkeypatch):
     plan |= {"data": {"data.train": "train.json"}, "shared": {"model.weights": "none"}}
     (tmp_path / "train.json").touch()
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(plan))
-    monkeypatch.setattr(study, "load_splits", lambda *_: None)
+    monkeypatch.setattr(study, "load_splits", lambda *_: SimpleNamespace(validation="some", test=None))
 
     def train_runs(grid, out, **_):
         out.mkdir()

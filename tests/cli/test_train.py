@@ -174,13 +174,13 @@ def test_images_of_the_other_sets_are_found_in_the_image_folder_of_the_first(cli
     for image in content["images"]:
         image["file_name"] = Path(image["file_name"]).name
     other.write_text(json.dumps(content))
-    arguments = ["--data", other, "--val", other, "--unlabeled", other, "--out", tmp_path / "run"]
+    arguments = ["--data", other, "--val", other, "--unlabeled", other, "--out", tmp_path / "run", "data.validation=0"]
     one_line(cli("train", *TINY, "--method", "single", *arguments), "--images")
     code, _, err = cli("train", *TINY, "--method", "single", *arguments, *IMAGES)
     assert code == 0, err
     shutil.rmtree(tmp_path / "run")
     wrong = ["--data", small_people, *IMAGES, "--val", other, "--val-images", tmp_path, "--out", tmp_path / "run"]
-    one_line(cli("train", *TINY, *wrong), "--val-images")
+    one_line(cli("train", *TINY, *wrong, "data.validation=0"), "--val-images")
 
 
 @pytest.mark.parametrize(

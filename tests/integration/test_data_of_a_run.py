@@ -20,7 +20,8 @@ def test_validation_joints_in_another_order_are_matched_by_name(tiny, tmp_path):
         if name == "reversed":
             reverse_joints(content)
         path.write_text(json.dumps(content))
-        validation = {"data.val": str(path), "data.val_images": str(PEOPLE / "images"), "train.steps": 3}
+        validation = {"data.val": str(path), "data.val_images": str(PEOPLE / "images"), "data.validation": None}
+        validation |= {"train.steps": 3}
         results.append(train(tiny("supervised", **validation), tmp_path / name).scores)
     assert results[0] == results[1]
 

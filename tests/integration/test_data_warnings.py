@@ -23,10 +23,8 @@ def test_a_training_on_images_of_its_test_or_validation_set_warns(tiny, small_pe
         tmp_path / "test",
     )
     assert "of the test set (the first:" in caplog.text
-    train(
-        tiny("supervised", **{"data.val": str(small_people), "data.val_images": images, "train.steps": 1}),
-        tmp_path / "val",
-    )
+    given = {"data.val": str(small_people), "data.val_images": images, "data.validation": None}
+    train(tiny("supervised", **given, **{"train.steps": 1}), tmp_path / "val")
     assert "of the validation set (the first:" in caplog.text
     caplog.clear()
     train(tiny("supervised", **{"train.steps": 1}), tmp_path / "own")

@@ -37,7 +37,8 @@ def test_each_image_has_one_purpose_in_a_training():
         ({"test": "xc"}, True, "1 image of the test set (the first: c.jpg"),
         ({"validation": "ab"}, False, "2 images of the validation set"),
         ({"validation": "ab"}, True, ""),
-        ({"validation": "c"}, False, ""),
+        ({"validation": "c"}, False, "1 image of the validation set"),
+        ({"validation": "c"}, True, ""),
         ({}, False, ""),
     ],
 )

@@ -144,8 +144,8 @@ def test_runs_on_other_data_and_with_other_schedules_are_not_mixed(grid, workers
     (run_folder(tmp_path, run) / "last" / "state.pt").touch()
     with_absolute_paths(own.run_config(run, tmp_path / "a")).save(run_folder(tmp_path, run) / "config.yaml")
     train_runs(own, tmp_path, data=tmp_path / "a")
-    (run_folder(tmp_path, run) / "scores.json").unlink()
     (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "labels.json").touch()
     (tmp_path / "link").symlink_to(tmp_path / "a")
     save_grid(own, tmp_path, tmp_path / "link")
     with pytest.raises(ConfigError, match=r"`data`: .* is a run on .*/a/labels.json, and now it is .*/b/labels.json"):

@@ -188,7 +188,7 @@ def check_effects(config: DataConfig) -> None:
 
 
 def check_given(config: DataConfig) -> None:
-    """Raises ConfigError for options without effect that runs were trained with before they were refused."""
+    """Raises ConfigError for options without effect when a training begins; data that is read again may have them."""
     if config.val and config.validation:
         raise ConfigError("`data.validation`: `data.val` has the validation persons; leave one of them out")
     no_file = config.boxes is None or is_word("boxes", config.boxes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import torch
+import yaml
 
 from semipose.config import load_config, with_absolute_paths
 from semipose.errors import ConfigError
@@ -115,8 +116,6 @@ class _Workers:
 def save_grid(grid: StudyGrid, out: Path, data: Path | None) -> None:
     """Writes study.json; raises ConfigError if `out` has runs of another study, or with other options or data."""
     path, content = out / "study.json", grid.model_dump_json(indent=1)
-    folders = [run_folder(out, run) for run in grid.runs()]
-    begun = [run for run, own in zip(grid.runs(), folders, strict=True) if is_begun(own) and not is_finished(own)]
     if path.is_file() and any(map(is_begun, (out / "runs").glob("*"))):
         before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(content)
         sets = {"": (before, now), **{n: (d, now["datasets"].get(n, d)) for n, d in before["datasets"].items()}}
@@ -129,16 +128,22 @@ def save_grid(grid: StudyGrid, out: Path, data: Path | None) -> None:
         )
         if not same or any(now["rows"].get(n, row)["options"] != row["options"] for n, row in before["rows"].items()):
             raise ConfigError(f"{out} contains another study, or this study with other options; choose another `out`")
-    for run in begun:
-        folder = run_folder(out, run)
-        given = str(with_absolute_paths(grid.run_config(run, data)).data.train)
-        known = str(load_config(folder / "config.yaml").data.train)
-        if os.path.realpath(known) != os.path.realpath(given):
-            raise ConfigError(
-                f"`data`: {folder} is a run on {known}, and now it is {given}; give the same folder again"
-            )
+    _refuse_other_data(grid, out, data)
     make_folder(out)
     write_text(path, content)
+
+
+def _refuse_other_data(grid: StudyGrid, out: Path, data: Path | None) -> None:
+    """Raises ConfigError if a run in `out`, finished or not, is on another file, unless that one is gone."""
+    for run in grid.runs():
+        folder = run_folder(out, run)
+        if is_begun(folder) and (folder / "config.yaml").is_file():
+            given = str(with_absolute_paths(grid.run_config(run, data)).data.train)
+            known = str(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["data"]["train"])
+            if Path(known).exists() and os.path.realpath(known) != os.path.realpath(given):
+                raise ConfigError(
+                    f"`data`: {folder} is a run on {known}, and now it is {given}; give the same folder again"
+                )
 
 
 def write_plan(grid: StudyGrid, run: StudyRun, folder: Path, data: Path | None, device: str) -> None:

@@ -7,7 +7,7 @@ CODE := src tests bench tools
 
 .PHONY: demo test test-all check docs gpu format clean
 
-demo: $(READY)                   ## train on the embedded people: the gain from unlabeled images
+demo: $(READY)                   ## train on the rendered gym: the gain from unlabeled images
 	$(BIN)/semipose demo
 
 test: $(READY)                   ## the test suite without the slow tests

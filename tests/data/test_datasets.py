@@ -1,6 +1,7 @@
 """Data sets: options, skeletons that are mapped joint by name, and the parts of a run."""
 
 import json
+import tomllib
 from pathlib import Path
 
 import cv2
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from semipose.config import load_config
-from semipose.data.data_config import DataConfig, check_given, open_data_file
+from semipose.data import datasets
+from semipose.data.data_config import RENDERED, DataConfig, check_given, open_data_file
 from semipose.data.datasets import PEOPLE, load_splits, load_unlabeled, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
@@ -100,13 +102,24 @@ def test_the_training_set_is_required():
         load_splits(DataConfig())
 
 
-def test_the_embedded_people_bring_their_test_set():
-    splits = load_splits(DataConfig(train="people", labels=50, validation=7))
+@pytest.mark.parametrize("name", RENDERED)
+def test_rendered_data_sets_bring_their_test_set(name):
+    splits = load_splits(DataConfig(train=name, labels=50, validation=7))
     assert (len(splits.labeled), len(splits.validation)) == (50, 7)
-    assert len(splits.test) == len(read_dataset("people", None, "val").trainable())
+    test = read_dataset(name, None, "val").trainable()
+    assert len(splits.test) == len(test) == 400
+    assert not {*test.instances.paths} & {*splits.unlabeled.instances.paths}
     assert splits.validation_set == "train"
     with pytest.raises(ConfigError, match=r"`data\.images`: photos has no annotations"):
-        load_splits(DataConfig(train="people", images="photos"))
+        load_splits(DataConfig(train=name, images="photos"))
+
+
+def test_the_wheel_lacks_the_rendered_people_and_says_so(monkeypatch, tmp_path):
+    excluded = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert excluded["targets"]["wheel"]["exclude"] == ["src/semipose/people"]
+    monkeypatch.setattr(datasets, "PEOPLE", tmp_path / "people")
+    with pytest.raises(ConfigError, match=r"`people` is not part of the wheel; install semipose from its repository"):
+        read_dataset("people", None)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of weights, order, augmentation and split.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train on the rendered people, with few labels and with unlabeled images in addition.
+    """Train on the rendered gym, with 40 labels and with unlabeled images in addition.
 
     If the demo is stopped, run it again to continue.
     """
@@ -34,7 +34,7 @@ def demo(
     if json:
         print_json(result.as_dict())
         return
-    print_table("Rendered people, test split", result.columns, result.rows)
+    print_table("Rendered gym, test split", result.columns, result.rows)
     print(result.picture)
     for line in result.summary:
         print(line)

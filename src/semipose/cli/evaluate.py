@@ -33,7 +33,7 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="Annotated persons: an annotation file, a DATA.yaml, or people (rendered); or a video without labels."
+            help="Annotated persons: an annotation file, a DATA.yaml, or gym (rendered); or a video without labels."
         ),
     ],
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,

@@ -29,7 +29,7 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Labels: a DeepLabCut project, an annotation file, a DATA.yaml, or people (rendered)."),
+        typer.Option(help="Labels: a DeepLabCut project, an annotation file, a DATA.yaml, or gym (rendered)."),
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     val: Annotated[

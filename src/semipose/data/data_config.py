@@ -26,12 +26,17 @@ SKELETON_OPTIONS = ("flip_pairs", "sigmas", "limbs")
 """Options that set properties of the skeleton by joint names; with `category`, the keys of a skeleton file."""
 
 
+RENDERED = ("gym", "people")
+"""Names of the rendered data sets, which have a test part of their own."""
+
+
 class DataConfig(Section):
     """The persons of a run: which are trained on, and which are evaluated."""
 
     train: str | None = None
-    """`people` (rendered), annotations of COCO (also as CVAT's zip), DeepLabCut (a project or a table), Lightning Pose,
-    SLEAP, YOLO, Label Studio, MPII, AI Challenger or LSP, or a YAML file with the keys of this section."""
+    """`gym` or `people` (rendered), annotations of COCO (also as CVAT's zip), DeepLabCut (a project or a table),
+    Lightning Pose, SLEAP, YOLO, Label Studio, MPII, AI Challenger or LSP, or a YAML file with the keys of this
+    section."""
     images: str | None = None
     """Image folder of `train`; found next to the file when not given."""
     skeleton: str = "own"
@@ -81,7 +86,7 @@ class DataConfig(Section):
     """Labeled persons held out of `train` when there is no `val`; when not given, a tenth of the labels, but
     10 if there are 50 labels or `data.labels` leaves others, and enough images for both."""
     test: str | None = None
-    """COCO keypoints file that is evaluated once, at the end, with the selected weights; `people` brings its own."""
+    """COCO keypoints file that is evaluated once, at the end, with the selected weights; `gym`, `people` have one."""
     test_images: str | None = None
     """Image folder of `test`."""
     on_error: OnErrorConfig = OnErrorConfig()
@@ -156,8 +161,8 @@ def _read_yaml(path: Path, what: str, known: list[str]) -> dict[str, Any]:
 
 
 def is_word(option: str, value: str | None) -> bool:
-    """Returns whether the value of a path option names no file but the rendered people, or a kind of boxes."""
-    return (value == "people" and option in ("train", "val", "test")) or (value in (WHOLE, AUTO) and option == "boxes")
+    """Returns whether the value of a path option names no file but a rendered data set, or a kind of boxes."""
+    return (value in RENDERED and option in ("train", "val", "test")) or (value in (WHOLE, AUTO) and option == "boxes")
 
 
 def with_absolute_paths(config: DataConfig) -> DataConfig:
@@ -169,7 +174,7 @@ def with_absolute_paths(config: DataConfig) -> DataConfig:
 
 def check_effects(config: DataConfig) -> None:
     """Raises ConfigError for options without effect."""
-    if config.train == "people" and config.images:
+    if config.train in RENDERED and config.images:
         raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
     for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
         given = getattr(config, option)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from semipose.data.account import DataAccount, untrainable_by_reason, unusable_by_reason
-from semipose.data.data_config import SKELETON_OPTIONS, DataConfig, check_effects, is_word, open_data_file
+from semipose.data.data_config import RENDERED, SKELETON_OPTIONS, DataConfig, check_effects, is_word, open_data_file
 from semipose.data.data_errors import DataErrors
 from semipose.data.formats.categories import ALL, ANY_CATEGORY, CategoryChoice
 from semipose.data.formats.coco import read_coco
@@ -32,7 +32,9 @@ from semipose.structures.skeletons import SKELETONS, Skeleton, describe_differen
 log = logging.getLogger(__name__)
 
 PEOPLE = Path(__file__).resolve().parent.parent / "people"
-"""Folder of the rendered people, which `people` names."""
+"""Folder of the rendered people, which `people` names; in a clone of the repository only."""
+GYM = PEOPLE.with_name("gym")
+"""Folder of the rendered gym, which `gym` names."""
 
 MOST_HELD_OUT = 200
 """Largest number of unlabeled persons on which an adaptation is checked."""
@@ -87,19 +89,22 @@ def read_dataset(
     problems: list[str] | None = None,
     category: CategoryChoice = ANY_CATEGORY,
 ) -> PoseDataset:
-    """Reads an annotation file or the rendered people.
+    """Reads an annotation file or a rendered data set.
 
     Args:
-        name: The annotation file, or `people`.
+        name: The annotation file, or `gym` or `people`.
         images: Its image folder; found next to the file when not given.
-        part: "train" or "val", the part of the rendered people.
+        part: "train" or "val", the part of a rendered data set.
         problems: A list to which broken records are added; without one they raise a DataError.
         category: The category that is read of a file with several.
     """
-    if name == "people":
+    if name in RENDERED:
+        folder = GYM if name == "gym" else PEOPLE
         if images is not None:
-            raise ConfigError(f"the data set `people` has its own images; leave {images} out")
-        return read_coco(PEOPLE / f"{part}.json", PEOPLE / "images", problems=problems)
+            raise ConfigError(f"the data set `{name}` has its own images; leave {images} out")
+        if not folder.is_dir():
+            raise ConfigError(f"the data set `{name}` is not part of the wheel; install semipose from its repository")
+        return read_coco(folder / f"{part}.json", folder / "images", problems=problems)
     return read_annotations(Path(name), images, problems=problems, category=category)
 
 
@@ -150,7 +155,7 @@ def load_splits(config: DataConfig) -> DataSplits:
     if train is None:
         raise ConfigError(
             "`data.train` is missing: give a DeepLabCut project, an annotation file (COCO, SLEAP, YOLO, Label Studio, "
-            "MPII, AI Challenger, LSP) or a data YAML, or `people` for the rendered people; without labels, "
+            "MPII, AI Challenger, LSP) or a data YAML, or `gym` or `people` for rendered persons; without labels, "
             "`data.unlabeled` and a network in `train.start` adapt this network"
         )
     check_effects(config)
@@ -169,8 +174,8 @@ def load_splits(config: DataConfig) -> DataSplits:
     test = None
     if config.val:
         validation = _evaluation_set(config, errors, dataset, "val", config.val, config.val_images)
-    if config.test or train == "people":
-        test = _evaluation_set(config, errors, dataset, "test", config.test or "people", config.test_images)
+    if config.test or train in RENDERED:
+        test = _evaluation_set(config, errors, dataset, "test", config.test or train, config.test_images)
     labeled = dataset.subset(split.labeled)
     held_out = [persons for persons in (validation if config.val else None, test) if persons is not None]
     unlabeled, unlabeled_left_out = _unlabeled(config, errors, dataset, split, held_out)

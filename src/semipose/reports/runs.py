@@ -11,6 +11,7 @@ from typing import Any
 
 from semipose.adaptation import load_data
 from semipose.config import RunConfig, load_config
+from semipose.data.data_config import RENDERED
 from semipose.data.data_errors import read_dropped, without_images
 from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
@@ -211,4 +212,4 @@ def evaluated_persons(folder: Path, splits: DataSplits) -> PoseDataset | None:
 def _test_file(config: RunConfig) -> str | None:
     """The file of the persons that a run is tested on."""
     data = config.data
-    return data.test or ("people" if data.train == "people" else data.val or data.train)
+    return data.test or (data.train if data.train in RENDERED else data.val or data.train)

@@ -99,7 +99,7 @@ def draw_person(rng: np.random.Generator, body: Body) -> Person:
         colors[chosen], offset[chosen] = color, thickness
 
     loose = rng.uniform(0.004, 0.02)
-    trunk = ("spine", "clavicle", "shoulder01", "breast")
+    trunk = ("spine", "clavicle", "shoulder01")
     dress((*trunk, "upperarm01", *(["upperarm02", "lowerarm"] if rng.random() < 0.4 else [])), shirt, loose)
     if rng.random() < 0.4:
         band = np.sin(rest[:, 2] * rng.uniform(60, 120)) > rng.uniform(-0.5, 0.5)
@@ -125,9 +125,9 @@ def _face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def _inflate(vertices: np.ndarray, faces: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Moves the vertices along their normals by `offset` (V,)."""
-    normals = np.zeros_like(vertices)
+    normals, of_faces = np.zeros_like(vertices), _face_normals(vertices, faces)
     for k in range(3):
-        np.add.at(normals, faces[:, k], _face_normals(vertices, faces))
+        np.add.at(normals, faces[:, k], of_faces)
     return vertices + normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12) * offset[:, None]
 
 

@@ -118,7 +118,7 @@ def evaluate(
 
     Args:
         model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
-        data: `people` (their test part), a COCO keypoints file or a data YAML (its `test`, or `val`).
+        data: `gym` or `people` (their test part), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
             given.

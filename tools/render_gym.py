@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from tools.gym_exercises import EXERCISES, Style, bone_rotations
-from tools.gym_room import CAMERAS, LIGHT, SCALE, Camera, render_room
+from tools.gym_room import CAMERAS, LIGHT, Camera, enlarge, render_room
 
 WIDTH, HEIGHT = 256, 192
 PERSONS = {"train": 200, "val": 50}
@@ -140,7 +140,7 @@ def _draw_mesh(camera: Camera, vertices: np.ndarray, faces: np.ndarray, colors: 
     values = np.concatenate([colors * shade[:, None], depth[faces].mean(1)[:, None]], 1)
     order = np.flatnonzero(front)[np.argsort(-values[front, 3])]
     image = np.full((*size, 4), np.inf, np.float32)
-    corners = np.round(points[faces] * 16 * SCALE).astype(np.int32)
+    corners = np.round(enlarge(points[faces]) * 16).astype(np.int32)
     for face in order:
         cv2.fillConvexPoly(image, corners[face], values[face].tolist(), shift=4)
     return image
@@ -157,12 +157,12 @@ def render(
         mesh: Vertices, faces and colors of faces.
 
     Returns:
-        Color (h, w, 3) and depth (h, w), enlarged by `SCALE`.
+        Color (h, w, 3) and depth (h, w) of the enlarged image.
     """
     vertices, faces, colors = mesh
     background, far, floor = room
     ground = vertices - LIGHT * (vertices[:, 2:] / LIGHT[2])
-    points = np.round(camera.project(ground)[0] * 16 * SCALE).astype(np.int32)
+    points = np.round(enlarge(camera.project(ground)[0]) * 16).astype(np.int32)
     shadow = np.zeros(far.shape, np.float32)
     for triangle in points[faces[::2]]:
         cv2.fillConvexPoly(shadow, triangle, 1.0, shift=4)
@@ -184,7 +184,7 @@ def annotate(camera: Camera, mesh: np.ndarray, joints: np.ndarray, depth: np.nda
     """
     points, distance = camera.project(joints)
     inside = ((points >= 0) & (points < (WIDTH, HEIGHT))).all(1)
-    column, row = np.clip(np.round(points * SCALE).astype(int).T, 0, np.array(depth.shape)[::-1, None] - 1)
+    column, row = np.clip(np.round(enlarge(points)).astype(int).T, 0, np.array(depth.shape)[::-1, None] - 1)
     hidden = depth[row, column] < distance - 0.15
     visibility = np.where(inside, np.where(hidden, 1, 2), 0)
     outline = np.clip(camera.project(mesh)[0], 0, (WIDTH - 1, HEIGHT - 1))

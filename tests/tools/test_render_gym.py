@@ -1,10 +1,11 @@
 """The renderer of the gym without its body model: cameras, room, poses, drawing and annotations."""
 
+import cv2
 import numpy as np
 import pytest
 
 from tools.gym_exercises import EXERCISES, Style, bone_rotations
-from tools.gym_room import BOXES, CAMERAS, SCALE, render_room
+from tools.gym_room import BOXES, CAMERAS, SCALE, enlarge, render_room
 from tools.render_gym import HEIGHT, WIDTH, annotate, render
 
 SQUARE = np.array([[-0.3, 0.0, 0.5], [0.3, 0.0, 0.5], [0.3, 0.0, 1.5], [-0.3, 0.0, 1.5]])
@@ -42,7 +43,7 @@ def test_the_room_has_the_depth_of_its_floor_walls_and_boxes(room):
     top = np.array([[(BOXES[0][0][0] + BOXES[0][1][0]) / 2, BOXES[0][0][1], BOXES[0][1][2] - 0.05]])
     for points, on_floor in ((np.array([[0.0, 0.0, 0.0]]), 1), (np.array([[0.0, 3.5, 1.5]]), 0), (top, 0)):
         (pixel,), (distance,) = camera.project(points)
-        column, row = np.round(pixel * SCALE).astype(int)
+        column, row = np.round(enlarge(pixel)).astype(int)
         assert depth[row, column] == pytest.approx(distance, abs=0.02)
         assert floor[row, column] == on_floor
 
@@ -70,7 +71,7 @@ def test_drawing_and_annotation_of_a_square(room):
     camera, colors = CAMERAS[0], np.tile([200.0, 30.0, 30.0], (2, 1))
     color, depth = render(camera, room, (SQUARE, FACES, colors))
     points, distances = camera.project(np.array([[0.0, 0.0, 1.0], [0.0, 0.0, 2.5]]))
-    (x, y), (_, above) = np.round(points * SCALE).astype(int)
+    (x, y), (_, above) = np.round(enlarge(points)).astype(int)
     assert depth[y, x] == pytest.approx(distances[0], abs=0.1)
     assert color[y, x, 0] > 3 * color[y, x, 1]
     np.testing.assert_array_equal(color[above, x], room[0][above, x])
@@ -86,3 +87,22 @@ def test_drawing_and_annotation_of_a_square(room):
     assert record["num_keypoints"] == 16
     corners = camera.project(SQUARE)[0]
     np.testing.assert_allclose(record["bbox"], [*corners.min(0), *np.ptp(corners, axis=0)], atol=0.02)
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_drawn_body_lies_on_its_projection(camera):
+    room = render_room(camera, WIDTH, HEIGHT)
+    red = np.tile([255.0, 0.0, 0.0], (2, 1))
+    drawn = [render(camera, room, (SQUARE + shift, FACES, red))[1] < room[1] - 0.01 for shift in (0, (0.4, 0.3, 0.2))]
+    for mask, shift in zip(drawn, (0, (0.4, 0.3, 0.2)), strict=True):
+        coverage = cv2.resize(mask.astype(np.float64), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        row, column = np.mgrid[:HEIGHT, :WIDTH]
+        center = [float((axis * coverage).sum() / coverage.sum()) for axis in (column, row)]
+        np.testing.assert_allclose(center, _centroid(camera.project(SQUARE + shift)[0]), atol=0.05)
+
+
+def _centroid(polygon):
+    """Returns the center of the area of a polygon (N, 2), by the shoelace formula."""
+    (x, y), (following_x, following_y) = polygon.T, np.roll(polygon, -1, axis=0).T
+    cross = x * following_y - following_x * y
+    return [float(((a + b) * cross).sum() / (3 * cross.sum())) for a, b in ((x, following_x), (y, following_y))]

@@ -12,7 +12,7 @@ def runs(monkeypatch):
     asked = []
     result = SimpleNamespace(
         as_dict=lambda: {"supervised": {"AP": 0.5}}, columns=["", "AP"], rows=[["labels alone", "50.0"]],
-        summary=["A sentence."], picture="demo.png",
+        summary=["A sentence."],
     )  # fmt: skip
 
     def run(out, **settings):
@@ -35,5 +35,5 @@ def test_table(cli, runs, tmp_path):
     code, out, _ = cli("demo", "--out", tmp_path, "--upper-bound")
     assert code == 0
     assert "50.0" in out
-    assert out.endswith("demo.png\nA sentence.\n")
+    assert out.endswith("A sentence.\n")
     assert runs[0] == (str(tmp_path), {"fast": False, "upper_bound": True, "seed": 0})

@@ -35,6 +35,5 @@ def demo(
         print_json(result.as_dict())
         return
     print_table("Rendered gym, test split", result.columns, result.rows)
-    print(result.picture)
     for line in result.summary:
         print(line)

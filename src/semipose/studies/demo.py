@@ -2,23 +2,16 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from semipose.config import RunConfig, load_config
-from semipose.data.datasets import read_dataset
-from semipose.data.images import read_image
 from semipose.errors import ConfigError
-from semipose.inference.draw import RED, comparison_sheet, draw_pose, draw_rings, save_image
-from semipose.inference.pose_model import PoseModel, load_pose_model
-from semipose.metrics.pck import torso_diagonal
 from semipose.metrics.registry import column_title, value_text
 from semipose.models.weights import package_weights_available
-from semipose.structures.instances import PoseDataset
+from semipose.studies.demo_picture import save_picture
 from semipose.trainer import train
 from semipose.training.checkpoint import is_begun
 from semipose.training.result import TrainResult
@@ -78,11 +71,13 @@ class DemoResult:
         run: The semi-supervised training, which also trains the labels-alone network.
         upper_bound: The training on all labels, if there was one.
         picture: The image file that compares the networks on persons of the test split.
+        caption: What it shows, in one sentence.
     """
 
     run: TrainResult
     upper_bound: TrainResult | None
     picture: Path
+    caption: str
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -132,9 +127,9 @@ class DemoResult:
 
     @property
     def summary(self) -> list[str]:
-        """The protocol, the gap recovered and the gain from the unlabeled images, one line each."""
+        """Picture, protocol, gap recovered and the gain from the unlabeled images, one line each."""
         gap = self.gap_recovered
-        lines = [self.run.protocol]
+        lines = [self.caption, self.run.protocol]
         lines += [] if gap is None else [f"{100 * gap:.0f} % of the gap to all labels recovered (PCK@0.2)"]
         return [*lines, gain] if (gain := self.run.describe_gain()) else lines
 
@@ -174,7 +169,8 @@ def run_demo(
     if upper_bound:
         folder = out / ALL_LABELS.replace(" ", "_")
         all_labels = _train(load_config(None, {**shared, **SUPERVISED, **last}), folder, progress)
-    result = DemoResult(run, all_labels, _save_picture(run, out / "demo.png"))
+    picture = out / "demo.png"
+    result = DemoResult(run, all_labels, picture, save_picture(run, picture))
     write_text(out / "demo.json", json.dumps(result.as_dict(), indent=1))
     return result
 
@@ -185,49 +181,3 @@ def _train(config: RunConfig, folder: Path, progress: Progress) -> TrainResult:
     if started and load_config(folder / "config.yaml").model_dump() != config.model_dump():
         raise ConfigError(f"{folder.parent} contains a demo with other settings; choose another `out`")
     return train(config, folder, resume=started, progress=progress)
-
-
-def _save_picture(run: TrainResult, path: Path, count: int = 8) -> Path:
-    """Draws ground truth and the joints of both networks on `count` randomly drawn persons of the test split.
-
-    Red rings mark joints that are wrong by PCK@0.2; the titles count the others.
-    """
-    truth = read_dataset("gym", None, "val")
-    indices = sorted(np.random.default_rng(7).choice(len(truth), count, replace=False).tolist())
-    models = [load_pose_model(run.folder, name) for name in ("labels_alone", run.headline_networks[0])]
-    rows, right = zip(*(_picture_row(truth, index, models) for index in indices), strict=True)
-    total, *correct = np.sum(right, axis=0).tolist()
-    titles = [
-        f"{name}: {number} of {total} right" for name, number in zip((LABELS_ALONE, METHOD), correct, strict=True)
-    ]
-    save_image(comparison_sheet(rows, ["ground truth", *titles]), path)
-    return path
-
-
-def _picture_row(
-    truth: PoseDataset, index: int, models: Sequence[PoseModel]
-) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """Returns close-ups of one person with the annotated joints and with those of each model, and numbers of joints.
-
-    The numbers are those of the annotated joints and of the joints that each model has right by PCK@0.2; they are 0 for
-    persons without a labeled torso.
-    """
-    person = truth[index]
-    assert person.joints is not None and person.visibility is not None
-    image = read_image(person.image)
-    x, y, width, height = person.box
-    side = int(min(*image.shape[:2], 1.25 * max(width, height)))
-    space = (image.shape[1] - side, image.shape[0] - side)
-    left, top = (int(v) for v in np.clip((x + (width - side) / 2, y + (height - side) / 2), 0, space))
-    close_up, corner, scale = image[top : top + side, left : left + side], (left, top), 3.0
-    labeled, diagonal = person.visibility > 0, torso_diagonal(person, truth.skeleton)
-    limit, numbers = (0.2 * diagonal, [int(labeled.sum())]) if diagonal else (np.inf, [0])
-    tiles = [draw_pose(close_up, (person.joints - corner)[None], labeled[None] * 1.0, truth.skeleton, scale=scale)]
-    for model in models:
-        poses = model.predict(image, np.array([person.box]))
-        joints, scores = poses.keypoints - corner, poses.scores
-        tile = draw_pose(close_up, joints, scores, truth.skeleton, min_score=0.0, scale=scale)
-        wrong = labeled & (np.linalg.norm(poses.keypoints[0] - person.joints, axis=1) > limit)
-        tiles.append(draw_rings(tile, (joints[0, wrong] + 0.5) * scale - 0.5, RED, radius=9))
-        numbers.append(numbers[0] - int(wrong.sum()))
-    return tiles, tuple(numbers)

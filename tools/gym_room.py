@@ -22,7 +22,6 @@ BOXES = (
 """Vaulting box, bench and step: two opposite corners and a color."""
 
 
-
 def enlarge(points: np.ndarray) -> np.ndarray:
     """Returns pixels of the image enlarged by `SCALE` for pixels of the final one; centers of pixels are integers."""
     return (points + 0.5) * SCALE - 0.5

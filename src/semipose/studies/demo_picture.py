@@ -1,4 +1,4 @@
-"""The picture of the demo: test persons on whom the network of labels alone and the result differ."""
+"""The picture of the demo: test persons where labels alone and the result differ."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from semipose.training.result import TrainResult
 PERSONS = 8
 """Persons in the picture."""
 DIFFERENCE = 2
-"""They are drawn from those of whom one network has at least this many joints more right than the other."""
+"""One network has at least this many more right joints than the other."""
 SCALE = 3.0
 """Enlargement of the close-ups."""
 
@@ -55,13 +55,13 @@ def save_picture(run: TrainResult, path: Path) -> str:
     save_image(comparison_sheet(rows, ["ground truth", *titles]), path)
     differing = fewer_wrong[np.abs(fewer_wrong) >= least]
     return (
-        f"{path}: {len(chosen)} of the {len(differing)} test persons on whom the networks differ by {least} joints or "
+        f"{path}: {len(chosen)} of the {len(differing)} test persons where the networks differ by {least} joints or "
         f"more, drawn at random; with unlabeled images {(differing > 0).sum()} of the {len(differing)} are better"
     )
 
 
 def draw_persons(difference: np.ndarray) -> tuple[list[int], int]:
-    """Draws persons of whom the two networks have different numbers of right joints.
+    """Draws persons where the numbers of right joints of the two networks differ.
 
     Args:
         difference: (N,) right joints of one network minus those of the other, by person.

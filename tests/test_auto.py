@@ -72,7 +72,8 @@ def test_without_unlabeled_images_the_steps_are_those_of_the_labels(choose):
     config, reasons = choose(**{"data.labels": None})
     assert config.method.name == "supervised"
     assert config.train.steps == 1000
-    assert (config.train.drops, config.train.average) == ((), 0.99)
+    assert (config.train.drops, config.train.average, config.method.levels) == ((), 0.99, 2)
+    assert choose(**{"data.labels": None, "method.levels": 1})[0].method.levels == 1
     assert reasons[1].startswith("steps: 1000, 1000 on ")
     assert "unlabeled" not in reasons[1]
 

@@ -128,7 +128,7 @@ BACKBONES = {"backbones": XIE}
 METHOD_OPTIONS = {
     "supervised": {"levels": TRS},
     "mean_teacher": {**CONSISTENCY, **HARD_VIEW, "momentum": MEAN_TEACHER},
-    "late_teacher": {**CONSISTENCY, **HARD_VIEW, "momentum": MEAN_TEACHER},
+    "late_teacher": {**CONSISTENCY, **HARD_VIEW, "momentum": MEAN_TEACHER, "levels": TRS},
     "pseudopose": {**CONSISTENCY, **HARD_VIEW, "teacher": XIE},
     "data_distill": {
         **CONSISTENCY,

@@ -33,7 +33,8 @@ LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
 AVERAGED = {"train.average": 0.99, "train.drops": ()}
 """For labels alone: the moving average has more PCK than a network whose rate drops (docs/research/late-teacher.md)."""
-
+LEVELS = {"method.levels": 2}
+"""For labels alone: a second heatmap level, as in `late_teacher`, gains PCK (docs/research/gym.md)."""
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
 """Input size in pixels and steps of the network that finds boxes in whole images (docs/research/boxes.md)."""
@@ -88,9 +89,11 @@ def choose_options(
     config = config.with_values({key: value for key, value in values.items() if key not in config.given})
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
-    alone = config.method.name == LABELS_ONLY and splits.validation is not None
-    if alone and not {*AVERAGED} & {*config.given}:
-        config = config.with_values(AVERAGED)
+    if config.method.name == LABELS_ONLY:
+        if "network" in config.auto and not {*LEVELS} & {*config.given}:
+            config = config.with_values(LEVELS)
+        if splits.validation is not None and not {*AVERAGED} & {*config.given}:
+            config = config.with_values(AVERAGED)
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:
         drops = METHODS[config.method.name][1].recommended_drops
         config = config.with_values({"train.drops": LATE_DROP if drops is None else drops})

@@ -27,14 +27,16 @@ def info(step: int, steps: int = 100) -> StepInfo:
     return StepInfo(step, steps)
 
 
-def test_losses_of_a_step_after_burn_in(build, batches):
+@pytest.mark.parametrize("levels", [1, 2])
+def test_losses_of_a_step_after_burn_in(build, batches, levels):
     labeled, unlabeled = batches
-    method, _ = build(burn_in=0.5, min_peak=0, target="heatmap", teacher_mode="train")
+    method, _ = build(levels=levels, burn_in=0.5, min_peak=0, target="heatmap", teacher_mode="train")
     with torch.no_grad():
         for number, network in enumerate((method.teacher, method.labels_alone)):  # they start equal; a mix-up must show
             for parameter in network.parameters():
                 parameter.mul_(0.8 - 0.1 * number)
     networks = helpers.doubles(method)
+    assert {network.levels for network in networks.values()} == {levels}
     value = method.losses(labeled, unlabeled, info(50))
     recording = method.context.views.recording
     heatmaps = networks["teacher"].forward_main(recording.easy[0].images.double())

@@ -365,15 +365,15 @@ class ConsistencyMethod(Method):
 class SingleStudentMethod(ConsistencyMethod):
     """A consistency method with one student f and one teacher: L = λ L_s(f) + w |f(hard) - M teacher(easy)|².
 
-    The hard view is augmented around the teacher's joints.
+    The hard view is augmented around the teacher's joints. The student has `levels` heatmap levels.
     """
 
     config: HardViewConfig
     headline_networks = ("f",)
 
-    def __init__(self, config: HardViewConfig, context: MethodContext) -> None:
+    def __init__(self, config: HardViewConfig, context: MethodContext, levels: int = 1) -> None:
         super().__init__(config, context)
-        self.f = context.build_network(None, 1)
+        self.f = context.build_network(None, levels)
 
     @abstractmethod
     def teacher_heatmaps(self, easy: View) -> Float[Tensor, "B K h w"]:

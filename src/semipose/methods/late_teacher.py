@@ -26,6 +26,8 @@ class Config(mean_teacher.Config):
     """Options of `late_teacher`."""
 
     name: Literal["late_teacher"] = "late_teacher"  # type: ignore[assignment]
+    levels: int = Field(2, ge=1, le=3)
+    """Number of heatmap levels L of multi-level feature learning (TRS, eq. 8); 1 disables it."""
     burn_in: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
     min_peak: float = Field(0.5, ge=0)
     target: Literal["heatmap", "gaussian"] = "gaussian"
@@ -57,7 +59,7 @@ class LateTeacher(mean_teacher.MeanTeacher):
     config: Config
 
     def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__(config, context)
+        super().__init__(config, context, config.levels)
         self.labels_alone = frozen_copy(self.f)
 
     def losses(self, labeled: LabeledBatch, unlabeled: UnlabeledBatch | None, info: StepInfo) -> Losses:

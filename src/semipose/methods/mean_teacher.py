@@ -31,8 +31,8 @@ class MeanTeacher(SingleStudentMethod):
     headline_networks = ("teacher",)
     config: Config
 
-    def __init__(self, config: Config, context: MethodContext) -> None:
-        super().__init__(config, context)
+    def __init__(self, config: Config, context: MethodContext, levels: int = 1) -> None:
+        super().__init__(config, context, levels)
         self.teacher = frozen_copy(self.f)
 
     def teacher_heatmaps(self, easy: View) -> Tensor:

@@ -81,7 +81,7 @@ class PoseNet(nn.Module):
             raise ConfigError(
                 f"`train.start`: the network at the start has model.stage={other.config.stage} and {other.levels} "
                 f"levels, which lack {len(missing)} tensors of model.stage={self.config.stage} with {self.levels} "
-                f"levels, such as {min(missing)!r}; start from a network with these"
+                f"levels, such as {min(missing)!r}; set `model.stage` and `method.levels` to those of the start"
             )
         self.backbone.load_state_dict({name: weights[name] for name in own_names})
         for head, source in zip(self.heads, other.heads, strict=False) if joints else ():

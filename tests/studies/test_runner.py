@@ -91,11 +91,16 @@ def test_interrupted_run_ends_the_study(grid, workers, tmp_path):
 
 def test_an_interrupted_study_stops_its_other_trainings(grid, workers, tmp_path):
     """One training is stopped by a signal; the other one goes on until the study stops it."""
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
     workers.terminate = lambda process: stopped.set()
-    workers.act = staticmethod(
-        lambda folder, log: 143 if folder.name.startswith("supervised") else stopped.wait(60) or 1
-    )
+
+    def act(folder, log):
+        if folder.name.startswith("supervised"):
+            return 143 if begun.wait(60) else 1
+        begun.set()
+        return stopped.wait(60) or 1
+
+    workers.act = staticmethod(act)
     with pytest.raises(KeyboardInterrupt):
         train_runs(grid, tmp_path, jobs=2)
     assert stopped.is_set()

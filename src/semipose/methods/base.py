@@ -87,8 +87,8 @@ class ConsistencyConfig(MethodOptions):
     unlabeled_weight: float = Field(1.0, ge=0)
     """Weight of the unlabeled loss."""
     burn_in: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = 0.0
-    """Fraction of the training, at its beginning, that uses labeled data only; 0 in the papers. `auto`: until the
-    labels teach little more, which takes `BURN_IN_STEPS` steps and `BURN_IN_PASSES` passes over the labeled persons."""
+    """Fraction of the training, at its beginning, that uses labeled data only; 0 in the papers. `auto`:
+    `BURN_IN_STEPS` steps or `BURN_IN_PASSES` passes over the labeled persons, whichever is longer."""
     ramp_up: float = Field(0.0, ge=0, lt=1)
     """Fraction of the training, after burn-in, over which the unlabeled weight rises from 0; 0 in the papers."""
     min_peak: float = Field(0.0, ge=0)

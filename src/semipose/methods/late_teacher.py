@@ -39,6 +39,8 @@ class Config(mean_teacher.Config):
 class LateTeacher(mean_teacher.MeanTeacher):
     """L = L_s(f) + w |f(hard) - M teacher(easy)|² after burn-in; after each step teacher ← m teacher + (1 - m) f.
 
+    Both terms are summed over the heatmap levels of f; targets are the teacher's level z (TRS, eq. 8).
+
     `labels_alone` is the teacher at the end of burn-in: the network that the labels gave without unlabeled images.
     Further steps on the labels with a lower rate do not improve it (docs/research/late-teacher.md).
 
@@ -50,7 +52,7 @@ class LateTeacher(mean_teacher.MeanTeacher):
     Reference: the teacher is that of Tarvainen and Valpola, NeurIPS 2017; burn-in as in Liu et al., ICLR 2021.
     """
 
-    summary = "labels alone until they teach little more, then a mean teacher; tells the gain over labels alone"
+    summary = "labels alone for 1,000 steps or 20 passes, then a mean teacher; tells the gain over labels alone"
     paper = "semipose"
     published = NOT_PUBLISHED
     baseline_network = "labels_alone"

@@ -55,6 +55,7 @@ def test_without_labels_the_networks_own_predictions_check_it(adapt, start, capl
     assert "held-out persons are confident" in caplog.text and "only labels (`data.val`) show" in caplog.text
     model = load(folder)
     assert (model.name, model.skeleton.joints, model.loss.kind) == ("teacher", LSP.joints, "cross_entropy")
+    assert model.network.levels == 1
     assert {*model.unlearned_joints} == {"neck", "head_top"} and model.geometry.input_size == (64, 64)
     before, kept, after = weights(start), weights(folder, "labels_alone"), weights(folder)
     assert all(torch.equal(before[name], kept[name]) for name in before)

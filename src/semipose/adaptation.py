@@ -68,7 +68,7 @@ def with_options_of_start(config: RunConfig) -> RunConfig:
         section, _, name = key.partition(".")
         if getattr(getattr(config, section), name) != options[key]:
             raise ConfigError(f"`{key}`: without `data.train` it is that of the start, {options[key]}; leave it out")
-    options |= {"model.frozen_stages": network.frozen_stages}
+    options |= {"model.frozen_stages": network.frozen_stages, "method.levels": 1}  # as measured (adaptation.md)
     options |= {"evaluation.decoder": start.decoder, "evaluation.instance_score": start.instance_score}
     changed = config.with_given({key: value for key, value in options.items() if key not in config.given})
     return changed.model_copy(update={"auto": ()})

@@ -33,8 +33,8 @@ LATE_DROP = (0.9,)
 """Drops of the rate with unlabeled images, which help little once it has dropped (docs/research/late-teacher.md)."""
 AVERAGED = {"train.average": 0.99, "train.drops": ()}
 """For labels alone: the moving average has more PCK than a network whose rate drops (docs/research/late-teacher.md)."""
-LEVELS = {"method.levels": 2}
-"""For labels alone: a second heatmap level, as in `late_teacher`, gains PCK (docs/research/gym.md)."""
+LEVELS = 2
+"""Heatmap levels for labels alone, as in `late_teacher`: the second one gains PCK (docs/research/gym.md)."""
 
 BOX_FINDER_SIDE, BOX_FINDER_STEPS = 128, 400
 """Input size in pixels and steps of the network that finds boxes in whole images (docs/research/boxes.md)."""
@@ -90,8 +90,8 @@ def choose_options(
     if "largest_batch" in config.auto:
         config = _with_largest_batch(config, labeled, device, dry_run)
     if config.method.name == LABELS_ONLY:
-        if "network" in config.auto and not {*LEVELS} & {*config.given}:
-            config = config.with_values(LEVELS)
+        if "network" in config.auto and "method.levels" not in config.given:
+            config = config.with_values({"method.levels": LEVELS})
         if splits.validation is not None and not {*AVERAGED} & {*config.given}:
             config = config.with_values(AVERAGED)
     if unlabeled and "train.drops" not in config.given and config.train.drops == TrainConfig().drops:

@@ -210,7 +210,7 @@ def too_few_stages(name: str, usable: int, stage: int, levels: int) -> ConfigErr
     """Returns the error of a backbone whose `usable` stages are fewer than the levels."""
     return ConfigError(
         f"`model.backbone`: {name} has {usable} stage(s) of stride {MIN_REDUCTION} or more up to stage {stage}; "
-        f"levels={levels} needs more"
+        f"levels={levels} needs more; lower `method.levels` or take a later `model.stage`"
     )
 
 

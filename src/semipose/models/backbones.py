@@ -39,7 +39,8 @@ class HighResolutionBackbone(Backbone):
         """
         if stage != -1 or levels > 4:
             raise ConfigError(
-                f"`model.backbone`: {name} has 4 branches in stage -1 only; stage={stage}, levels={levels} needs more"
+                f"`model.backbone`: {name} has 4 branches in stage -1 only; stage={stage}, "
+                f"levels={levels} needs more; lower `method.levels` or take stage -1"
             )
         features: nn.Module = timm.create_model(
             name,

@@ -233,7 +233,7 @@ def _open_sets(config: RunConfig, splits: DataSplits, engine: Engine, out: Path,
         encoding=encoding,
         progress=progress,
     )
-    return TrainingSets(labeled, unlabeled, evaluator, held_out)
+    return TrainingSets(labeled, unlabeled, evaluator, held_out, splits.shards if _uses_unlabeled(config) else None)
 
 
 def _account(splits: DataSplits, sets: TrainingSets) -> DataAccount:

@@ -32,6 +32,8 @@ def test_names_give_clip_and_number():
     assert frame_of(Path("a/photo.jpg")) is None
     assert frame_of(Path("a/1a2b3c4d-mouse_0012.jpg")) == ((Path("a"), "mouse_"), 12)
     assert frame_of(Path(f"a/mouse_0012_jpg.rf.{'0a1b' * 8}.jpg")) == ((Path("a"), "mouse_"), 12)
+    assert frame_of(Path("a/frame0012_cam1.jpg")) == ((Path("a"), "frame_cam1"), 12)
+    assert frame_of(Path("a/top_view2.jpg")) == ((Path("a"), "top_view"), 2)
     assert frame_of(Path("a/20240131-mouse_0012.jpg")) == ((Path("a"), "20240131-mouse_"), 12)
     found = clips(map(Path, ["b/x10.png", "b/x9.png", "a/x1.png", "b/y1.png", "b/z.png"]))
     assert {clip: [path.name for path in images] for clip, images in found.items()} == {

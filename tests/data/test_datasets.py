@@ -230,6 +230,21 @@ def test_validation_joints_are_matched_whatever_their_spelling(tmp_path):
     np.testing.assert_array_equal(found.validation[0].joints[:, 0], [2, 3, 1])
 
 
+def test_an_adaptation_holds_out_whole_images(small_people, tmp_path):
+    content = json.loads(small_people.read_text())
+    for n, record in enumerate(content["annotations"]):
+        record["image_id"] = content["annotations"][n // 4 * 4]["image_id"]
+    (tmp_path / "crowds.json").write_text(json.dumps(content))
+    data = DataConfig(unlabeled=str(tmp_path / "crowds.json"), images=str(PEOPLE / "images"))
+    found = load_unlabeled(data, LSP, PERSON, ())
+    assert (len(found.held_out), len(found.unlabeled)) == (8, 52)
+    assert {*found.unlabeled.instances.paths}.isdisjoint(found.held_out.instances.paths)
+    alone = {"annotations": content["annotations"][:4]}
+    (tmp_path / "one.json").write_text(json.dumps(content | alone))
+    found = load_unlabeled(data.model_copy(update={"unlabeled": str(tmp_path / "one.json")}), LSP, PERSON, ())
+    assert (len(found.held_out), len(found.unlabeled)) == (1, 3)
+
+
 def test_a_run_without_labels_has_the_joints_of_its_network(small_people):
     """Its validation set, of another skeleton, is evaluated on the joints that both have."""
     data = {"unlabeled": str(small_people), "images": str(PEOPLE / "images")}

@@ -62,6 +62,9 @@ def test_the_images_of_a_table_with_detections(folder):
     persons = prediction_dataset(path, COCO, None, boxes(folder, "b.jpg"), 0.0, [])
     assert [(p.image.name, p.box, p.labeled) for p in persons.instances] == [("b.jpg", (1, 2, 3, 4), False)]
     assert [image.name for _, image in persons.empty_images] == ["a.jpg"]
+    for given in (None, "whole", boxes(folder, "b.jpg")):  # the joints are those of the network
+        persons = prediction_dataset(path, COCO, None, given, 0.0, [])
+        assert (persons.skeleton, persons.instances.joints.shape[1]) == (COCO, len(COCO))
 
 
 def test_a_source_that_does_not_exist(tmp_path):

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from semipose.data.crop_cache import open_crop_cache
 from semipose.data.crops import CropGeometry, LazyCrops
 from semipose.data.datasets import PEOPLE, read_dataset
+from semipose.data.formats.coco_writer import write_coco
 from semipose.data.loader import PairedLoader
 from semipose.data.prepare import pack_images
 from semipose.data.shards import WINDOW, ShardedCrops, ShardStream, is_sharded
 from semipose.errors import ConfigError
+from semipose.inference.evaluation import evaluate
 from semipose.structures.skeletons import COCO
 from semipose.trainer import train
 from semipose.training.checkpoint import read_checkpoint
@@ -78,6 +80,29 @@ def test_shards_hold_the_crops(shards, tmp_path):
     assert np.array_equal(crops.crop(3), own.crop(3))
     found = {crops.crop(i).tobytes() for i in range(6, 46)}
     assert found == {cached.crop(i).tobytes() for i in range(40)}
+
+
+def test_images_of_shards_are_known_as_training_images(shards, tiny, tmp_path, caplog):
+    """Shards hold the images of 40 persons; those of four of them are the validation set."""
+    val = tmp_path / "val.json"
+    write_coco(read_dataset("people", None).subset(range(100, 104)), val)
+    options = {
+        "data.unlabeled": str(shards),
+        "data.val": str(val),
+        "data.val_images": str(PEOPLE / "images"),
+        "data.validation": None,
+    }
+    options |= {"train.steps": 2, "train.drops": []}
+    train(tiny("single", **options), tmp_path / "run")
+    assert f"the training uses 4 images of the validation set (the first: {PEOPLE / 'images'}" in caplog.text
+    assert f"is in {shards})" in caplog.text
+    assert (
+        "of 4 images 4 were trained on without labels"
+        in evaluate(tmp_path / "run", val, images=PEOPLE / "images").protocol.leakage
+    )
+    (shards / "images.json").unlink()
+    train(tiny("single", **options), tmp_path / "other")
+    assert f"{shards} does not list its images" in caplog.text
 
 
 def test_other_inputs_and_boxes_are_errors(shards, tiny, tmp_path):

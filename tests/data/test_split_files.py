@@ -49,6 +49,18 @@ def test_by_video(tmp_path):
     assert [names(path) for path in again] == by_part != [names(path) for path in other]
 
 
+def test_what_a_split_can_not_keep_apart_is_reported(tmp_path, caplog):
+    """Two videos of the same content; images without a number, which have no place in time."""
+    images = [image for name in ("a", "b") for image in write_frames(tmp_path / name, range(8))]
+    split_annotations(written(tmp_path, images), tmp_path / "video", by="video", val=0.5, images=tmp_path)
+    assert "8 images held out that are copies of images in train.json, the first: " in caplog.text
+    frames = write_frames(tmp_path / "c", range(10))
+    side = [frame.replace(frame.with_name(f"{frame.stem}_left.png")) for frame in frames[::2]]
+    source = written(tmp_path, [*side, *frames[1::2]])
+    split_annotations(source, tmp_path / "time", by="time", val=0.3, images=tmp_path / "c")
+    assert "5 images without a number at the end of the name all go to train.json, the first is" in caplog.text
+
+
 def test_by_image(tmp_path):
     images = write_frames(tmp_path / "photos", range(10))
     source = written(tmp_path, images, [["a", "b"], *[["a"]] * 9])

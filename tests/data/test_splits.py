@@ -126,6 +126,15 @@ def test_persons_in_copies_of_held_out_images_take_no_part(tmp_path, copied):
         assert len(held_out) == 2, "both persons of a file are held out"
 
 
+def test_persons_in_images_that_roboflow_made_of_held_out_ones_take_no_part():
+    """Three images are made of one; the third copy of the last one has no room in the validation of five."""
+    names = [f"{n // 3}_jpg.rf.{n:032x}.jpg" for n in range(30)]
+    persons = [replace(p, image=Path(name)) for p, name in zip(labeled_persons(30).instances, names, strict=True)]
+    split = draw_split(PoseDataset(COCO, persons, "augmented"), None, seed=0, validation=5)
+    assert not {i // 3 for i in split.validation} & {i // 3 for i in (*split.labeled, *split.unlabeled)}
+    assert (len(split.validation), len(split.labeled)) == (5, 24)
+
+
 def test_only_trainable_persons_keep_labels():
     plain = labeled_persons(10)
     unlabeled = plain.subset([0]).without_labels()

@@ -84,14 +84,14 @@ def test_a_folder_of_labels_and_videos_gives_frames_and_no_labeled_image(tmp_pat
     caplog.clear()
     found = load_splits(DataConfig(**data, unlabeled=str(project)))
     names = {Path(path).name for path in found.unlabeled.instances.paths}
-    assert names == {f"v_{n:06d}.jpg" for n in range(8)}
-    assert len(found.unlabeled.image_paths) == 8
-    assert f"{project}: 4 images, and 8 frames of its videos" in caplog.messages
+    assert names == {"new.png", *(f"v_{n:06d}.jpg" for n in range(8))}
+    assert len(found.unlabeled.image_paths) == 9
+    assert f"{project}: 5 images, and 8 frames of its videos" in caplog.messages
     assert found.account.left_out == {"of the unlabeled set: in images of the labeled set": 4}
     (project / "config.yaml").rename(tmp_path / "config.yaml")
     data["train"] = str(project / "labeled-data" / "v" / "CollectedData_Ana.csv")
     mixed = load_splits(DataConfig(**data, unlabeled=str(project)))
-    assert {Path(path).name for path in mixed.unlabeled.instances.paths} == {*names, "new.png"}
+    assert {Path(path).name for path in mixed.unlabeled.instances.paths} == names
     assert "of other kinds" not in caplog.text
     boxes = [{"image_id": "new.png", "category_id": 1, "bbox": [1, 1, 9, 9], "score": 1}]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))

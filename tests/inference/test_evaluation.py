@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import semipose
@@ -99,6 +100,20 @@ def test_labels_as_predictions_score_one(tmp_path):
     assert more.data.left_out == {"predictions for other images": 2, "predictions of another category": 1}
     with pytest.raises(ConfigError, match=r"`boxes`, `flip_test`: labels.json contains predictions already"):
         evaluate(tmp_path / "labels.json", data, images=IMAGES, boxes="boxes.json", flip_test=True)
+
+
+def test_two_models_are_compared_on_the_joints_that_both_predict(tmp_path):
+    """The first has not learned the nose, which the second has wrong, and everything else a little wrong."""
+    data = annotations(tmp_path / "a.json", persons=range(30))
+    labels = ground_truth_as_predictions(read_dataset(str(data), str(IMAGES)))
+    other = np.arange(17) > 0
+    first = [replace(p, scores=p.scores * other, joints=p.joints + 2, crop_area=1.0) for p in labels]
+    second = [replace(p, joints=p.joints + np.where(other, 0, 99)[:, None], crop_area=1.0) for p in labels]
+    for name, predictions in (("first", first), ("second", second)):
+        save_predictions(predictions, tmp_path / f"{name}.json")
+    found = evaluate(tmp_path / "first.json", data, images=IMAGES, against=tmp_path / "second.json")
+    assert found.against.scores["pixel_error"] > found.scores["pixel_error"]
+    assert found.difference["pixel_error"].value == pytest.approx(8**0.5, abs=0.01)
 
 
 def test_two_models_are_compared_on_the_same_persons(run, tmp_path):

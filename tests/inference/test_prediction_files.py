@@ -154,7 +154,7 @@ def test_pandas_and_sleap_io_read_what_is_written(model, tmp_path):
     np.testing.assert_allclose(found.points["score"], likelihood[1])
 
 
-def test_predictions_for_deeplabcuts_labels_have_the_columns_of_the_labels(model, tmp_path):
+def test_predictions_for_deeplabcuts_labels_have_the_rows_and_columns_of_the_labels(model, tmp_path):
     images = tmp_path / "labeled-data" / "mice"
     images.mkdir(parents=True)
     for name in "ab":
@@ -164,7 +164,10 @@ def test_predictions_for_deeplabcuts_labels_have_the_columns_of_the_labels(model
     points[0, len(model.skeleton) :] = np.nan  # Ann is in the second image alone
     labels = PoseTable("me", [f"labeled-data/mice/{name}.png" for name in "ab"], tuple(columns), points)
     write_csv_table(labels, images / "CollectedData_me.csv")
-    (table, *_) = semipose.predict(model, images / "CollectedData_me.csv", out=tmp_path / "found.csv")
+    (tmp_path / "config.yaml").write_text("scorer: me\nmultianimalbodyparts: []")
+    for source in (images / "CollectedData_me.csv", tmp_path / "config.yaml"):
+        (table, *_) = semipose.predict(model, source, out=tmp_path / "found.csv")
+        assert tuple(read_csv_table(table).names) == tuple(labels.names)
     found = read_csv_table(table)
     assert found.columns == labels.columns
     assert np.isnan(found.values[..., 0]).tolist() == np.isnan(points[..., 0]).tolist()

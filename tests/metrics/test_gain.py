@@ -1,5 +1,7 @@
 """The gain from unlabeled images is the difference of two scores, with the paired bootstrap's interval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from semipose.metrics.bootstrap import differences
 from semipose.metrics.gain import Gain, explain_harm, measure_gain
 from semipose.metrics.matching import match_dataset
 from semipose.metrics.pck import pck_torso
+from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import evaluated, ground_truth_as_predictions
 from semipose.structures.skeletons import COCO, infer_skeleton
 from tests.metrics.test_oks import crowd_scene, noisy
@@ -27,7 +30,8 @@ def test_the_gain_is_the_difference_of_pck(scene):
     assert gain.value == pytest.approx(ours - theirs)
     paired = differences(match_dataset(truth, better), match_dataset(truth, worse))["PCK@0.2"]
     assert gain.interval == paired.interval
-    assert gain.persons == int(evaluated(truth).sum())
+    measured = pck_torso(match_dataset(truth, better)).persons
+    assert gain.persons == measured < int(evaluated(truth).sum())
     assert not gain.is_harm
     assert measure_gain(truth, worse, better, "validation").is_harm
 
@@ -41,6 +45,17 @@ def test_pixel_error_where_the_skeleton_has_no_pck():
     assert gain.value < 0
     assert not gain.is_harm
     assert measure_gain(truth, worse, better, "test").is_harm
+
+
+def test_pixel_error_where_few_persons_have_a_torso(scene):
+    truth, better, worse = scene
+    no_torso = np.arange(len(truth)) % 4 > 0
+    shoulders = [truth.skeleton.joints.index(f"{side}_shoulder") for side in ("left", "right")]
+    visibility = truth.instances.visibility.copy()
+    visibility[np.ix_(no_torso, shoulders)] = 0
+    few = PoseDataset(truth.skeleton, replace(truth.instances, visibility=visibility), "few torsos")
+    gain = measure_gain(few, better, worse, "validation")
+    assert (gain.metric, gain.persons) == ("pixel_error", int(evaluated(few).sum()))
 
 
 def test_few_images_measure_nothing():

@@ -39,6 +39,12 @@ def test_detections_go_to_the_most_similar_pair_first() -> None:
     assert match(truth, [near_both]) == [None, near_both]
 
 
+def test_detections_far_from_all_persons_go_to_the_nearest() -> None:
+    truth = faces(0.0, 1000.0)
+    left, right = pose(300.0), pose(1300.0)
+    assert match(truth, [right, left]) == [left, right]
+
+
 def test_annotation_ids_decide_and_the_better_scored_of_two_stays() -> None:
     truth = faces(10.0, 90.0)
     low, high, swapped = pose(10.0, 0.2, 0), pose(50.0, 0.9, 0), pose(10.0, 0.5, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semipose.structures.joint_names import body_part, find_pairs, matching_keys, normalize, side_of
+from semipose.structures.joint_names import body_part, find_pairs, matching_keys, normalize, side_of, similar_names
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,7 @@ from semipose.structures.joint_names import body_part, find_pairs, matching_keys
         ("forelegL1", "forelegR1"), ("eye-left-visible", "eye-right-visible"), ("lpaw1", "rpaw1"), ("FL", "FR"),
         ("leftear", "rightear"), ("pawl", "pawr"), ("left", "right"), ("L", "R"), ("rear_left", "rear_right"),
         ("left_eye_left_corner", "right_eye_right_corner"), ("left_wrist", "wrist_right"), ("lear", "rear"),
+        ("TL", "TR"), ("hoofTL", "hoofTR"), ("LE", "RE"), ("LL", "LR"),
     ],
 )  # fmt: skip
 def test_pairs_wherever_the_side_is(left, right):
@@ -25,6 +26,7 @@ def test_pairs_wherever_the_side_is(left, right):
     [
         ["left_ear", "rear", "nose"], ["rung", "lung", "light", "right"], ["upper_lip", "tail", "cleft", "bright"],
         [f"face-{i}" for i in range(68)], ["L1", "L2", "L3"], ["left_paw", "right_hand"], ["lip", "rip"],
+        ["road", "load"], ["rail", "lail", "TAIL", "TAIR"],
     ],
 )  # fmt: skip
 def test_no_pair_is_invented(names):
@@ -34,6 +36,24 @@ def test_no_pair_is_invented(names):
 def test_rear_wheels_of_two_naming_schemes():
     assert find_pairs(["FL", "FR", "RL", "RR"]) == ((0, 1), (2, 3))
     assert find_pairs(["LF", "RF", "LR", "RR"]) == ((0, 1), (2, 3))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "l_ear r_ear lfin rfin", "left_ear right_ear lflank rflank", "TL TR BL BR", "UL UR LL LR",
+        "Lear Rear mouthL mouthR Lwhisker1 Rwhisker1", "L_eye R_eye whiskerl2_tip whiskerr2_tip",
+    ],
+)  # fmt: skip
+def test_beside_a_pair_one_letter_is_a_side(names):
+    count = len(names.split())
+    assert find_pairs(names.split()) == tuple((n, n + 1) for n in range(0, count, 2))
+
+
+def test_one_letter_is_no_side_where_it_may_be_another_one():
+    names = ["l_ear", "r_ear", "lfinl", "rfinl", "lfinr", "rfinr", "left_lip", "left_rip"]
+    assert find_pairs(names) == ((0, 1),)
+    assert similar_names(names, {0, 1}) == {2: [3, 4], 3: [2, 5], 4: [5, 2], 5: [4, 3]}
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,13 @@ def test_numbered_paws_without_a_partner_are_named():
     assert infer_skeleton(["paw1LH", "paw1RH", "paw3RF", "paw4LF"]).one_sided == ("paw3RF", "paw4LF")
 
 
+def test_joints_that_are_similar_beside_pairs_are_named():
+    names = ["left_ear", "right_ear", "lfinl", "rfinl", "lfinr"]
+    assert infer_skeleton(names).one_sided == ("lfinl", "rfinl", "lfinr")
+    assert infer_skeleton(names[2:]).one_sided == ()
+    assert infer_skeleton([*names[:2], "lfin", "rfin"]).one_sided == ()
+
+
 def test_a_joint_is_found_by_a_name_with_the_side_at_another_place():
     found = infer_skeleton(["nose", "front_left_paw", "front_right_paw"])
     assert found.find("left_front_paw") == found.find("frontPawL", "left_front_paw") == 1

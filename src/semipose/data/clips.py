@@ -23,6 +23,8 @@ PAIRS = 32
 """Largest number of pairs of images that are compared to decide on a clip."""
 THUMBNAIL_SIZE = 32
 NUMBERED = re.compile(r"(.*?)(\d+)")
+CAMERA = re.compile(r"[_-](?:cam|camera|view)[_-]?\d+$", re.IGNORECASE)
+"""What names of synchronized cameras may end in, after the number of the frame."""
 LABEL_STUDIO = re.compile(r"^(?=\d*[a-f])[0-9a-f]{8}-")
 """What names of Label Studio's uploads begin with; without a letter it may be a date."""
 ROBOFLOW = re.compile(r"_[A-Za-z]+\.rf\.\w+$")
@@ -46,12 +48,30 @@ def thumbnail(image: np.ndarray) -> Thumbnail:
     return Thumbnail((image.shape[0], image.shape[1]), gray.astype(np.float32))
 
 
+def original(image: Path) -> Path:
+    """Returns the path without what Roboflow adds to the name: the same for all images that it made of one."""
+    return image.with_stem(ROBOFLOW.sub("", image.stem))
+
+
+def copies_by_name(images: Iterable[Path]) -> dict[Path, set[Path]]:
+    """Returns the other images that Roboflow made of the same one, for images that have any."""
+    groups: dict[Path, set[Path]] = defaultdict(set)
+    for image in images:
+        groups[original(image)].add(image)
+    return {image: group - {image} for group in groups.values() if len(group) > 1 for image in group}
+
+
 def frame_of(image: Path) -> tuple[Clip, int] | None:
     """Returns the clip and the number of an image by its name; None for a name that does not end in a number.
 
     What Label Studio and Roboflow add to names does not count: `1a2b3c4d-img7.jpg` and `img7_jpg.rf.5e6f….jpg` are 7.
+    Nor does the camera at the end: `img7_cam1.jpg` is number 7 of a clip, and `img7_cam2.jpg` of another one.
     """
-    match = NUMBERED.fullmatch(ROBOFLOW.sub("", LABEL_STUDIO.sub("", image.stem)))
+    name = LABEL_STUDIO.sub("", original(image).stem)
+    without = CAMERA.sub("", name)
+    if match := NUMBERED.fullmatch(without):
+        return (image.parent, match[1] + name[len(without) :]), int(match[2])
+    match = NUMBERED.fullmatch(name)
     return ((image.parent, match[1]), int(match[2])) if match else None
 
 

@@ -241,9 +241,7 @@ def load_unlabeled(
     held_out = None
     if not config.val and len(unlabeled) > 1:
         count = min(MOST_HELD_OUT, max(1, round(len(unlabeled) / 10)))
-        chosen = draw_at_most(count, range(len(unlabeled)), config.split_seed)
-        held_out = unlabeled.subset(chosen)
-        unlabeled = unlabeled.subset(sorted({*range(len(unlabeled))} - {*chosen}))
+        held_out, unlabeled = _hold_out_images(unlabeled, count, config.split_seed)
     sets = {"unlabeled": unlabeled, "held out without labels": held_out, **evaluation}
     used = {name: len(persons) for name, persons in sets.items() if persons is not None}
     return DataSplits(
@@ -258,6 +256,17 @@ def load_unlabeled(
         unlearned_joints=unlearned_joints,
         held_out=held_out,
     )
+
+
+def _hold_out_images(persons: PoseDataset, count: int, seed: int) -> tuple[PoseDataset, PoseDataset]:
+    """Splits off about `count` persons, all those in some images; if there is one image, some of its persons."""
+    paths = persons.instances.paths
+    unit_of: list[str | int] = list(paths) if len({*paths}) > 1 else list(range(len(paths)))
+    units = list(dict.fromkeys(unit_of))
+    drawn = draw_at_most(max(1, round(count * len(units) / len(paths))), range(len(units)), seed)
+    chosen = {units[n] for n in drawn}
+    parts = [[n for n, unit in enumerate(unit_of) if (unit in chosen) == held_out] for held_out in (True, False)]
+    return persons.subset(parts[0]), persons.subset(parts[1])
 
 
 def _finds_several(train: PoseDataset, config: DataConfig) -> bool:

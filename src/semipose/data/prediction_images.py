@@ -88,7 +88,8 @@ def _listed(
     """The images of an annotation file; its persons are of no interest."""
     if find_format(source) is FORMATS["coco"]:
         return read_image_list(source, images, skeleton)
-    return read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
+    listed = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems)
+    return listed.to_skeleton(skeleton)
 
 
 def _annotated_boxes(
@@ -99,7 +100,7 @@ def _annotated_boxes(
         persons = read_annotations(source, images, labels=False, skeleton=skeleton, problems=problems, category=choice)
     except DataError as error:
         raise ConfigError(f"{error}; for a list of images without persons, give detections as `boxes`") from None
-    usable = persons.usable()
+    usable = persons.to_skeleton(skeleton).usable()
     if not len(usable):
         raise ConfigError(f"{source} has no person whose box has an area; give detections as `boxes`")
     usable = replace(usable, left_out={**persons.left_out, **unusable_by_reason(persons)})

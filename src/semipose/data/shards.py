@@ -16,6 +16,7 @@ import simplejpeg
 
 from semipose.data.crop_cache import encode_crops
 from semipose.data.crops import CropGeometry, Crops
+from semipose.data.leakage import TrainingImages
 from semipose.errors import BrokenDataError, ConfigError, DataError
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import Skeleton
@@ -204,7 +205,7 @@ def read_table(folder: Path, geometry: CropGeometry) -> list[Shard]:
 def pack(
     dataset: PoseDataset, geometry: CropGeometry, out: Path, *, size: int, progress: Progress = NO_PROGRESS
 ) -> int:
-    """Cuts a data set into shards; the table is written last.
+    """Cuts a data set into shards, and lists the digests of its images as a run folder does; the table is written last.
 
     Images are shuffled first, so that the persons of a window of shards are a fair sample; the persons of one image
     stay together.
@@ -232,7 +233,8 @@ def pack(
     groups = [by_image[path] for path in sorted(by_image, key=str)]
     shuffled = [groups[i] for i in np.random.default_rng(0).permutation(len(groups))]
     failed: list[str] = []
-    jpegs = _jpegs(dataset, shuffled, geometry, failed, progress)
+    digests: list[str] = []
+    jpegs = _jpegs(dataset, shuffled, geometry, failed, digests, progress)
     shards: list[Shard] = []
     while chunk := list(islice(jpegs, size)):
         shards.append(_write_shard(out / f"{len(shards):06d}.crops", chunk))
@@ -246,6 +248,7 @@ def pack(
         "geometry": asdict(geometry),
         "shards": [asdict(shard) for shard in shards],
     }
+    TrainingImages((), tuple(sorted(digests)), ()).write(out)
     write_text(out / TABLE, json.dumps(table, indent=1))
     return len(dataset) - sum(shard.count for shard in shards)
 
@@ -255,13 +258,18 @@ def _jpegs(
     groups: list[list[int]],
     geometry: CropGeometry,
     failed: list[str],
+    digests: list[str],
     progress: Progress,
 ) -> Iterator[bytes]:
-    """The encoded crops of persons grouped by image; the errors of unreadable images are added to `failed`."""
+    """The encoded crops of persons grouped by image.
+
+    The errors of unreadable images are added to `failed`, the digests of the others to `digests`.
+    """
     for result in progress.track(encode_crops(dataset, groups, geometry), len(groups), "packing persons"):
         if isinstance(result, DataError):
             failed.append(str(result))
         else:
+            digests.append(result.digest)
             yield from result.crops
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.clips import ROBOFLOW, clips, frame_of, near_pairs
+from semipose.data.clips import clips, frame_of, near_pairs, original
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_names import names_below_shared_folder
 from semipose.data.formats.registry import read_annotations
-from semipose.data.leakage import digests_of_equal_sizes, image_paths
+from semipose.data.leakage import digests_of_equal_sizes, image_paths, shared_images
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
 from semipose.utils.files import check_new_file, make_folder
 from semipose.utils.progress import NO_PROGRESS, Progress
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ def split_annotations(
         check_new_file(Path(out) / f"{part}.json", Path(annotations))
     persons = read_annotations(annotations, images, category=CategoryChoice(category))
     parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
+    _warn_of_copies(parts)
     names = ("train", *(name for name, share in shares.items() if share))
     chosen = {name: _in_images(persons, {image for image, own in parts.items() if own == name}) for name in names}
     files = _write_parts(chosen, persons, Path(out), None if images is None else Path(images), progress)
@@ -100,17 +102,25 @@ def _write_parts(
     return files
 
 
+def _warn_of_copies(parts: Mapping[Path, str]) -> None:
+    """Warns if files of training images have the content of held-out ones."""
+    trained, held_out = ([i for i, part in parts.items() if part in names] for names in (PARTS[:1], PARTS[1:]))
+    if copies := shared_images(trained, held_out):
+        log.warning(
+            "%s held out that are copies of images in train.json, the first: %s is %s; leave out one of each pair",
+            *(plural(len({image for _, image in copies}), "image"), copies[0][1], copies[0][0]),
+        )
+
+
 def _groups(persons: PoseDataset, by: str) -> dict[Path, str]:
     """The video or the group of individuals of each image; by image, the image with its copies.
 
     Images that Roboflow made of one count as copies; they have one name but for what it adds.
     """
     if by in ("image", "video"):
-        of_name = {image: str(image.with_stem(ROBOFLOW.sub("", image.stem))) for image in image_paths(persons)}
-        frames = {image: frame_of(image) if by == "video" else None for image in of_name}
+        frames = {image: frame_of(image) if by == "video" else None for image in image_paths(persons)}
         of_video = {image: str(frame[0]) for image, frame in frames.items() if frame}
-        alone = {image: name for image, name in of_name.items() if image not in of_video}
-        return of_video | _with_copies(alone)
+        return of_video | _with_copies({image: str(original(image)) for image in frames if image not in of_video})
     names = persons.instances.individuals.tolist()
     if not any(names):
         raise ConfigError(f"`by`: {persons.source} names no individual; split by video or time")
@@ -180,6 +190,11 @@ def _by_time(persons: PoseDataset, shares: Mapping[str, float]) -> dict[Path, st
     """Holds out the end of each clip, in the order training, validation, test."""
     found = clips(image_paths(persons))
     parts = dict.fromkeys(image_paths(persons), "train")
+    if unnumbered := [image for image in parts if frame_of(image) is None]:
+        log.warning(
+            "%s without a number at the end of the name all go to train.json, the first is %s; rename as frame0012.png",
+            *(plural(len(unnumbered), "image"), unnumbered[0]),
+        )
     for members in found.values():
         count = len(members)
         test = round(shares["test"] * count)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semipose.data.clips import neighbors
+from semipose.data.clips import copies_by_name, neighbors
 from semipose.data.leakage import shared_images
 from semipose.errors import ConfigError
 from semipose.structures.instances import PoseDataset
@@ -53,9 +53,10 @@ def draw_split(
 
     One permutation serves every number of labels and of held-out persons (labels from its front, validation from its
     end), so for one seed a smaller labeled set is part of a larger one. All persons in an image are held out together;
-    those who would exceed the number, and those in other files with the same content, take no part, so that no image
-    is both trained on and used to select weights. Where images are frames of a clip (see `clips.neighbors`), blocks of
-    neighbors are held out, and the frames next to a block take no part either, because they look like those in it.
+    those who would exceed the number, and those in copies of the image (files of the same content, or that Roboflow
+    made of the same one), take no part, so that no image is both trained on and used to select weights. Where images
+    are frames of a clip (see `clips.neighbors`), blocks of neighbors are held out, and the frames next to a block take
+    no part either, because they look like those in it.
 
     Args:
         dataset: The persons; only those with a box and a labeled joint are drawn.
@@ -114,6 +115,8 @@ def _hold_out(dataset: PoseDataset, order: Sequence[int], count: int) -> tuple[l
     images = [Path(path) for _, path in dataset.instances.images]
     paths = [images[i] for i in dataset.instances.image_index.tolist()]
     near = neighbors(paths[i] for i in sorted(order))
+    for image, copies in copies_by_name(paths).items():
+        near[image] = near.get(image, set()) | copies
     held_out = _blocks(order, paths, near, count)
     excluded = {paths[i] for i in held_out}
     excluded |= {other for image in excluded for other in near.get(image, ())}

@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 def read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems: list[str]) -> PoseDataset:
     """Returns the persons of `data.unlabeled`.
 
-    A folder means its images and, unless `data.boxes` is a file, frames of its videos, too.
+    A folder means its images and, unless `data.boxes` is a file, frames of its videos, too; a project that is not that
+    of `data.train` (with one it is a folder of images) means the persons that it labels.
 
     Args:
         config: The section of the data.
@@ -50,7 +51,8 @@ def read_unlabeled(config: DataConfig, path: Path, train: PoseDataset, problems:
             category=train.category,
         )
     with_videos = boxes is None and has_videos(path)
-    if path.is_dir() and (boxes is not None or not is_annotation_folder(path)):
+    is_own = config.train is not None and Path(config.train).resolve().is_relative_to(path.resolve())
+    if path.is_dir() and (boxes is not None or is_own or not is_annotation_folder(path)):
         images = read_folder(
             path,
             skeleton,

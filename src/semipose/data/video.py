@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,7 @@ SCORES_SUFFIX = "_scores.json"
 DRAWN_SUFFIX = "_pose.mp4"
 """End of the name of a video with drawn poses."""
 
+DEEPLABCUT_DRAWN = re.compile(r"DLC_.*_labeled$")
 THUMBNAIL_SIZE = 32
 """Height and width of the gray thumbnails by which frames are compared."""
 
@@ -86,15 +88,15 @@ def is_video_source(source: Path) -> bool:
 
 
 def has_videos(folder: Path) -> bool:
-    """Returns whether a path is a folder with videos that are neither hidden nor drawn by `predict`."""
+    """Returns whether a path is a folder with videos that are neither hidden nor show drawn poses."""
     return folder.is_dir() and any(not _is_drawn(path) for path in _videos_below(folder))
 
 
 def list_videos(source: Path) -> list[Path]:
     """Returns a video itself, or the videos below a folder or of a pattern that are not hidden, sorted.
 
-    A video NAME_pose beside a video NAME or the scores NAME_scores.json, which `predict` has drawn, is left out with a
-    warning.
+    Videos with drawn poses are left out with a warning: NAME_pose beside a video NAME or the scores NAME_scores.json,
+    which `predict` has drawn, and NAMEDLC_…_labeled, which DeepLabCut has.
 
     Raises:
         DataError: If there is no such file or folder, no video in it, or two videos have one name.
@@ -131,7 +133,9 @@ def _videos_below(root: Path, pattern: str | None = None) -> list[Path]:
 
 
 def _is_drawn(video: Path) -> bool:
-    """Whether a video is NAME_pose, and a video NAME or its scores are beside it."""
+    """Whether a video is DeepLabCut's NAMEDLC_…_labeled, or NAME_pose, and a video NAME or its scores are beside it."""
+    if DEEPLABCUT_DRAWN.search(video.stem):
+        return True
     name = video.stem.removesuffix("_pose")
     if name == video.stem:
         return False

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
@@ -57,8 +57,8 @@ class Evaluation:
         data: What the data set holds, how much of it was scored, and what was left out.
         intervals: 95 % intervals by metric; None where a score is None.
         against: The evaluation that this one was compared with.
-        difference: By metric, how much higher the scores of this evaluation are, paired by image; of errors on the
-            persons that have a prediction in both.
+        difference: By metric, how much higher the scores of this evaluation are, paired by image, on the joints that
+            both predict; of errors on the persons that have a prediction in both.
     """
 
     name: str
@@ -167,7 +167,8 @@ def evaluate(
     if against is None:
         return evaluation
     second = settings.predict(against, truth, against_network)
-    difference = differences(first.matched, second.matched)
+    either = {*first.unlearned_joints, *second.unlearned_joints}
+    difference = differences(first.matched(either), second.matched(either))
     return replace(evaluation, against=second.evaluate(), difference=difference)
 
 
@@ -189,9 +190,8 @@ class _Predicted:
     in_16_bit: bool = False
     left_out: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def matched(self) -> MatchedDataset:
-        return match_dataset(self.truth, self.predictions, self.instance_score)
+    def matched(self, unlearned: Collection[str]) -> MatchedDataset:
+        return match_dataset(self.truth.without_joints(unlearned), self.predictions, self.instance_score)
 
     def evaluate(self) -> Evaluation:
         training = find_training_images(self.path) if self.path else None

@@ -10,7 +10,8 @@ from pathlib import Path
 from semipose.data.account import DataAccount, WrittenFiles
 from semipose.data.data_errors import DataErrors, ErrorPolicy
 from semipose.data.formats.coco_results import save_submission
-from semipose.data.formats.image_names import relative_names
+from semipose.data.formats.deeplabcut import names_below_labels
+from semipose.data.formats.image_names import names_below_shared_folder, relative_names
 from semipose.data.formats.registry import ANNOTATION_SUFFIXES
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
@@ -285,7 +286,10 @@ def _write(
     shown = persons.image_paths
     if source.is_dir():
         shown = dict(sorted(shown.items(), key=lambda item: item[1]))
-    names = relative_names(shown, source if source.is_dir() else Path(images) if images else None)
+    if source.suffix.lower() in ANNOTATION_SUFFIXES and not images:
+        _, names = names_below_labels(*names_below_shared_folder(shown))
+    else:
+        names = relative_names(shown, source if source.is_dir() else Path(images) if images else None)
     write_prediction_files(predictions, output.files, model.skeleton, names, [*shown.values()], persons.category)
     written = list(output.files)
     if source.suffix == ".json" and written == [output.folder / "predictions.json"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from semipose.metrics.bootstrap import Interval, differences
 from semipose.metrics.matching import match_dataset
+from semipose.metrics.pck import pck_torso, pckh
 from semipose.metrics.registry import is_error, shown
 from semipose.structures.instances import PoseDataset
 from semipose.structures.predictions import Prediction, evaluated
@@ -16,8 +17,9 @@ FEW_LABELS = 30
 LOW_CONFIDENCE = 0.7
 """Peaks on unlabeled images below this fraction of those on labeled images hint at other contents."""
 
-PREFERRED = ("PCK@0.2", "PCKh@0.5", "pixel_error")
-"""Metrics of the gain; the first that the data set has is used. PCK resolves small differences better than AP."""
+PREFERRED = {"PCK@0.2": pck_torso, "PCKh@0.5": pckh, "pixel_error": None}
+"""Metrics of the gain; the first that measures at least half of the persons is used, pixel error all. PCK resolves
+small differences better than AP."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Gain:
         metric: The metric of `value`, a name in `METRICS`.
         value: The value of the method's network minus that of the labels-alone network.
         interval: Its 95 % interval (paired bootstrap over images).
-        persons: Number of evaluated persons.
+        persons: Number of persons that the metric measures.
         evaluated_on: `validation` or `test`.
         baseline: The network that the gain is over, in words.
     """
@@ -67,12 +69,13 @@ def measure_gain(
     baseline: str = "labels alone",
 ) -> Gain | None:
     """Returns the gain of `ours` over `labels_alone`; None for sets of fewer than 10 images."""
-    found = differences(match_dataset(truth, ours), match_dataset(truth, labels_alone))
+    matched = match_dataset(truth, ours)
+    found = differences(matched, match_dataset(truth, labels_alone))
     persons = int(evaluated(truth).sum())
-    for metric in PREFERRED:
-        difference = found.get(metric)
-        if difference is not None:
-            return Gain(metric, difference.value, difference.interval, persons, evaluated_on, baseline)
+    for metric, accuracy in PREFERRED.items():
+        difference, measured = found.get(metric), accuracy(matched).persons if accuracy else persons
+        if difference is not None and 2 * measured >= persons:
+            return Gain(metric, difference.value, difference.interval, measured, evaluated_on, baseline)
     return None
 
 

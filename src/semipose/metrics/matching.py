@@ -44,8 +44,9 @@ def match(truth: PoseDataset, predictions: Sequence[Prediction]) -> list[Predict
     A prediction belongs to the person of its image whose id is its `annotation_id`, if both have about the same box (an
     IoU of at least .5); if there are two, the one with the higher score does. All other predictions, which were made on
     detected boxes or other annotations, are assigned greedily within each image: the pair of a person without
-    prediction and a detection with the highest OKS is matched first. As in COCO's AP, only the 20 detections with the
-    highest scores in an image take part. Crowds and persons without labeled joints get no prediction.
+    prediction and a detection with the highest OKS is matched first; of pairs with the same OKS (0, far away), the
+    nearest. As in COCO's AP, only the 20 detections with the highest scores in an image take part. Crowds and persons
+    without labeled joints get no prediction.
 
     Raises:
         DataError: If an annotation id occurs twice within an image.
@@ -91,11 +92,20 @@ def _assign_detections(
         candidates = best_ranked(detections[image_id])
         poses = np.stack([p.joints for p in candidates])
         similarity = np.stack([_similarity(truth[i], poses, truth.skeleton.sigmas) for i in persons])
-        for pair in np.argsort(-similarity, axis=None, kind="stable"):
+        apart = np.stack([_distance(truth[i], poses) for i in persons])
+        for pair in np.lexsort((apart.ravel(), -similarity.ravel())):
             row, column = divmod(int(pair), len(candidates))
             if np.isfinite(similarity[row, column]):
                 matched[persons[row]] = candidates[column]
                 similarity[row, :] = similarity[:, column] = np.nan
+
+
+def _distance(person: Instance, poses: np.ndarray) -> np.ndarray:
+    """Returns the mean distance of a person's labeled joints to those of poses (n, K, 2)."""
+    assert person.joints is not None and person.visibility is not None
+    labeled = person.visibility > 0
+    distances: np.ndarray = np.linalg.norm(poses[:, labeled] - person.joints[labeled], axis=-1).mean(axis=1)
+    return distances
 
 
 def _similarity(person: Instance, poses: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:

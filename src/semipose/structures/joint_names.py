@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 Side = Literal["left", "right"]
@@ -19,6 +19,8 @@ _PART = (
 _PARTS = frozenset(_PART.split("|"))
 _CODE = re.compile(r"[lr][fhbrm]|[fhbrm][lr]")
 """Side with front, hind, back, rear or middle: `LF`, `RH`, `BL`."""
+_EDGE_LETTER = re.compile(r"(?<![^\W\d_])[lr]|[lr](?![^\W\d_])")
+"""An `l` or `r` at the start or end of a word, digits aside: `lfin`, `finl2`."""
 _WITH_PART = re.compile(rf"[lr](?:{_PART})\d*|(?:{_PART})[lr]\d*")
 _ONE_LETTER = re.compile(rf"{_CODE.pattern}|[lr]\d+|\d+[lr]|{_WITH_PART.pattern}")
 """Words in which a single letter can be the side: `lf`, `l1`, `lwrist`."""
@@ -90,7 +92,10 @@ def body_part(name: str, *, paired: bool) -> str:
 
 
 def find_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Returns the indices (left, right) of the joints whose names differ only in their side, wherever it is stated."""
+    """Returns the indices (left, right) of the joints whose names differ only in their side, wherever it is stated.
+
+    Where a pair is found, `similar_names` that are similar to each other alone are pairs, too.
+    """
     keys = [normalize(name) for name in names]
     index = {key: i for i, key in enumerate(keys)}
     partners: dict[int, int] = {}
@@ -100,7 +105,24 @@ def find_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
             if j is not None and i not in partners and j not in partners and keys[i] in mirrored_names(names[j]):
                 partners[i], partners[j] = j, i
     _pair_in_any_order(names, partners)
+    similar = similar_names(names, partners) if partners else {}
+    partners |= {i: found[0] for i, found in similar.items() if len(found) == len(similar[found[0]]) == 1}
     return tuple((i, j) for i, j in sorted(partners.items()) if _is_left(names[i], keys[i], keys[j]))
+
+
+def similar_names(names: Sequence[str], paired: Collection[int]) -> dict[int, list[int]]:
+    """Returns for each joint the ones from which it differs in one `l` or `r` alone (`lfin` and `rfin`), if any.
+
+    The letter is the first or last of a word. Joints that are paired or state a side otherwise are left out. Only the
+    other joints can tell whether it is a side: `load` is not the left `road`.
+    """
+    index = {normalize(name): i for i, name in enumerate(names) if i not in paired and not side_of(name)}
+    found = {i: [index[other] for other in _with_other_letter(key) if other in index] for key, i in index.items()}
+    return {i: others for i, others in found.items() if others}
+
+
+def _with_other_letter(key: str) -> list[str]:
+    return [key[: m.start()] + _OTHER[m[0]] + key[m.end() :] for m in _EDGE_LETTER.finditer(key)]
 
 
 def mirrored_names(name: str) -> list[str]:
@@ -127,7 +149,8 @@ def _mirrored_words(word: str) -> list[str]:
             found.append(_OTHER[side] + lower.removeprefix(side))
         if lower.endswith(side):
             found.append(lower.removesuffix(side) + _OTHER[side])
-    positions = range(len(lower)) if _ONE_LETTER.fullmatch(lower) else range(word.isupper() and len(word) > 2)
+    is_code = _ONE_LETTER.fullmatch(lower) or (word.isupper() and len(word) == 2)
+    positions = range(len(lower) if is_code else word.isupper())
     return found + [lower[:i] + _OTHER[lower[i]] + lower[i + 1 :] for i in positions if lower[i] in "lr"]
 
 
@@ -156,5 +179,6 @@ def _pair_in_any_order(names: Sequence[str], partners: dict[int, int]) -> None:
 
 def _is_left(name: str, key: str, other: str) -> bool:
     """Whether the first of two paired joints is the left one; where the names do not say it, by their difference."""
-    side = side_of(name)
-    return side == "left" if side else next(a for a, b in zip(key, other, strict=False) if a != b) == "l"
+    differing = [a for a, b in zip(key, other, strict=False) if a != b]
+    side = None if len(differing) == 1 and len(key) == len(other) else side_of(name)
+    return side == "left" if side else differing[0] == "l"

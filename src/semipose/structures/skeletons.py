@@ -8,7 +8,15 @@ from math import inf
 from typing import Literal
 
 from semipose.errors import DataError
-from semipose.structures.joint_names import Side, body_part, find_pairs, matching_keys, normalize, side_of
+from semipose.structures.joint_names import (
+    Side,
+    body_part,
+    find_pairs,
+    matching_keys,
+    normalize,
+    side_of,
+    similar_names,
+)
 from semipose.utils.text import plural, some_of
 
 SIGMAS = {
@@ -74,8 +82,10 @@ class Skeleton:
 
     @property
     def one_sided(self) -> tuple[str, ...]:
-        """The joints that name a side and have no partner."""
-        return tuple(j for i, j in enumerate(self.joints) if self.flip_order[i] == i and side_of(j))
+        """The joints without a partner that name a side or, where others are paired, have `similar_names`."""
+        paired = {i for pair in self.flip_pairs for i in pair}
+        similar = similar_names(self.joints, paired) if paired else {}
+        return tuple(j for i, j in enumerate(self.joints) if i not in paired and (side_of(j) or i in similar))
 
     @property
     def sigmas_known(self) -> bool:

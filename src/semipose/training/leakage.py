@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -24,12 +25,14 @@ class TrainingSets:
         unlabeled: The unlabeled crops, if the method uses any.
         evaluator: The evaluator, with the validation and test sets.
         held_out: The unlabeled crops on which an adaptation is checked.
+        shards: The folder of shards with more unlabeled crops, if the method uses them.
     """
 
     labeled: CropCache
     unlabeled: CropCache | None
     evaluator: Evaluator
     held_out: CropCache | None = None
+    shards: Path | None = None
 
     @property
     def crops(self) -> dict[str, CropCache]:
@@ -49,6 +52,14 @@ class TrainingSets:
             "validation": self.evaluator.image_digests("validation"),
         }
 
+    @cached_property
+    def packed(self) -> TrainingImages:
+        """The images of the shards."""
+        found = read_training_images(self.shards) if self.shards else TrainingImages((), (), ())
+        if found is None:
+            log.warning(f"{self.shards} does not list its images, so scores on them are not marked; pack again")
+        return found or TrainingImages((), (), ())
+
     @property
     def hashes(self) -> dict[str, str]:
         """One hash per set over the content of its images, in the order of the persons."""
@@ -58,7 +69,8 @@ class TrainingSets:
 def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> TrainingImages:
     """Returns the images that a training uses, by purpose; validation images only if they select the weights."""
     digests = {name: set(images.values()) for name, images in sets.digests.items()}
-    with_labels, without = digests["labeled"], digests["unlabeled"] - digests["labeled"]
+    with_labels = digests["labeled"]
+    without = (digests["unlabeled"] | set(sets.packed.unlabeled)) - with_labels
     selecting = digests["validation"] if select == "best" else set()
     return TrainingImages(*(tuple(sorted(values)) for values in (with_labels, without, selecting)))
 
@@ -75,7 +87,8 @@ def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:
     if not held_out:
         compared.append(("validation", digests["labeled"] | digests["unlabeled"]))
     for which, trained in compared:
-        names = {value: image for image, value in trained.items()}
+        names = dict.fromkeys(sets.packed.unlabeled, f"in {sets.shards}")
+        names |= {value: str(image) for image, value in trained.items()}
         shared = [
             (image, names[value]) for image, value in sets.evaluator.image_digests(which).items() if value in names
         ]

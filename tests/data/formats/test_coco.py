@@ -59,6 +59,23 @@ def test_finds_the_image_folder(tmp_path, place):
     assert all(p.image.is_file() for p in read_coco(save_coco(tmp_path)).instances)
 
 
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_the_folder_with_images_of_the_exact_names_is_used(folder, separator):
+    for name in ("camA/a.jpg", "a.jpg", "deep/b.jpg", "some/a.jpg"):
+        save_image(folder / name)
+    for name in (separator.join(("camA", "a.jpg")), "a.jpg"):
+        persons = read_coco(save_coco(folder, lambda c, name=name: c["images"][0].update(file_name=name)))
+        assert persons[0].image == folder / ("images/a.jpg" if name == "a.jpg" else "camA/a.jpg")
+
+
+def test_a_folder_with_the_name_of_the_file_may_be_one_of_several(tmp_path):
+    names = ["some/a.jpg", "other/a.jpg"]
+    for name in names:
+        save_image(tmp_path / name)
+    path = save_coco(tmp_path, lambda c: [c["images"][n].update(file_name=name) for n, name in enumerate(names)])
+    assert [*read_coco(path).image_paths.values()] == [tmp_path / name for name in names]
+
+
 def test_a_given_image_folder_is_used(folder):
     save_image(folder / "other" / "a.jpg")
     persons = read_coco(save_coco(folder), folder / "other")
@@ -292,6 +309,15 @@ def test_image_ids_as_texts_and_numbers_match_by_value(folder):
                 annotation["image_id"] = ("7", 7.0, "7.0", 7)[number % 4]
 
     assert read_coco(save_coco(folder, change)).instances.image_ids == read_coco(save_coco(folder)).instances.image_ids
+
+
+@pytest.mark.parametrize("image_id", [9, 9.0, "9"])
+def test_an_image_of_a_person_that_is_left_out_is_not_empty(folder, image_id):
+    def change(content):
+        content["images"].append({"id": 9, "file_name": "c.jpg"})
+        content["annotations"][0] |= {"image_id": image_id, "keypoints": []}
+
+    assert read_coco(save_coco(folder, change), problems=[]).empty_images == ()
 
 
 def test_positions_of_unlabeled_joints_may_be_missing(folder):

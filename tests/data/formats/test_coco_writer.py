@@ -36,6 +36,15 @@ def test_a_data_set_reads_back(folder):
     assert_equal(PoseDataset(persons.skeleton, again.instances, ""), persons)
 
 
+def test_boxes_made_from_labels_stay_known(folder):
+    """Otherwise a split of a project without boxes would take them for annotated ones."""
+    persons = read_coco(save_coco(folder))
+    own = persons.with_boxes(persons.instances.boxes, from_labels=True)
+    write_coco(own, folder / "again.json")
+    assert read_coco(folder / "again.json", folder / "images").boxes_from_labels == len(persons)
+    assert persons.boxes_from_labels == 0
+
+
 def test_images_that_go_along_replace_no_others(folder, tmp_path, monkeypatch):
     persons = read_coco(save_coco(folder))
     monkeypatch.setattr("semipose.data.formats.coco_writer.is_cached_image", lambda image: True)

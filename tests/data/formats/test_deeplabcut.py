@@ -1,6 +1,7 @@
 """DeepLabCut projects and single tables: names byte for byte, missing joints, several animals."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -9,10 +10,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from semipose.data.checks import check_data
 from semipose.data.data_config import DataConfig
 from semipose.data.datasets import load_splits
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.deeplabcut import individual_names, write_labels
+from semipose.data.formats.pose_tables import read_csv_table, write_csv_table
 from semipose.data.formats.registry import FORMATS, find_format, is_annotation_folder, read_annotations
 from semipose.data.prepare import convert_annotations
 from semipose.errors import DataError, MissingImagesError
@@ -202,6 +205,31 @@ def test_predictions_for_a_video_are_no_labels(tmp_path):
     path.write_text(path.read_text() + "0,1,2,3,4,5,6\n")
     with pytest.raises(DataError, match="predictions for a video are no labels"):
         read_annotations(path)
+
+
+def test_predictions_for_images_are_no_labels(project):
+    """As `predict --out table.csv` writes them; their images can be predicted again, or trained on without labels."""
+    labels = project / "labeled-data" / "v1" / "CollectedData_Ana.csv"
+    table = read_csv_table(labels)
+    scores = np.ones((*table.values.shape[:2], 1))
+    write_csv_table(replace(table, values=np.concatenate([table.values, scores], axis=2)), project / "found.csv")
+    for read in (read_annotations, check_data):
+        with pytest.raises(DataError, match=r"found\.csv has likelihoods.* predictions and no labels; correct them .*"):
+            read(project / "found.csv")
+    persons = read_annotations(project / "found.csv", labels=False)
+    assert [*persons.image_paths.values()] == [*read_annotations(labels).image_paths.values()]
+    splits = load_splits(DataConfig(train=str(project), unlabeled=str(project / "found.csv"), validation=0))
+    assert len(splits.labeled) == 3
+    (project / "found.csv").replace(labels)
+    with pytest.raises(DataError, match=r"CollectedData_Ana\.csv has likelihoods"):
+        read_annotations(project)
+
+
+def test_edges_that_are_no_pairs_of_names_are_left_out(project, caplog):
+    edges = [["leftEar", []], ["leftEar", {"a": 1}], [1, 2], "ab", ["leftEar", "rightEar"]]
+    (project / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "skeleton": edges}))
+    assert read_annotations(project).skeleton.limbs == ((1, 2),)
+    assert "4 edges of the skeleton without joints of the labels left out" in caplog.text
 
 
 def test_projects_without_labels_and_other_folders(tmp_path):

@@ -51,6 +51,18 @@ def test_thumbnails_and_folders_of_other_tools_are_left_out(tmp_path, caplog):
     assert len(read_folder(tmp_path / "images", COCO)) == 2
 
 
+def test_drawn_labels_of_deeplabcut_are_left_out(tmp_path, caplog):
+    for folder, count in (("video", 3), ("video_labeled", 2), ("other_labeled", 1)):
+        (tmp_path / folder).mkdir()
+        for n in range(count):
+            Image.new("RGB", (4, 4)).save(tmp_path / folder / f"img{n}.png")
+    images, left_out = list_images(tmp_path)
+    assert [image.parent.name for image in images] == ["other_labeled", *["video"] * 3]
+    assert left_out == {"images with drawn labels": 2}
+    assert "2 images with drawn labels left out" in caplog.text
+    assert len(list_images(tmp_path / "video_labeled")[0]) == 2, "given by itself"
+
+
 def test_images_in_linked_folders_are_listed(images, tmp_path):
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "cam1").symlink_to(images)

@@ -142,13 +142,26 @@ def test_broken_labels(tmp_path, line, message):
     [
         ({"names": None}, "'names'"),
         ({"flip_idx": [0, 0]}, "'flip_idx'"),
+        ({"flip_idx": [0, "nan"]}, "'flip_idx'"),
+        ({"flip_idx": [1.0, 0.0]}, "'flip_idx'"),
+        ({"train": "a\0b"}, r"'a\\x00b' is no name of a folder"),
+        ({"val": ["images/train", "../a\0b"]}, r"'\.\./a\\x00b' is no name of a folder"),
         ({"train": "train.txt"}, "list of files"),
         ({"train": None, "val": None}, "none of the keys"),
     ],
 )
 def test_broken_configurations(tmp_path, changes, message):
+    path = save(tmp_path, {"train/a": LINE}, **changes)
     with pytest.raises(DataError, match=message):
-        read_annotations(save(tmp_path, {"train/a": LINE}, **changes))
+        read_annotations(path)
+
+
+def test_a_folder_of_images_beside_a_broken_configuration(tmp_path):
+    save(tmp_path, {"train/a": LINE}, train="a\0b")
+    with pytest.raises(DataError, match="is no name of a folder"):
+        read_annotations(tmp_path / "images" / "train")
+    save(tmp_path, {"train/a": LINE}, path="a\0b")
+    assert len(read_annotations(tmp_path / "images" / "train")) == 1
 
 
 def test_what_is_written_is_read(folder, tmp_path):

@@ -15,7 +15,7 @@ import numpy as np
 from semipose.data.formats.base import Format
 from semipose.data.formats.categories import ANY_CATEGORY, CategoryChoice, read_categories
 from semipose.data.formats.image_files import ImageFolder, require_images
-from semipose.data.formats.image_names import ImageId, id_value, image_id_of
+from semipose.data.formats.image_names import ImageId, id_value, image_id_of, spellings
 from semipose.data.formats.json_files import is_json_object, iterate_records, read_json
 from semipose.data.formats.values import (
     NO_BOX,
@@ -28,12 +28,15 @@ from semipose.data.formats.values import (
 from semipose.errors import DataError, collect_errors
 from semipose.structures.instances import Instance, Instances, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
+from semipose.utils.files import is_file
 from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
 CROWD_FLAGS: dict[Any, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
 """The meaning of the values of `iscrowd` (booleans equal 0 and 1); text is compared in lower case."""
+FIRST_IMAGES = 10
+"""Number of images by whose names the image folder is found."""
 
 
 class Image(TypedDict, total=False):
@@ -55,6 +58,7 @@ class Annotation(TypedDict, total=False):
     keypoints: Any
     head_size: Any
     individual: Any
+    box_from_labels: Any
 
 
 class Container(TypedDict, total=False):
@@ -112,7 +116,8 @@ def read_coco(
 
     Args:
         path: The annotation file.
-        images: The image folder; None for `images/`, a folder with the name of the file or the folder of the file.
+        images: The image folder; None for `images/`, a folder with the name of the file or the folder of the file: the
+            one that has most of the first images, the first of these if none has.
         labels: Whether joints are read.
         skeleton: The skeleton of a file without joint names, used if `labels` is False.
         problems: Collects one line for each broken record, which is then left out.
@@ -135,7 +140,7 @@ def read_coco(
         categories, path, None if labels else skeleton, category, lambda: _category_ids(records, path)
     )
     skeleton = read.skeleton
-    files = _image_files(image_records, _image_root(path, images), path, problems)
+    files = _image_files(image_records, _image_root(path, images, image_records), path, problems)
     reader = _Reader(path, skeleton, read.ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
     if any(reader.by_value):
@@ -168,7 +173,7 @@ def read_image_list(
     records = content.get("images") if isinstance(content, dict) else None
     if not isinstance(records, list) or not records:
         raise DataError(f"image list {path} has no list 'images'; use COCO's image_info file")
-    files = _image_files(records, _image_root(path, images), path)
+    files = _image_files(records, _image_root(path, images, records), path)
     require_images(list(files.values()), path)
     return PoseDataset(skeleton, (), str(path), tuple((image_id, Path(image)) for image_id, image in files.items()))
 
@@ -203,14 +208,17 @@ def _missing_list(path: Path, key: str) -> DataError:
     )
 
 
-def _image_root(path: Path, images: str | os.PathLike[str] | None) -> Path:
+def _image_root(path: Path, images: str | os.PathLike[str] | None, records: list[Any]) -> Path:
+    """The image folder: the given one, else the one that has most of the first images under their exact names."""
     if images is not None:
         root = Path(images)
         if not root.is_dir():
             raise DataError(f"`images`: folder {root} does not exist")
         return root
-    candidates = (path.parent / "images", path.parent / path.stem, path.parent)
-    return next(c for c in candidates if c.is_dir())
+    first = [r.get("file_name") for r in iterate_records(records[:FIRST_IMAGES], path, Image) if isinstance(r, dict)]
+    names = [spellings(name) for name in first if isinstance(name, str)]
+    candidates = [c for c in (path.parent / "images", path.parent / path.stem, path.parent) if c.is_dir()]
+    return max(candidates, key=lambda c: sum(any(is_file(c.joinpath(*parts)) for parts in name) for name in names))
 
 
 def _image_files(records: list[Any], root: Path, path: Path, problems: list[str] | None = None) -> dict[Any, str]:
@@ -270,8 +278,8 @@ class _Reader:
                     self.left_out[NO_BOX] += 1
             if person is not None:
                 yield person
-            elif is_id(record.get("image_id")):
-                self.unknown.add(record["image_id"])
+            elif (image_id := self._find_image(record.get("image_id"))) is not None:
+                self.unknown.add(image_id)
         if self.left_out[NO_BOX]:
             log.warning("%s: %s %s; left out", self.path, plural(self.left_out[NO_BOX], "annotation"), NO_BOX)
 
@@ -288,14 +296,17 @@ class _Reader:
             raise DataError(f"{where}: no category has the id {str(category)[:40]}; add it to 'categories'")
         return category in self.category_ids
 
-    def _image_id(self, value: Any, where: str) -> ImageId:
-        """The id in `files` that equals a value, be it as text for a number or the reverse."""
+    def _find_image(self, value: Any) -> ImageId | None:
+        """The id in `files` that equals a value, be it as text for a number or the reverse; None if there is none."""
         image_id = image_id_of(value)
-        if image_id is not None and image_id not in self.files:
-            image_id = self._ids_by_value.get(id_value(image_id))
-            self.by_value.append(image_id is not None)
+        return image_id if image_id is None or image_id in self.files else self._ids_by_value.get(id_value(image_id))
+
+    def _image_id(self, value: Any, where: str) -> ImageId:
+        image_id = self._find_image(value)
         if image_id is None:
             raise DataError(f"{where}: no image has the id {str(value)[:40]}; add it to 'images'")
+        if image_id != value:
+            self.by_value.append(True)
         return image_id
 
     @cached_property
@@ -327,7 +338,7 @@ class _Reader:
             area=area or estimate_area(box),
             is_crowd=is_crowd,
             head_size=require_number(head_size, f"{where}: head_size") if head_size else None,
-            box_from_labels=estimated is not None,
+            box_from_labels=estimated is not None or record.get("box_from_labels") is True,
             category_id=record.get("category_id") if len(self.category_ids) > 1 else None,
             individual=individual if isinstance(individual := record.get("individual"), str) else None,
         )

@@ -96,6 +96,8 @@ def _record(person: Instance, annotation_id: int, category_id: int | str) -> dic
         flat = np.column_stack([person.joints, person.visibility])
         record["keypoints"] = [int(v) if v == int(v) else float(v) for v in flat.ravel()]
         record["num_keypoints"] = int((person.visibility > 0).sum())
+    if person.box_from_labels:
+        record["box_from_labels"] = True
     if person.head_size is not None:
         record["head_size"] = person.head_size
     if person.individual is not None:

@@ -45,7 +45,8 @@ TABLE = "CollectedData_"
 class DeepLabCutFormat(Format):
     """A project (its folder or config.yaml), or one table of labels as csv or h5.
 
-    Image ids and annotation ids count from 1. The box is that of `dataset_without_boxes`.
+    Image ids and annotation ids count from 1. The box is that of `dataset_without_boxes`. A table with likelihoods
+    holds predictions and no labels; only its images and boxes are read.
 
     Reference: Mathis et al., Nature Neuroscience 2018; Lauer et al., Nature Methods 2022 (several animals).
     """
@@ -64,6 +65,22 @@ class DeepLabCutFormat(Format):
         category: CategoryChoice = ANY_CATEGORY,
     ) -> PoseDataset:
         """Reads the animals of a project or a table, as `Format.read` describes."""
+        return self._read(path, images, problems, category, labels=True)
+
+    def read_boxes(
+        self,
+        path: Path,
+        images: Path | None,
+        problems: list[str] | None,
+        skeleton: Skeleton | None,
+        category: CategoryChoice = ANY_CATEGORY,
+    ) -> PoseDataset:
+        """Reads the animals without their joints, which may be predictions, as `Format.read_boxes` describes."""
+        return self._read(path, images, problems, category, labels=False).without_labels()
+
+    def _read(
+        self, path: Path, images: Path | None, problems: list[str] | None, category: CategoryChoice, *, labels: bool
+    ) -> PoseDataset:
         project = path if path.is_dir() else path.parent
         if path.is_dir() or path.suffix.lower() in (".yaml", ".yml"):
             config = _read_config(project / CONFIG if path.is_dir() else path)
@@ -74,6 +91,11 @@ class DeepLabCutFormat(Format):
             config = _read_config(_table_root(path) / CONFIG)
             tables = [(path, _read_table(path, problems))]
             root = images or _table_root(path)
+        if labels and (predicted := [file for file, table in tables if table.values.shape[2] > 2]):
+            raise DataError(
+                f"{predicted[0]} has likelihoods, so it holds predictions and no labels; correct them and save x and y "
+                "alone, or give their images as `data.unlabeled`"
+            )
         skeleton = _skeleton([table for _, table in tables], config, path)
         reader = _Reader(skeleton, ImageFolder(root), problems)
         animals = [animal for file, table in tables for animal in reader.animals(table, file)]
@@ -133,7 +155,7 @@ def write_labels(persons: PoseDataset, path: Path, progress: Progress = NO_PROGR
         The folder that the names of the images are relative to.
     """
     root, files = names_below_shared_folder(persons.image_paths)
-    root, files = _below_labels(root, files)
+    root, files = names_below_labels(root, files)
     by_image: dict[int | str, list[Instance]] = {image_id: [] for image_id in files}
     for person in persons.instances:
         if person.labeled and not person.is_crowd:
@@ -190,8 +212,8 @@ def individual_names(found: Sequence[Sequence[str | None]]) -> list[list[str | N
     return names
 
 
-def _below_labels(root: Path, files: dict[int | str, str]) -> tuple[Path, dict[int | str, str]]:
-    """Names of images in a folder `labeled-data` begin with it, as in a project."""
+def names_below_labels(root: Path, files: dict[int | str, str]) -> tuple[Path, dict[int | str, str]]:
+    """Returns a folder and the names of images below it; those in `labeled-data` begin with it, as in a project."""
     folder = next((p.parent for p in (root, *root.parents) if p.name == LABELS), root)
     return folder, {image_id: (root / name).relative_to(folder).as_posix() for image_id, name in files.items()}
 
@@ -243,7 +265,11 @@ def _skeleton(tables: Sequence[PoseTable], config: dict[str, Any], path: Path) -
     skeleton = infer_skeleton(joints, name=name)
     given = config.get("skeleton")
     edges: list[Any] = given if isinstance(given, list) else []
-    limbs = [e for e in edges if isinstance(e, list) and len(e) == 2 and all(joint in found for joint in e)]
+    limbs = [
+        edge
+        for edge in edges
+        if isinstance(edge, list) and len(edge) == 2 and all(isinstance(j, str) and j in found for j in edge)
+    ]
     if len(limbs) < len(edges):
         log.warning(
             "%s: %s of the skeleton without joints of the labels left out",

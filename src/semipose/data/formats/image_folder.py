@@ -36,8 +36,8 @@ def list_images(folder: Path, *, with_videos: bool = False) -> tuple[list[Path],
     """Returns the image files in a folder and its subfolders, sorted, and by reason the number of files left out.
 
     Linked subfolders are read, too. Hidden files and folders (.thumbnails, .ipynb_checkpoints) and those of systems
-    (__MACOSX) are left out, with a warning that counts their images, and so are images of other kinds and, unless they
-    are used `with_videos`, videos.
+    (__MACOSX) are left out, with a warning that counts their images, and so are the drawn labels of DeepLabCut (a
+    folder NAME_labeled beside NAME), images of other kinds and, unless they are used `with_videos`, videos.
 
     Raises:
         DataError: If there is no image.
@@ -46,7 +46,8 @@ def list_images(folder: Path, *, with_videos: bool = False) -> tuple[list[Path],
         raise DataError(f"image folder {folder} does not exist; check the path")
     every = [p for p in files_below(folder) if p.is_file()]
     files = [p for p in every if not is_by_product(p.relative_to(folder))]
-    images = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
+    every_image = sorted(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
+    images = [p for p in every_image if p.parent == folder or not _shows_labels(p)]
     other_suffixes = OTHER_SUFFIXES - VIDEO_SUFFIXES if with_videos else OTHER_SUFFIXES
     others = [p for p in files if p.suffix.lower() in other_suffixes]
     hidden = sorted(p for p in set(every).difference(files) if p.suffix.lower() in IMAGE_SUFFIXES)
@@ -64,10 +65,22 @@ def list_images(folder: Path, *, with_videos: bool = False) -> tuple[list[Path],
             plural(len(others), "file"),
             others[0].name,
         )
+    if drawn := sorted({*every_image}.difference(images)):
+        log.warning("%s: %s with drawn labels left out, the first is %s", folder, plural(len(drawn), "image"), drawn[0])
     if not images:
         raise DataError(f"image folder {folder} has no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    counts = {"images in hidden folders": len(hidden), "files of other kinds": len(others)}
+    counts = {
+        "images in hidden folders": len(hidden),
+        "images with drawn labels": len(drawn),
+        "files of other kinds": len(others),
+    }
     return images, {reason: count for reason, count in counts.items() if count}
+
+
+def _shows_labels(image: Path) -> bool:
+    """Whether an image is NAME_labeled/FILE and there is NAME/FILE, as after DeepLabCut's `check_labels`."""
+    name = image.parent.name.removesuffix("_labeled")
+    return name not in ("", image.parent.name) and (image.parent.with_name(name) / image.name).is_file()
 
 
 def is_by_product(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Label Studio's key points in its JSON export."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from semipose.utils.text import plural
 log = logging.getLogger(__name__)
 
 POINTS, BOXES = "keypointlabels", "rectanglelabels"
+HALF_PIXEL = 0.5
+"""The center of the first pixel in Label Studio, which measures from the edge of the image; joints are 0 there."""
 OTHER_ANNOTATION = "of earlier annotations of the same task"
 
 
@@ -173,9 +176,22 @@ def _animal(
         if visibility[index]:
             raise DataError(f"{where}: {joints[index]!r} is labeled twice; draw a rectangle around each animal")
         points[index], visibility[index] = _pixels(region, ("x", "y"), where), 2
-    rectangle = NO_AREA if box is None else tuple(_pixels(box, ("x", "y", "width", "height"), where))
-    x, y, width, height = rectangle
-    return Instance(Path(), 0, 0, (x, y, width, height), points, visibility, area=estimate_area((x, y, width, height)))
+    rectangle = NO_AREA if box is None else _extent(box, where)
+    return Instance(Path(), 0, 0, rectangle, points, visibility, area=estimate_area(rectangle))
+
+
+def _extent(box: dict[str, Any], where: str) -> tuple[float, float, float, float]:
+    """The extent of a rectangle that is turned clockwise around its top left corner, by `rotation` degrees."""
+    x, y, width, height = _pixels(box, ("x", "y", "width", "height"), where)
+    rotation = box["value"].get("rotation") or 0
+    if not is_number(rotation):
+        raise DataError(f"{where}: the rotation {str(rotation)[:40]!r} of a rectangle is no number of degrees")
+    if not rotation:
+        return x, y, width, height
+    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ [[cos, sin], [-sin, cos]]
+    (left, top), (width, height) = corners.min(axis=0).tolist(), np.ptp(corners, axis=0).tolist()
+    return x + left, y + top, width, height
 
 
 def _orientation(image: Path, result: Sequence[dict[str, Any]], where: str) -> Orientation:
@@ -193,8 +209,9 @@ def _orientation(image: Path, result: Sequence[dict[str, Any]], where: str) -> O
 
 
 def _stored(animal: Instance, orientation: Orientation) -> Instance:
+    """The animal in the stored image, with joints that are 0 at the center of the first pixel."""
     assert animal.joints is not None and animal.visibility is not None
-    joints = orientation.to_stored(animal.joints) * (animal.visibility > 0)[:, None]
+    joints = (orientation.to_stored(animal.joints) - HALF_PIXEL) * (animal.visibility > 0)[:, None]
     return replace(animal, joints=joints, box=orientation.box_to_stored(animal.box) if _has_area(animal) else NO_AREA)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-from semipose.data.formats.label_studio import BOXES, POINTS
+import numpy as np
+
+from semipose.data.formats.label_studio import BOXES, HALF_PIXEL, POINTS
 from semipose.data.orientation import Orientation
 from semipose.errors import DataError
 from semipose.structures.instances import Instance, PoseDataset
@@ -71,10 +73,11 @@ def labeling_configuration(persons: PoseDataset) -> str:
 
 
 def _regions(person: Instance, persons: PoseDataset, orientation: Orientation) -> list[dict[str, Any]]:
-    """The rectangle of a person in the image, and the labeled joints, in percent of the upright image."""
+    """The rectangle of a person and the labeled joints, limited to the image, in percent of the upright image."""
     width, height = orientation.upright_size
     left, top, box_width, box_height = orientation.box_to_upright(person.box)
-    joints = None if person.joints is None else orientation.to_upright(person.joints)
+    joints = None if person.joints is None else orientation.to_upright(person.joints + HALF_PIXEL)
+    joints = None if joints is None else np.clip(joints, 0, orientation.upright_size)
     common = {"to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
     x, y = max(left, 0), max(top, 0)
     w, h = min(left + box_width, width) - x, min(top + box_height, height) - y

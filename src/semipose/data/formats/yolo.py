@@ -205,7 +205,8 @@ def _read(path: Path) -> _Config | None:
     if not isinstance(names, dict) or not names or not all(isinstance(n, int) for n in names):
         raise DataError(f"{path}: 'names' needs the name of each class")
     joints, order = _joints(content, shape[0]), content.get("flip_idx")
-    if order is not None and sorted(order if isinstance(order, list) else []) != list(range(shape[0])):
+    numbers = order if isinstance(order, list) and all(isinstance(n, int) for n in order) else []
+    if order is not None and sorted(numbers) != list(range(shape[0])):
         raise DataError(f"{path}: 'flip_idx' needs the numbers 0 to {shape[0] - 1}, once each")
     pairs = order and [[joints[a], joints[b]] for a, b in enumerate(order) if a < b]
     root = next((p for p in (path.parent / str(content.get("path") or ""), path.parent) if p.is_dir()), path.parent)
@@ -227,6 +228,8 @@ def _joints(content: dict[str, Any], count: int) -> tuple[str, ...]:
 def _folders(value: Any, root: Path, path: Path) -> list[Path]:
     """The folders of a split; `../` is left out where nothing is there, as Ultralytics does for Roboflow's files."""
     names = [Path(str(name)) for name in (value if isinstance(value, list) else [value])]
+    if wrong := [name for name in names if "\0" in str(name)]:
+        raise DataError(f"{path}: {str(wrong[0])!r} is no name of a folder; give folders of images")
     folders = [
         root.joinpath(*name.parts[1:]) if name.parts[:1] == ("..",) and not (root / name).exists() else root / name
         for name in names

@@ -85,7 +85,7 @@ def test_validation_persons_measure_the_gain_over_the_start(adapt):
     result, _ = adapt(**{"data.val": "people", "train.evaluate_every": 99})
     assert {*result.scores} == {"teacher", "labels_alone"}
     assert "over the network at the start (95 % interval" in result.gain.describe()
-    assert "400 validation persons" in result.gain.describe()
+    assert "398 validation persons" in result.gain.describe(), "two have no torso"
 
 
 def test_what_can_not_adapt(adapt):

@@ -170,6 +170,9 @@ def test_options_of_augmentations_by_their_listed_names():
         ({"method": ["trs"]}, "method"),
         ({"train.stps": 3}, "`train.stps`: unknown option; did you mean 'steps'"),
         ({"trian.steps": 3}, "did you mean 'train'"),
+        ({"steps": 3}, "steps: unknown option; known: data, input, model, method, loss, views, train, evaluation, "),
+        ({"steps": 3}, "did you mean train.steps?"),
+        ({"padding": 1}, "did you mean input.padding?"),
         (
             {"method": "trs", "method.reviewer.alpha": 0.5},
             "`method.reviewer`: unknown option; did you mean 'reviewers'",
@@ -193,6 +196,13 @@ def test_mistakes_name_the_file_that_they_are_in(tmp_path):
         load_config(path)
     with pytest.raises(ConfigError, match=r"^`train\.lr`"):
         load_config(path, {"train.lr": "slow"})
+
+
+def test_a_project_of_deeplabcut_is_no_configuration(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("Task: reach\nscorer: Ana\nbodyparts: [nose]\n")
+    with pytest.raises(ConfigError, match=r"config\.yaml is a DeepLabCut project; give it as `data\.train`"):
+        load_config(path)
 
 
 @pytest.mark.parametrize("text", ["- a list", "train: [", "just words"])

@@ -27,6 +27,19 @@ def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
         train(other, tmp_path / "other")
 
 
+def test_a_start_that_was_trained_in_other_boxes_is_reported(tiny, tmp_path, caplog):
+    whole = {"train.steps": 1, "data.boxes": "whole"}
+    train(tiny("supervised", **whole), tmp_path / "whole")
+    again = {"train.start": str(tmp_path / "whole")}
+    train(tiny("supervised", **whole, **again), tmp_path / "same")
+    assert "was trained in" not in caplog.text
+    train(tiny("supervised", **{"train.steps": 1}, **again), tmp_path / "other")
+    assert (
+        f"{tmp_path / 'whole'} was trained in the whole image, and the labels are in boxes from a file" in caplog.text
+    )
+    assert "it has to learn another size first; take `data.boxes=whole`" in caplog.text
+
+
 @pytest.mark.parametrize(("method", "steps"), [("supervised", 24 / 4), ("single", (60 - 24 - 8) / 4)])
 def test_an_epoch_is_a_pass_over_the_unlabeled_persons_or_else_the_labeled_ones(tiny, tmp_path, method, steps):
     """So are the supervised rows of published tables, whose length the papers do not state."""

@@ -1,5 +1,6 @@
 """Runs that start from a network, and adaptations, in which it learns from unlabeled images alone."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,9 @@ from semipose.data.datasets import DataSplits, load_splits, load_unlabeled
 from semipose.errors import ConfigError
 from semipose.inference.pose_model import load_pose_model
 from semipose.methods import METHODS
-from semipose.structures.boxes import BoxFacts
+from semipose.structures.boxes import AUTO, WHOLE, BoxFacts
+
+log = logging.getLogger(__name__)
 
 NETWORK_OPTIONS = ("backbone", "stage", "head", "head_channels")
 """Options of `model` that say how a network is built."""
@@ -81,3 +84,17 @@ def boxes_of_start(config: RunConfig) -> BoxFacts | None:
     """
     boxes = load_pose_model(str(config.train.start)).boxes
     return boxes and replace(boxes, kind="given" if boxes.kind == "found" else boxes.kind)
+
+
+def warn_of_start_in_other_boxes(config: RunConfig, boxes: BoxFacts | None) -> None:
+    """Warns, with the remedy, if `train.start` was trained in boxes that are clearly unlike those of the labels."""
+    if config.train.start is None or boxes is None or is_adaptation(config):
+        return
+    trained = load_pose_model(config.train.start).boxes
+    if trained is None or not trained.differ_from(boxes):
+        return
+    words = {"found": f"take `data.boxes={AUTO}`", "whole": f"take `data.boxes={WHOLE}`"}
+    log.warning(
+        f"{config.train.start} was trained in {trained.describe()}, and the labels are in {boxes.describe()}: it has "
+        f"to learn another size first; {words.get(trained.kind, 'give labels with boxes of the same kind')}"
+    )

@@ -21,6 +21,7 @@ from semipose.models.pose_net import ModelConfig
 from semipose.training.config import EvaluationConfig, TrainConfig
 from semipose.utils.files import write_text
 from semipose.utils.section import Option, Section, describe_error, list_options
+from semipose.utils.text import some_of
 
 log = logging.getLogger(__name__)
 
@@ -340,6 +341,13 @@ def _validated(
     except ValidationError as error:
         where, reason = describe_error(error, RunConfig, {"method": VARIANTS})
         source = f"{file}: " if file is not None and where not in given else ""
+        if where in tree and where not in RunConfig.model_fields:
+            if source and {"bodyparts", "multianimalbodyparts"} & {*tree}:
+                raise ConfigError(f"{file} is a DeepLabCut project; give it as `data.train`") from None
+            sections = {name: type(part) for name, part in RunConfig()}
+            found = [f"{name}.{where}" for name, part in sections.items() if where in getattr(part, "model_fields", ())]
+            reason += f"; did you mean {some_of(found, 'or')}?" if found else ""
+            raise ConfigError(f"{source}{where}: {reason}") from None
         is_unknown = where.startswith("method.") and reason.startswith("unknown option")
         if method_chosen and is_unknown and tree["method"]["name"] == LABELS_ONLY:
             reason += (

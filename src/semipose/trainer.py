@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from semipose.adaptation import boxes_of_start, is_adaptation, load_data, with_options_of_start
+from semipose.adaptation import (
+    boxes_of_start,
+    is_adaptation,
+    load_data,
+    warn_of_start_in_other_boxes,
+    with_options_of_start,
+)
 from semipose.auto import box_finder_options, with_shift
 from semipose.build import build_engine, choose, with_precision
 from semipose.config import RunConfig, load_config, with_absolute_paths
@@ -78,6 +84,10 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
         InterruptedTrainingError: When a signal arrives, after the state is saved.
     """
     if not resume:
+        if is_begun(out):
+            raise ConfigError(
+                f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder"
+            )
         check_given(config.data)
     config = with_options_of_start(with_absolute_paths(config))
     splits = load_data(config)
@@ -86,8 +96,6 @@ def train(config: RunConfig, out: Path, *, resume: bool = False, progress: Progr
     config, device, reasons = choose(config, splits)
     for reason in reasons:
         log.info(reason)
-    if is_begun(out) and not resume:
-        raise ConfigError(f"`out`: {out} already contains a run; set `resume` to continue it, or choose another folder")
     make_folder(out)
     config = with_precision(config, splits.labeled.skeleton, device)
     with lock_run_dir(out) if is_main_process() else nullcontext(), process_group(device):
@@ -112,6 +120,7 @@ def _train(
     images = training_images(sets, config.train.select)
     warn_of_shared_images(sets, held_out=config.data.val is None)
     images = with_images_of(images, _starts(config), sets.evaluator)
+    warn_of_start_in_other_boxes(config, sets.evaluator.boxes)
     loader, adapts = _loader(config, splits, sets, device), is_adaptation(config)
     steps = config.train.total_steps(loader.steps_per_epoch)
     state = TrainingState(_identity(config, splits, sets), _joint_batch(config), sets.hashes, steps=steps)

@@ -175,6 +175,7 @@ def test_images_of_the_other_sets_are_found_in_the_image_folder_of_the_first(cli
         image["file_name"] = Path(image["file_name"]).name
     other.write_text(json.dumps(content))
     arguments = ["--data", other, "--val", other, "--unlabeled", other, "--out", tmp_path / "run", "data.validation=0"]
+    arguments += ["data.labels=30"]
     one_line(cli("train", *TINY, "--method", "single", *arguments), "--images")
     code, _, err = cli("train", *TINY, "--method", "single", *arguments, *IMAGES)
     assert code == 0, err

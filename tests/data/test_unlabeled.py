@@ -12,7 +12,7 @@ from semipose.data.data_config import DataConfig
 from semipose.data.datasets import PEOPLE, load_splits, read_dataset
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.registry import read_annotations
-from semipose.errors import DataError
+from semipose.errors import ConfigError, DataError
 from tests.data.formats.test_deeplabcut import CONFIG, save_table
 from tests.data.make_video import clip, picture
 
@@ -42,8 +42,8 @@ def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_
     assert len(with_labeled.unlabeled) == 80 - inside + len(persons) - 8
     for found in (plain, with_labeled):
         assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
-    alone = load_splits(DataConfig(**options, unlabeled=str(small_people), include_labeled=False))
-    assert alone.unlabeled is None
+    with pytest.raises(ConfigError, match="are labeled or held out; give others, or leave it out"):
+        load_splits(DataConfig(**options, unlabeled=str(small_people)))
 
 
 def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
@@ -75,8 +75,10 @@ def test_a_folder_of_labels_and_videos_gives_frames_and_no_labeled_image(tmp_pat
     (project / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     data = {"train": str(project), "validation": 0, "include_labeled": False}
     for folder in (project, project / "labeled-data"):
-        assert load_splits(DataConfig(**data, unlabeled=str(folder))).unlabeled is None
-        assert f"{folder}: all of its images are labeled or held out, so it adds no unlabeled image" in caplog.messages
+        with pytest.raises(ConfigError, match=f"all images of {folder} are labeled or held out; give others"):
+            load_splits(DataConfig(**data, unlabeled=str(folder)))
+        load_splits(DataConfig(**data, unlabeled=str(folder), labels=2))
+        assert f"all images of {folder} are labeled or held out, so it adds no unlabeled image" in caplog.messages
     (project / "videos").mkdir()
     clip(project / "videos" / "v.mp4", [picture(8 * n) for n in range(8)])
     (project / "videos" / "v_pose.mp4").write_bytes(b"drawn, and left out")

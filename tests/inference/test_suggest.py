@@ -49,7 +49,7 @@ def test_copies_and_pre_labels(model, frames, tmp_path):
     assert written.account.used == {"images suggested": 3, "subjects in them": 3}
 
 
-def test_deeplabcuts_pre_labels_have_the_scorer_of_the_project(trained_run, frames, tmp_path):
+def test_deeplabcuts_pre_labels_have_the_scorer_of_the_project(trained_run, frames, tmp_path, caplog):
     run = shutil.copytree(trained_run, tmp_path / "run")
     labels = load_config(run / "config.yaml").data.train
     (tmp_path / "config.yaml").write_text("scorer: Ana\nbodyparts: [nose]")
@@ -57,6 +57,8 @@ def test_deeplabcuts_pre_labels_have_the_scorer_of_the_project(trained_run, fram
         config = (run / "config.yaml").read_text().replace(str(labels), str(train))
         (run / "config.yaml").write_text(config)
         written = suggest(run, frames, count=1, out=tmp_path / scorer, format="dlc")
+        assert ("rename them CollectedData_SCORER" in caplog.text) == (scorer == "semipose")
+        caplog.clear()
         assert [path.name for path in written[:2]] == [f"CollectedData_{scorer}.csv", f"CollectedData_{scorer}.h5"]
 
 

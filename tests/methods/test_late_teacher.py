@@ -60,8 +60,8 @@ def test_when_each_term_is_learned(build, batches, step, names):
     [
         ("auto", 3000, "labels alone"),
         (0.5, 2 * BURN_IN_STEPS, "labels alone"),
-        (0.5, 100, f"labels alone after 50 steps of about {BURN_IN_STEPS}"),
-        (0.001, 100, f"labels alone after 1 step of about {BURN_IN_STEPS}"),
+        (0.5, 100, f"labels alone after 50 steps, where a fair comparison needs about {BURN_IN_STEPS}"),
+        (0.001, 100, f"labels alone after 1 step, where a fair comparison needs about {BURN_IN_STEPS}"),
         (0.0, 3000, "the network at the start"),
     ],
 )

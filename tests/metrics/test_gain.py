@@ -77,7 +77,8 @@ def test_few_images_measure_nothing():
         ),
         (
             Gain("pixel_error", -1.25, (-2.0, 0.5), 70, "test"),
-            "unlabeled images: -1.2 px pixel error over labels alone (95 % interval -2.0 to +0.5 px, 70 test persons)",
+            "unlabeled images: -1.2 px pixel error over labels alone (95 % interval -2.0 to +0.5 px, lower is better, "
+            "70 test persons)",
         ),
     ],
 )

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 def evaluate(
     ctx: typer.Context,
     run: Annotated[
-        Path, typer.Argument(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="A run, a weights file or COCO results.")
+        Path,
+        typer.Argument(
+            metavar="RUN|WEIGHTS|PREDICTIONS", help="A run, a weights file, or predictions (COCO, DeepLabCut)."
+        ),
     ],
     data: Annotated[
         str,
@@ -51,7 +54,7 @@ def evaluate(
     box_category: BoxCategory = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS.json", help="Compare with this run or file on the same persons."),
+        typer.Option(metavar="RUN|WEIGHTS|PREDICTIONS", help="Compare with this run or file on the same persons."),
     ] = None,
     network: Network = None,
     against_network: Annotated[str | None, typer.Option(help="As --network, for the run in --against.")] = None,

@@ -33,7 +33,8 @@ def train(
     ] = None,
     images: Annotated[str | None, typer.Option(help="Image folder of --data.")] = None,
     val: Annotated[
-        str | None, typer.Option(help="Annotation file for validation, which selects the best weights.")
+        str | None,
+        typer.Option(help="Annotation file for validation, on which the gain is measured."),
     ] = None,
     val_images: Annotated[str | None, typer.Option(help="Image folder of --val.")] = None,
     unlabeled: Annotated[

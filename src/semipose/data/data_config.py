@@ -178,6 +178,8 @@ def check_effects(config: DataConfig) -> None:
         raise ConfigError(f"`data.images`: {config.images} has no annotations; name their file in `data.train`")
     for option, needed in (("boxes", "unlabeled"), ("val_images", "val"), ("test_images", "test")):
         given = getattr(config, option)
+        if option == "boxes" and given is not None and not is_word(option, given) and not Path(given).suffix:
+            raise ConfigError(f"`data.boxes`: {Path(given).name!r} is neither {WHOLE}, {AUTO} nor a .json file")
         if given is not None and not is_word(option, given) and getattr(config, needed) is None:
             raise ConfigError(f"`data.{option}`: {given} belongs to `data.{needed}`, which is not given")
     if config.max_unlabeled and config.unlabeled and is_sharded(Path(config.unlabeled)):

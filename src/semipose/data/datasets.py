@@ -21,7 +21,7 @@ from semipose.data.formats.whole_frames import (
 from semipose.data.images import read_image_sizes
 from semipose.data.leakage import image_paths
 from semipose.data.shards import is_sharded
-from semipose.data.splits import Split, draw_at_most, draw_split
+from semipose.data.splits import Split, draw_at_most, draw_split, hold_out_images
 from semipose.data.unlabeled import read_unlabeled, without_shared_images
 from semipose.errors import ConfigError, DataError, MissingImagesError
 from semipose.structures.boxes import AUTO, BOX_EACH
@@ -241,7 +241,7 @@ def load_unlabeled(
     held_out = None
     if not config.val and len(unlabeled) > 1:
         count = min(MOST_HELD_OUT, max(1, round(len(unlabeled) / 10)))
-        held_out, unlabeled = _hold_out_images(unlabeled, count, config.split_seed)
+        held_out, unlabeled = hold_out_images(unlabeled, count, config.split_seed)
     sets = {"unlabeled": unlabeled, "held out without labels": held_out, **evaluation}
     used = {name: len(persons) for name, persons in sets.items() if persons is not None}
     return DataSplits(
@@ -256,17 +256,6 @@ def load_unlabeled(
         unlearned_joints=unlearned_joints,
         held_out=held_out,
     )
-
-
-def _hold_out_images(persons: PoseDataset, count: int, seed: int) -> tuple[PoseDataset, PoseDataset]:
-    """Splits off about `count` persons, all those in some images; if there is one image, some of its persons."""
-    paths = persons.instances.paths
-    unit_of: list[str | int] = list(paths) if len({*paths}) > 1 else list(range(len(paths)))
-    units = list(dict.fromkeys(unit_of))
-    drawn = draw_at_most(max(1, round(count * len(units) / len(paths))), range(len(units)), seed)
-    chosen = {units[n] for n in drawn}
-    parts = [[n for n, unit in enumerate(unit_of) if (unit in chosen) == held_out] for held_out in (True, False)]
-    return persons.subset(parts[0]), persons.subset(parts[1])
 
 
 def _finds_several(train: PoseDataset, config: DataConfig) -> bool:
@@ -385,7 +374,10 @@ def _unlabeled(
     for persons in held_out:
         new = without_shared_images(new, persons)
     if len(usable) and not len(new):
-        log.warning("%s: all of its images are labeled or held out, so it adds no unlabeled image", path)
+        text = f"all images of {path} are labeled or held out"
+        if not lost:
+            raise ConfigError(f"`data.unlabeled`: {text}; give others, or leave it out")
+        log.warning("%s, so it adds no unlabeled image", text)
     wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(lost)
     more = new.subset(draw_at_most(wanted, range(len(new)), config.split_seed))
     left_out = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from semipose.data.account import DataAccount, WrittenFiles
-from semipose.data.clips import clips, frame_of, near_pairs, original
+from semipose.data.clips import clips, frame_of, held_out_neighbors, near_pairs, original
 from semipose.data.formats.categories import CategoryChoice
 from semipose.data.formats.coco_writer import write_coco
 from semipose.data.formats.image_names import names_below_shared_folder
@@ -75,7 +75,7 @@ def split_annotations(
         check_new_file(Path(out) / f"{part}.json", Path(annotations))
     persons = read_annotations(annotations, images, category=CategoryChoice(category))
     parts = _by_time(persons, shares) if by == "time" else _by_group(_groups(persons, by), shares, seed, by)
-    _warn_of_copies(parts)
+    _warn_of_shared(parts)
     names = ("train", *(name for name, share in shares.items() if share))
     chosen = {name: _in_images(persons, {image for image, own in parts.items() if own == name}) for name in names}
     files = _write_parts(chosen, persons, Path(out), None if images is None else Path(images), progress)
@@ -102,13 +102,19 @@ def _write_parts(
     return files
 
 
-def _warn_of_copies(parts: Mapping[Path, str]) -> None:
-    """Warns if files of training images have the content of held-out ones."""
+def _warn_of_shared(parts: Mapping[Path, str]) -> None:
+    """Warns if training images have the content of held-out ones, or are next to them in a clip."""
     trained, held_out = ([i for i, part in parts.items() if part in names] for names in (PARTS[:1], PARTS[1:]))
     if copies := shared_images(trained, held_out):
         log.warning(
             "%s held out that are copies of images in train.json, the first: %s is %s; leave out one of each pair",
             *(plural(len({image for _, image in copies}), "image"), copies[0][1], copies[0][0]),
+        )
+    if near := held_out_neighbors(trained, held_out):
+        log.warning(
+            "%s held out that are next to training images in a clip, so scores on them will be too high, the first is "
+            "%s; split by video or time",
+            *(plural(len(near), "image"), near[0]),
         )
 
 

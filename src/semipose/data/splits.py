@@ -110,6 +110,20 @@ def draw_at_most(wanted: int | None, indices: Sequence[int], seed: int) -> list[
     return sorted(indices[int(i)] for i in order[:wanted])
 
 
+def hold_out_images(persons: PoseDataset, count: int, seed: int) -> tuple[PoseDataset, PoseDataset]:
+    """Returns about `count` persons, all those in images that are drawn, and the others.
+
+    Of a set with one image, some of its persons are drawn.
+    """
+    paths = persons.instances.paths
+    unit_of: list[str | int] = list(paths) if len({*paths}) > 1 else list(range(len(paths)))
+    units = list(dict.fromkeys(unit_of))
+    drawn = draw_at_most(max(1, round(count * len(units) / len(paths))), range(len(units)), seed)
+    chosen = {units[n] for n in drawn}
+    parts = [[n for n, unit in enumerate(unit_of) if (unit in chosen) == held_out] for held_out in (True, False)]
+    return persons.subset(parts[0]), persons.subset(parts[1])
+
+
 def _hold_out(dataset: PoseDataset, order: Sequence[int], count: int) -> tuple[list[int], list[int]]:
     """Returns `count` persons of a permutation, and those who are in no image of them, next to one or like one."""
     images = [Path(path) for _, path in dataset.instances.images]

@@ -17,6 +17,7 @@ from semipose.data.datasets import read_dataset, with_given_skeleton
 from semipose.data.formats.categories import ALL, CategoryChoice
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.formats.detections import NO_BOX, apply_detections
+from semipose.data.formats.table_results import TABLE_SUFFIXES, load_table_predictions
 from semipose.data.formats.whole_frames import require_one_subject, with_whole_images
 from semipose.data.images import ImageSize, read_image_sizes
 from semipose.data.leakage import describe_leakage, digest_files, find_training_images, image_paths
@@ -117,7 +118,8 @@ def evaluate(
     """Evaluates a model or a predictions file on annotated persons; writes nothing.
 
     Args:
-        model: A model, a run folder, a weights file or a file of COCO keypoint results. A model is moved to `device`.
+        model: A model, which is moved to `device`, a run folder, a weights file, or a file of predictions: COCO
+            keypoint results, or a table of DeepLabCut or Lightning Pose (csv, h5) whose rows are images.
         data: `gym` or `people` (their test part), a COCO keypoints file or a data YAML (its `test`, or `val`).
         images: Image folder of `data`.
         category: Name of the category that is evaluated where `data` has several, or `all`; that of the model if not
@@ -285,8 +287,11 @@ class _Settings:
         run = _description_of_run(path)
         own = _with_joints_of(run.skeleton if run else None, truth, str(path))
         left_out, errors = Counter[str](), deepcopy(self.data_errors)
-        found = errors.read(path.name, lambda p: load_predictions(path, own.skeleton, p, own, left_out))
-        unlearned = run.unlearned_joints if run else _unlearned(found, own.skeleton)
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            found, unlearned = errors.read(path.name, lambda p: load_table_predictions(path, own, p, left_out))
+        else:
+            found = errors.read(path.name, lambda p: load_predictions(path, own.skeleton, p, own, left_out))
+            unlearned = run.unlearned_joints if run else _unlearned(found, own.skeleton)
         truth = own.without_joints(unlearned)
         kept = _of_category(found, truth, path)
         left_out["predictions of another category"] = len(found) - len(kept)
@@ -334,7 +339,7 @@ def _of_category(predictions: list[Prediction], truth: PoseDataset, path: Path) 
 def _predictions_file(model: PoseModel | PathLike) -> Path | None:
     """Returns the path if it is a predictions file; None for a model and for the path of a model."""
     path = None if isinstance(model, PoseModel) else Path(model)
-    return path if path is not None and path.suffix.lower() == ".json" else None
+    return path if path is not None and path.suffix.lower() in (".json", *TABLE_SUFFIXES) else None
 
 
 def _read_truth(data: PathLike, images: PathLike | None, problems: list[str], category: CategoryChoice) -> PoseDataset:

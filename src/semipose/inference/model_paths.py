@@ -28,8 +28,8 @@ def require_model_path(path: Path) -> None:
         )
     if suffix in (".csv", ".h5", ".slp") and path.is_file():
         raise WeightsError(
-            f"{path} is a table of predictions and no model; to evaluate predictions write them as COCO results "
-            "(`format=coco`) and give this .json file"
+            f"{path} is a table of predictions and no model; evaluate takes a csv or h5 whose rows are images, or COCO "
+            "results (`format=coco`)"
         )
     if not path.exists():
         near = _similar(path)

@@ -144,7 +144,14 @@ def _check(count: int, min_joint_score: float, out: Path, format: str) -> None:
 def _scorer(model: PoseModel) -> str:
     """The scorer of the DeepLabCut project that the model learned from."""
     labels = training_labels(model.path)
-    return SCORER if labels is None else scorer_of(labels)
+    scorer = SCORER if labels is None else scorer_of(labels)
+    if scorer == SCORER:
+        log.warning(
+            "the tables are of the scorer %s, because the training labels name none; DeepLabCut reads those of the "
+            "scorer in its config.yaml: rename them CollectedData_SCORER, then run deeplabcut.convertcsv2h5",
+            SCORER,
+        )
+    return scorer
 
 
 def _with_boxes(

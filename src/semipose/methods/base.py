@@ -354,7 +354,8 @@ class ConsistencyMethod(Method):
         steps, needed = self.burn_in_steps(info), automatic_burn_in(info.passes_per_step)
         if steps == 0:
             return "the network at the start"
-        return "labels alone" if steps >= needed else f"labels alone after {plural(steps, 'step')} of about {needed}"
+        short = f"labels alone after {plural(steps, 'step')}, where a fair comparison needs about {needed}"
+        return "labels alone" if steps >= needed else short
 
     def supervised_loss(self, labeled: LabeledView) -> Float[Tensor, ""]:
         """Returns λ Σ L_s over the supervised networks."""

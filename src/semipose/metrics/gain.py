@@ -58,7 +58,8 @@ class Gain:
         text = f"unlabeled images: {shown(self.metric, self.value):+.1f}{unit} {name} over {self.baseline}"
         persons = plural(self.persons, f"{self.evaluated_on} person")
         low, high = (shown(self.metric, end) for end in self.interval)
-        return f"{text} (95 % interval {low:+.1f} to {high:+.1f}{unit}, {persons})"
+        better = ", lower is better" if is_error(self.metric) else ""
+        return f"{text} (95 % interval {low:+.1f} to {high:+.1f}{unit}{better}, {persons})"
 
 
 def measure_gain(

@@ -30,8 +30,8 @@ from semipose.reports.examples import error_sheets, errors_by_person, view_sheet
 from semipose.reports.figures import Figures, mask_figures, network_figures
 from semipose.reports.page import Answer, Page, Picture, Table
 from semipose.reports.runs import Line, evaluated_persons, open_run, read_log, validation_lines
-from semipose.reports.suggestions import Findings, SuggestCall, pose_length, python_call, suggestions
-from semipose.structures.boxes import AROUND_LABELS
+from semipose.reports.suggestions import Findings, SuggestCall, python_call, suggestions
+from semipose.structures.boxes import AROUND_LABELS, pose_length
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
 

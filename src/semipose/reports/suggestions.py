@@ -13,14 +13,12 @@ from semipose.metrics.gain import Gain
 from semipose.metrics.pixel_error import pixel_errors
 from semipose.models.heads import STRIDE
 from semipose.reports.heatmaps import cell_size
-from semipose.structures.boxes import BoxFacts
+from semipose.structures.boxes import SMALL, BoxFacts, pose_length
 from semipose.structures.instances import PoseDataset
 from semipose.utils.text import plural
 
 HARD_JOINT = 1.5
 """A joint is looked at if its error is more than this many times that of the others."""
-SMALL = 0.3
-"""A pose is small in the network's input if it is shorter than this fraction of its longer side."""
 SWAPPED = 0.05
 """Share of exchanged left/right pairs that is worth a look."""
 STILL_FALLING = 0.97
@@ -77,14 +75,6 @@ def suggestions(found: Findings, suggest_call: SuggestCall = python_call) -> lis
         _few_images(found.data.truth),
     ]
     return [text for text in texts if text]
-
-
-def pose_length(truth: PoseDataset) -> float:
-    """Returns the median diagonal in pixels of the extent of the labeled joints; nan without a pose of two joints."""
-    joints = np.where(truth.instances.visibility[..., None] > 0, truth.instances.joints, np.nan)
-    several = (truth.instances.visibility > 0).sum(axis=1) > 1
-    extent = np.nanmax(joints[several], axis=1) - np.nanmin(joints[several], axis=1)
-    return float(np.median(np.linalg.norm(extent, axis=1))) if several.any() else float("nan")
 
 
 def swapped_pairs(data: MatchedDataset) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from semipose.structures.instances import Instances
+from semipose.structures.instances import Instances, PoseDataset
 
 BoxKind = Literal["whole", "given", "joints", "found"]
 """`whole`: the whole image. `given`: from a file, of annotators or a detector. `joints`: around the labeled joints with
@@ -27,6 +27,8 @@ labels."""
 BOX_EACH = "`boxes=FILE`: COCO results with a box for each subject, whose image_id is the frame number in a video"
 """What images that show several subjects need."""
 
+SMALL = 0.3
+"""A pose is small in a crop if it is shorter than this fraction of its longer side."""
 TOLERANCE = 1.5
 """Factor by which boxes may be smaller or larger than those of a training before they count as different."""
 WORDS: dict[BoxKind, str] = {
@@ -99,6 +101,14 @@ def own_boxes(persons: Instances, sizes: Mapping[Path, Sequence[float]]) -> str:
     facts = box_facts(persons.take(np.flatnonzero(persons.labeled)), sizes)
     kind = "given" if facts is None else facts.kind
     return BOX_WORDS[WHOLE] if kind == "whole" else AROUND_LABELS if kind == "joints" else GROUND_TRUTH
+
+
+def pose_length(persons: PoseDataset) -> float:
+    """Returns the median diagonal in pixels of the extent of the labeled joints; nan without a pose of two joints."""
+    joints = np.where(persons.instances.visibility[..., None] > 0, persons.instances.joints, np.nan)
+    several = (persons.instances.visibility > 0).sum(axis=1) > 1
+    extent = np.nanmax(joints[several], axis=1) - np.nanmin(joints[several], axis=1)
+    return float(np.median(np.linalg.norm(extent, axis=1))) if several.any() else float("nan")
 
 
 def _mostly(values: np.ndarray) -> bool:

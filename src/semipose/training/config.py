@@ -40,8 +40,8 @@ class TrainConfig(OptimConfig):
     """Epochs between evaluations on the validation split; if not given, ten evaluations during the training."""
     select: Literal["best", "last"] = "best"
     """The weights that are kept: the best on the validation split, or the last."""
-    checkpoint_every: int = Field(500, ge=1)
-    """Steps between checkpoints."""
+    checkpoint_every: int = Field(200, ge=1)
+    """Steps between checkpoints, of which a crash or `kill -9` loses the last; Ctrl-C and SIGTERM save one."""
     log_every: int = Field(20, ge=1)
     """Steps between log lines in metrics.jsonl."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"

@@ -1,5 +1,7 @@
 """What `write_coco` writes, `read_coco` reads back."""
 
+import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -34,6 +36,18 @@ def test_a_data_set_reads_back(folder):
     again = read_coco(folder / "again.json", folder / "images")
     assert again.skeleton.joints == persons.skeleton.joints
     assert_equal(PoseDataset(persons.skeleton, again.instances, ""), persons)
+
+
+def test_a_file_knows_where_its_images_are(folder, tmp_path):
+    """It may lie elsewhere; images that have moved beside it are found, too."""
+    persons = read_coco(save_coco(folder))
+    file = tmp_path / "parts" / "train.json"
+    file.parent.mkdir()
+    write_coco(persons, file)
+    assert json.loads(file.read_text())["image_folder"] == os.path.relpath(folder / "images", file.parent)
+    assert {*read_coco(file).instances.paths} == {*persons.instances.paths}
+    (folder / "images").rename(file.parent / "images")
+    assert all(Path(path).is_relative_to(file.parent / "images") for path in read_coco(file).instances.paths)
 
 
 def test_boxes_made_from_labels_stay_known(folder):

@@ -36,6 +36,16 @@ def test_one_animal_is_the_frame_and_several_are_their_joints(tmp_path):
         dataset_without_boxes(SKELETON, ANIMAL, [], tmp_path)
 
 
+def test_small_poses_in_whole_frames_are_reported(tmp_path, caplog):
+    caplog.set_level("INFO")
+    save_image(tmp_path / "a.png", (400, 300))
+    for end, hint in (((29, 36), ": train with `boxes=auto`"), ((300, 200), "")):
+        caplog.clear()
+        dataset_without_boxes(SKELETON, ANIMAL, [animal(tmp_path / "a.png", 1, [[5, 4], end])], tmp_path)
+        assert ("where poses are small (40 of 400 px)" + hint in caplog.text) == bool(hint)
+        assert caplog.text.count("has no boxes: the box of each animal is the whole frame") == 1
+
+
 def test_images_that_cannot_be_opened(tmp_path):
     save_image(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no image")

@@ -70,6 +70,7 @@ class Container(TypedDict, total=False):
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
     categories: list[dict[str, Any]]
+    image_folder: Any
 
 
 class CocoFormat(Format):
@@ -116,8 +117,8 @@ def read_coco(
 
     Args:
         path: The annotation file.
-        images: The image folder; None for `images/`, a folder with the name of the file or the folder of the file: the
-            one that has most of the first images, the first of these if none has.
+        images: The image folder; None for `images/`, a folder with the name of the file, the folder of the file or the
+            one that `write_coco` noted: the one that has most of the first images, the first of these if none has.
         labels: Whether joints are read.
         skeleton: The skeleton of a file without joint names, used if `labels` is False.
         problems: Collects one line for each broken record, which is then left out.
@@ -140,7 +141,8 @@ def read_coco(
         categories, path, None if labels else skeleton, category, lambda: _category_ids(records, path)
     )
     skeleton = read.skeleton
-    files = _image_files(image_records, _image_root(path, images, image_records), path, problems)
+    root = _image_root(path, images, image_records, content.get("image_folder"))
+    files = _image_files(image_records, root, path, problems)
     reader = _Reader(path, skeleton, read.ids, {c.get("id") for c in categories}, files, labels)
     persons = Instances.from_instances(reader.persons(records, problems), len(skeleton))
     if any(reader.by_value):
@@ -173,7 +175,7 @@ def read_image_list(
     records = content.get("images") if isinstance(content, dict) else None
     if not isinstance(records, list) or not records:
         raise DataError(f"image list {path} has no list 'images'; use COCO's image_info file")
-    files = _image_files(records, _image_root(path, images, records), path)
+    files = _image_files(records, _image_root(path, images, records, content.get("image_folder")), path)
     require_images(list(files.values()), path)
     return PoseDataset(skeleton, (), str(path), tuple((image_id, Path(image)) for image_id, image in files.items()))
 
@@ -208,7 +210,7 @@ def _missing_list(path: Path, key: str) -> DataError:
     )
 
 
-def _image_root(path: Path, images: str | os.PathLike[str] | None, records: list[Any]) -> Path:
+def _image_root(path: Path, images: str | os.PathLike[str] | None, records: list[Any], written: Any) -> Path:
     """The image folder: the given one, else the one that has most of the first images under their exact names."""
     if images is not None:
         root = Path(images)
@@ -217,7 +219,10 @@ def _image_root(path: Path, images: str | os.PathLike[str] | None, records: list
         return root
     first = [r.get("file_name") for r in iterate_records(records[:FIRST_IMAGES], path, Image) if isinstance(r, dict)]
     names = [spellings(name) for name in first if isinstance(name, str)]
-    candidates = [c for c in (path.parent / "images", path.parent / path.stem, path.parent) if c.is_dir()]
+    candidates = [path.parent / "images", path.parent / path.stem, path.parent]
+    if isinstance(written, str) and "\0" not in written:
+        candidates.append(Path(os.path.normpath(path.parent / written)))
+    candidates = [folder for folder in candidates if folder.is_dir()]
     return max(candidates, key=lambda c: sum(any(is_file(c.joinpath(*parts)) for parts in name) for name in names))
 
 

@@ -1,6 +1,7 @@
 """Writes data sets as COCO keypoint annotations."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
     height are those of the stored pixels; images that cannot be opened have none. Annotation ids that begin at 0 are
-    written from 1, because pycocotools counts a match with annotation 0 as none. If images lie in the cache folder, as
+    written from 1, because pycocotools counts a match with annotation 0 as none. The key `image_folder` is the path to
+    the images from the folder of the file, for `read_coco`. If images lie in the cache folder, as
     frames of a SLEAP file do, all are copied to a folder that the reader of the file finds.
 
     Args:
@@ -50,7 +52,9 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     records = [
         _record(person, person.annotation_id + first, persons.category_id_of(person)) for person in persons.instances
     ]
-    write_text(path, json.dumps({"images": images, "annotations": records, "categories": categories}))
+    folder_of_images = os.path.relpath(root.resolve(), path.parent.resolve())
+    content = {"images": images, "annotations": records, "categories": categories, "image_folder": folder_of_images}
+    write_text(path, json.dumps(content))
     return root
 
 

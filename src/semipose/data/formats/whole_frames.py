@@ -12,6 +12,7 @@ from semipose.data.formats.image_files import require_images
 from semipose.data.formats.values import NO_BOX, box_of_joints
 from semipose.data.images import image_size
 from semipose.errors import ConfigError, DataError, collect_errors
+from semipose.structures.boxes import AUTO, SMALL, pose_length
 from semipose.structures.categories import Category
 from semipose.structures.instances import Instance, PoseDataset, estimate_area
 from semipose.structures.skeletons import Skeleton
@@ -57,11 +58,15 @@ def dataset_without_boxes(
     boxed = list(_whole_frames(animals, problems) if alone else with_extents(animals))
     counts = {**(left_out or {}), **({} if alone else {NO_BOX: len(animals) - len(boxed)})}
     box = "the whole frame" if alone else "the extent of the labeled joints, because frames show several animals"
-    log.info("%s has no boxes: the box of each animal is %s", source, box)
     if not boxed:
         raise DataError(f"{source} has no usable animal: {plural(len(animals), 'record')} can't be used")
     kept = {reason: count for reason, count in counts.items() if count}
-    return PoseDataset(skeleton, boxed, str(source), empty_images, category, kept)
+    persons = PoseDataset(skeleton, boxed, str(source), empty_images, category, kept)
+    length, side = pose_length(persons), float(np.median(persons.instances.boxes[:, 2:].max(axis=1)))
+    if alone and length < SMALL * side:
+        box += f", where poses are small ({length:.0f} of {side:.0f} px): train with `boxes={AUTO}`, which finds boxes"
+    log.info("%s has no boxes: the box of each animal is %s", source, box)
+    return persons
 
 
 def with_whole_images(persons: PoseDataset, sizes: Mapping[Path, Sequence[float]]) -> PoseDataset:

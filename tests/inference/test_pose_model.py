@@ -32,6 +32,18 @@ def fake_run(folder: Path) -> Path:
     return folder
 
 
+def test_a_training_that_has_not_ended_is_reported(tmp_path, caplog):
+    run = fake_run(tmp_path / "run")
+    (run / "config.yaml").touch()
+    (run / "last").mkdir()
+    load_pose_model(run)
+    assert f"{run} is a training that has not ended; continue it with `resume`" in caplog.text
+    caplog.clear()
+    (run / "scores.json").touch()
+    load_pose_model(run)
+    assert "has not ended" not in caplog.text
+
+
 def test_poses_of_boxes(model, image):
     poses = model.predict(image, [(10, 10, 40, 60), (80, 20, 50, 90)])
     assert poses.keypoints.shape == (2, 17, 2)

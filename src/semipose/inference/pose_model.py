@@ -29,7 +29,7 @@ from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import has_apple_gpu, resolve_device
-from semipose.utils.files import BOX_FINDER, check_output_file, folders_of_run, from_here
+from semipose.utils.files import BOX_FINDER, check_output_file, folders_of_run, from_here, is_file, is_run_folder
 from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
@@ -282,6 +282,8 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
     path = Path(path)
     require_model_path(path)
     path = path.absolute()  # the working directory may change before the run's other files are read
+    if is_run_folder(path) and not is_file(path / "scores.json"):
+        log.warning(f"{path} is a training that has not ended; continue it with `resume`, or wait for its end")
     if network is None:
         return _with_box_finder(_load(path / "best.safetensors" if path.is_dir() else path), path)
     first, *others = (_load(weights) for weights in _weights_files(path, network))

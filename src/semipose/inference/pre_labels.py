@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def write_pre_labels(
         folders = sorted({copy.parent for copy in copies.values()})
         return [table for folder in folders for table in _write_tables(labels, folder, scorer)]
     writers: Mapping[str, Callable[[PoseDataset, Path], object]] = {
-        "coco": write_coco,
+        "coco": partial(write_coco, pre_labels=True),
         "cvat": write_cvat,
         "label-studio": write_label_studio,
         "yolo": write_yolo,

@@ -50,6 +50,17 @@ def test_a_file_knows_where_its_images_are(folder, tmp_path):
     assert all(Path(path).is_relative_to(file.parent / "images") for path in read_coco(file).instances.paths)
 
 
+def test_pre_labels_are_reported_as_labels(folder, caplog):
+    persons = read_coco(save_coco(folder))
+    for pre_labels in (False, True):
+        write_coco(persons, folder / "again.json", pre_labels=pre_labels)
+        caplog.clear()
+        read_coco(folder / "again.json", labels=False)
+        assert "pre-labels" not in caplog.text
+        read_coco(folder / "again.json")
+        assert ("again.json holds predictions that suggest wrote as pre-labels" in caplog.text) == pre_labels
+
+
 def test_boxes_made_from_labels_stay_known(folder):
     """Otherwise a split of a project without boxes would take them for annotated ones."""
     persons = read_coco(save_coco(folder))

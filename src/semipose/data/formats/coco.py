@@ -71,6 +71,7 @@ class Container(TypedDict, total=False):
     annotations: list[msgspec.Raw]
     categories: list[dict[str, Any]]
     image_folder: Any
+    pre_labels: Any
 
 
 class CocoFormat(Format):
@@ -137,6 +138,11 @@ def read_coco(
     image_records, records, categories = (_list(content, key, path) for key in ("images", "annotations", "categories"))
     if not records:
         raise DataError(f"annotation file {path} has no annotations; label at least one person")
+    if labels and content.get("pre_labels"):
+        log.warning(
+            f"{path} holds predictions that suggest wrote as pre-labels: correct them first; if that is done, remove "
+            "the key 'pre_labels'"
+        )
     read = read_categories(
         categories, path, None if labels else skeleton, category, lambda: _category_ids(records, path)
     )

@@ -19,7 +19,14 @@ from semipose.utils.files import is_file, make_folder, write_text
 from semipose.utils.progress import NO_PROGRESS, Progress
 
 
-def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRESS, folder: Path | None = None) -> Path:
+def write_coco(
+    persons: PoseDataset,
+    path: Path,
+    progress: Progress = NO_PROGRESS,
+    folder: Path | None = None,
+    *,
+    pre_labels: bool = False,
+) -> Path:
     """Writes a COCO annotation file that `read_coco` reads back.
 
     Images without persons are listed, too, because detections in them are false positives of an evaluation. Width and
@@ -33,6 +40,7 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
         path: The file to write.
         progress: Reports the images whose size was read.
         folder: The folder that the file names are relative to if all images lie below it; else the one they share.
+        pre_labels: Whether the joints are predictions to be corrected; the key `pre_labels` then says so.
 
     Returns:
         The folder that the file names of the images are relative to.
@@ -54,7 +62,7 @@ def write_coco(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     ]
     folder_of_images = os.path.relpath(root.resolve(), path.parent.resolve())
     content = {"images": images, "annotations": records, "categories": categories, "image_folder": folder_of_images}
-    write_text(path, json.dumps(content))
+    write_text(path, json.dumps(content | ({"pre_labels": True} if pre_labels else {})))
     return root
 
 

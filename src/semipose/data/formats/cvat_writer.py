@@ -32,6 +32,7 @@ def write_cvat(persons: PoseDataset, path: Path, progress: Progress = NO_PROGRES
     with TemporaryDirectory() as folder:
         root = write_coco(persons, Path(folder) / "coco.json", progress)
         content = json.loads((Path(folder) / "coco.json").read_bytes())
+    del content["image_folder"]  # the images are in the archive
     for image in content["images"]:
         image["file_name"] = as_utf8(image["file_name"])
     with (

@@ -61,6 +61,13 @@ def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
     splits = load_splits(DataConfig(**config, validation=3, include_labeled=False))
     assert [Path(path).name for path in splits.unlabeled.instances.paths] == [f"copy{n}.jpg" for n in range(12, 16)]
     assert splits.account.left_out == {"of the unlabeled set: in images of the labeled set": 12}
+    content = json.loads((tmp_path / "set.json").read_text())
+    content["images"] += [{"id": 10**6 + n, "file_name": f"later{n}.jpg"} for n in range(2)]
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    with pytest.raises(
+        ConfigError, match=r"held out, but for 2 images without annotations \(give their folder instead"
+    ):
+        load_splits(DataConfig(**config | {"unlabeled": str(tmp_path / "set.json")}))
     with_labeled = load_splits(DataConfig(**config, validation=3)).unlabeled
     assert len(with_labeled) == 9 + 4
 

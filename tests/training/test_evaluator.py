@@ -252,7 +252,10 @@ def test_a_given_set_that_is_too_small_for_the_gain_is_named(tiny, tmp_path, sma
 def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
     assert result.gain is None
-    reason = "the burn-in on labels alone takes all of the 2 steps; raise train.steps or set method.burn_in"
+    reason = (
+        "the burn-in on labels alone takes all of the 2 steps; raise train.steps above 1000, best to 2000 or more, or set "
+        "method.burn_in to a fraction of the steps"
+    )
     assert f"no unlabeled image is used: {reason}" in caplog.text
     content = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert (content["gain"], content["unlabeled_not_used"], result.unlabeled_not_used) == (None, reason, reason)

@@ -28,6 +28,7 @@ from semipose.structures.boxes import AUTO, BOX_EACH
 from semipose.structures.categories import Category
 from semipose.structures.instances import PoseDataset
 from semipose.structures.skeletons import SKELETONS, Skeleton, describe_difference
+from semipose.utils.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -375,6 +376,10 @@ def _unlabeled(
         new = without_shared_images(new, persons)
     if len(usable) and not len(new):
         text = f"all images of {path} are labeled or held out"
+        if read.empty_images:
+            text += (
+                f", but for {plural(len(read.empty_images), 'image')} without annotations (give their folder instead)"
+            )
         if not lost:
             raise ConfigError(f"`data.unlabeled`: {text}; give others, or leave it out")
         log.warning("%s, so it adds no unlabeled image", text)

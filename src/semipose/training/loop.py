@@ -100,8 +100,10 @@ class Training:
             return ""
         if getattr(self.engine.method.config, "unlabeled_weight", 1) == 0:
             return "`method.unlabeled_weight` is 0"
+        burn_in = getattr(self.engine.method, "burn_in_steps", lambda _: self.steps)(self.step_info(0))
         return (
-            f"the burn-in on labels alone takes all of the {self.steps} steps; raise train.steps or set method.burn_in"
+            f"the burn-in on labels alone takes all of the {self.steps} steps; raise train.steps above {burn_in}, best "
+            f"to {2 * burn_in} or more, or set method.burn_in to a fraction of the steps"
         )
 
     def step_info(self, step: int) -> StepInfo:

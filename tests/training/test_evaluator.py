@@ -253,8 +253,8 @@ def test_a_budget_too_short_is_spent_on_labels(tiny, tmp_path, caplog):
     result = train(tiny("late_teacher", **{"train.steps": 2, "train.select": "last"}), tmp_path / "run")
     assert result.gain is None
     reason = (
-        "the burn-in on labels alone takes all of the 2 steps; raise train.steps above 1000, best to 2000 or more, or set "
-        "method.burn_in to a fraction of the steps"
+        "the burn-in on labels alone takes all of the 2 steps; raise train.steps above 1000, best to 2000 or more, or "
+        "set method.burn_in to a fraction of the steps"
     )
     assert f"no unlabeled image is used: {reason}" in caplog.text
     content = json.loads((tmp_path / "run" / "scores.json").read_text())

@@ -10,6 +10,7 @@ import yaml
 from semipose import load
 from semipose.errors import ConfigError
 from semipose.trainer import train
+from semipose.training.loop import Training
 
 
 def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
@@ -25,6 +26,19 @@ def test_a_training_starts_from_an_earlier_one(tiny, tmp_path):
     other = tiny("supervised", **{"model.backbone": "test_efficientnet", "train.start": str(tmp_path / "before")})
     with pytest.raises(ConfigError, match=r"`train\.start`: .*has the backbone test_resnet"):
         train(other, tmp_path / "other")
+
+
+def test_results_of_a_shorter_training_do_not_outlive_its_continuation(tiny, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train(tiny("supervised", **{"train.steps": 2}), run)
+    assert (run / "scores.json").is_file()
+    monkeypatch.setattr(Training, "run", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(tiny("supervised", **{"train.steps": 2}), run, resume=True)
+    assert (run / "scores.json").is_file(), "nothing is left to do"
+    with pytest.raises(ZeroDivisionError):
+        train(tiny("supervised", **{"train.steps": 4}), run, resume=True)
+    assert not (run / "scores.json").exists()
 
 
 def test_a_start_that_was_trained_in_other_boxes_is_reported(tiny, tmp_path, caplog):

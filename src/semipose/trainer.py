@@ -117,7 +117,7 @@ def _train(
     # The crops of all sets, and checks for shared images.
     sets = _open_sets(config, splits, engine, out, progress)
     account = _account(splits, sets)
-    images = training_images(sets, config.train.select)
+    images = training_images(sets)
     warn_of_shared_images(sets, held_out=config.data.val is None)
     images = with_images_of(images, _starts(config), sets.evaluator)
     warn_of_start_in_other_boxes(config, sets.evaluator.boxes)
@@ -347,6 +347,9 @@ def _resume(config: RunConfig, engine: Engine, new: TrainingState, out: Path) ->
         )
     state.joint_batch, state.steps = now, new.steps
     log.info(f"resuming at step {state.step}")
+    if is_main_process() and state.step < new.steps:
+        for result in ("scores.json", "predictions.json"):  # of a shorter training that had ended
+            (out / result).unlink(missing_ok=True)
     if is_main_process() and load_config(out / "config.yaml").model_dump() != config.model_dump():
         log.info("options have changed: config.yaml is rewritten")
         config.save(out / "config.yaml")

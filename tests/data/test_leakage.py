@@ -44,7 +44,7 @@ def test_missing_and_broken_files_mean_unknown(tmp_path, content):
 def test_descriptions_name_what_was_used():
     assert describe_leakage(USED.count("xy")) == "none of its 2 images was used in training"
     assert describe_leakage(USED.count("abdx")) == (
-        "LEAKAGE: of 4 images 2 were trained on with labels, 1 selected the weights"
+        "LEAKAGE: of 4 images 2 were trained on with labels, 1 were validation images"
     )
     assert "not known" in describe_leakage(None)
 

@@ -123,6 +123,10 @@ def test_drawn_videos_are_no_sources(tmp_path, caplog):
     ]
     assert [path.name for path in list_videos(tmp_path)] == ["[c].mov", "a.AVI", "b_pose.mp4"]
     assert list_videos(tmp_path / "a_pose.mp4") == [tmp_path / "a_pose.mp4"]
+    (tmp_path / "lab [1]").mkdir()
+    (tmp_path / "lab [1]" / "e.mp4").touch()
+    assert [path.name for path in list_videos(tmp_path / "lab [1]" / "*.mp4")] == ["e.mp4"]
+    (tmp_path / "lab [1]" / "e.mp4").unlink()
     (tmp_path / "d").mkdir()
     for name in ("mDLC_Resnet50_mouseshuffle1_snapshot_100_p60_labeled.mp4", "m.mp4", "m_labeled.mp4"):
         (tmp_path / "d" / name).touch()

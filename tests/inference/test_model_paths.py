@@ -43,6 +43,13 @@ def test_similar_names_beside_a_missing_run(network, tmp_path):
         load_pose_model(tmp_path / "no" / "such" / "folder", network)
 
 
+def test_a_run_that_was_stopped_in_its_box_network(tmp_path):
+    make_run(tmp_path / "run" / "box_finder")
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(WeightsError, match="run was stopped while its box network was trained; resume the training"):
+        load_pose_model(tmp_path / "run")
+
+
 def test_a_folder_of_runs(tmp_path):
     for name in "abcde":
         make_run(tmp_path / "runs" / name)

@@ -34,14 +34,12 @@ def fake_run(folder: Path) -> Path:
 
 def test_a_training_that_has_not_ended_is_reported(tmp_path, caplog):
     run = fake_run(tmp_path / "run")
-    (run / "config.yaml").touch()
-    (run / "last").mkdir()
-    load_pose_model(run)
-    assert f"{run} is a training that has not ended; continue it with `resume`" in caplog.text
-    caplog.clear()
-    (run / "scores.json").touch()
-    load_pose_model(run)
-    assert "has not ended" not in caplog.text
+    (run / "config.yaml").write_text("train: {steps: 60}")
+    for step in (36, 60):
+        caplog.clear()
+        (run / "metrics.jsonl").write_text(f'{{"step": 20}}\n{{"step": {step}}}\n')
+        load_pose_model(run)
+        assert (f"{run} is a training at step 36 of 60: resume it" in caplog.text) == (step == 36)
 
 
 def test_poses_of_boxes(model, image):

@@ -160,6 +160,21 @@ def test_finished_run_that_went_on_is_unfinished(finished_run, tmp_path):
     assert run_page(folder).lines[0].startswith("No final scores: the log ends at step 1000000")
 
 
+def test_the_scores_of_a_run_whose_data_have_moved(finished_run, tmp_path):
+    folder = shutil.copytree(finished_run, tmp_path / "run")
+    text = (folder / "config.yaml").read_text()
+    train = load_config(folder / "config.yaml").data.train
+    (folder / "config.yaml").write_text(text.replace(f"train: {train}", f"train: {tmp_path}/gone.json"))
+    page, whole = run_page(folder), run_page(finished_run)
+    assert page.lines[-1].startswith("Examples and errors are missing, because the data can't be read: ")
+    assert "gone.json" in page.lines[-1]
+    assert (page.title, [row[0] for row in page.tables[0].rows]) == (
+        whole.title,
+        [row[0] for row in whole.tables[0].rows],
+    )
+    assert json.loads((folder / "scores.json").read_text())["protocol"] in page.details
+
+
 @pytest.mark.slow
 def test_broken_images_of_the_test_set_are_left_out(tmp_path, tiny_run):
     persons = read_dataset("people", None, "val").subset(range(12))

@@ -27,8 +27,8 @@ def sets(labeled="ab", unlabeled="bc", validation="d", test="e"):
 
 
 def test_each_image_has_one_purpose_in_a_training():
-    assert training_images(sets(), "best") == TrainingImages(("a", "b"), ("c",), ("d",))
-    assert training_images(sets(unlabeled=""), "last") == TrainingImages(("a", "b"), (), ())
+    assert training_images(sets()) == TrainingImages(("a", "b"), ("c",), ("d",))
+    assert training_images(sets(unlabeled="")) == TrainingImages(("a", "b"), (), ("d",))
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_shared_images_are_reported(caplog, shared, held_out, named):
 
 def test_changed_images_of_a_resumed_run_are_reported_and_the_old_ones_remembered(tmp_path, caplog):
     before = sets()
-    training_images(before, "best").write(tmp_path)
+    training_images(before).write(tmp_path)
     now = sets(labeled="ax")
-    images = with_images_before(training_images(now, "best"), tmp_path, before.hashes, now)
+    images = with_images_before(training_images(now), tmp_path, before.hashes, now)
     assert "images of the labeled set changed since the run started (1 new image, the first: x.jpg)" in caplog.text
     assert images.labeled == ("a", "b", "x")
     caplog.clear()
-    with_images_before(training_images(before, "best"), tmp_path, before.hashes, before)
+    with_images_before(training_images(before), tmp_path, before.hashes, before)
     assert not caplog.text

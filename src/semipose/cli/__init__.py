@@ -5,7 +5,7 @@ import sys
 
 from semipose.cli import demo, train, evaluate, predict, suggest  # isort: skip
 from semipose.cli import export, report, data, study, config, methods  # isort: skip
-from semipose.cli.common import app, describe_failure, escape_unprintable
+from semipose.cli.common import app, describe_failure, escape_unprintable, exit_on_sigterm
 
 __all__ = ["app", "main"]
 COMMANDS = (demo, train, evaluate, predict, suggest, export, report, data, study, config, methods)
@@ -22,7 +22,8 @@ def main() -> None:
 
             record(app)()  # makes torchrun report which process failed, and why
         else:
-            app()
+            with exit_on_sigterm():
+                app()
     except Exception as error:
         if debug:
             raise

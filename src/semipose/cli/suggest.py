@@ -13,7 +13,6 @@ from semipose.cli.common import (
     Network,
     OnError,
     app,
-    exit_on_sigterm,
     print_written,
 )
 from semipose.cli.progress import ConsoleProgress
@@ -59,20 +58,19 @@ def suggest(
     """Select images to label next, uncertain and different ones, and pre-label them for a labeling tool."""
     from semipose.inference.suggest import suggest as write_suggestions
 
-    with exit_on_sigterm():
-        written = write_suggestions(
-            run,
-            frames,
-            count=count,
-            out=out,
-            format=format,
-            images=images,
-            boxes=boxes,
-            box_category=box_category,
-            min_joint_score=min_joint_score,
-            network=network,
-            device=device,
-            on_error=on_error,  # type: ignore[arg-type]
-            progress=ConsoleProgress(),
-        )
+    written = write_suggestions(
+        run,
+        frames,
+        count=count,
+        out=out,
+        format=format,
+        images=images,
+        boxes=boxes,
+        box_category=box_category,
+        min_joint_score=min_joint_score,
+        network=network,
+        device=device,
+        on_error=on_error,  # type: ignore[arg-type]
+        progress=ConsoleProgress(),
+    )
     print_written(written, written.account, json=json)

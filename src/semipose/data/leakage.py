@@ -16,7 +16,7 @@ IMAGES = "images.json"
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Digests of the images that a training used: with labels, without labels, and to select its weights."""
+    """Digests of the images that a training used: with labels, without labels, and for validation."""
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
@@ -66,7 +66,7 @@ def describe_leakage(counts: Mapping[str, int] | None) -> str:
     purposes = {
         "labeled": "were trained on with labels",
         "unlabeled": "were trained on without labels",
-        "validation": "selected the weights",
+        "validation": "were validation images",
     }
     parts = [f"{counts[purpose]} {words}" for purpose, words in purposes.items() if counts[purpose]]
     if not parts:

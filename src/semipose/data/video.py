@@ -105,7 +105,7 @@ def list_videos(source: Path) -> list[Path]:
         return [source]
     if not _is_pattern(source):
         _require(source)
-    fixed = next((n for n, part in enumerate(source.parts) if glob.has_magic(part)), 0) if _is_pattern(source) else None
+    fixed = _first_pattern(source) if _is_pattern(source) else None
     root = source if fixed is None else Path(*source.parts[:fixed])
     every = _videos_below(root, None if fixed is None else "/".join(source.parts[fixed:]))
     found = [p for p in every if not _is_drawn(p)]
@@ -194,6 +194,12 @@ def read_frames(source: Path, problems: list[str] | None = None) -> Iterator[Fra
 
 def _is_pattern(source: Path) -> bool:
     return glob.has_magic(str(source)) and not source.exists()
+
+
+def _first_pattern(source: Path) -> int:
+    """The number of the first part of a pattern that is no existing folder of this name."""
+    known = (Path(*source.parts[: n + 1]).exists() for n in range(len(source.parts)))
+    return next((n for n, exists in enumerate(known) if not exists), 0)
 
 
 def _require(source: Path) -> None:

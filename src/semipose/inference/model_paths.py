@@ -5,7 +5,7 @@ from pathlib import Path
 
 from semipose.data.formats.image_folder import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from semipose.errors import WeightsError
-from semipose.utils.files import is_run_folder
+from semipose.utils.files import BOX_FINDER, is_run_folder
 from semipose.utils.text import some_of
 
 EXPECTED = "give a run folder or a .safetensors file written by semipose"
@@ -36,6 +36,8 @@ def require_model_path(path: Path) -> None:
         raise WeightsError(
             f"there is no folder or file {path}; " + (f"did you mean {some_of(near, 'or')}?" if near else EXPECTED)
         )
+    if (path / BOX_FINDER).is_dir() and not (path / "last").is_dir():
+        raise WeightsError(f"{path} was stopped while its box network was trained; resume the training")
     if path.is_dir() and not any((path / name).exists() for name in ("best.safetensors", "last/state.pt", "weights")):
         runs = _runs_in(path)
         remedy = f"give one of the runs in it: {some_of(runs)}" if runs else EXPECTED

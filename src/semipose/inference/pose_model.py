@@ -1,5 +1,6 @@
 """PoseModel, the object that `semipose.load` returns: a network with everything needed to use it."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from semipose.data.crops import CropGeometry
@@ -29,7 +31,7 @@ from semipose.structures.instances import Instance, PoseDataset
 from semipose.structures.poses import Poses
 from semipose.structures.skeletons import Skeleton
 from semipose.utils.device import has_apple_gpu, resolve_device
-from semipose.utils.files import BOX_FINDER, check_output_file, folders_of_run, from_here, is_file, is_run_folder
+from semipose.utils.files import BOX_FINDER, check_output_file, folders_of_run, from_here
 from semipose.utils.text import first_line
 
 log = logging.getLogger(__name__)
@@ -282,8 +284,7 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
     path = Path(path)
     require_model_path(path)
     path = path.absolute()  # the working directory may change before the run's other files are read
-    if is_run_folder(path) and not is_file(path / "scores.json"):
-        log.warning(f"{path} is a training that has not ended; continue it with `resume`, or wait for its end")
+    _warn_of_unfinished(path)
     if network is None:
         return _with_box_finder(_load(path / "best.safetensors" if path.is_dir() else path), path)
     first, *others = (_load(weights) for weights in _weights_files(path, network))
@@ -291,6 +292,17 @@ def load_pose_model(path: str | os.PathLike[str], network: str | None = None) ->
         name = f"{ENSEMBLE} of {' and '.join(model.name for model in (first, *others))}"
         first = replace(first, name=name, ensemble_members=tuple(others))
     return _with_box_finder(first, path)
+
+
+def _warn_of_unfinished(run: Path) -> None:
+    """Warns if a path is the folder of a training that has taken fewer steps than its configuration says."""
+    try:
+        steps = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["train"]["steps"]
+        last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["step"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, yaml.YAMLError):
+        return
+    if steps is not None and last < steps:
+        log.warning(f"{run} is a training at step {last} of {steps}: resume it, or wait for its end")
 
 
 def _with_box_finder(model: PoseModel, path: Path) -> PoseModel:

@@ -15,6 +15,7 @@ from semipose.data.datasets import DataSplits
 from semipose.data.formats.coco_results import load_predictions
 from semipose.data.found_boxes import with_boxes_of_run
 from semipose.data.video import SCORES_SUFFIX
+from semipose.errors import ConfigError, DataError, WeightsError
 from semipose.inference.weights import read_description
 from semipose.metrics.base import MatchedDataset
 from semipose.metrics.bootstrap import describe
@@ -55,7 +56,10 @@ def run_page(folder: Path, suggest_call: SuggestCall = python_call) -> Page:
         DataError: If the run has no log line yet.
     """
     config, log = load_config(folder / "config.yaml"), read_log(folder)
-    splits, dropped = with_boxes_of_run(load_data(config), folder), read_dropped(folder)
+    try:
+        splits, dropped = with_boxes_of_run(load_data(config), folder), read_dropped(folder)
+    except (ConfigError, DataError, WeightsError) as error:  # the folder was copied without its data, or this has moved
+        return _page_without_data(folder, config, log, error)
     truth, results = evaluated_persons(folder, splits), _final_scores(folder, log[-1]["step"])
     unused = (results or {}).get("unlabeled_not_used", "")
     account = [
@@ -65,9 +69,7 @@ def run_page(folder: Path, suggest_call: SuggestCall = python_call) -> Page:
     ]
     curves = [*_validation_charts(log, truth), Picture("Training losses", plots.curves(_losses(log), "step", "loss"))]
     views = [] if unused else view_sheets(config, splits)
-    title = f"{config.method.name}: {config.model.backbone}"
-    title += f", {config.input.height}×{config.input.width}"
-    settings = [_option_table(config)]
+    title, settings = _title(config), [_option_table(config)]
     if results is None:
         state, latest = _latest_scores(log)
         tables = [*([_score_table(latest)] if latest else []), *_video_tables(folder)]
@@ -96,6 +98,24 @@ def run_page(folder: Path, suggest_call: SuggestCall = python_call) -> Page:
         sheets=[*error_sheets(truth, list(data.matched)), *figures.sheets, *views],
         details=[line for line in [*measured, *account] if line],
         settings=settings,
+    )
+
+
+def _title(config: RunConfig) -> str:
+    return f"{config.method.name}: {config.model.backbone}, {config.input.height}×{config.input.width}"
+
+
+def _page_without_data(folder: Path, config: RunConfig, log: list[dict[str, Any]], error: Exception) -> Page:
+    """Returns the scores and losses of a run whose data can't be read, and why."""
+    results = _final_scores(folder, log[-1]["step"])
+    state, latest = ("", _different(results)) if results else _latest_scores(log)
+    gain = Gain(**results["gain"]).describe() if results and results.get("gain") else ""
+    lines = [state, gain, f"Examples and errors are missing, because the data can't be read: {error}"]
+    losses = Picture("Training losses", plots.curves(_losses(log), "step", "loss"))
+    tables = [_score_table(latest)] if latest else []
+    details = [results["protocol"]] if results else []
+    return Page(
+        _title(config), list(filter(None, lines)), tables, [losses], details=details, settings=[_option_table(config)]
     )
 
 

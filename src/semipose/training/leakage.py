@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 from semipose.data.crop_cache import CropCache
 from semipose.data.leakage import TrainingImages, find_training_images, read_training_images
@@ -66,13 +65,15 @@ class TrainingSets:
         return {name: content_digest("".join(images.values()).encode()) for name, images in self.digests.items()}
 
 
-def training_images(sets: TrainingSets, select: Literal["best", "last"]) -> TrainingImages:
-    """Returns the images that a training uses, by purpose; validation images only if they select the weights."""
+def training_images(sets: TrainingSets) -> TrainingImages:
+    """Returns the images that a training uses, by purpose.
+
+    Validation images select the weights or the network that is kept, and calibrate its scores.
+    """
     digests = {name: set(images.values()) for name, images in sets.digests.items()}
     with_labels = digests["labeled"]
     without = (digests["unlabeled"] | set(sets.packed.unlabeled)) - with_labels
-    selecting = digests["validation"] if select == "best" else set()
-    return TrainingImages(*(tuple(sorted(values)) for values in (with_labels, without, selecting)))
+    return TrainingImages(*(tuple(sorted(values)) for values in (with_labels, without, digests["validation"])))
 
 
 def warn_of_shared_images(sets: TrainingSets, *, held_out: bool) -> None:

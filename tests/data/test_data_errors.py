@@ -62,7 +62,7 @@ def test_skip_leaves_them_out_and_counts_them(dataset, caplog):
 
 def test_each_set_has_its_own_policy(dataset, tmp_path):
     path, other = dataset(), dataset(records=(5,), name="other.json")
-    config = {"train": str(path), "val": str(other), "test": str(path), "unlabeled": str(other)}
+    config = {"train": str(path), "val": str(other), "test": str(path), "unlabeled": str(other), "labels": 20}
     with pytest.raises(BrokenDataError, match=r"`data\.on_error\.val`=skip"):
         load_splits(DataConfig(**config))
     unlabeled = dataset(records=(), name="more.json")
@@ -83,9 +83,9 @@ def test_unreadable_detections_and_images_of_a_folder(dataset, tmp_path):
     boxes = tmp_path / "boxes.json"
     names = sorted(p.name for p in frames.rglob("*.jpg"))
     boxes.write_text(json.dumps([{"image_id": n, "bbox": [0, 0, 9, 9], "score": 1} for n in names] + [{"bbox": 3}] * 2))
-    plain = load_splits(DataConfig(train=str(path), unlabeled=str(frames)))
+    plain = load_splits(DataConfig(train=str(path), unlabeled=str(frames), labels=20))
     assert plain.data_errors.describe() == "unlabeled 1 record"
-    boxed = load_splits(DataConfig(train=str(path), unlabeled=str(frames), boxes=str(boxes)))
+    boxed = load_splits(DataConfig(train=str(path), unlabeled=str(frames), boxes=str(boxes), labels=20))
     assert boxed.data_errors.describe() == "unlabeled 2 records"
 
 

@@ -68,7 +68,7 @@ def test_mpii_labels_and_ai_challenger_for_the_rest(tmp_path):
     mpii, aic = one(MPII, tmp_path, "mpii"), one(AI_CHALLENGER, tmp_path, "aic")
     with pytest.raises(ConfigError, match=r"data\.skeleton"):
         load_splits(DataConfig(train=str(mpii), val=str(aic)))
-    splits = load_splits(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union"))
+    splits = load_splits(DataConfig(train=str(mpii), unlabeled=str(aic), val=str(aic), skeleton="union", labels=2))
     assert splits.labeled.skeleton is splits.validation.skeleton is UNION
     trained = splits.labeled[0].visibility > 0
     assert {j for j, known in zip(UNION.joints, trained, strict=True) if known} == set(MPII.joints)

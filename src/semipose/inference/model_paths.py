@@ -36,9 +36,9 @@ def require_model_path(path: Path) -> None:
         raise WeightsError(
             f"there is no folder or file {path}; " + (f"did you mean {some_of(near, 'or')}?" if near else EXPECTED)
         )
-    if (path / BOX_FINDER).is_dir() and not (path / "last").is_dir():
-        raise WeightsError(f"{path} was stopped while its box network was trained; resume the training")
     if path.is_dir() and not any((path / name).exists() for name in ("best.safetensors", "last/state.pt", "weights")):
+        if (path / BOX_FINDER).is_dir():
+            raise WeightsError(f"{path} was stopped while its box network was trained; resume the training")
         runs = _runs_in(path)
         remedy = f"give one of the runs in it: {some_of(runs)}" if runs else EXPECTED
         if not runs and any(entry.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES for entry in path.iterdir()):

@@ -82,6 +82,10 @@ def test_h5_and_labels_of_a_second_person(people, tmp_path):
     truth, _, predictions = people
     values = np.stack([p.joints for p in predictions])
     write_h5_table(table(predictions, truth.image_paths, truth.skeleton.joints, values=values), tmp_path / "again.h5")
+    frames = table(predictions, truth.image_paths, truth.skeleton.joints, names=list(range(20)))
+    write_h5_table(frames, tmp_path / "video.h5")
+    with pytest.raises(DataError, match="row '0' is no image"):
+        load_table_predictions(tmp_path / "video.h5", truth)
     found, _ = load_table_predictions(tmp_path / "again.h5", truth)
     assert {p.score for p in found} == {1.0}
 

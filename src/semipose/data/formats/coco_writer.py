@@ -60,8 +60,11 @@ def write_coco(
     records = [
         _record(person, person.annotation_id + first, persons.category_id_of(person)) for person in persons.instances
     ]
-    folder_of_images = os.path.relpath(root.resolve(), path.parent.resolve())
-    content = {"images": images, "annotations": records, "categories": categories, "image_folder": folder_of_images}
+    image_folder, folder_of_file = root.resolve(), path.parent.resolve()
+    if image_folder.drive == folder_of_file.drive:
+        image_folder = Path(os.path.relpath(image_folder, folder_of_file))
+    lists = {"images": images, "annotations": records, "categories": categories}
+    content = {**lists, "image_folder": image_folder.as_posix()}
     write_text(path, json.dumps(content | ({"pre_labels": True} if pre_labels else {})))
     return root
 

@@ -41,9 +41,9 @@ def load_table_predictions(
             is for an image of `truth`.
     """
     table = read_h5_table(path) if path.suffix.lower() == ".h5" else read_csv_table(path, problems)
-    if strange := next((n for n in table.names if not str(n).lower().endswith(tuple(IMAGE_SUFFIXES))), None):
+    if strange := [str(name) for name in table.names if not str(name).lower().endswith(tuple(IMAGE_SUFFIXES))]:
         raise DataError(
-            f"{path}: row {str(strange)[:80]!r} is no image, as in a table for a video; give predictions for the "
+            f"{path}: row {strange[0][:80]!r} is no image, as in a table for a video; give predictions for the "
             "labeled images (DeepLabCut: analyze_time_lapse_frames, or the h5 file in evaluation-results)"
         )
     keys, theirs = matching_keys(truth.skeleton.joints), matching_keys(table.joints)

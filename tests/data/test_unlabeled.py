@@ -43,7 +43,9 @@ def test_images_of_labeled_persons_are_left_out_of_further_unlabeled_ones(small_
     for found in (plain, with_labeled):
         assert held_out.isdisjoint(p.image.resolve() for p in found.unlabeled.instances)
     with pytest.raises(ConfigError, match="are labeled or held out; give others, or leave it out"):
-        load_splits(DataConfig(**options, unlabeled=str(small_people)))
+        load_splits(DataConfig(**options, unlabeled=str(shutil.copy(small_people, tmp_path / "copy.json"))))
+    same = load_splits(DataConfig(**options, unlabeled=str(small_people)))
+    assert {*same.unlabeled.instances.paths} == {*same.labeled.instances.paths}
 
 
 def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
@@ -63,11 +65,11 @@ def test_copies_of_the_labeled_set_are_left_out_of_the_unlabeled_set(tmp_path):
     assert splits.account.left_out == {"of the unlabeled set: in images of the labeled set": 12}
     content = json.loads((tmp_path / "set.json").read_text())
     content["images"] += [{"id": 10**6 + n, "file_name": f"later{n}.jpg"} for n in range(2)]
-    (tmp_path / "set.json").write_text(json.dumps(content))
+    (tmp_path / "more.json").write_text(json.dumps(content))
     with pytest.raises(
         ConfigError, match=r"held out, but for 2 images without annotations \(give their folder instead"
     ):
-        load_splits(DataConfig(**config | {"unlabeled": str(tmp_path / "set.json")}))
+        load_splits(DataConfig(**config | {"unlabeled": str(tmp_path / "more.json")}))
     with_labeled = load_splits(DataConfig(**config, validation=3)).unlabeled
     assert len(with_labeled) == 9 + 4
 

@@ -357,7 +357,11 @@ def _unlabeled(
 ) -> tuple[PoseDataset | None, dict[str, int]]:
     """The persons that lost their labels and those of `data.unlabeled`, if any, and what of the latter is left out.
 
-    The images of `held_out`, the given validation and test sets, are not trained on.
+    The images of `held_out`, the given validation and test sets, are not trained on. Where no person has lost its
+    labels, `data.unlabeled` must add images, unless it is the file of `data.train`: its images are unlabeled, too.
+
+    Raises:
+        ConfigError: If it adds none.
     """
     lost = {*split.unlabeled} - {*split.labeled}
     own = train.subset(split.unlabeled).without_labels() if lost else None
@@ -380,7 +384,7 @@ def _unlabeled(
             text += (
                 f", but for {plural(len(read.empty_images), 'image')} without annotations (give their folder instead)"
             )
-        if not lost:
+        if not lost and (path.is_dir() or path.resolve() != Path(config.train or "").resolve()):
             raise ConfigError(f"`data.unlabeled`: {text}; give others, or leave it out")
         log.warning("%s, so it adds no unlabeled image", text)
     wanted = None if config.max_unlabeled is None else config.max_unlabeled - len(lost)

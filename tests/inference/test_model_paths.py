@@ -17,7 +17,10 @@ def test_swapped_arguments(name, kind, tmp_path):
     (tmp_path / name).write_bytes(b"\xff\xd8" * 100)
     make_run(tmp_path / "mouse")
     with pytest.raises(WeightsError, match=f"is {kind} and no model; the run folder or weights file comes first"):
-        app(["predict", str(tmp_path / name), str(tmp_path / "mouse")], standalone_mode=False)
+        app(
+            ["predict", str(tmp_path / name), str(tmp_path / "mouse"), "--out", str(tmp_path / "p")],
+            standalone_mode=False,
+        )
 
 
 def test_a_folder_of_images_first(tmp_path):
